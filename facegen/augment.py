@@ -1,0 +1,67 @@
+"""Augmentation of training batches on the device: flip and color jitter, with a draw for every sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from facegen.randomness import SlotRandom
+
+# Rec. 601 luma, the weights of Pillow's "L" mode.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass
+class AugmentConfig:
+    """Augmentation of training images; validation images are never changed."""
+
+    flip: bool = True
+    """Mirror left and right with probability 1/2."""
+    brightness: float = 0.0
+    """Multiply by a factor drawn from [1 - x, 1 + x]."""
+    contrast: float = 0.0
+    """Move from or to the image's mean luma by such a factor."""
+    saturation: float = 0.0
+    """Move from or to gray by such a factor."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment.{name} must be in [0, 1], not {getattr(self, name)}.")
+
+
+def augment(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor:
+    """Augments a batch.
+
+    Args:
+        images: float, N x C x H x W in [-1, 1].
+        config: What to do.
+        random: Draws of exactly these N samples.
+
+    Returns:
+        The same shape and range.
+
+    """
+    if config.flip:
+        flipped = random.uniform("flip") < 0.5
+        images = torch.where(flipped[:, None, None, None], images.flip(3), images)
+    if not (config.brightness or config.contrast or config.saturation):
+        return images
+    light = images.add(1).div(2)
+    factors = 1 + (random.uniform("jitter", 3) * 2 - 1) * images.new_tensor(
+        [config.brightness, config.contrast, config.saturation]
+    )
+    brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
+    light = (light * brightness).clamp(0, 1)
+    light = torch.lerp(_luma(light).mean((2, 3), keepdim=True), light, contrast).clamp(0, 1)
+    light = torch.lerp(_luma(light), light, saturation).clamp(0, 1)
+    return light.mul(2).sub(1)
+
+
+def _luma(light: Tensor) -> Tensor:
+    if light.shape[1] == 1:
+        return light
+    return (light * light.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)

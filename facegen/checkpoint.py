@@ -1,0 +1,116 @@
+"""Directories that are either complete or not there: checkpoints (all the state) and snapshots (for inference).
+
+A directory is written under a temporary name, every file fsynced, sealed with a marker file that holds the checksum of
+each file, and only then renamed. So a crash at any moment leaves the older directories as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+MARKER = "COMPLETE"
+
+
+def directory_name(images_seen: int) -> str:
+    """Name of what was saved after so many images; names sort by age."""
+    return f"images_{images_seen:012d}"
+
+
+def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
+    """Makes ``directory`` with what ``write`` puts into it, all or nothing.
+
+    Args:
+        directory: The final path; one of that name that is there already is replaced.
+        write: Gets an empty directory and writes plain files into it.
+
+    """
+    temporary = directory.with_name(f".{directory.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    write(temporary)
+    checksums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+    (temporary / MARKER).write_text(json.dumps(checksums, indent=1) + "\n")
+    for path in (*temporary.iterdir(), temporary):
+        _fsync(path)
+    if directory.exists():
+        # Only a damaged directory is ever written again: a run resumes behind its newest complete one.
+        shutil.rmtree(directory)
+    os.rename(temporary, directory)
+    _fsync(directory.parent)
+
+
+def newest_complete(root: Path) -> Path | None:
+    """The newest undamaged directory under ``root``, or None; newer damaged ones are skipped with a warning."""
+    for path in sorted(root.glob("images_*"), reverse=True):
+        problem = _damage(path)
+        if not problem:
+            return path
+        warnings.warn(f"{path} is skipped: {problem}", stacklevel=2)
+    return None
+
+
+def prune(root: Path, keep: int) -> None:
+    """Deletes all but the newest ``keep`` directories that have their marker; call it after a new one is complete."""
+    sealed = [path for path in sorted(root.glob("images_*")) if (path / MARKER).is_file()]
+    for path in sealed[:-keep]:
+        shutil.rmtree(path)
+
+
+def save_module(module: nn.Module, path: Path) -> None:
+    """Writes a module's parameters and buffers as safetensors."""
+    # Not save_file: it makes files that only their owner may read.
+    path.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in module.state_dict().items()}))
+
+
+def load_module(module: nn.Module, path: Path) -> None:
+    """Reads what ``save_module`` wrote into a module of the same structure."""
+    module.load_state_dict(load_file(path))
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes nested dicts and lists of tensors and numbers."""
+    torch.save(dict(state), path)
+
+
+def load_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """Reads what ``save_state`` wrote; nothing else is unpickled."""
+    return torch.load(path, map_location=device, weights_only=True)
+
+
+def _damage(directory: Path) -> str | None:
+    marker = directory / MARKER
+    if not marker.is_file():
+        return f"it has no {MARKER} file, so its writing was not finished"
+    try:
+        checksums = json.loads(marker.read_text())
+    except ValueError:
+        return f"its {MARKER} file is damaged"
+    for name, checksum in checksums.items():
+        path = directory / name
+        if not path.is_file():
+            return f"its file {name} is missing"
+        if _sha256(path) != checksum:
+            return f"its file {name} is damaged"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)

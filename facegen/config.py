@@ -1,0 +1,207 @@
+"""Every training option, as nested dataclasses; read from presets, YAML files and the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from facegen.augment import AugmentConfig
+from facegen.families import FAMILIES
+from facegen.optim import OptimConfig
+from shards.cli import Parser, UserError, parse_command
+
+DEFAULT_EPOCHS = 30
+PRESETS = Path(__file__).resolve().parent / "presets"
+
+
+@dataclass
+class LoaderConfig:
+    """How shards are read; none of it changes which image is used when, except block_shards."""
+
+    num_threads: int = 2
+    """Threads that read and decode; 0 decodes in the training thread."""
+    prefetch_batches: int = 4
+    """Batches kept ready."""
+
+
+@dataclass
+class EMAConfig:
+    """Exponential moving average of the weights, kept beside them and used for inference."""
+
+    half_life_images: int = 0
+    """Images after which a weight's share has halved; 0 keeps no average."""
+
+
+@dataclass
+class MonitorConfig:
+    """What is written while training, all counted in images."""
+
+    log_every_images: int = 2_000
+    """Scalars and the progress line."""
+    grid_every_images: int = 20_000
+    """Reconstruction and sample grids, as PNG and in TensorBoard."""
+    validate_every_images: int = 20_000
+    """Held-out metrics and latent histograms."""
+    num_validation_images: int = 2_000
+    """Held-out images that are used at most."""
+
+
+@dataclass
+class CheckpointConfig:
+    """When the state is saved, and how much of it is kept."""
+
+    every_images: int = 50_000
+    """Images between two checkpoints; one is always saved at the end."""
+    keep: int = 2
+    """Checkpoints, and snapshots, that are kept; at least 2."""
+
+    def __post_init__(self) -> None:
+        """Rejects values under which a checkpoint could be lost."""
+        if self.keep < 2:
+            raise ValueError(f"checkpoint.keep must be at least 2, not {self.keep}: the last one may be damaged.")
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """Options of a training run; ``config_class`` adds ``family`` and the family's own ``model`` options."""
+
+    data: str
+    """Data set directory, as shards.pack made it."""
+    run: str
+    """Run directory: configuration, metrics, checkpoints. The same command resumes from its newest checkpoint."""
+    seed: int = 0
+    """Seed of initial weights, order, noise and augmentation."""
+    global_batch_size: int = 128
+    """Images in one optimizer step, over all processes and accumulation steps."""
+    gradient_accumulation_steps: int = 1
+    """Forward and backward passes that share one optimizer step."""
+    max_images: int | None = None
+    """Stop after this many images; the first of the three limits counts. 30 epochs when none is given."""
+    max_steps: int | None = None
+    """Stop after this many optimizer steps."""
+    max_epochs: float | None = None
+    """Stop after this many epochs."""
+    dry_run: bool = False
+    """Build everything, train one step, keep no files."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimizer and schedule."""
+    ema: EMAConfig = field(default_factory=EMAConfig)
+    """Moving average of the weights."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Augmentation on the device."""
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    """Reading."""
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    """Logging and pictures."""
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """Saving."""
+
+    if TYPE_CHECKING:
+        family: str
+        model: Any
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        for name in ("global_batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("max_images", "max_steps", "max_epochs"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive, not {value}.")
+
+    def total_images(self, epoch_size: int) -> int:
+        """Images at which training stops: the smallest limit, in whole global batches.
+
+        Args:
+            epoch_size: Images of one epoch, whole global batches.
+
+        """
+        limits = [
+            self.max_images,
+            self.max_steps and self.max_steps * self.global_batch_size,
+            self.max_epochs and round(self.max_epochs * epoch_size),
+        ]
+        total = min((limit for limit in limits if limit is not None), default=DEFAULT_EPOCHS * epoch_size)
+        return -(-total // self.global_batch_size) * self.global_batch_size
+
+
+def config_class(family: str) -> type[TrainConfig]:
+    """The options of one family's training: ``TrainConfig`` with the family's own options as ``model``."""
+    model_class = FAMILIES[family].config_class
+    return dataclasses.make_dataclass(
+        "TrainConfig",
+        [
+            ("family", Literal[family], field(default=family)),  # type: ignore[valid-type]
+            ("model", model_class, field(default_factory=model_class)),
+        ],
+        bases=(TrainConfig,),
+        namespace={"__doc__": f"Train a {family}."},
+        kw_only=True,
+    )
+
+
+def parse_args(args: Sequence[str]) -> TrainConfig:
+    """Reads ``FAMILY --data DIR --run RUN [--config PRESET or FILE] [--any.option value]``; bad input exits with 2."""
+    _, config = parse_command(
+        {family: config_class(family) for family in FAMILIES},
+        prog="accelerate launch facegen/train.py",
+        description="Train one family of models on packed faces.",
+        dest="family",
+        args=resolve_presets(args),
+    )
+    return config
+
+
+def resolve_presets(args: Sequence[str]) -> list[str]:
+    """Turns ``--config NAME`` of a shipped preset into its path.
+
+    Raises:
+        UserError: Neither a file nor a preset.
+
+    """
+    resolved = list(args)
+    for position, arg in enumerate(resolved):
+        name = arg.removeprefix("--config=") if arg.startswith("--config=") else None
+        if name is None and position and resolved[position - 1] == "--config":
+            name = arg
+        if name is None or Path(name).is_file():
+            continue
+        preset = PRESETS / f"{name}.yaml"
+        if not preset.is_file():
+            presets = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+            nearest = difflib.get_close_matches(name, presets, n=3, cutoff=0.3) or presets
+            raise UserError(f"--config {name} is neither a file nor a preset; near it: {', '.join(nearest)}.")
+        resolved[position] = arg.replace(name, str(preset))
+    return resolved
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain values, as YAML and JSON hold it."""
+    return {
+        name: list(value) if isinstance(value, tuple) else to_dict(value) if dataclasses.is_dataclass(value) else value
+        for name, value in ((item.name, getattr(config, item.name)) for item in dataclasses.fields(config))
+    }
+
+
+def model_config_from_dict(family: str, values: dict[str, Any]) -> Any:
+    """A family's config dataclass from plain values, checked like a YAML file."""
+    parser = Parser(exit_on_error=False)
+    parser.add_class_arguments(FAMILIES[family].config_class, "model")
+    return parser.instantiate(parser.parse_object({"model": values})).model
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Names, and both values, of the options that differ between two plain configs."""
+    found = []
+    for name in sorted(set(old) | set(new)):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name} (was {before}, now {after})")
+    return found

@@ -1,0 +1,26 @@
+"""Exponential moving average of weights, with its half-life counted in images (after EDM, Karras et al. 2022)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from facegen.families import Family
+
+
+class EMA:
+    """A second copy of a family whose weights follow the first's slowly; buffers are copied as they are."""
+
+    def __init__(self, module: Family, half_life_images: int) -> None:
+        """Starts from the module's current weights."""
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.half_life_images = half_life_images
+
+    @torch.no_grad()
+    def update(self, module: Family, num_images: int) -> None:
+        """Moves the average by one step of ``num_images`` images."""
+        weight = 1 - 0.5 ** (num_images / self.half_life_images)
+        averages = list(self.module.parameters())
+        torch._foreach_lerp_(averages, list(module.parameters()), weight)  # type: ignore
+        for average, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
+            average.copy_(buffer)

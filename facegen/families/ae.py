@@ -1,0 +1,71 @@
+"""AE: the deterministic autoencoder, the baseline without KL and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from facegen.families.base import Family, TrainBatch, TurnLosses
+from facegen.losses import Reduction, reconstruction_error
+from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+
+
+@dataclass
+class AEConfig:
+    """Options of the autoencoder."""
+
+    latent_size: int = 128
+    """Number of latent dims."""
+    network: ConvNetConfig = field(default_factory=lambda: ConvNetConfig(widths=[64, 128, 256]))
+    """Encoder and decoder; three stages are kept on purpose."""
+    reconstruction: Reduction = "mean"
+    """Squared error as the mean over an image's values, or their sum."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        if self.latent_size < 1:
+            raise ValueError(f"latent_size must be at least 1, not {self.latent_size}.")
+
+
+class AutoencoderNetwork(nn.Module):
+    """Encoder and decoder under one forward, so that DDP sees every gradient."""
+
+    def __init__(self, config: AEConfig, image: ImageShape) -> None:
+        """Builds both halves for images of ``image``."""
+        super().__init__()
+        self.encoder = ConvEncoder(image, config.latent_size, config.network)
+        self.decoder = ConvDecoder(image, config.latent_size, config.network)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Reconstructions of images, N x C x H x W."""
+        return self.decoder(self.encoder(images))
+
+
+class AE(Family):
+    """Autoencoder; its latents have no prior, so it cannot sample."""
+
+    turns = ("autoencoder",)
+    can = frozenset({"encode", "decode"})
+
+    def __init__(self, config: AEConfig, image: ImageShape) -> None:
+        """Builds the network."""
+        super().__init__(config, image)
+        self.latent_size = config.latent_size
+        self.networks = nn.ModuleDict({"autoencoder": AutoencoderNetwork(config, image)})
+
+    def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
+        """Squared error of the reconstruction."""
+        reconstructions = networks["autoencoder"](batch.images)
+        loss = reconstruction_error(batch.images, reconstructions, self.config.reconstruction).mean()
+        mse = reconstruction_error(batch.images, reconstructions.detach(), "mean").mean()
+        return TurnLosses(loss, {"loss": loss.detach(), "mse": mse})
+
+    def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The code of each image; no variance."""
+        return self.networks["autoencoder"].encoder(images), None  # type: ignore[union-attr,operator]
+
+    def decode(self, latents: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+        """Images of codes."""
+        return self.networks["autoencoder"].decoder(latents)  # type: ignore[union-attr,operator]

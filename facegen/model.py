@@ -1,0 +1,178 @@
+"""A trained model for use: ``load(run)`` and then ``encode``, ``decode``, ``reconstruct``, ``sample``.
+
+Images come and go in either of two forms, told apart by their type:
+
+* numpy uint8, N x H x W x C in [0, 255], as image files hold them;
+* torch float, N x C x H x W in [-1, 1], as networks see them.
+
+Latents are N x L, of the same library as the images asked for. Everything runs in eval mode without gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facegen.checkpoint import load_module
+from facegen.config import model_config_from_dict
+from facegen.families import Family, build
+from facegen.networks.conv import ImageShape
+from facegen.pixels import to_float, to_uint8
+from facegen.randomness import derive_seed
+from facegen.snapshot import Description, find_snapshot, read_description
+from shards.cli import UserError
+
+Array = TypeVar("Array", np.ndarray, Tensor)
+Labels = Mapping[str, Tensor] | None
+
+
+def load(
+    path: str | Path, *, device: str | torch.device = "cpu", weights: Literal["ema", "raw"] | None = None
+) -> Model:
+    """Loads a trained model.
+
+    Args:
+        path: A run directory (its newest snapshot) or a snapshot directory.
+        device: Where to compute.
+        weights: The moving average or the trained weights; None takes the average where there is one.
+
+    Raises:
+        UserError: No snapshot there, or one without the weights asked for.
+
+    """
+    snapshot = find_snapshot(Path(path))
+    description = read_description(snapshot)
+    chosen = weights or description.weights[0]
+    if chosen not in description.weights:
+        raise UserError(f"{snapshot} has no {chosen} weights; it has {' and '.join(description.weights)}.")
+    config = model_config_from_dict(description.family, description.config["model"])
+    family = build(description.family, config, ImageShape(*description.image_shape))
+    load_module(family, snapshot / f"{chosen}.safetensors")
+    return Model(family.to(device).eval(), description, snapshot, chosen)
+
+
+class Model:
+    """A trained model.
+
+    Attributes:
+        name: The run's name.
+        family: The family's name.
+        can: What it does: ``encode``, ``posterior``, ``decode``, ``sample``.
+        image_shape: Channels, height, width.
+        latent_size: Number of latent dims, or None.
+        decoder_variance: Variance of the Gaussian decoder whose ELBO was trained (``beta_eff``), or None.
+        weights: ``ema`` or ``raw``.
+        images_seen: Training images seen, repeats included.
+        step: Optimizer steps.
+        config: The full training config.
+        dataset_fingerprint: Of the training data.
+        num_parameters: Trained values.
+        snapshot_bytes: Size of the weights' file.
+        run_dir: The run it belongs to, or None for a snapshot that was moved.
+
+    """
+
+    def __init__(self, network: Family, description: Description, snapshot: Path, weights: str) -> None:
+        """Use ``load``."""
+        self.network = network
+        self.description = description
+        self.name = description.name
+        self.family = description.family
+        self.can = network.can
+        self.image_shape = network.image
+        self.latent_size = network.latent_size
+        self.decoder_variance = network.decoder_variance
+        self.weights = weights
+        self.images_seen = description.images_seen
+        self.step = description.step
+        self.config: dict[str, Any] = description.config
+        self.dataset_fingerprint = description.dataset_fingerprint
+        self.num_parameters = sum(parameter.numel() for parameter in network.parameters())
+        self.snapshot_bytes = (snapshot / f"{weights}.safetensors").stat().st_size
+        run_dir = snapshot.parent.parent
+        self.run_dir = run_dir if (run_dir / "config.yaml").is_file() else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.network.parameters()).device
+
+    @torch.inference_mode()
+    def posterior(self, images: Array, labels: Labels = None) -> tuple[Array, Array | None]:
+        """Mean and log variance of each image's latents, N x L; the log variance of a deterministic encoder is None."""
+        self._require("encode")
+        mu, logvar = self.network.posterior(self._input(images), self._labels(labels))
+        return _like(mu, images), None if logvar is None else _like(logvar, images)
+
+    def encode(self, images: Array, labels: Labels = None) -> Array:
+        """Latents of images: the posterior's mean, N x L."""
+        return self.posterior(images, labels)[0]
+
+    @torch.inference_mode()
+    def decode(self, latents: Any, labels: Labels = None) -> Any:
+        """Images of latents N x L, in the form that matches the latents' library."""
+        self._require("decode")
+        tensor = torch.as_tensor(latents, dtype=torch.float32, device=self.device)
+        images = self.network.decode(tensor, self._labels(labels))
+        return to_uint8(images).cpu().numpy() if isinstance(latents, np.ndarray) else images
+
+    @torch.inference_mode()
+    def reconstruct(self, images: Any, labels: Labels = None) -> Any:
+        """Images through the posterior's mean and back, in the form they came in."""
+        self._require("encode")
+        self._require("decode")
+        mu, _ = self.network.posterior(self._input(images), self._labels(labels))
+        reconstructions = self.network.decode(mu, self._labels(labels))
+        return to_uint8(reconstructions).cpu().numpy() if isinstance(images, np.ndarray) else reconstructions
+
+    @torch.inference_mode()
+    def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Labels = None, first: int = 0) -> Tensor:
+        """New images from the prior.
+
+        Args:
+            num: How many.
+            seed: Sample ``i`` of a seed is always the same face, whatever ``num`` and ``first`` are.
+            std: Standard deviation of the latents; 1 is the prior.
+            labels: Conditions, each of length ``num``, for a conditional family.
+            first: Number of the first sample.
+
+        Returns:
+            float, num x C x H x W in [-1, 1]; ``facegen.pixels.to_uint8`` makes bytes of them.
+
+        """
+        self._require("sample")
+        return self.decode(std * self.prior(num, seed=seed, first=first), labels)
+
+    def prior(self, num: int, *, seed: int = 0, first: int = 0) -> Tensor:
+        """Standard normal latents of samples ``first`` to ``first + num``, num x L."""
+        assert self.latent_size is not None
+        rows = [
+            torch.randn(self.latent_size, generator=torch.Generator().manual_seed(derive_seed(seed, "sample", index)))
+            for index in range(first, first + num)
+        ]
+        return torch.stack(rows).to(self.device)
+
+    def _require(self, ability: str) -> None:
+        if ability not in self.can:
+            raise UserError(f"a {self.family} cannot {ability}; it can {', '.join(sorted(self.can))}.")
+
+    def _input(self, images: np.ndarray | Tensor) -> Tensor:
+        tensor = to_float(torch.from_numpy(images)) if isinstance(images, np.ndarray) else images
+        if tuple(tensor.shape[1:]) != tuple(self.image_shape):
+            wanted = "x".join(map(str, self.image_shape))
+            raise UserError(
+                f"{self.name} takes images of {wanted} (channels x height x width), not {list(tensor.shape)}."
+            )
+        return tensor.to(self.device, memory_format=torch.channels_last)
+
+    def _labels(self, labels: Labels) -> Mapping[str, Tensor]:
+        return {name: label.to(self.device) for name, label in (labels or {}).items()}
+
+
+def _like(values: Tensor, images: np.ndarray | Tensor) -> Any:
+    return values.cpu().numpy() if isinstance(images, np.ndarray) else values

@@ -1,0 +1,1 @@
+"""Encoders, decoders and their blocks; no losses in here."""

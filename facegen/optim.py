@@ -1,0 +1,92 @@
+"""One network's optimizer: schedule, gradient clipping, loss scaling, and the check that stops before a bad step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class OptimConfig:
+    """Optimizer of every network."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    """Adam, or AdamW with decoupled weight decay."""
+    lr: float = 1e-3
+    """Learning rate after warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the two moment averages."""
+    weight_decay: float = 0.0
+    """Weight decay."""
+    warmup_images: int = 5_000
+    """Images over which the learning rate rises linearly from 0."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """``cosine`` falls to final_lr_fraction at the end of training."""
+    final_lr_fraction: float = 0.01
+    """Where the cosine ends, as a fraction of lr."""
+    max_grad_norm: float | None = None
+    """Clip the gradient's global L2 norm to this."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        if self.lr <= 0:
+            raise ValueError(f"optim.lr must be positive, not {self.lr}.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"optim.betas must be in [0, 1), not {list(self.betas)}.")
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise ValueError(f"optim.max_grad_norm must be positive, not {self.max_grad_norm}.")
+
+
+def lr_at(config: OptimConfig, images_seen: int, total_images: int) -> float:
+    """Learning rate of the step that starts at ``images_seen``: linear warm-up, then constant or cosine."""
+    if images_seen < config.warmup_images:
+        return config.lr * (images_seen + 1) / config.warmup_images
+    if config.schedule == "constant":
+        return config.lr
+    progress = (images_seen - config.warmup_images) / max(1, total_images - config.warmup_images)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return config.lr * (config.final_lr_fraction + (1 - config.final_lr_fraction) * cosine)
+
+
+class Updater:
+    """Updates one network from the gradients in its parameters."""
+
+    def __init__(self, network: nn.Module, config: OptimConfig, device: torch.device, use_fp16: bool) -> None:
+        """Makes the optimizer; with ``use_fp16`` also a loss scaler of its own (each GAN player needs one)."""
+        optimizer_class = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+        self.config = config
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.optimizer = optimizer_class(
+            self.parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=use_fp16)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradient of ``loss`` to the parameters' gradients."""
+        self.scaler.scale(loss).backward()
+
+    def clip(self) -> Tensor:
+        """Unscales and clips the gradient; returns its global L2 norm before clipping, a scalar."""
+        self.scaler.unscale_(self.optimizer)
+        return nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm or math.inf)
+
+    def step(self, lr: float) -> None:
+        """Updates the parameters and clears the gradient; with fp16, a step whose gradient overflowed is skipped."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores ``state_dict``'s result."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])

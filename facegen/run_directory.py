@@ -1,0 +1,79 @@
+"""The run directory: its lock, its config, and whether a run may continue in it."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from pathlib import Path
+from typing import IO
+
+import yaml
+
+from facegen import config as configs
+from facegen.checkpoint import newest_complete
+from facegen.config import TrainConfig
+from facegen.state import read_facts
+from shards.cli import UserError
+
+CONFIG_FILE = "config.yaml"
+CHECKPOINTS = "checkpoints"
+
+# Options that may change when a run resumes: none of them changes what an image does to the weights, but for the
+# limits, which may be raised to train on.
+_FREE_OPTIONS = ("data", "run", "max_images", "max_steps", "max_epochs", "dry_run", "loader", "monitor", "checkpoint")
+
+
+def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
+    """Takes the run directory for this process; the lock ends with the process.
+
+    Args:
+        run: The run directory, made where it is not there.
+        wait_sec: How long a process that is still saving may hold it.
+
+    Raises:
+        UserError: Another process trains in it.
+
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    file = open(run / ".lock", "w")  # noqa: SIM115
+    deadline = time.monotonic() + wait_sec
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            if time.monotonic() > deadline:
+                raise UserError(f"another process is training in {run}; stop it or give another --run.") from None
+            time.sleep(0.2)
+
+
+def find_checkpoint(config: TrainConfig, fingerprint: str) -> Path | None:
+    """The newest complete checkpoint of the run, or None for a new run.
+
+    Raises:
+        UserError: The run was made with other options or other data.
+
+    """
+    run = Path(config.run)
+    directory = newest_complete(run / CHECKPOINTS)
+    if directory is None:
+        return None
+    state = read_facts(directory)
+    if state["dataset_fingerprint"] != fingerprint:
+        raise UserError(
+            f"{run} was trained on data with fingerprint {state['dataset_fingerprint']}, but {config.data} has "
+            f"{fingerprint}; give the data it was trained on, or another --run."
+        )
+    old = {name: value for name, value in state["config"].items() if name not in _FREE_OPTIONS}
+    new = {name: value for name, value in configs.to_dict(config).items() if name not in _FREE_OPTIONS}
+    changed = configs.differences(old, new)
+    if changed:
+        raise UserError(f"{run} was started with other options: {', '.join(changed)}; give the same, or another --run.")
+    return directory
+
+
+def save_config(config: TrainConfig) -> None:
+    """Writes ``config.yaml``: the full resolved config, with the command that trains from it again."""
+    command = f"# Train again: accelerate launch facegen/train.py {config.family} --config THIS_FILE --run NEW_RUN\n"
+    path = Path(config.run) / CONFIG_FILE
+    path.write_text(command + yaml.safe_dump(configs.to_dict(config), sort_keys=False))

@@ -1,0 +1,69 @@
+"""Held-out metrics during training: reconstruction and KL on images that are never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from facegen.families import Family
+from facegen.losses import kl_per_dim, reconstruction_error
+from facegen.pixels import to_float
+from shards.dataset import Dataset
+from shards.loader import evaluation_batches
+
+
+@torch.inference_mode()
+def validate(
+    family: Family, dataset: Dataset, split: str, num_images: int, batch_size: int, accelerator: Accelerator
+) -> tuple[dict[str, float], Tensor | None]:
+    """Evaluates a family that encodes and decodes, on all processes together.
+
+    Args:
+        family: In eval mode; encodes to the posterior's mean.
+        dataset: Where the split is.
+        split: Held-out split.
+        num_images: Images used at most, the first of the split.
+        batch_size: Images per process and pass.
+        accelerator: Device and processes.
+
+    Returns:
+        Means over the images (``mse`` on [-1, 1], ``kl`` in nats where there is a posterior), and this process's
+        latent means, N x L; empty and None for a family that does not reconstruct.
+
+    """
+    if not {"encode", "decode"} <= family.can:
+        return {}, None
+    sums: dict[str, Tensor] = {}
+    means = []
+    batches = evaluation_batches(
+        dataset,
+        split,
+        batch_size,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        limit=num_images,
+    )
+    for batch in batches:
+        images = to_float(batch.images.to(accelerator.device))
+        labels = {name: label.to(accelerator.device) for name, label in batch.labels.items()}
+        mu, values = _measure(family, images, labels)
+        means.append(mu)
+        for name, value in values.items():
+            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.double().sum().cpu()
+        sums["count"] = sums.get("count", torch.zeros((), dtype=torch.float64)) + len(images)
+    names = sorted(sums)
+    totals = accelerator.reduce(torch.stack([sums[name] for name in names]).to(accelerator.device)).tolist()
+    by_name = dict(zip(names, totals, strict=True))
+    count = by_name.pop("count")
+    return {name: total / count for name, total in by_name.items()}, torch.cat(means)
+
+
+def _measure(family: Family, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    mu, logvar = family.posterior(images, labels)
+    values = {"mse": reconstruction_error(images, family.decode(mu, labels), "mean")}
+    if logvar is not None:
+        values["kl"] = kl_per_dim(mu, logvar).sum(1)
+    return mu, values
