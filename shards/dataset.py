@@ -1,0 +1,307 @@
+"""The data set format: WebDataset tar shards beside ``dataset.json`` and ``index.safetensors``.
+
+A data set is a directory::
+
+    dataset.json         schema, splits, shards with counts, sizes and checksums, provenance, fingerprint
+    index.safetensors    one row a sample: byte offset, byte size, key and every label, as columns
+    train-000000.tar     uncompressed USTAR; a sample is KEY.jpg (or .png .webp .raw) and KEY.json
+    ...
+
+``dataset.json`` is written last, so a directory that has one is complete. Offsets and labels are columns of a
+safetensors file instead of JSON so that ten million samples open in a fraction of a second and cost a few bytes each.
+Rows follow the order of ``shards`` in ``dataset.json``, which lists them split by split: a split is one range of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from shards.cli import UserError
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "val", "test")
+DATASET_FILE = "dataset.json"
+INDEX_FILE = "index.safetensors"
+PACKING_DIR = ".packing"
+"""Folder inside a data set that is still being packed."""
+
+LabelKind = Literal["float", "bool", "class"]
+_LABEL_DTYPES: dict[LabelKind, type[np.generic]] = {"float": np.float32, "bool": np.int8, "class": np.int32}
+
+
+@dataclass(frozen=True)
+class LabelField:
+    """One label of the schema.
+
+    A ``float`` is stored as float32 (missing: NaN), a ``bool`` as int8 (1, 0; missing: -1), a ``class`` as an int32
+    position in ``classes`` (missing: -1).
+    """
+
+    kind: LabelKind
+    classes: tuple[str, ...] = ()
+    description: str = ""
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """Numpy type of the column."""
+        return _LABEL_DTYPES[self.kind]
+
+    @property
+    def missing(self) -> float:
+        """The value that stands for "no label"."""
+        return float("nan") if self.kind == "float" else -1
+
+    def encode(self, values: Sequence[float | bool | str | None]) -> np.ndarray:
+        """Turns label values into a column.
+
+        Args:
+            values: One a sample; None is a missing label. Class labels are given by name.
+
+        Raises:
+            ValueError: A class that ``classes`` does not list.
+        """
+        if self.kind == "class":
+            positions = {name: position for position, name in enumerate(self.classes)}
+            unknown = {str(value) for value in values if value is not None and value not in positions}
+            if unknown:
+                raise ValueError(f"class labels {sorted(unknown)[:5]} are not among the field's classes")
+            values = [None if value is None else positions[value] for value in values]  # type: ignore[index]
+        return np.array([self.missing if value is None else value for value in values], dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar file: its name in the data set directory, its split, and what it holds."""
+
+    name: str
+    split: str
+    num_samples: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """How every image of the data set is stored: ``height`` x ``width`` x ``channels``, and the codec's settings."""
+
+    height: int
+    width: int
+    channels: int
+    extension: str
+    """jpg, png, webp or raw (uint8 height x width x channels bytes)."""
+    codec_options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``dataset.json`` says."""
+
+    name: str
+    image: ImageFormat
+    fields: dict[str, LabelField]
+    shards: tuple[Shard, ...]
+    split: dict[str, Any]
+    """How the splits were made: ``by`` (identity, partition, sample), ``fractions``, ``seed``."""
+    provenance: dict[str, Any]
+    """Source, its options, crop, skipped inputs, library versions: all that says where the images come from."""
+    identity_field: str | None = None
+    """The class field that names the person, where there is one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name for the exact content: changes when any image, label or split does."""
+        content = [(shard.name, shard.split, shard.num_samples, shard.sha256) for shard in self.shards]
+        schema = {name: [label.kind, list(label.classes)] for name, label in sorted(self.fields.items())}
+        text = json.dumps([FORMAT_VERSION, asdict(self.image), schema, content], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The rows of an index before they are written, in the order of the manifest's shards."""
+
+    offset: np.ndarray
+    """int64, where the image's bytes start in its shard."""
+    size: np.ndarray
+    """int32, how many bytes the image has."""
+    keys: Sequence[str]
+    labels: Mapping[str, np.ndarray]
+
+
+def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
+    """Writes the index, then ``dataset.json``: each to a temporary name, fsynced and renamed.
+
+    Raises:
+        ValueError: Columns of different lengths, or labels that the schema does not name.
+    """
+    num_samples = sum(shard.num_samples for shard in manifest.shards)
+    lengths = {len(column) for column in (columns.offset, columns.size, columns.keys, *columns.labels.values())}
+    if lengths - {num_samples}:
+        raise ValueError(f"index columns have lengths {sorted(lengths)}, the shards {num_samples} samples")
+    if set(columns.labels) != set(manifest.fields):
+        raise ValueError(f"index labels {sorted(columns.labels)} are not the schema's {sorted(manifest.fields)}")
+    encoded_keys = [key.encode() for key in columns.keys]
+    tensors = {
+        "offset": np.asarray(columns.offset, np.int64),
+        "size": np.asarray(columns.size, np.int32),
+        "key_bytes": np.frombuffer(b"".join(encoded_keys), np.uint8),
+        "key_end": np.cumsum([len(key) for key in encoded_keys], dtype=np.int64),
+    }
+    for name, label in manifest.fields.items():
+        tensors[f"label.{name}"] = np.asarray(columns.labels[name], label.dtype)
+
+    temporary_index = root / f".{INDEX_FILE}.tmp"
+    temporary_index.write_bytes(save(tensors))  # Not save_file: it makes files that only their owner may read.
+    _publish(temporary_index, root / INDEX_FILE)
+
+    content = {"format_version": FORMAT_VERSION, "fingerprint": manifest.fingerprint, **asdict(manifest)}
+    temporary_manifest = root / f".{DATASET_FILE}.tmp"
+    temporary_manifest.write_text(json.dumps(content, indent=1) + "\n")
+    _publish(temporary_manifest, root / DATASET_FILE)
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, final)
+    directory = os.open(final.parent, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
+
+
+class Dataset:
+    """A complete data set on disk, opened for reading. Picklable; columns load on first use."""
+
+    def __init__(self, root: str | Path) -> None:
+        """Opens ``root``.
+
+        Raises:
+            UserError: Nothing there, an unfinished packing, or a format that this version does not read.
+        """
+        self.root = Path(root)
+        self.manifest = _read_manifest(self.root)
+        self.fingerprint = self.manifest.fingerprint
+
+    @property
+    def image(self) -> ImageFormat:
+        """Shape and codec of every image."""
+        return self.manifest.image
+
+    @property
+    def fields(self) -> dict[str, LabelField]:
+        """The label schema, by name."""
+        return self.manifest.fields
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that hold at least one sample."""
+        return tuple(name for name in SPLITS if self.num_samples(name))
+
+    def shards(self, split: str) -> tuple[Shard, ...]:
+        """The shards of a split, in index order."""
+        return tuple(shard for shard in self.manifest.shards if shard.split == split)
+
+    def num_samples(self, split: str) -> int:
+        """Number of samples of a split, 0 where it does not exist."""
+        return sum(shard.num_samples for shard in self.shards(split))
+
+    def rows(self, split: str) -> slice:
+        """The rows of the index that belong to a split."""
+        start = 0
+        for shard in self.manifest.shards:
+            if shard.split == split:
+                return slice(start, start + self.num_samples(split))
+            start += shard.num_samples
+        return slice(0, 0)
+
+    def column(self, name: str, split: str) -> np.ndarray:
+        """One index column (``offset`` or ``size``) of a split."""
+        return self._column(name)[self.rows(split)]
+
+    def labels(self, name: str, split: str) -> np.ndarray:
+        """One label column of a split.
+
+        Raises:
+            UserError: A field that the data set does not have.
+        """
+        if name not in self.fields:
+            raise UserError(f"data set {self.root} has no label '{name}'; it has {', '.join(self.fields) or 'none'}.")
+        return self._column(f"label.{name}")[self.rows(split)]
+
+    def key(self, split: str, row: int) -> str:
+        """The key of one sample; ``row`` counts within the split."""
+        position = self.rows(split).start + row
+        ends = self._column("key_end")
+        start = ends[position - 1] if position else 0
+        return self._column("key_bytes")[start : ends[position]].tobytes().decode()
+
+    def keys(self, split: str) -> list[str]:
+        """The sample keys of a split, in index order."""
+        rows = self.rows(split)
+        ends = self._column("key_end")
+        starts = np.concatenate([[0], ends[:-1]])
+        text = self._column("key_bytes")
+        return [text[starts[row] : ends[row]].tobytes().decode() for row in range(rows.start, rows.stop)]
+
+    def _column(self, name: str) -> np.ndarray:
+        if name not in self._columns:
+            with self._index as index:
+                self._columns[name] = index.get_tensor(name)
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {}
+
+    @property
+    def _index(self) -> Any:
+        try:
+            return safe_open(self.root / INDEX_FILE, framework="np")
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{self.root / INDEX_FILE} cannot be read ({error}); make it again: python -m shards.index {self.root}"
+            ) from None
+
+
+def _read_manifest(root: Path) -> Manifest:
+    path = root / DATASET_FILE
+    if not path.is_file():
+        if (root / PACKING_DIR).is_dir():
+            advice = "finish it by running the same `python -m shards.pack` command again"
+        elif any(root.glob("*.tar")):
+            advice = f"index its shards with: python -m shards.index {root}"
+        else:
+            advice = f"make one with: python -m shards.pack synthetic {root}"
+        raise UserError(f"{root} holds no complete data set (no {DATASET_FILE}); {advice}.")
+    try:
+        content = json.loads(path.read_text())
+        version = content["format_version"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; make it again with: python -m shards.index {root}") from None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format version {version}, this facegen reads {FORMAT_VERSION}; pack the data set again."
+        )
+    return Manifest(
+        name=content["name"],
+        image=ImageFormat(**content["image"]),
+        fields={
+            name: LabelField(**{**label, "classes": tuple(label["classes"])})
+            for name, label in content["fields"].items()
+        },
+        shards=tuple(Shard(**shard) for shard in content["shards"]),
+        split=content["split"],
+        provenance=content["provenance"],
+        identity_field=content["identity_field"],
+    )

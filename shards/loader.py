@@ -1,0 +1,248 @@
+"""Batches of uint8 images and labels: the plan says which, the reader fetches and decodes, threads do it ahead of time.
+
+Threads and not processes: the JPEG decoder and ``pread`` release the GIL, so threads scale, and need no pickling, no
+shared memory and no worker that can be killed or left behind. All that has to be saved is one integer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from shards.cli import UserError
+from shards.dataset import Dataset
+from shards.plan import BatchPlan, EpochOrder, evaluation_rows
+from shards.reader import Reader
+
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one batch on one rank.
+
+    Attributes:
+        images: uint8 (N, H, W, C), C is 1 or 3 (RGB).
+        labels: A tensor (N,) for each label field: float32 for a float (missing: NaN), int64 for a bool (0, 1; missing:
+            -1) and for a class (position in the field's classes; missing: -1).
+        rows: int64 (N,), rows of the split.
+        epoch: Number of the epoch, from 0.
+        first_slot: Position of the first sample within the global batch; 0 in evaluation.
+    """
+
+    images: torch.Tensor
+    labels: dict[str, torch.Tensor]
+    rows: torch.Tensor
+    epoch: int = 0
+    first_slot: int = 0
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What a batch is to hold."""
+
+    rows: np.ndarray
+    epoch: int = 0
+    first_slot: int = 0
+
+
+class _BatchReader:
+    """Turns a share into a batch; safe to call from several threads."""
+
+    def __init__(self, dataset: Dataset, split: str, fields: Sequence[str] | None, pin_memory: bool) -> None:
+        self._reader = Reader(dataset, split)
+        self._shape = (dataset.image.height, dataset.image.width, dataset.image.channels)
+        self._labels = {name: dataset.labels(name, split) for name in (dataset.fields if fields is None else fields)}
+        self._pin_memory = pin_memory
+
+    def __call__(self, share: _Share) -> Batch:
+        rows = share.rows
+        images = torch.empty((len(rows), *self._shape), dtype=torch.uint8, pin_memory=self._pin_memory)
+        self._reader.read_images(rows, images.numpy())
+        labels = {name: _label_tensor(column[rows]) for name, column in self._labels.items()}
+        return Batch(images, labels, torch.from_numpy(rows), share.epoch, share.first_slot)
+
+
+class TrainLoader:
+    """The share of this rank in each global batch, in the order of the plan, without end.
+
+    Iterating goes on where ``samples_seen`` stands, and stopping ends the threads. Each process makes a loader of its
+    own: nothing here is to be handed to ``accelerator.prepare``, except that ``state_dict`` and ``load_state_dict``
+    suit ``accelerator.register_for_checkpointing``.
+
+    Attributes:
+        steps_per_epoch: Global batches of an epoch, the same for every rank.
+        epoch_size: Samples of an epoch over all ranks, by which ``samples_seen`` grows.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        *,
+        global_batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_threads: int = 2,
+        prefetch_batches: int = 4,
+        fields: Sequence[str] | None = None,
+        pin_memory: bool = False,
+    ) -> None:
+        """Plans the batches; nothing is read before the first iteration.
+
+        Args:
+            dataset: Where the samples are.
+            split: Which of its splits.
+            global_batch_size: Samples of a batch over all ranks.
+            seed: Seed of the order.
+            rank: This process, from 0.
+            world_size: How many processes there are.
+            num_threads: Threads that read and decode; 0 does it in the calling thread when a batch is asked for.
+            prefetch_batches: Batches in work or ready ahead of the consumer; each takes its images' bytes of memory.
+            fields: Label fields to load; all when None.
+            pin_memory: Batches in page-locked memory, for asynchronous copies to a CUDA device.
+
+        Raises:
+            UserError: A split without samples, a field that isn't there, or numbers that don't go together.
+        """
+        _check_at_least(0, "num_threads", num_threads)
+        _check_at_least(1, "prefetch_batches", prefetch_batches)
+        if pin_memory and not torch.cuda.is_available():
+            raise UserError("pin_memory needs a CUDA device and there is none; leave it out.")
+        self._read_batch = _BatchReader(dataset, split, fields, pin_memory)
+        shard_sizes = [shard.num_samples for shard in dataset.shards(split)]
+        self._plan = BatchPlan(EpochOrder(shard_sizes, seed), global_batch_size, rank, world_size)
+        self._global_batch_size = global_batch_size
+        self._num_threads = num_threads
+        self._prefetch_batches = prefetch_batches
+        self._samples_seen = 0
+        self.steps_per_epoch = self._plan.steps_per_epoch
+        self.epoch_size = self._plan.epoch_size
+
+    @property
+    def samples_seen(self) -> int:
+        """Samples of all ranks up to and with the batch that was yielded last; what was only prefetched is not counted.
+
+        Set it before iterating to go on from there.
+        """
+        return self._samples_seen
+
+    @samples_seen.setter
+    def samples_seen(self, value: int) -> None:
+        self._plan.check(value)
+        self._samples_seen = value
+
+    def state_dict(self) -> dict[str, int]:
+        """The whole state of the loader, the same on every rank."""
+        return {"samples_seen": self._samples_seen}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on from a saved state, whatever the world size and the threads were.
+
+        Raises:
+            UserError: A state from a run with another global batch size.
+        """
+        self.samples_seen = state["samples_seen"]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields batches without end.
+
+        Raises:
+            UserError: A damaged shard or image.
+            RuntimeError: ``samples_seen`` was changed, or a second iterator was used, while this one was in use.
+        """
+        expected = self._samples_seen
+        with closing(_in_order(self._read_batch, self._shares(), self._num_threads, self._prefetch_batches)) as batches:
+            for batch in batches:
+                if self._samples_seen != expected:
+                    raise RuntimeError("the loader was moved while it was being iterated; start a new iteration")
+                expected += self._global_batch_size
+                self._samples_seen = expected
+                yield batch
+
+    def _shares(self) -> Iterator[_Share]:
+        # Planned in the consumer's thread, in order: threads that plan two blocks at a time would evict each other's.
+        position = self._samples_seen
+        while True:
+            epoch, rows = self._plan.batch(position)
+            yield _Share(rows, epoch, self._plan.first_slot)
+            position += self._global_batch_size
+
+
+def evaluation_batches(
+    dataset: Dataset,
+    split: str,
+    batch_size: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    limit: int | None = None,
+    num_threads: int = 2,
+    fields: Sequence[str] | None = None,
+) -> Iterator[Batch]:
+    """Yields the samples of a split in sequence, each exactly once over all ranks, none dropped.
+
+    Args:
+        dataset: Where the samples are.
+        split: Which of its splits.
+        batch_size: Samples of a batch on one rank; the last batch may be shorter.
+        rank: This process, from 0. Batch i goes to rank ``i % world_size``.
+        world_size: How many processes there are.
+        limit: Take only the first ``limit`` samples of the split.
+        num_threads: As in ``TrainLoader``.
+        fields: Label fields to load; all when None.
+
+    Returns:
+        An iterator of ``Batch``; closing it ends its threads.
+
+    Raises:
+        UserError: A split without samples, a field that isn't there, or a size below 1.
+    """
+    _check_at_least(0, "num_threads", num_threads)
+    num_samples = dataset.num_samples(split)
+    if limit is not None:
+        _check_at_least(1, "limit", limit)
+        num_samples = min(limit, num_samples)
+    read_batch = _BatchReader(dataset, split, fields, pin_memory=False)
+    shares = map(_Share, evaluation_rows(num_samples, batch_size, rank, world_size))
+    return _in_order(read_batch, shares, num_threads, prefetch_batches=2 * num_threads)
+
+
+def _in_order(
+    load: Callable[[RequestT], ResultT], requests: Iterable[RequestT], num_threads: int, prefetch_batches: int
+) -> Generator[ResultT]:
+    """Yields ``load(request)`` for each request, in order, with up to ``prefetch_batches`` of them ahead in threads."""
+    if num_threads == 0:
+        yield from map(load, requests)
+        return
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="shards-loader")
+    pending: deque[Future[ResultT]] = deque()
+    try:
+        for request in requests:
+            pending.append(pool.submit(load, request))
+            if len(pending) > prefetch_batches:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        # The garbage collector may run this in one of the pool's own threads, which could not wait for itself. Each
+        # thread ends after the batch that it has in hand.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _label_tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32 if values.dtype == np.float32 else np.int64))
+
+
+def _check_at_least(minimum: int, name: str, value: int) -> None:
+    if value < minimum:
+        raise UserError(f"{name} must be at least {minimum}, not {value}.")

@@ -1,0 +1,118 @@
+"""Random access to the samples of a split: rows in, bytes or pixels out.
+
+Shards are uncompressed tars and the index knows where each image starts, so a sample is one ``pread``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from shards.cli import UserError
+from shards.codecs import decode
+from shards.dataset import Dataset
+
+MAX_OPEN_SHARDS = 64
+"""Open files of a reader. A block of the plan has fewer shards where shards are of a sensible size."""
+
+
+class _ShardFile:
+    """A file that closes itself when the last thread that reads from it lets go.
+
+    The cache below may drop a shard while another thread is reading from it; to close it there and then would let the
+    next file opened take its number, and the other thread read from the wrong file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def read(self, offset: int, num_bytes: int) -> bytes:
+        return os.pread(self._descriptor, num_bytes, offset)
+
+    def __del__(self) -> None:
+        # Opening may have failed before there was anything to close.
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+class Reader:
+    """Reads samples of one split by row, in any order, from any number of threads."""
+
+    def __init__(self, dataset: Dataset, split: str) -> None:
+        """Opens the index; shards are opened as they are needed.
+
+        Raises:
+            UserError: A split without samples.
+        """
+        check_split(dataset, split)
+        self._dataset = dataset
+        self._split = split
+        self._shards = dataset.shards(split)
+        self._shard_ends = np.cumsum([shard.num_samples for shard in self._shards])
+        self._offsets = dataset.column("offset", split)
+        self._sizes = dataset.column("size", split)
+        self._open = lru_cache(maxsize=MAX_OPEN_SHARDS)(_ShardFile)
+
+    def read(self, rows: np.ndarray) -> Iterator[bytes]:
+        """The encoded images of some samples.
+
+        Args:
+            rows: Rows of the split (N,), from 0.
+
+        Yields:
+            The bytes of each, in the order of ``rows``.
+
+        Raises:
+            UserError: A shard that is missing, unreadable or shorter than the index says.
+        """
+        shards = np.searchsorted(self._shard_ends, rows, side="right").tolist()
+        offsets, sizes = self._offsets[rows].tolist(), self._sizes[rows].tolist()
+        for shard, offset, num_bytes in zip(shards, offsets, sizes, strict=True):
+            path = self._dataset.root / self._shards[shard].name
+            try:
+                data = self._open(path).read(offset, num_bytes)
+            except OSError as error:
+                raise UserError(f"shard {path} cannot be read ({error.strerror}); {self._advice}") from None
+            if len(data) != num_bytes:
+                raise UserError(f"shard {path} is shorter than its index says; {self._advice}")
+            yield data
+
+    def read_images(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Reads and decodes some samples.
+
+        Args:
+            rows: Rows of the split (N,), from 0.
+            out: C-contiguous uint8 (N, H, W, C) that takes the images.
+
+        Raises:
+            UserError: As ``read``, and for an image whose bytes are damaged.
+        """
+        for position, data in enumerate(self.read(rows)):
+            try:
+                decode(data, self._dataset.image, out[position])
+            except ValueError as error:
+                row = int(rows[position])
+                shard = self._shards[int(np.searchsorted(self._shard_ends, row, side="right"))]
+                key = self._dataset.key(self._split, row)
+                path = self._dataset.root / shard.name
+                raise UserError(f"sample {key} of shard {path}: {error}; {self._advice}") from None
+
+    @property
+    def _advice(self) -> str:
+        return f"find the damage with: python -m shards.index {self._dataset.root} --verify"
+
+
+def check_split(dataset: Dataset, split: str) -> None:
+    """Checks that a split has samples.
+
+    Raises:
+        UserError: It has none; the sentence names those that do.
+    """
+    if not dataset.num_samples(split):
+        raise UserError(
+            f"data set {dataset.root} has no split '{split}'; it has {', '.join(dataset.splits) or 'none'}."
+        )

@@ -1,0 +1,79 @@
+"""What a source is: an ordered list of items with labels, and a way to load the image of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from shards.dataset import LabelField
+from shards.images import Crop
+
+LabelValue = float | bool | str | None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image before packing.
+
+    Attributes:
+        key: Unique name in the source. Packing keeps it where it is short and made of letters, digits, ``_``, ``-``
+            and ``/``, and makes it safe otherwise (``shards.tar.member_key``).
+        labels: A value for each field of the schema; None where it is missing.
+        ref: What the source's ``load`` needs, such as a path; picklable.
+        partition: The data set's own split (train, val, test), where it has one.
+    """
+
+    key: str
+    labels: Mapping[str, LabelValue] = field(default_factory=dict)
+    ref: Any = None
+    partition: str | None = None
+
+
+class Source(Protocol):
+    """A data set that can be packed. Picklable, so that worker processes can load its images.
+
+    Attributes:
+        name: The source's name on the command line.
+        fields: Label schema.
+        identity_field: The class field that names the person; splits keep a person on one side.
+        crop: Default crop of the raw image (``shards.images.Crop``); None for the largest centered square.
+        provenance: Where the images come from, for ``dataset.json``; the same for the same input, and without any path
+            of the machine. A list under ``notes`` holds sentences that packing prints, about labels that match no image
+            and the like.
+    """
+
+    name: str
+    fields: dict[str, LabelField]
+    identity_field: str | None
+    crop: Crop | None
+    provenance: dict[str, Any]
+
+    def __len__(self) -> int:
+        """Number of items."""
+        ...
+
+    def __getitem__(self, position: int) -> Item:
+        """The item at a position; the order is the same on every machine."""
+        ...
+
+    def load(self, item: Item) -> Image.Image | np.ndarray:
+        """The item's image: a PIL image, or uint8 height x width x 3; bad input raises OSError or ValueError."""
+        ...
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """How the command line gets at a source.
+
+    Attributes:
+        config_class: Dataclass of the source's options; a field ``input`` is taken by position.
+        open: Makes the source from an instance of it and the side of the packed images in pixels, which only sources
+            that render need.
+    """
+
+    config_class: type
+    open: Callable[[Any, int], Source]
