@@ -1,0 +1,229 @@
+"""``python -m shards.index DIR``: an index for WebDataset shards that somebody else wrote, and a check of checksums.
+
+The first image member of each sample is its image. Labels come from ``json`` (scalars of the object), ``cls`` (a class)
+and ``txt`` (by content). Shards that ``shards.pack`` wrote get back a lost index with their own schema and splits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from shards.cli import UserError, parse, run
+from shards.dataset import (
+    DATASET_FILE,
+    PACKING_DIR,
+    SPLITS,
+    Columns,
+    Dataset,
+    ImageFormat,
+    LabelField,
+    Manifest,
+    Shard,
+    write_dataset,
+)
+from shards.labels import convert, infer_field, is_identity
+from shards.shard_contents import FORMAT_OF_EXTENSION, ShardContents, read_contents, require_same
+from shards.tar import sha256_file
+
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+_VERIFY_THREADS = 4
+
+
+@dataclass
+class IndexConfig:
+    """Options of ``shards.index``."""
+
+    root: Path
+    """Folder of *.tar shards."""
+    split: Literal["train", "val", "test"] | None = None
+    """Split that all shards belong to. Default: from the words train, val or test in each file's name."""
+    verify: bool = False
+    """Only recompute the checksums of a complete data set; exit code 1 and the names of the damaged shards."""
+    replace: bool = False
+    """Index what is there now, even where it differs from an existing dataset.json."""
+
+
+def index(root: Path, split: str | None = None, replace: bool = False) -> Dataset:
+    """Writes ``dataset.json`` and the index for the shards of a folder.
+
+    Args:
+        root: The folder.
+        split: Split of all shards; None to read it from their names.
+        replace: Drop what an existing ``dataset.json`` says.
+
+    Raises:
+        UserError: No shards, an unfinished packing, shards that are damaged, compressed, or hold no images or images of
+            several sizes, or a difference to the existing ``dataset.json``.
+    """
+    if (root / PACKING_DIR).exists():
+        raise UserError(f"{root} holds an unfinished packing; finish it with the `shards.pack` command that began it.")
+    paths = sorted(root.glob("*.tar"))
+    if not paths:
+        raise UserError(f"no *.tar shards in {root}; give the folder that holds them, unpacked if they are compressed.")
+    old = None if replace else _existing(root)
+    if old is not None:
+        manifest, contents = _restore(old, split)
+    else:
+        manifest, contents = _index_afresh(root, paths, split)
+    images = [image for content in contents for image in content.images]
+    rows = [labels for content in contents for labels in content.labels]
+    columns = Columns(
+        offset=np.array([image.offset for image in images], np.int64),
+        size=np.array([image.size for image in images], np.int32),
+        keys=[key for content in contents for key in content.keys],
+        labels={
+            name: label.encode(convert([row.get(name) for row in rows], label.kind))
+            for name, label in manifest.fields.items()
+        },
+    )
+    write_dataset(root, manifest, columns)
+    return Dataset(root)
+
+
+def verify(dataset: Dataset) -> list[str]:
+    """Compares every shard with its checksum.
+
+    Returns:
+        One sentence for each shard that is missing or damaged.
+    """
+
+    def check(shard: Shard) -> str | None:
+        path = dataset.root / shard.name
+        if not path.is_file():
+            return f"{path} is missing."
+        if path.stat().st_size != shard.num_bytes:
+            return f"{path} has {path.stat().st_size} bytes instead of {shard.num_bytes}."
+        return None if sha256_file(path) == shard.sha256 else f"{path} is damaged: its checksum differs."
+
+    shards = dataset.manifest.shards
+    with ThreadPoolExecutor(_VERIFY_THREADS) as pool:  # hashing releases the GIL
+        findings = tqdm(pool.map(check, shards), total=len(shards), unit=" shards", disable=None)
+        return [finding for finding in findings if finding]
+
+
+def split_of_name(name: str) -> str | None:
+    """The split that a shard's name speaks of, such as ``val`` for ``faces-validation-0003.tar``."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
+
+
+def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple[Manifest, list[ShardContents]]:
+    splits = {path: split or split_of_name(path.name) for path in paths}
+    unnamed = [path.name for path, name in splits.items() if name is None]
+    if unnamed:
+        raise UserError(
+            f"the names of {len(unnamed)} shards (first: {unnamed[0]}) hold none of the words train, val, test; rename "
+            "them, or pass --split train."
+        )
+    paths = sorted(paths, key=lambda path: (SPLITS.index(splits[path] or ""), path.name))
+    contents = [read_contents(path) for path in tqdm(paths, unit=" shards", disable=None)]
+    for path, content in zip(paths, contents, strict=True):
+        require_same(path, content.keys[0], "codec", contents[0].extension, content.extension)
+        require_same(path, content.keys[0], "size", contents[0].shape, content.shape)
+    fields, notes = _infer_fields(contents)
+    for note in notes:
+        print(note)
+    identity = next((name for name, label in fields.items() if label.kind == "class" and is_identity(name)), None)
+    manifest = Manifest(
+        name=root.resolve().name,
+        image=ImageFormat(
+            *contents[0].shape,
+            channels=max(content.num_channels for content in contents),
+            extension=contents[0].extension,
+        ),
+        fields=fields,
+        shards=tuple(_shard(path, splits[path] or "", content) for path, content in zip(paths, contents, strict=True)),
+        split={"by": "shard name" if split is None else "option"},
+        provenance={"source": "index", "notes": notes},
+        identity_field=identity,
+    )
+    return manifest, contents
+
+
+def _restore(old: Dataset, split: str | None) -> tuple[Manifest, list[ShardContents]]:
+    """Reads the shards of an existing manifest again, after making sure that they are the ones it means."""
+    if split is not None:
+        raise UserError(f"{old.root} has its splits already; pass --replace to index its shards anew.")
+    damaged = verify(old)
+    known = {shard.name for shard in old.manifest.shards}
+    added = [path.name for path in sorted(old.root.glob("*.tar")) if path.name not in known]
+    if damaged or added:
+        finding = damaged[0] if damaged else f"{added[0]} is not in {DATASET_FILE}."
+        raise UserError(f"{finding[:-1]}; restore the shards, or pass --replace to index what is there now.")
+    paths = [old.root / shard.name for shard in old.manifest.shards]
+    extensions = ("raw",) if old.image.extension == "raw" else tuple(FORMAT_OF_EXTENSION)
+    return old.manifest, [read_contents(path, extensions) for path in tqdm(paths, unit=" shards", disable=None)]
+
+
+def _existing(root: Path) -> Dataset | None:
+    path = root / DATASET_FILE
+    if not path.is_file():
+        return None
+    try:
+        json.loads(path.read_text())["format_version"]
+    except (ValueError, KeyError, TypeError):
+        print(f"{path} is damaged; making it again from the shards' names and contents.")
+        return None
+    return Dataset(root)
+
+
+def _infer_fields(contents: Sequence[ShardContents]) -> tuple[dict[str, LabelField], list[str]]:
+    rows = [labels for content in contents for labels in content.labels]
+    fields, notes = {}, []
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        label = infer_field(name, values)
+        if label is None:
+            notes.append(f"Label '{name}' is free text (all values differ) and was left out.")
+        else:
+            fields[name] = label
+    ignored = sorted({name for content in contents for name in content.ignored})
+    notes += [f"Label '{name}' holds lists or objects and was left out." for name in ignored]
+    return fields, notes
+
+
+def _shard(path: Path, split: str, content: ShardContents) -> Shard:
+    return Shard(path.name, split, len(content.keys), path.stat().st_size, sha256_file(path))
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line."""
+    config = parse(
+        IndexConfig,
+        prog="python -m shards.index",
+        description="Indexes WebDataset shards that another program wrote, or verifies a data set's checksums.",
+        positional=("root",),
+        args=args,
+    )
+    if config.verify:
+        dataset = Dataset(config.root)
+        damaged = verify(dataset)
+        for finding in damaged:
+            print(finding)
+        if damaged:
+            raise SystemExit(1)
+        print(f"{config.root}: all {len(dataset.manifest.shards)} shards are intact.")
+        return
+    dataset = index(config.root, config.split, config.replace)
+    counts = ", ".join(f"{split} {dataset.num_samples(split)}" for split in dataset.splits)
+    print(f"{config.root}: {counts}; fingerprint {dataset.fingerprint}")
+
+
+if __name__ == "__main__":
+    run(main)

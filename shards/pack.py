@@ -1,0 +1,307 @@
+"""``python -m shards.pack SOURCE [INPUT] OUTPUT``: from images to a data set of tar shards.
+
+Storage is JPEG at quality 95 without chroma subsampling unless asked otherwise. Measured on 400 LFW faces at 64x64:
+
+==========  ============  =====================  =======
+codec       bytes/image   MSE on [-1, 1] scale   PSNR
+==========  ============  =====================  =======
+jpg 85      1,880         0.00039                40.1 dB
+jpg 95      2,800         0.00018                43.6 dB
+jpg 98      3,650         0.00007                47.6 dB
+webp 95     1,590         0.00022                42.7 dB
+png         7,200         0                      -
+raw         12,290        0                      -
+==========  ============  =====================  =======
+
+The best autoencoders on these faces reach an MSE of 0.004; quality 95 costs 4 % of that, training and evaluation see
+the same pixels, and it decodes ten times as fast as PNG at 40 % of the bytes. Take ``png`` to compare against the
+original pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from shards.cli import UserError, parse_command, run
+from shards.codecs import DEFAULT_QUALITY, check_codec
+from shards.dataset import Columns, Dataset, ImageFormat, Manifest, Shard, write_dataset
+from shards.images import Preparation, ResizeFilter, parse_crop
+from shards.packing import ShardJob, ShardResult, Workspace, existing_dataset, run_tasks
+from shards.packing_plan import Encoding, PackingPlan, SplitBy, Splitting, make_plan
+from shards.sources import SOURCES
+from shards.sources.base import Source
+from shards.splits import Fractions
+
+_NUM_NAMED = 10
+_PACKAGES = ("pillow", "simplejpeg", "numpy")
+
+
+@dataclass(kw_only=True)
+class PackOptions:
+    """Options of every source."""
+
+    output: Path
+    """Folder for the data set; new, empty, or one whose packing was interrupted."""
+    size: int = 64
+    """Side of the packed images in pixels."""
+    channels: Literal[1, 3] = 3
+    """3 for RGB, 1 for gray."""
+    crop: str = "auto"
+    """What is cut out of the raw image before resizing: auto (the source's own box, else center), center (largest
+    square), or left,upper,right,lower in pixels or as fractions; a box that is no square is squeezed into one."""
+    resize_filter: ResizeFilter = "lanczos"
+    """lanczos keeps the most detail; area averages without ringing; none of them aliases."""
+    codec: Literal["jpg", "png", "webp", "raw"] = "jpg"
+    """How images are stored. jpg is 4:4:4 and decodes fastest by far; png and raw are lossless."""
+    quality: int | None = None
+    """1 to 100, for jpg and webp; 95 when not given, which costs 0.0002 of MSE on [-1, 1] at 64 pixels."""
+    samples_per_shard: int = 1000
+    """Most samples of a shard: 3 MB at 64 pixels. Take more for millions of images or remote storage."""
+    split_by: SplitBy = "auto"
+    """partition is the data set's own; identity keeps a person on one side; sample looks at nothing. auto takes the
+    first of the three that the source has."""
+    val_fraction: float = 0.1
+    """Share of images for validation; not used with a partition."""
+    test_fraction: float = 0.1
+    """Share of images for the final test; not used with a partition."""
+    seed: int = 0
+    """Fixes the splits and the order of samples, and what a rendering source draws."""
+    max_skipped_fraction: float = 0.05
+    """Packing fails when more than this share of the images is bad."""
+    workers: int | None = None
+    """Processes; the number of cores when not given. The data set does not depend on it."""
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked without the source.
+
+        Raises:
+            ValueError: A value out of range.
+        """
+        for name, least in (("size", 1), ("samples_per_shard", 1), ("workers", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be {least} or more, not {value}.")
+        if not 0 <= self.max_skipped_fraction <= 1:
+            raise ValueError(f"max_skipped_fraction must be between 0 and 1, not {self.max_skipped_fraction}.")
+        Fractions(self.val_fraction, self.test_fraction)
+        check_codec(self.codec, self.codec_options)
+        parse_crop(self.crop, None)
+
+    @property
+    def codec_options(self) -> dict[str, Any]:
+        """The codec's settings with the default quality filled in."""
+        if self.quality is not None:
+            return {"quality": self.quality}
+        return {"quality": DEFAULT_QUALITY} if self.codec in ("jpg", "webp") else {}
+
+
+def pack(source: Source, options: PackOptions) -> Dataset:
+    """Packs a source, or goes on with a packing of it that was interrupted.
+
+    Returns:
+        The complete data set; the one that is there already, if the same command made it.
+
+    Raises:
+        UserError: Bad input, an output folder that holds something else, or too many bad images.
+    """
+    plan = make_plan(
+        source,
+        Preparation(options.size, options.channels, parse_crop(options.crop, source.crop), options.resize_filter),
+        Encoding(options.codec, options.codec_options),
+        Splitting(options.split_by, Fractions(options.val_fraction, options.test_fraction), options.seed),
+        options.samples_per_shard,
+    )
+    for note in plan.notes:
+        print(note)
+    existing = existing_dataset(options.output, plan.spec)
+    if existing:
+        print(f"{options.output} is already packed; nothing to do.")
+        return existing
+    workspace = Workspace(options.output)
+    workspace.begin(plan.spec)
+    results = write_shards(source, plan, workspace, options)
+    finish(source, plan, results, options.output)
+    workspace.close()
+    return Dataset(options.output)
+
+
+def write_shards(
+    source: Source, plan: PackingPlan, workspace: Workspace, options: PackOptions
+) -> dict[str, ShardResult]:
+    """Writes the shards that are missing.
+
+    Returns:
+        The results of all shards by name.
+
+    Raises:
+        UserError: More bad images than allowed.
+    """
+    results = workspace.finished(plan.tasks)
+    missing = [task for task in plan.tasks if task.name not in results]
+    num_finished = sum(len(task.positions) for task in plan.tasks if task.name in results)
+    if results:
+        print(f"Going on: {len(results)} of {len(plan.tasks)} shards are there already.")
+    job = ShardJob(source, plan.preparation, plan.encoding, workspace.root)
+    workers = min(options.workers or num_cores(), max(len(missing), 1))
+    start = time.monotonic()
+    # On a terminal only: in a log file every redrawn bar would be a line.
+    with tqdm(total=len(source), initial=num_finished, unit=" images", disable=None) as bar:
+        _check_skipped(results, len(source), options.max_skipped_fraction)
+        # Closed at once when too many are bad, so that the workers stop before the error is printed.
+        with closing(run_tasks(job, missing, workers, bar.update)) as new_results:
+            for result in new_results:
+                results[result.name] = result
+                _check_skipped(results, len(source), options.max_skipped_fraction)
+    if missing:
+        num_new, seconds = len(source) - num_finished, time.monotonic() - start
+        print(f"{num_new} images in {seconds:.1f} s ({num_new / seconds:.0f} images/s, workers: {workers}).")
+    return results
+
+
+def num_cores() -> int:
+    """Cores that this process may use, which a cluster's scheduler can limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], root: Path) -> None:
+    """Writes index and manifest.
+
+    Raises:
+        UserError: Not one image could be packed.
+    """
+    done = [(task, results[task.name]) for task in plan.tasks if results[task.name].num_bytes]
+    skipped = summarize_skipped([results[task.name] for task in plan.tasks])
+    _print_skipped(skipped)
+    if not done:
+        raise UserError("not one image could be packed; see the reasons above.")
+    num_enlarged = sum(result.num_enlarged for _, result in done)
+    if num_enlarged:
+        print(
+            f"{num_enlarged} images were smaller than {plan.preparation.size} pixels after the crop and were enlarged."
+        )
+    positions = np.concatenate([np.array(result.positions, np.int64) for _, result in done])
+    manifest = Manifest(
+        name=source.name,
+        image=ImageFormat(
+            height=plan.preparation.size,
+            width=plan.preparation.size,
+            channels=plan.preparation.channels,
+            extension=plan.encoding.extension,
+            codec_options=plan.encoding.codec_options,
+        ),
+        fields=source.fields,
+        shards=tuple(
+            Shard(task.name, task.split, len(result.positions), result.num_bytes, result.sha256)
+            for task, result in done
+        ),
+        split=plan.split,
+        provenance={
+            **plan.spec,
+            "skipped": skipped,
+            "num_enlarged": num_enlarged,
+            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+        identity_field=source.identity_field,
+    )
+    columns = Columns(
+        offset=np.concatenate([np.array(result.offsets, np.int64) for _, result in done]),
+        size=np.concatenate([np.array(result.sizes, np.int32) for _, result in done]),
+        keys=[plan.inventory.keys[position] for position in positions],
+        labels={name: column[positions] for name, column in plan.inventory.labels.items()},
+    )
+    write_dataset(root, manifest, columns)
+
+
+def summarize_skipped(results: Sequence[ShardResult]) -> dict[str, Any]:
+    """Counts bad images by reason and names the first of each, in order of their keys."""
+    pairs = sorted((reason, key) for result in results for key, reason in result.skipped)
+    counts = Counter(reason for reason, _ in pairs)
+    return {
+        "num": len(pairs),
+        "reasons": {
+            reason: {"num": count, "first": [key for other, key in pairs if other == reason][:_NUM_NAMED]}
+            for reason, count in sorted(counts.items())
+        },
+    }
+
+
+def _check_skipped(results: dict[str, ShardResult], num_items: int, max_fraction: float) -> None:
+    num_skipped = sum(len(result.skipped) for result in results.values())
+    if num_skipped > max_fraction * num_items:
+        _print_skipped(summarize_skipped(list(results.values())))
+        raise UserError(
+            f"{num_skipped} of {num_items} images are bad, more than --max_skipped_fraction {max_fraction:g} allows; "
+            "mend the input, or run the same command with a higher fraction (finished shards are kept)."
+        )
+
+
+def _print_skipped(skipped: dict[str, Any]) -> None:
+    for reason, found in skipped["reasons"].items():
+        more = ", ..." if found["num"] > len(found["first"]) else ""
+        print(f"Skipped, {reason}: {found['num']} ({', '.join(found['first'])}{more})")
+
+
+def packing_class(source_config: type) -> type:
+    """One flat dataclass of the shared options and a source's own, so that the command line has one flat list."""
+    combined = dataclasses.make_dataclass(
+        f"{source_config.__name__}Packing", [], bases=(PackOptions, source_config), kw_only=True
+    )
+    combined.__doc__ = source_config.__doc__
+    return combined
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line."""
+    name, config = parse_command(
+        {name: packing_class(entry.config_class) for name, entry in SOURCES.items()},
+        prog="python -m shards.pack",
+        description="Packs images into tar shards with an index: python -m shards.pack SOURCE [INPUT] OUTPUT.",
+        dest="source",
+        positional=lambda name: ("input", "output") if takes_input(SOURCES[name].config_class) else ("output",),
+        args=args,
+    )
+    entry = SOURCES[name]
+    _check_apart(getattr(config, "input", None), config.output)
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(entry.config_class)}
+    try:
+        source = entry.open(entry.config_class(**values), config.size)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    dataset = pack(source, config)
+    counts = ", ".join(f"{split} {dataset.num_samples(split)}" for split in dataset.splits)
+    print(f"{config.output}: {counts}; fingerprint {dataset.fingerprint}")
+
+
+def _check_apart(source: Path | None, output: Path) -> None:
+    if source is not None and output.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"the output {output} lies inside the input {source}; give a folder outside it.")
+
+
+def takes_input(config_class: type) -> bool:
+    """Whether a source reads an input, which then comes first on the command line."""
+    return any(field.name == "input" for field in dataclasses.fields(config_class))
+
+
+def _interruptible() -> None:
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    run(_interruptible)

@@ -1,0 +1,212 @@
+"""CelebA, aligned and cropped images, with its 40 attributes, identities and official partition.
+
+Source: Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild, ICCV 2015. The images are 178x218; any subset
+and any common scale will do.
+
+The default crop is the box (15, 40)-(163, 188) of 178x218: 148x148 pixels as in most published work on VAEs and GANs,
+moved down by five pixels from the center, where the aligned faces are. It is kept as fractions, so that a
+reduced copy of the images is cut at the same place.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from shards.cli import UserError
+from shards.dataset import SPLITS, LabelField
+from shards.images import IMAGE_SUFFIXES, Crop, open_image
+from shards.labels import sorted_names
+from shards.sources.base import Item, LabelValue
+
+FACE_BOX: Crop = (15 / 178, 40 / 218, 163 / 178, 188 / 218)
+_IMAGE_FOLDERS = ("img_align_celeba", "img_align_celeba_png")
+MISSING = int(np.iinfo(np.int32).min)
+"""Stands for a value that a label file does not have."""
+
+
+@dataclass
+class CelebaConfig:
+    """CelebA's aligned images with attributes, identities and partition."""
+
+    input: Path
+    """Folder that holds img_align_celeba and the list_*.txt (or Kaggle's list_*.csv), there or one level below."""
+
+
+class CelebaSource:
+    """All aligned images that are there, in order of their names, with whatever label files lie beside them."""
+
+    name = "celeba"
+    crop: Crop | None = FACE_BOX
+
+    def __init__(self, config: CelebaConfig) -> None:
+        """Lists the images and reads the label files into arrays, a few bytes an image.
+
+        Raises:
+            UserError: No images, or a label file that is not in CelebA's format.
+        """
+        self._folder = find_image_folder(config.input)
+        with os.scandir(self._folder) as entries:
+            self._files = sorted(entry.name for entry in entries if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
+        rows = {Path(name).stem: row for row, name in enumerate(self._files)}
+        tables = {
+            stem: read_table(path) if (path := _find_table(config.input, self._folder, stem)) else None
+            for stem in ("list_attr_celeba", "identity_CelebA", "list_eval_partition")
+        }
+        notes = [f"No {stem}.txt or .csv was found." for stem, table in tables.items() if table is None]
+
+        attributes = tables["list_attr_celeba"]
+        self._attribute_names = attributes.columns if attributes else ()
+        self._attributes = _align(attributes, rows, "attributes", notes)
+        self._identity = _first_column(_align(tables["identity_CelebA"], rows, "an identity", notes))
+        self._partition = _first_column(_align(tables["list_eval_partition"], rows, "a partition", notes))
+
+        self.fields = {name: LabelField("bool", description="CelebA attribute") for name in self._attribute_names}
+        self.identity_field = "identity" if self._identity is not None else None
+        if self._identity is not None:
+            persons = np.unique(self._identity[self._identity != MISSING])
+            classes = sorted_names(str(person) for person in persons)
+            self.fields["identity"] = LabelField("class", classes, "CelebA's number of the person")
+        self.provenance: dict[str, Any] = {
+            "data_set": "CelebA, aligned, https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+            "tree": self._folder.name,
+            "num_files": len(self._files),
+            "notes": notes,
+        }
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._files)
+
+    def __getitem__(self, position: int) -> Item:
+        """The image at a position."""
+        file = self._files[position]
+        return Item(
+            key=Path(file).stem, labels=self._labels(position), ref=file, partition=self._partition_name(position)
+        )
+
+    def load(self, item: Item) -> Image.Image:
+        """Opens the image file."""
+        return open_image(self._folder / item.ref)
+
+    def _labels(self, position: int) -> dict[str, LabelValue]:
+        values = self._attributes[position].tolist()
+        labels: dict[str, LabelValue] = {
+            name: None if value == MISSING else value == 1
+            for name, value in zip(self._attribute_names, values, strict=True)
+        }
+        if self._identity is not None:
+            person = int(self._identity[position])
+            labels["identity"] = None if person == MISSING else str(person)
+        return labels
+
+    def _partition_name(self, position: int) -> str | None:
+        if self._partition is None or self._partition[position] == MISSING:
+            return None
+        return SPLITS[self._partition[position]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A label file: one row an image.
+
+    Attributes:
+        file: Its name.
+        columns: Names of the value columns; empty where the file does not name them.
+        stems: File names of the images, without extension.
+        values: int32 (num_images, num_columns).
+    """
+
+    file: str
+    columns: tuple[str, ...]
+    stems: list[str]
+    values: np.ndarray
+
+
+def read_table(path: Path) -> Table:
+    """Reads a label file as CelebA's authors write it (blanks, with or without a count and a header) or as CSV.
+
+    Raises:
+        UserError: Rows of different lengths, or values that are no whole numbers.
+    """
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        lines = csv.reader(file) if path.suffix == ".csv" else (line.split() for line in file)
+        rows = [row for row in lines if row]
+    if rows and len(rows[0]) == 1:
+        rows = rows[1:]
+    columns: tuple[str, ...] = ()
+    if rows and Path(rows[0][0]).suffix.lower() not in IMAGE_SUFFIXES:
+        header, rows = rows[0], rows[1:]
+        # The text form names the values only, the CSV form the file column as well.
+        columns = tuple(header[1:] if path.suffix == ".csv" else header)
+    try:
+        values = np.array([row[1:] for row in rows]).astype(np.int32).reshape(len(rows), -1)
+    except ValueError:
+        raise UserError(f"{path} is not in CelebA's format: each row is a file name and whole numbers.") from None
+    if columns and len(columns) != values.shape[1]:
+        raise UserError(f"{path} names {len(columns)} columns and has {values.shape[1]}; fetch the file again.")
+    return Table(path.name, columns, [Path(row[0]).stem for row in rows], values)
+
+
+def find_image_folder(root: Path) -> Path:
+    """The folder of aligned images: ``root`` or one that is at most two levels below it.
+
+    Raises:
+        UserError: There is none, or it is empty.
+    """
+    # Kaggle's archive nests a folder of the same name.
+    patterns = [f"{prefix}{name}" for name in _IMAGE_FOLDERS for prefix in ("", "*/", f"{name}/")]
+    folders = [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_dir()]
+    for folder in [*folders[::-1], root]:
+        if folder.is_dir() and any(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in os.scandir(folder)):
+            return folder
+    raise UserError(f"no CelebA images at {root}: looked there and one level down for img_align_celeba/000001.jpg.")
+
+
+def _find_table(root: Path, image_folder: Path, stem: str) -> Path | None:
+    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and path != image_folder)]
+    candidates = [
+        folder / f"{stem}{suffix}" for folder in (*folders, image_folder.parent) for suffix in (".txt", ".csv")
+    ]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _align(table: Table | None, rows: Mapping[str, int], what: str, notes: list[str]) -> np.ndarray:
+    """Brings a table into the order of the images, and notes what does not match.
+
+    Args:
+        table: The label file, or None.
+        rows: Position of each image by its stem.
+        what: What an image without a row lacks, for the note.
+        notes: Sentences about mismatches are appended here.
+
+    Returns:
+        int32 (num_images, num_columns), ``MISSING`` where the table has no row; no columns without a table.
+    """
+    if table is None:
+        return np.empty((len(rows), 0), np.int32)
+    aligned = np.full((len(rows), table.values.shape[1]), MISSING, np.int32)
+    has_row = np.zeros(len(rows), bool)
+    num_unmatched = 0
+    for stem, values in zip(table.stems, table.values, strict=True):
+        row = rows.get(stem)
+        if row is None:
+            num_unmatched += 1
+        else:
+            aligned[row], has_row[row] = values, True
+    if not has_row.all():
+        notes.append(f"{int((~has_row).sum())} images have no row in {table.file}, so they lack {what}.")
+    if num_unmatched:
+        notes.append(f"{num_unmatched} rows of {table.file} name images that are not there.")
+    return aligned
+
+
+def _first_column(values: np.ndarray) -> np.ndarray | None:
+    return values[:, 0] if values.shape[1] else None

@@ -1,0 +1,164 @@
+"""Any folder of images, with labels from sub-folders and from a CSV or JSONL file."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from PIL import Image
+
+from shards.cli import UserError
+from shards.dataset import LabelField
+from shards.images import IMAGE_SUFFIXES, Crop, open_image
+from shards.labels import Scalar, sorted_names
+from shards.sources.base import Item
+from shards.sources.label_file import join_labels, read_label_file
+
+_NUM_NAMED = 10
+
+
+@dataclass
+class FolderConfig:
+    """A folder of images, searched recursively; labels from sub-folders and from a CSV or JSONL file."""
+
+    input: Path
+    """The folder."""
+    labels: Path | None = None
+    """CSV with a header, or JSONL; looked for as given, then inside the folder. Joined to the images by relative path,
+    file name or stem."""
+    label_key: str | None = None
+    """Column of the label file that names the image. Default: the first one."""
+    subfolders: Literal["class", "identity", "ignore"] = "class"
+    """What the uppermost sub-folders stand for: classes, persons (a person is never in two splits) or nothing."""
+
+
+class FolderSource:
+    """All image files below a folder, in order of their relative paths. The key is that path without its suffix."""
+
+    name = "folder"
+    crop: Crop | None = None
+
+    def __init__(self, config: FolderConfig) -> None:
+        """Lists the folder and joins the labels.
+
+        Raises:
+            UserError: No folder or no images there, or a label file that cannot be joined.
+        """
+        if not config.input.is_dir():
+            raise UserError(f"{config.input} is no folder; give the folder that holds the images.")
+        self._root = config.input
+        label_path = _find_label_file(config)
+        files, others = list_files(self._root, exclude=label_path)
+        if not files:
+            raise UserError(f"no image files below {self._root}; known are {' '.join(sorted(IMAGE_SUFFIXES))}.")
+        self._files = files
+        self._keys = unique_keys(files)
+        self.fields: dict[str, LabelField] = {}
+        self._columns: dict[str, list[Scalar]] = {}
+        self.identity_field: str | None = None
+        notes = [_named(len(others), "files are no images by their names and were left out", others)] if others else []
+
+        if label_path:
+            table = read_label_file(label_path, config.label_key)
+            joined = join_labels(table, files)
+            notes += joined.notes
+            self.fields |= joined.fields
+            self._columns |= joined.columns
+            self.identity_field = joined.identity_field
+        if config.subfolders != "ignore":
+            self._label_by_subfolder(config.subfolders, notes)
+        self.provenance: dict[str, Any] = {
+            "num_files": len(files),
+            "subfolders": config.subfolders,
+            "label_file": label_path.name if label_path else None,
+            "notes": notes,
+        }
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._files)
+
+    def __getitem__(self, position: int) -> Item:
+        """The image at a position."""
+        labels = {name: column[position] for name, column in self._columns.items()}
+        return Item(self._keys[position], labels, ref=self._files[position])
+
+    def load(self, item: Item) -> Image.Image:
+        """Opens the image file."""
+        return open_image(self._root / item.ref)
+
+    def _label_by_subfolder(self, kind: Literal["class", "identity"], notes: list[str]) -> None:
+        tops = [file.split("/")[0] if "/" in file else None for file in self._files]
+        names = sorted_names({top for top in tops if top is not None})
+        if not names:
+            return
+        if kind in self.fields:
+            raise UserError(f"both the label file and the sub-folders give '{kind}'; pass --subfolders ignore.")
+        if kind == "identity":
+            self.identity_field = kind
+        else:
+            notes.append(
+                f"The {len(names)} sub-folders became the label 'class'; where each is one person, pass "
+                "--subfolders identity, so that no person is in two splits."
+            )
+        self.fields[kind] = LabelField("class", names, "uppermost sub-folder")
+        self._columns[kind] = list(tops)
+
+
+def list_files(root: Path, exclude: Path | None = None) -> tuple[list[str], list[str]]:
+    """Walks a folder, symbolic links included.
+
+    Args:
+        root: Where to start.
+        exclude: A file to leave out of both lists.
+
+    Returns:
+        Sorted relative paths, with ``/``, of the image files and of all others. Hidden files are never images: those
+        with image suffixes are mostly the resource forks that macOS leaves behind.
+    """
+    images, others = [], []
+    excluded = exclude.resolve() if exclude else None
+    for folder, name in _walk(root):
+        relative = (PurePosixPath(Path(folder).relative_to(root).as_posix()) / name).as_posix()
+        if excluded and name == excluded.name and Path(folder, name).resolve() == excluded:
+            continue
+        is_image = not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+        (images if is_image else others).append(relative)
+    return sorted(images), sorted(others)
+
+
+def _walk(root: Path) -> Iterator[tuple[str, str]]:
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:  # a link back to a folder above
+            subfolders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for name in names:
+            yield folder, name
+
+
+def unique_keys(files: list[str]) -> list[str]:
+    """A key for each relative path: without the suffix, except where ``a.jpg`` and ``a.png`` lie side by side."""
+    stems = [str(PurePosixPath(file).with_suffix("")) for file in files]
+    counts = Counter(stems)
+    return [stem if counts[stem] == 1 else file for stem, file in zip(stems, files, strict=True)]
+
+
+def _find_label_file(config: FolderConfig) -> Path | None:
+    if config.labels is None:
+        return None
+    for path in (config.labels, config.input / config.labels):
+        if path.is_file():
+            return path
+    raise UserError(f"there is no label file {config.labels}, neither here nor in {config.input}.")
+
+
+def _named(count: int, what: str, names: list[str]) -> str:
+    more = ", ..." if count > _NUM_NAMED else ""
+    return f"{count} {what}: {', '.join(names[:_NUM_NAMED])}{more}"
