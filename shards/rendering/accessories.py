@@ -41,7 +41,7 @@ def _softness(face: Face) -> float:
 def _cheek_beard(face: Face, u: Array, y: Array) -> Array:
     """From the sideburns along the jaw to the chin, below an ellipse that leaves cheeks and nose free."""
     geometry = face.geometry
-    free = ellipse(u, np.minimum(y - 0.14, 0.25), 0.87 * geometry.half_width, geometry.mouth_y - 0.22)
+    free = ellipse(u, np.minimum(y - 0.14, 0.40), 0.87 * geometry.half_width, geometry.mouth_y - 0.22)
     return ramp(free, 0.92, 1.10) * ramp(y, -0.04, 0.20)
 
 
@@ -59,7 +59,7 @@ def _moustache(face: Face, u: Array, y: Array) -> Array:
     geometry = face.geometry
     width = geometry.mouth_width * 1.10
     e = (u - 0.05 * geometry.sin_yaw) * (1 / width)
-    middle = -geometry.corner_lift * (np.minimum(e * e, 1.6) - 0.38) + 0.05 * np.maximum(np.abs(e) - 0.35, 0)
+    middle = -geometry.corner_lift * (np.minimum(e * e, 1.6) - 0.30) + 0.05 * np.maximum(np.abs(e) - 0.35, 0)
     lip = geometry.mouth_y + middle - geometry.lip_upper * np.maximum(1 - e * e, 0) * 0.85 - geometry.mouth_gap * 0.5
     thickness = 0.034 * (1.15 - 0.75 * np.clip(e * e, 0, 1)) * (1 - 0.35 * np.maximum(1 - e * e * 40, 0))
     return inside(thickness - np.abs(y - (lip - 0.020)), _softness(face)) * ramp(np.abs(e), 1.14, 0.92)

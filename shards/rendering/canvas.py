@@ -18,7 +18,7 @@ Color = tuple[float, float, float]
 
 
 @lru_cache(maxsize=8)
-def _pixel_centers(size: int) -> Array:
+def pixel_centers(size: int) -> Array:
     """Pixel centers of a picture that spans [-1, 1]: float32 of shape (size,)."""
     return ((np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(2.0 / size)) - np.float32(1.0)
 
@@ -46,8 +46,10 @@ class Canvas:
         self.size = size
         self.pose = pose
         self.pixel = 2.0 / size / pose.scale
+        self._cos = pose.scale * math.cos(pose.roll_rad)
+        self._sin = pose.scale * math.sin(pose.roll_rad)
         self.image = np.empty((3, size, size), np.float32)
-        centers = _pixel_centers(size)
+        centers = pixel_centers(size)
         cos, sin = math.cos(pose.roll_rad) / pose.scale, math.sin(pose.roll_rad) / pose.scale
         across, down = centers - np.float32(pose.shift_x), centers - np.float32(pose.shift_y)
         self.x = (across * np.float32(cos))[None, :] + (down * np.float32(sin))[:, None]
@@ -55,20 +57,18 @@ class Canvas:
 
     def box(self, left: float, top: float, right: float, bottom: float) -> Box:
         """Rows and columns of the picture that hold a rectangle of head coordinates, one pixel of margin included."""
-        pose, half = self.pose, self.size / 2
-        cos, sin = math.cos(pose.roll_rad), math.sin(pose.roll_rad)
+        cos, sin = self._cos, self._sin
         middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
-        frame_x = pose.shift_x + pose.scale * (middle_x * cos - middle_y * sin)
-        frame_y = pose.shift_y + pose.scale * (middle_x * sin + middle_y * cos)
         radius_x, radius_y = (right - left) / 2, (bottom - top) / 2
-        reach_x = pose.scale * (radius_x * cos + radius_y * abs(sin)) + 2 / self.size
-        reach_y = pose.scale * (radius_y * cos + radius_x * abs(sin)) + 2 / self.size
-        rows = self._span(frame_y - reach_y, frame_y + reach_y, half)
-        return rows, self._span(frame_x - reach_x, frame_x + reach_x, half)
+        center_x = self.pose.shift_x + middle_x * cos - middle_y * sin
+        center_y = self.pose.shift_y + middle_x * sin + middle_y * cos
+        columns = self._span(center_x, radius_x * cos + radius_y * abs(sin))
+        return self._span(center_y, radius_y * cos + radius_x * abs(sin)), columns
 
-    def _span(self, low: float, high: float, half: float) -> slice:
-        start = min(max(math.floor((low + 1) * half), 0), self.size)
-        return slice(start, max(min(math.ceil((high + 1) * half), self.size), start))
+    def _span(self, center: float, radius: float) -> slice:
+        half = self.size / 2
+        start = min(max(int((center - radius + 1) * half - 1), 0), self.size)
+        return slice(start, max(min(int((center + radius + 1) * half + 2), self.size), start))
 
     def paint(self, box: Box, alpha: Array, color: Array | Color) -> None:
         """Lays a color over the picture.

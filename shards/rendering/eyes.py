@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shards.rendering.canvas import Array, Box, blob, ellipse, inside, mix, plane, ramp, scaled, slope, stroke
+from shards.rendering.geometry import signs_of_age
 from shards.rendering.head import Face
 from shards.rendering.palette import hair_color, iris_color, skin_color
 
@@ -26,8 +27,9 @@ def paint_eyes(face: Face) -> None:
     """Paints the eyes with lids and lashes. A smile lifts the lower lids."""
     canvas, factors, geometry, pixel = face.canvas, face.factors, face.geometry, face.pixel
     grin, feminine = max(factors.smile, 0.0), max(-factors.presentation, 0.0)
+    old = signs_of_age(factors)
     width, height = geometry.eye_width, geometry.eye_height
-    edge = geometry.eye_x + 1.45 * width
+    edge = geometry.eye_x + 1.70 * width
     box = face.box(-edge, -0.19, edge, 0.17)
     u, y = face.u[box], face.y[box]
 
@@ -45,7 +47,10 @@ def paint_eyes(face: Face) -> None:
     skin = skin_color(factors)
     fold = stroke(over + (0.36 * height + 0.010), 0.007, pixel) * slope(distance, 1.1, 0.6) * 0.55
     bag = stroke(under + 0.040, 0.009, pixel) * np.maximum(bow, 0)
-    fold += (0.10 + 0.16 * grin + 0.45 * max(factors.age - 0.35, 0)) * bag
+    fold += (0.10 + 0.16 * grin + 0.75 * old) * bag
+    if old + grin > 0:  # crow's feet
+        feet = stroke(np.abs(y - 0.004) - 0.026 * (e - 0.6), 0.006, pixel * 1.2)
+        fold += (0.55 * old + 0.18 * grin) * feet * slope(e, 1.12, 1.28) * slope(e, 1.68, 1.40)
     canvas.paint(box, fold, face.lit(box, scaled(mix(skin, _LASH, 0.22), 0.80)))
 
     white = face.lit(box, _WHITE)
@@ -92,7 +97,7 @@ def paint_brows(face: Face) -> None:
     peak = e - 0.20
     peak *= peak
     curve = geometry.brow_arch * (peak * 0.70 - 0.40) + (0.004 - 0.22 * geometry.eye_tilt * width) * e
-    curve += 0.020 * max(-factors.smile, 0.0) * np.minimum(e, 1) - 0.010 * max(factors.smile, 0.0)
+    curve += 0.020 * max(-factors.smile, 0.0) * np.minimum(e, 1)
     taper = np.clip(0.80 - 0.62 * e, 0.12, 1.02)
     brow = stroke(face.y[box] - geometry.brow_y - curve, geometry.brow_thickness * taper, face.pixel * 1.3)
     brow *= slope(np.abs(e), 1.04, 0.80)

@@ -114,7 +114,7 @@ FACTORS: tuple[FactorSpec, ...] = (
     FactorSpec("glasses", "class", "habit", "frame of the glasses", classes=GLASSES),
     FactorSpec("smile", "float", "image", "degree of smile: mouth corners down at -1, broad smile with teeth at 1"),
     FactorSpec("mouth_open", "float", "image", "parted lips, 0 to 1, beside what the smile opens", low=0.0),
-    FactorSpec("yaw", "float", "image", "head turn; 1 is 25 degrees towards the right edge of the picture"),
+    FactorSpec("yaw", "float", "image", "head turn; 1 is 22 degrees towards the right edge of the picture"),
     FactorSpec("roll", "float", "image", "head tilt; 1 is 5 degrees clockwise"),
     FactorSpec("scale", "float", "image", "size of the head in the frame, 1 is 6 % larger"),
     FactorSpec("shift_x", "float", "image", "1 is 3 % of the picture's width to the right"),

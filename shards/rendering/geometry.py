@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shards.rendering.canvas import Pose
 from shards.rendering.factors import SMILE_TEETH, Factors
 
-_MAX_YAW_RAD = math.radians(25)
+_MAX_YAW_RAD = math.radians(22)
 _MAX_ROLL_RAD = math.radians(5)
 _MAX_LIGHT_RAD = math.radians(65)
 
@@ -72,7 +72,7 @@ def geometry_of(factors: Factors) -> Geometry:
     grin, frown = max(smile, 0.0), max(-smile, 0.0)
     chin_y = 0.725 + 0.062 * factors.face_length + 0.015 * pres
     nose_y = 0.300 + 0.045 * factors.nose_length
-    lips = (1.0 + 0.55 * factors.lip_thickness) * (1.0 - 0.10 * pres)
+    lips = (1.0 + 0.55 * factors.lip_thickness) * (1.0 - 0.10 * pres) * (1.0 - 0.25 * signs_of_age(factors))
     return Geometry(
         half_width=0.518 + 0.060 * factors.face_width + 0.010 * pres,
         crown_y=-0.680,
@@ -106,6 +106,11 @@ def mouth_gap(factors: Factors) -> float:
     """Half the height of the mouth's opening at its middle, in head units: what the smile parts and what is parted."""
     grin = max(factors.smile - SMILE_TEETH, 0.0) / (1 - SMILE_TEETH)
     return 0.034 * grin * (2.0 - grin) + 0.034 * max(factors.mouth_open, 0.0) ** 2
+
+
+def signs_of_age(factors: Factors) -> float:
+    """Strength of lines and folds, 0 to 1; they start soon after youth and deepen evenly."""
+    return max(factors.age - 0.15, 0.0) / 0.85
 
 
 def _light_vector(factors: Factors) -> tuple[float, float, float]:

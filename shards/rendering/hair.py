@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.rendering.canvas import Array, Box, blob, ellipse, inside, mix, ramp, scaled
+from shards.rendering.canvas import Array, Box, blob, ellipse, inside, mix, ramp, scaled, slope
 from shards.rendering.head import CROWN_SQUARE, Face, quartic, shade
 from shards.rendering.palette import hair_color, skin_color
 from shards.rendering.texture import noise, streaks, wave
@@ -172,8 +172,10 @@ def _hair_light(
         # Strands run along the outline; those on the two sides of a part do not meet.
         offset = np.where(face.u[box] < shape.part, np.float32(31 if shape.point > 0 else 0), np.float32(0))
         strands = streaks(level * 13.0 + offset, pixel * 15.0)
+        if shape.point > 0:
+            strands *= slope(np.abs(face.u[box] - shape.part), 0.0, 0.07)
     else:
-        strands = streaks((x - shape.part) / (0.55 - y) * 17.0, pixel * 16.0)
+        strands = streaks((x - shape.part) / np.maximum(0.55 - y, 0.1) * 17.0, pixel * 16.0)
     sheen_at = (level - 0.66) * (1 / 0.24)
     sheen = np.maximum(1 - sheen_at * sheen_at, 0) * ramp(y, 0.15, -0.25)
     light = 0.56 + 0.40 * np.maximum(diffuse + 0.25, 0)

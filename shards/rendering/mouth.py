@@ -21,7 +21,7 @@ def paint_mouth(face: Face) -> None:
     bow = 1 - square
     within = distance < 1.0
     # The middle sinks a little as the corners rise, as a real mouth does.
-    middle = (square - 0.38) * -geometry.corner_lift
+    middle = (square - 0.30) * -geometry.corner_lift
     upper_edge, lower_edge = middle - gap * 0.75 * bow, middle + gap * 1.25 * bow
     top = upper_edge - geometry.lip_upper * bow * (1 + 0.35 * square)
     top += geometry.lip_upper * 0.30 * np.maximum(1 - square * 22, 0)  # Cupid's bow
@@ -29,7 +29,7 @@ def paint_mouth(face: Face) -> None:
 
     skin, lips = skin_color(factors), lip_color(factors)
     shadow = 0.40 * blob(e, y - middle - gap * 1.25 - geometry.lip_lower * 1.25, 0.62, 0.034)
-    shadow += 0.66 * blob(distance - 1.02, y + 0.62 * geometry.corner_lift, 0.16, 0.030)
+    shadow += 0.66 * blob(distance - 1.02, y + 0.70 * geometry.corner_lift, 0.16, 0.030)
     canvas.paint(box, shadow, face.lit(box, scaled(skin, 0.62)))
     upper_lip = inside(np.minimum(y - top, upper_edge - y), pixel) * within
     canvas.paint(box, 0.92 * upper_lip, face.lit(box, scaled(lips, 0.86)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from shards.rendering import accessories, eyes, hair, head, mouth, relief
-from shards.rendering.canvas import Canvas, plane
+from shards.rendering.canvas import Canvas, pixel_centers, plane
 from shards.rendering.factors import Factors
 from shards.rendering.geometry import geometry_of, pose_of
 from shards.rendering.palette import background_color
@@ -62,7 +64,11 @@ def render(factors: Factors, size: int) -> np.ndarray:
 
 def _paint_background(canvas: Canvas, factors: Factors) -> None:
     """A studio wall: a glow behind the head that falls off to the corners."""
-    centers = np.linspace(-1, 1, canvas.size, dtype=np.float32)
+    np.multiply(plane(background_color(factors)), _wall_light(canvas.size), out=canvas.image)
+
+
+@lru_cache(maxsize=8)
+def _wall_light(size: int) -> np.ndarray:
+    centers = pixel_centers(size)
     squares = centers * centers
-    fall = 1.06 - 0.20 * (squares[None, :] + squares[:, None]) * 0.5 - (0.10 * centers)[:, None]
-    np.multiply(plane(background_color(factors)), fall, out=canvas.image)
+    return 1.06 - 0.10 * (squares[None, :] + squares[:, None]) - (0.10 * centers)[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shards.rendering.canvas import Array, Box, blob, ellipse, inside, scaled, slope, stroke
+from shards.rendering.geometry import signs_of_age
 from shards.rendering.head import Face
 from shards.rendering.palette import skin_color
 
@@ -79,7 +80,7 @@ def paint_folds(face: Face) -> None:
     canvas, factors, geometry = face.canvas, face.factors, face.geometry
     skin = skin_color(factors)
     dark = (skin[0] * 0.68, skin[1] * 0.52, skin[2] * 0.50)
-    grin, old = max(factors.smile, 0.0), max(factors.age - 0.35, 0.0) / 0.65
+    grin, old = max(factors.smile, 0.0), signs_of_age(factors)
 
     center, middle = 0.285, 0.245 - 0.04 * grin
     box = face.box(-center - 0.16, middle - 0.14, center + 0.16, middle + 0.14)
@@ -94,7 +95,7 @@ def paint_folds(face: Face) -> None:
     path = start + (end - start) * down * (1.55 - 0.55 * down)
     fold = stroke(np.abs(face.u[box]) - path, 0.011, canvas.pixel + 0.022)
     fold *= slope(down, -0.1, 0.25) * slope(down, 1.05, 0.55)
-    canvas.paint(box, min(0.06 + 0.40 * grin + 0.45 * old, 0.75) * fold, face.lit(box, dark))
+    canvas.paint(box, min(0.06 + 0.40 * grin + 0.62 * old, 0.80) * fold, face.lit(box, dark))
 
     if old > 0:
         box = face.box(-0.27, geometry.hairline_y + 0.04, 0.27, geometry.brow_y - 0.03)
@@ -103,4 +104,4 @@ def paint_folds(face: Face) -> None:
         span = geometry.brow_y - geometry.hairline_y
         pixel = face.pixel * 1.3
         wrinkles = stroke(bend + 0.36 * span, 0.006, pixel) + stroke(bend + 0.66 * span, 0.006, pixel)
-        canvas.paint(box, 0.42 * old * wrinkles * slope(np.abs(u), 0.25, 0.10), face.lit(box, dark))
+        canvas.paint(box, 0.75 * old * wrinkles * slope(np.abs(u), 0.25, 0.10), face.lit(box, dark))

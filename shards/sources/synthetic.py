@@ -148,8 +148,7 @@ class SyntheticSource:
     def _draw(self, identity: int, image: int) -> Factors:
         """Factors of an image of a person."""
         uniforms = self._identity_uniforms(identity)
-        own = _uniforms(self.config.seed, _IMAGE_STREAM, image)
-        coins = _uniforms(self.config.seed, _IMAGE_STREAM, image, offset=len(FACTORS))
+        own, coins = _uniforms(self.config.seed, _IMAGE_STREAM, image, num_sets=2)
         for spec in FACTORS:
             if spec.level == "image" or (spec.level == "habit" and coins[spec.name] < _HABIT_CHANGE):
                 uniforms[spec.name] = own[spec.name]
@@ -160,7 +159,7 @@ class SyntheticSource:
         return factors_from(uniforms)
 
     def _identity_uniforms(self, identity: int) -> dict[str, float]:
-        return _uniforms(self.config.seed, _IDENTITY_STREAM, identity)
+        return _uniforms(self.config.seed, _IDENTITY_STREAM, identity, num_sets=1)[0]
 
     def _labels(self, identity: int, factors: Factors, group: int | None) -> dict[str, LabelValue]:
         labels: dict[str, LabelValue] = {"identity": _identity_name(identity)}
@@ -181,11 +180,11 @@ def factors_of(item: Item) -> Factors:
     return item.ref
 
 
-def _uniforms(seed: int, stream: int, index: int, offset: int = 0) -> dict[str, float]:
-    """One uniform number a factor, from the stream of a person or an image."""
+def _uniforms(seed: int, stream: int, index: int, num_sets: int) -> list[dict[str, float]]:
+    """Sets of one uniform number a factor, from the stream of a person or an image."""
     sequence = np.random.SeedSequence(seed, spawn_key=(stream, index))
-    numbers = np.random.Generator(np.random.PCG64(sequence)).random(offset + len(FACTORS)).tolist()
-    return {spec.name: number for spec, number in zip(FACTORS, numbers[offset:], strict=True)}
+    numbers = np.random.Generator(np.random.PCG64(sequence)).random((num_sets, len(FACTORS))).tolist()
+    return [dict(zip(SPECS, row, strict=True)) for row in numbers]
 
 
 def _partition(group: int) -> str:
