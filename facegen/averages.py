@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from accelerate import Accelerator
 from torch import Tensor
@@ -30,4 +31,4 @@ class Averages:
         """The means over all processes, on the CPU; starts again. Every process must call it at the same step."""
         means = self.local()
         self._sums, self._num_added = {}, 0
-        return {name: accelerator.reduce(mean, "mean").cpu() for name, mean in means.items()}
+        return {name: cast(Tensor, accelerator.reduce(mean, "mean")).cpu() for name, mean in means.items()}

@@ -44,7 +44,7 @@ def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
     for path in (*temporary.iterdir(), temporary):
         _fsync(path)
     if directory.exists():
-        # Only a damaged directory is ever written again: a run resumes behind its newest complete one.
+        # Written again only where a run resumed behind it: this one is damaged, or its checkpoint never got complete.
         shutil.rmtree(directory)
     os.rename(temporary, directory)
     _fsync(directory.parent)
@@ -61,7 +61,12 @@ def newest_complete(root: Path) -> Path | None:
 
 
 def prune(root: Path, keep: int) -> None:
-    """Deletes all but the newest ``keep`` directories that have their marker; call it after a new one is complete."""
+    """Deletes all but the newest ``keep`` directories that have their marker; call it after a new one is complete.
+
+    What processes that were killed while they wrote have left goes too, so nobody else may be writing under ``root``.
+    """
+    for leftover in root.glob(".images_*.tmp"):
+        shutil.rmtree(leftover)
     sealed = [path for path in sorted(root.glob("images_*")) if (path / MARKER).is_file()]
     for path in sealed[:-keep]:
         shutil.rmtree(path)
@@ -83,9 +88,9 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     torch.save(dict(state), path)
 
 
-def load_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """Reads what ``save_state`` wrote; nothing else is unpickled."""
-    return torch.load(path, map_location=device, weights_only=True)
+def load_state(path: Path) -> dict[str, Any]:
+    """Reads what ``save_state`` wrote, onto the CPU; nothing else is unpickled."""
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _damage(directory: Path) -> str | None:

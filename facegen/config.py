@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,11 @@ class EMAConfig:
     half_life_images: int = 0
     """Images after which a weight's share has halved; 0 keeps no average."""
 
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        if self.half_life_images < 0:
+            raise ValueError(f"ema.half_life_images must not be negative, not {self.half_life_images}.")
+
 
 @dataclass
 class MonitorConfig:
@@ -49,6 +55,12 @@ class MonitorConfig:
     num_validation_images: int = 2_000
     """Held-out images that are used at most."""
 
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        for item in dataclasses.fields(self):
+            if getattr(self, item.name) < 1:
+                raise ValueError(f"monitor.{item.name} must be at least 1, not {getattr(self, item.name)}.")
+
 
 @dataclass
 class CheckpointConfig:
@@ -60,7 +72,9 @@ class CheckpointConfig:
     """Checkpoints, and snapshots, that are kept; at least 2."""
 
     def __post_init__(self) -> None:
-        """Rejects values under which a checkpoint could be lost."""
+        """Rejects impossible values, and those under which a checkpoint could be lost."""
+        if self.every_images < 1:
+            raise ValueError(f"checkpoint.every_images must be at least 1, not {self.every_images}.")
         if self.keep < 2:
             raise ValueError(f"checkpoint.keep must be at least 2, not {self.keep}: the last one may be damaged.")
 
@@ -111,8 +125,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("max_images", "max_steps", "max_epochs"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} must be positive, not {value}.")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a positive number, not {value}.")
 
     def total_images(self, epoch_size: int) -> int:
         """Images at which training stops: the smallest limit, in whole global batches.
@@ -124,7 +138,7 @@ class TrainConfig:
         limits = [
             self.max_images,
             self.max_steps and self.max_steps * self.global_batch_size,
-            self.max_epochs and round(self.max_epochs * epoch_size),
+            self.max_epochs and max(1, round(self.max_epochs * epoch_size)),
         ]
         total = min((limit for limit in limits if limit is not None), default=DEFAULT_EPOCHS * epoch_size)
         return -(-total // self.global_batch_size) * self.global_batch_size

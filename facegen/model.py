@@ -162,6 +162,11 @@ class Model:
             raise UserError(f"a {self.family} cannot {ability}; it can {', '.join(sorted(self.can))}.")
 
     def _input(self, images: np.ndarray | Tensor) -> Tensor:
+        if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4):
+            raise UserError(
+                f"numpy images must be uint8, N x H x W x C in [0, 255], not {images.dtype} of {list(images.shape)}; "
+                "give floats in [-1, 1] as a torch tensor, N x C x H x W."
+            )
         tensor = to_float(torch.from_numpy(images)) if isinstance(images, np.ndarray) else images
         if tuple(tensor.shape[1:]) != tuple(self.image_shape):
             wanted = "x".join(map(str, self.image_shape))

@@ -33,8 +33,9 @@ class Monitor:
         (run / PICTURES).mkdir(parents=True, exist_ok=True)
         _truncate(run / METRICS_FILE, images_seen)
         self._metrics = open(run / METRICS_FILE, "a", buffering=1)  # noqa: SIM115
-        # Without purge_step TensorBoard would draw the dropped steps of a resumed run over the new ones.
-        self._events = SummaryWriter(str(run), purge_step=images_seen + 1 if images_seen else None)
+        # Without purge_step TensorBoard would draw the dropped steps of a resumed run over the new ones; a run that was
+        # killed before its first checkpoint starts again at 0 and has such steps too.
+        self._events = SummaryWriter(str(run), purge_step=images_seen + 1)
 
     def scalars(self, values: dict[str, float], images_seen: int, step: int) -> None:
         """Writes named numbers under ``images_seen``."""

@@ -33,10 +33,13 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        if self.lr <= 0:
-            raise ValueError(f"optim.lr must be positive, not {self.lr}.")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"optim.lr must be a positive number, not {self.lr}.")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"optim.betas must be in [0, 1), not {list(self.betas)}.")
+        for name in ("weight_decay", "warmup_images", "final_lr_fraction"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"optim.{name} must not be negative, not {getattr(self, name)}.")
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise ValueError(f"optim.max_grad_norm must be positive, not {self.max_grad_norm}.")
 
@@ -89,4 +92,5 @@ class Updater:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores ``state_dict``'s result."""
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # Empty where the run had no loss scaling before it was resumed with fp16.
+            self.scaler.load_state_dict(state["scaler"])

@@ -31,17 +31,20 @@ def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
         wait_sec: How long a process that is still saving may hold it.
 
     Raises:
-        UserError: Another process trains in it.
+        UserError: Another process trains in it, or it cannot be made.
 
     """
-    run.mkdir(parents=True, exist_ok=True)
-    file = open(run / ".lock", "w")  # noqa: SIM115
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file = open(run / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(f"cannot write to {run} ({error.strerror}); give another --run.") from None
     deadline = time.monotonic() + wait_sec
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
-        except OSError:
+        except BlockingIOError:
             if time.monotonic() > deadline:
                 raise UserError(f"another process is training in {run}; stop it or give another --run.") from None
             time.sleep(0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -62,7 +63,7 @@ def describe(config: TrainConfig, dataset: Dataset, images_seen: int, epoch: flo
     )
 
 
-def save_snapshot(run: Path, description: Description, modules: dict[str, nn.Module], keep: int) -> None:
+def save_snapshot(run: Path, description: Description, modules: Mapping[str, nn.Module], keep: int) -> None:
     """Writes ``run/snapshots/images_N`` with one safetensors file per entry of ``modules`` and prunes old ones."""
     described = replace(description, weights=tuple(modules))
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from facegen.checkpoint import load_module, load_state, save_module, save_state
 from facegen.ema import EMA
 from facegen.families import Family
@@ -34,13 +32,13 @@ class TrainState:
             save_module(self.ema.module, directory / "ema.safetensors")
         save_state(directory / "optimizers.pt", {name: updater.state_dict() for name, updater in self.updaters.items()})
 
-    def read(self, directory: Path, device: torch.device) -> None:
+    def read(self, directory: Path) -> None:
         """Restores what ``write`` wrote."""
         self.images_seen = read_facts(directory)["images_seen"]
         load_module(self.family, directory / "weights.safetensors")
         if self.ema:
             load_module(self.ema.module, directory / "ema.safetensors")
-        optimizers = load_state(directory / "optimizers.pt", device)
+        optimizers = load_state(directory / "optimizers.pt")
         for name, updater in self.updaters.items():
             updater.load_state_dict(optimizers[name])
 

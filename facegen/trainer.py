@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
@@ -70,6 +70,8 @@ class Trainer:
         self.total_images = config.total_images(self.loader.epoch_size)
         self.run = None if config.dry_run else Path(config.run)
         self._lock = run_directory.lock(self.run) if self.run and self.is_main else None
+        # The process that is waited for may still be writing the checkpoint that all of these are to find.
+        self.accelerator.wait_for_everyone()
         found = run_directory.find_checkpoint(config, self.dataset.fingerprint) if self.run else None
 
         image = self.dataset.image
@@ -88,7 +90,7 @@ class Trainer:
         )
         self._saved_at: int | None = None
         if found:
-            self.state.read(found, device)
+            self.state.read(found)
             self._saved_at = self.images_seen
         self._wrapped: dict[str, nn.Module] = {
             name: self.accelerator.prepare_model(network) for name, network in self.family.networks.items()
@@ -136,8 +138,17 @@ class Trainer:
         if self.run and self.is_main:
             run_directory.save_config(config)
         self.monitor = Monitor(self.run if self.is_main else None, self.images_seen)
-        stop = StopFlag()
-        batches = iter(self.loader)
+        # Closed however training ends: the last events of a run that diverged are those that explain it.
+        with closing(self.monitor), closing(StopFlag()) as stop, closing(iter(self.loader)) as batches:
+            exit_code = self._train(stop, batches, on_step)
+        self._say(
+            "dry run: one step trained, nothing kept" if config.dry_run else f"stopped at {self.images_seen:,} images"
+        )
+        return exit_code
+
+    def _train(self, stop: StopFlag, batches: Iterator[Batch], on_step: OnStep | None) -> int:
+        """The loop; returns the exit code."""
+        config = self.config
         exit_code = 0
         while self.images_seen < self.total_images:
             if stop.agree(self.accelerator.device):
@@ -150,7 +161,7 @@ class Trainer:
                 break
             if self._due(config.monitor.log_every_images):
                 self._log()
-            if self._due(self.loader.epoch_size):
+            if self._crossed(self.loader.epoch_size):
                 self._warn_of_collapse()
             if self._due(config.monitor.validate_every_images):
                 self._validate()
@@ -160,11 +171,6 @@ class Trainer:
                 self._save()
         if self.run:
             self._save()
-        self._say(
-            "dry run: one step trained, nothing kept" if config.dry_run else f"stopped at {self.images_seen:,} images"
-        )
-        self.monitor.close()
-        stop.close()
         return exit_code
 
     def _train_step(self, batches: Iterator[Batch]) -> tuple[Batch, dict[str, Tensor]]:
@@ -235,10 +241,14 @@ class Trainer:
             parts.append(TrainBatch(augment(images, config.augment, random), labels, random, self.images_seen))
         return parts
 
+    def _crossed(self, every_images: int) -> bool:
+        """Whether the step just taken crossed a multiple of ``every_images``."""
+        before = self.images_seen - self.config.global_batch_size
+        return self.images_seen // every_images > before // every_images
+
     def _due(self, every_images: int) -> bool:
         """Whether the step just taken crossed a multiple of ``every_images``, or was the last."""
-        before = self.images_seen - self.config.global_batch_size
-        return self.images_seen // every_images > before // every_images or self.images_seen >= self.total_images
+        return self._crossed(every_images) or self.images_seen >= self.total_images
 
     def _log(self) -> None:
         terms = self._window.read(self.accelerator)
@@ -301,11 +311,12 @@ class Trainer:
             return
         if self.is_main and self.run:
             keep, directory = self.config.checkpoint.keep, self.run / run_directory.CHECKPOINTS
+            # The snapshot first: killed between the two, a run comes back to an older checkpoint and writes both anew.
+            modules = ({"ema": self.state.ema.module} if self.state.ema else {}) | {"raw": self.family}
+            save_snapshot(self.run, describe(self.config, self.dataset, self.images_seen, self.epoch), modules, keep)
             facts = {"dataset_fingerprint": self.dataset.fingerprint, "config": to_dict(self.config)}
             newest = directory / checkpoint.directory_name(self.images_seen)
             checkpoint.write_complete(newest, lambda temporary: self.state.write(temporary, facts))
-            modules = ({"ema": self.state.ema.module} if self.state.ema else {}) | {"raw": self.family}
-            save_snapshot(self.run, describe(self.config, self.dataset, self.images_seen, self.epoch), modules, keep)
             checkpoint.prune(directory, keep)
         self._saved_at = self.images_seen
         self.accelerator.wait_for_everyone()
@@ -320,6 +331,12 @@ class Trainer:
         )
         if self.family.decoder_variance is not None:
             self._say(f"beta_eff {self.family.decoder_variance:.4g} (1/2 SSE + beta_eff * KL, pixels in [-1, 1])")
+        if self.images_seen >= self.total_images:
+            self._say(
+                f"nothing to do: {self.config.run} has seen {self.images_seen:,} of {self.total_images:,} images; raise "
+                "--max_images, --max_steps or --max_epochs to train on."
+            )
+            return
         start = "resumes at" if self.images_seen else "trains from"
         self._say(f"{start} {self.images_seen:,} to {self.total_images:,} images")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -36,8 +37,10 @@ def validate(
     """
     if not {"encode", "decode"} <= family.can:
         return {}, None
-    sums: dict[str, Tensor] = {}
-    means = []
+    # Every process reduces the same names, also one that gets none of the batches of a small split.
+    names = ["mse", "kl"] if "posterior" in family.can else ["mse"]
+    totals = torch.zeros(1 + len(names), dtype=torch.float64)
+    means = [torch.empty(0, family.latent_size or 0, device=accelerator.device)]
     batches = evaluation_batches(
         dataset,
         split,
@@ -51,14 +54,9 @@ def validate(
         labels = {name: label.to(accelerator.device) for name, label in batch.labels.items()}
         mu, values = _measure(family, images, labels)
         means.append(mu)
-        for name, value in values.items():
-            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.double().sum().cpu()
-        sums["count"] = sums.get("count", torch.zeros((), dtype=torch.float64)) + len(images)
-    names = sorted(sums)
-    totals = accelerator.reduce(torch.stack([sums[name] for name in names]).to(accelerator.device)).tolist()
-    by_name = dict(zip(names, totals, strict=True))
-    count = by_name.pop("count")
-    return {name: total / count for name, total in by_name.items()}, torch.cat(means)
+        totals += torch.tensor([len(images), *(values[name].double().sum() for name in names)], dtype=torch.float64)
+    count, *sums = cast(Tensor, accelerator.reduce(totals.to(accelerator.device))).tolist()
+    return {name: total / count for name, total in zip(names, sums, strict=True)}, torch.cat(means)
 
 
 def _measure(family: Family, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -48,6 +48,8 @@ class VAEConfig:
             raise ValueError(f"kld_weight must not be negative, not {self.kld_weight}.")
         if self.free_bits < 0:
             raise ValueError(f"free_bits must not be negative, not {self.free_bits}.")
+        if self.kld_warmup_images < 0:
+            raise ValueError(f"kld_warmup_images must not be negative, not {self.kld_warmup_images}.")
         if (self.kld_warmup == "none") != (self.kld_warmup_images == 0):
             raise ValueError("kld_warmup and kld_warmup_images go together: set both, or leave 'none' and 0.")
 

@@ -1,0 +1,75 @@
+"""What several test files share: a tiny data set of real shards, and configs of runs that take a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from facegen.augment import AugmentConfig
+from facegen.config import CheckpointConfig, LoaderConfig, MonitorConfig, TrainConfig, config_class
+from facegen.families import FAMILIES
+from facegen.networks.conv import ConvNetConfig
+from facegen.optim import OptimConfig
+from shards import pack
+
+TINY_SIZE = 16
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Sums come out bitwise the same, and tests that run side by side do not slow each other down."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 256 synthetic faces, 16x16, about 195 of them for training and 30 in each held-out split."""
+    return _pack(tmp_path_factory.mktemp("data") / "tiny", seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same shape as ``tiny_dataset`` with other faces in it."""
+    return _pack(tmp_path_factory.mktemp("data") / "other", seed=1)
+
+
+@pytest.fixture
+def tiny_config(tiny_dataset: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
+    """Makes the config of a small and quick run in ``tmp_path / "run"``; named options replace the defaults."""
+
+    def make(family: str = "vae", *, model: dict[str, Any] | None = None, **options: Any) -> TrainConfig:
+        defaults: dict[str, Any] = {
+            "data": str(tiny_dataset),
+            "run": str(tmp_path / "run"),
+            "global_batch_size": 16,
+            "max_steps": 4,
+            "optim": OptimConfig(lr=1e-3, warmup_images=32),
+            "augment": AugmentConfig(flip=True, brightness=0.1),
+            "loader": LoaderConfig(num_threads=0),
+            "monitor": MonitorConfig(
+                log_every_images=32,
+                grid_every_images=1_000_000,
+                validate_every_images=1_000_000,
+                num_validation_images=20,
+            ),
+            "checkpoint": CheckpointConfig(every_images=1_000_000),
+        }
+        return config_class(family)(**defaults | {"model": tiny_model(family, **(model or {}))} | options)
+
+    return make
+
+
+def tiny_model(family: str, **options: Any) -> Any:
+    """A family's options with a small net."""
+    defaults = {"latent_size": 6, "network": ConvNetConfig(widths=[4, 8])}
+    return FAMILIES[family].config_class(**defaults | options)
+
+
+def _pack(root: Path, seed: int) -> Path:
+    options = ["--num", "256", "--size", str(TINY_SIZE), "--seed", str(seed)]
+    pack.main(["synthetic", str(root), *options, "--samples_per_shard", "64", "--workers", "1"])
+    return root
