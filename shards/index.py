@@ -30,7 +30,7 @@ from shards.dataset import (
     Shard,
     write_dataset,
 )
-from shards.labels import convert, infer_field, is_identity
+from shards.labels import class_field, convert, infer_field, is_identity
 from shards.shard_contents import FORMAT_OF_EXTENSION, ShardContents, read_contents, require_same
 from shards.tar import sha256_file
 
@@ -188,7 +188,8 @@ def _infer_fields(contents: Sequence[ShardContents]) -> tuple[dict[str, LabelFie
     fields, notes = {}, []
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
-        label = infer_field(name, values)
+        # cls is a class by WebDataset's convention, also where its numbers look like something else.
+        label = class_field(values) if name == "cls" else infer_field(name, values)
         if label is None:
             notes.append(f"Label '{name}' is free text (all values differ) and was left out.")
         else:

@@ -43,7 +43,12 @@ def infer_field(name: str, values: Sequence[Scalar], description: str = "") -> L
             return LabelField("float", description=description)
         if len({str(value) for value in present}) == len(values) >= MAX_TEXT_CLASSES:
             return None
-    return LabelField("class", sorted_names({str(value) for value in present}), description)
+    return class_field(present, description)
+
+
+def class_field(values: Sequence[Scalar], description: str = "") -> LabelField:
+    """The field of a column that is known to hold classes, numbered or named."""
+    return LabelField("class", sorted_names({str(value) for value in values if not _is_missing(value)}), description)
 
 
 def convert(values: Sequence[Scalar], kind: LabelKind) -> list[Scalar]:

@@ -39,8 +39,9 @@ from shards.cli import UserError, parse_command, run
 from shards.codecs import DEFAULT_QUALITY, check_codec
 from shards.dataset import Columns, Dataset, ImageFormat, Manifest, Shard, write_dataset
 from shards.images import Preparation, ResizeFilter, parse_crop
-from shards.packing import ShardJob, ShardResult, Workspace, existing_dataset, run_tasks
+from shards.packing import ShardJob, ShardResult, run_tasks
 from shards.packing_plan import Encoding, PackingPlan, SplitBy, Splitting, make_plan
+from shards.packing_state import Workspace, existing_dataset
 from shards.sources import SOURCES
 from shards.sources.base import Source
 from shards.splits import Fractions
@@ -226,13 +227,13 @@ def finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], r
 
 
 def summarize_skipped(results: Sequence[ShardResult]) -> dict[str, Any]:
-    """Counts bad images by reason and names the first of each, in order of their keys."""
-    pairs = sorted((reason, key) for result in results for key, reason in result.skipped)
+    """Counts bad images by reason and names the first of each."""
+    pairs = sorted((reason, name) for result in results for name, reason in result.skipped)
     counts = Counter(reason for reason, _ in pairs)
     return {
         "num": len(pairs),
         "reasons": {
-            reason: {"num": count, "first": [key for other, key in pairs if other == reason][:_NUM_NAMED]}
+            reason: {"num": count, "first": [name for other, name in pairs if other == reason][:_NUM_NAMED]}
             for reason, count in sorted(counts.items())
         },
     }

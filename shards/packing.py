@@ -1,34 +1,28 @@
-"""Carries out a packing plan: shards in parallel, each one durable before it counts, so that it can resume anywhere.
-
-While it runs, the output directory holds the finished shards and a hidden directory ``.packing`` with the plan, one
-result file for each finished shard and temporary files. ``dataset.json`` comes last; then ``.packing`` goes.
-"""
+"""Writes the shards of a packing plan, in one process or several; each is durable before it counts."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from shards.cli import UserError
 from shards.codecs import encode
-from shards.dataset import DATASET_FILE, PACKING_DIR, Dataset
+from shards.dataset import PACKING_DIR
 from shards.images import BadImage, Preparation, prepare
 from shards.packing_plan import Encoding, ShardTask
 from shards.sources.base import Item, Source
 from shards.tar import ShardWriter, member_key, read_samples, sha256_file
 
-_PLAN_FILE = "plan.json"
 _POLL_SEC = 0.2
 
 
@@ -43,7 +37,7 @@ class ShardResult:
         positions: The packed items, by position in the source, in file order.
         offsets: Where each image starts in the file.
         sizes: How many bytes each image has.
-        skipped: Key and reason of each item that could not be packed.
+        skipped: Name and reason of each item that could not be packed.
         num_enlarged: Images that were smaller than the packed size.
     """
 
@@ -86,7 +80,9 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
             try:
                 pixels, enlarged = prepare(job.source.load(item), job.preparation)
             except (OSError, ValueError) as error:
-                skipped.append((item.key, error.reason if isinstance(error, BadImage) else "damaged image"))
+                # Files are named as they are called on the disk, rendered items by their key.
+                name = item.ref if isinstance(item.ref, str) else item.key
+                skipped.append((name, error.reason if isinstance(error, BadImage) else "damaged image"))
             else:
                 key = member_key(item.key)
                 image = encode(pixels, job.encoding.extension, **job.encoding.codec_options)
@@ -113,102 +109,8 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
     else:
         temporary.unlink()
     # The result file is what makes the shard count, so it must not reach the disk before the shard does.
-    _write_json(job.root / PACKING_DIR / f"{task.name}.json", asdict(result))
+    write_json(job.root / PACKING_DIR / f"{task.name}.json", asdict(result))
     return result
-
-
-class Workspace:
-    """The output directory of one packing, locked against a second one."""
-
-    def __init__(self, root: Path) -> None:
-        """Creates and locks the directory.
-
-        Raises:
-            UserError: Another packing is at work there, or it holds other files.
-        """
-        self.root = root
-        self.work = root / PACKING_DIR
-        if root.exists() and not root.is_dir():
-            raise UserError(f"{root} is a file; give a folder for the data set.")
-        if root.is_dir() and not self.work.is_dir() and any(root.iterdir()):
-            raise UserError(f"{root} is not empty and holds no packing to go on with; give a new or empty folder.")
-        try:
-            self.work.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.work / "lock", "w")  # noqa: SIM115 - held until the process ends
-        except OSError as error:
-            raise UserError(f"cannot write to {root} ({error.strerror}); give another output folder.") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another packing is writing to {root}; wait for it or stop it.") from None
-
-    def begin(self, spec: dict[str, Any]) -> None:
-        """Records the plan, or checks it against the recorded one, and clears what an interruption left.
-
-        Raises:
-            UserError: The interrupted packing was another one.
-        """
-        path = self.work / _PLAN_FILE
-        if path.exists():
-            difference = spec_difference(json.loads(path.read_text()), spec)
-            if difference:
-                raise UserError(
-                    f"{self.root} holds an unfinished packing with {difference}; finish it with its own command, "
-                    "or delete the folder and start anew."
-                )
-        else:
-            _write_json(path, spec)
-        for leftover in self.work.glob("*.tmp"):
-            leftover.unlink()
-
-    def finished(self, tasks: tuple[ShardTask, ...]) -> dict[str, ShardResult]:
-        """Results of the shards that are already complete, by name."""
-        results = {}
-        for task in tasks:
-            path = self.work / f"{task.name}.json"
-            if path.exists():
-                content = json.loads(path.read_text())
-                result = ShardResult(**{**content, "skipped": [(key, reason) for key, reason in content["skipped"]]})
-                shard = self.root / task.name
-                if not result.num_bytes or (shard.exists() and shard.stat().st_size == result.num_bytes):
-                    results[task.name] = result
-        return results
-
-    def close(self) -> None:
-        """Removes the working files; the data set is complete."""
-        shutil.rmtree(self.work)
-
-
-def existing_dataset(root: Path, spec: dict[str, Any]) -> Dataset | None:
-    """The complete data set at ``root``, if it is the one that ``spec`` describes; None if there is none.
-
-    Raises:
-        UserError: A complete data set that was packed otherwise.
-    """
-    if not (root / DATASET_FILE).is_file():
-        return None
-    dataset = Dataset(root)
-    difference = spec_difference(dataset.manifest.provenance, spec)
-    if difference:
-        raise UserError(f"{root} already holds a data set with {difference}; give another folder or delete that one.")
-    # An interruption between the last two steps of a packing leaves these behind.
-    shutil.rmtree(root / PACKING_DIR, ignore_errors=True)
-    return dataset
-
-
-def spec_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """What sets two plans apart, as the end of a sentence; empty where nothing does."""
-    if old.get("source") != new["source"]:
-        return f"source {old.get('source')} instead of {new['source']}"
-    old_options = old.get("options", {})
-    changes = [
-        f"{name} {old_options.get(name)} instead of {value}"
-        for name, value in new["options"].items()
-        if old_options.get(name) != value
-    ]
-    if not changes and any(old.get(name) != new[name] for name in ("input", "items_sha256")):
-        return "other images or labels"
-    return ", ".join(changes)
 
 
 def run_tasks(
@@ -246,7 +148,8 @@ def _run_in_processes(
     pool = ProcessPoolExecutor(workers, context, _start_worker, (job, counter))
     num_reported = 0
     try:
-        pending: set[Future[ShardResult]] = {pool.submit(_write_shard_in_worker, task) for task in tasks}
+        with _interrupts_held():  # the workers start with the first task
+            pending: set[Future[ShardResult]] = {pool.submit(_write_shard_in_worker, task) for task in tasks}
         while pending:
             done, pending = wait(pending, _POLL_SEC, FIRST_COMPLETED)
             num_done = counter.value
@@ -258,11 +161,33 @@ def _run_in_processes(
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Holds Ctrl-C back until the end of the block, and makes processes that start in it deaf to it for good.
+
+    Ctrl-C reaches the whole process group, but the parent alone decides what it means; and an interrupt in the midst of
+    starting the pool would leave workers that nobody waits for. The mask is what child processes inherit. It does not
+    protect this process, where any other thread may take the signal: that is what the handler is for.
+    """
+    held: list[int] = []
+    previous = signal.getsignal(signal.SIGINT)
+    replaces = threading.current_thread() is threading.main_thread() and callable(previous)
+    if replaces:
+        signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if replaces:
+            signal.signal(signal.SIGINT, previous)
+    if held:
+        raise KeyboardInterrupt
+
+
 def _start_worker(job: ShardJob, counter: Any) -> None:
     global _worker_job, _worker_counter
     _worker_job, _worker_counter = job, counter
-    # Ctrl-C reaches the whole process group; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
@@ -289,7 +214,8 @@ def _labels_json(item: Item) -> bytes:
     return json.dumps(labels, allow_nan=False).encode()
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file that is whole and durable as soon as its name is there."""
     temporary = path.with_name(f"{path.name}.tmp")
     with open(temporary, "w") as file:
         json.dump(content, file)

@@ -131,8 +131,17 @@ def _read_headers(path: Path) -> Iterator[tuple[str, int, int]]:
                     if info.issparse() or info.offset_data + info.size > num_bytes:
                         raise tarfile.ReadError("unexpected end of data")
                     yield info.name.removeprefix("./"), info.offset_data, info.size
+            # tarfile takes a damaged or cut-off header for the end of the archive.
+            if _read_block(path, tar.offset) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("the end mark is missing")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise UserError(f"{path} is no whole tar file ({error}); fetch or make it again.") from None
+
+
+def _read_block(path: Path, offset: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(tarfile.BLOCKSIZE)
 
 
 def _compression(path: Path) -> str | None:

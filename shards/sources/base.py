@@ -34,23 +34,36 @@ class Item:
 
 
 class Source(Protocol):
-    """A data set that can be packed. Picklable, so that worker processes can load its images.
+    """A data set that can be packed. Picklable, so that worker processes can load its images."""
 
-    Attributes:
-        name: The source's name on the command line.
-        fields: Label schema.
-        identity_field: The class field that names the person; splits keep a person on one side.
-        crop: Default crop of the raw image (``shards.images.Crop``); None for the largest centered square.
-        provenance: Where the images come from, for ``dataset.json``; the same for the same input, and without any path
-            of the machine. A list under ``notes`` holds sentences that packing prints, about labels that match no image
-            and the like.
-    """
+    @property
+    def name(self) -> str:
+        """The source's name on the command line."""
+        ...
 
-    name: str
-    fields: dict[str, LabelField]
-    identity_field: str | None
-    crop: Crop | None
-    provenance: dict[str, Any]
+    @property
+    def fields(self) -> dict[str, LabelField]:
+        """Label schema."""
+        ...
+
+    @property
+    def identity_field(self) -> str | None:
+        """The class field that names the person; splits keep a person on one side."""
+        ...
+
+    @property
+    def crop(self) -> Crop | None:
+        """Default crop of the raw image; None for the largest centered square."""
+        ...
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the images come from, for ``dataset.json``.
+
+        The same for the same input, and without any path of the machine. A list under ``notes`` holds sentences that
+        packing prints, about labels that match no image and the like.
+        """
+        ...
 
     def __len__(self) -> int:
         """Number of items."""

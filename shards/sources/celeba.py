@@ -10,7 +10,6 @@ reduced copy of the images is cut at the same place.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -136,23 +135,30 @@ def read_table(path: Path) -> Table:
     Raises:
         UserError: Rows of different lengths, or values that are no whole numbers.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file) if path.suffix == ".csv" else (line.split() for line in file)
-        rows = [row for row in lines if row]
-    if rows and len(rows[0]) == 1:
-        rows = rows[1:]
+    delimiter = "," if path.suffix == ".csv" else None
+    with open(path, encoding="utf-8-sig") as file:
+        lines = [line.strip() for line in file if line.strip()]
+    if lines and lines[0].isdigit():  # the number of rows
+        lines = lines[1:]
     columns: tuple[str, ...] = ()
-    if rows and Path(rows[0][0]).suffix.lower() not in IMAGE_SUFFIXES:
-        header, rows = rows[0], rows[1:]
+    if lines and Path(_first_cell(lines[0], delimiter)).suffix.lower() not in IMAGE_SUFFIXES:
+        header = lines[0].split(delimiter)
         # The text form names the values only, the CSV form the file column as well.
-        columns = tuple(header[1:] if path.suffix == ".csv" else header)
+        columns, lines = tuple(header[1:] if delimiter else header), lines[1:]
+    stems = [Path(_first_cell(line, delimiter)).stem for line in lines]
     try:
-        values = np.array([row[1:] for row in rows]).astype(np.int32).reshape(len(rows), -1)
-    except ValueError:
+        # Only numpy's own parser reads the 8 million attributes of the full set in seconds.
+        cells = [line.split(delimiter, 1)[1] for line in lines]
+        values = np.loadtxt(cells, np.int32, comments=None, delimiter=delimiter, ndmin=2)
+    except (ValueError, IndexError):
         raise UserError(f"{path} is not in CelebA's format: each row is a file name and whole numbers.") from None
     if columns and len(columns) != values.shape[1]:
         raise UserError(f"{path} names {len(columns)} columns and has {values.shape[1]}; fetch the file again.")
-    return Table(path.name, columns, [Path(row[0]).stem for row in rows], values)
+    return Table(path.name, columns, stems, values)
+
+
+def _first_cell(line: str, delimiter: str | None) -> str:
+    return line.split(delimiter, 1)[0]
 
 
 def find_image_folder(root: Path) -> Path:

@@ -1,0 +1,427 @@
+"""Packing: reproducible, resumable, tolerant of bad inputs, readable by webdataset."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shards.cli import UserError, run
+from shards.codecs import decode
+from shards.dataset import Dataset, LabelField
+from shards.images import Crop, Preparation
+from shards.pack import PackOptions, main, pack
+from shards.packing import ShardJob, run_tasks
+from shards.packing_plan import Encoding, Splitting, make_plan
+from shards.packing_state import Workspace
+from shards.reader import Reader
+from shards.sources.base import Item
+from shards.sources.folder import FolderConfig, FolderSource
+from shards.splits import Fractions
+from shards.tar import member_key, read_samples
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def colors(num: int) -> Iterator[tuple[int, int, int]]:
+    return ((number * 37 % 256, number * 91 % 256, number * 53 % 256) for number in range(num))
+
+
+def make_images(root: Path, num: int = 30) -> Path:
+    """Folders of persons with plain-colored images, so that each packed image can be told from its pixels."""
+    for number, color in enumerate(colors(num)):
+        path = root / f"person{number % 10}" / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), color).save(path)
+    return root
+
+
+def options(output: Path, **changes: Any) -> PackOptions:
+    return PackOptions(**{"output": output, "size": 16, "samples_per_shard": 8, "workers": 1, **changes})
+
+
+def folder(root: Path) -> FolderSource:
+    return FolderSource(FolderConfig(root, subfolders="identity"))
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def packed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("packed") / "out"
+    pack(folder(images), options(root))
+    return root
+
+
+def test_bytes_do_not_depend_on_workers_or_machine(images: Path, packed: Path, tmp_path: Path) -> None:
+    pack(folder(images), options(tmp_path / "two", workers=2))
+    assert contents(tmp_path / "two") == contents(packed)
+    assert {path.name for path in packed.iterdir() if not path.name.endswith(".tar")} == {
+        "dataset.json",
+        "index.safetensors",
+    }
+    text = (packed / "dataset.json").read_text()
+    assert str(images) not in text and str(packed) not in text
+
+
+def test_index_finds_every_image_and_label(packed: Path) -> None:
+    dataset = Dataset(packed)
+    expected = {f"person{number % 10}/{number:03d}": color for number, color in enumerate(colors(30))}
+    found = {}
+    for split in dataset.splits:
+        keys = dataset.keys(split)
+        persons = dataset.labels("identity", split)
+        for key, data, person in zip(keys, Reader(dataset, split).read(np.arange(len(keys))), persons, strict=True):
+            found[key] = decode(data, dataset.image)[8, 8]
+            assert dataset.fields["identity"].classes[person] == key.split("/")[0]
+    assert set(found) == set(expected)
+    assert all(np.abs(found[key].astype(int) - color).max() <= 3 for key, color in expected.items())
+
+
+def test_no_person_is_in_two_splits_and_order_is_shuffled(packed: Path) -> None:
+    dataset = Dataset(packed)
+    persons = [set(dataset.labels("identity", split)) for split in dataset.splits]
+    assert len(dataset.splits) == 3 and sum(map(len, persons)) == len(set.union(*persons)) == 10
+    assert dataset.manifest.split == {"by": "identity", "fractions": {"val": 0.1, "test": 0.1}, "seed": 0}
+    keys = dataset.keys("train")
+    assert keys != sorted(keys)
+
+
+def test_webdataset_opens_the_shards(packed: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    dataset = Dataset(packed)
+    urls = [str(packed / shard.name) for shard in dataset.shards("train")]
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode("rgb8"))
+    assert [sample["__key__"] for sample in samples] == dataset.keys("train")
+    for sample, data in zip(samples, Reader(dataset, "train").read(np.arange(len(samples))), strict=True):
+        # webdataset decodes with Pillow, the reader with simplejpeg: rounding may differ by one.
+        assert np.abs(sample["jpg"].astype(int) - decode(data, dataset.image)).max() <= 1
+        assert sample["json"]["identity"] == sample["__key__"].split("/")[0]
+
+
+@pytest.mark.parametrize(("codec", "channels"), [("png", 3), ("raw", 3), ("raw", 1), ("webp", 3), ("jpg", 1)])
+def test_codecs_and_channels(images: Path, tmp_path: Path, codec: str, channels: int) -> None:
+    dataset = pack(folder(images), options(tmp_path / "out", codec=codec, channels=channels))
+    assert (dataset.image.extension, dataset.image.channels) == (codec, channels)
+    position = dataset.keys("train").index("person1/001") if "person1/001" in dataset.keys("train") else 0
+    data = next(Reader(dataset, "train").read(np.array([position])))
+    pixels = decode(data, dataset.image)
+    assert pixels.shape == (16, 16, channels)
+    if channels == 3 and codec != "webp":
+        number = int(dataset.keys("train")[position].split("/")[1])
+        assert pixels[8, 8].tolist() == list(list(colors(30))[number])
+
+
+BAD_FILES = {
+    "empty.jpg": b"",
+    "text.jpg": b"this is no image",
+    "truncated.jpg": None,
+    "zeros.png": b"\0" * 500,
+    "half_header.png": b"\x89PNG\r\n\x1a\n\0\0",
+    "html.gif": b"<html>404</html>",
+    "bad.webp": b"RIFF\x10\0\0\0WEBPVP8 ",
+    "bad.tif": b"II*\0\xff\xff\xff\x7f",
+    "bad.bmp": b"BM" + b"\xff" * 60,
+    "bomb.png": None,
+}
+
+
+def add_bad_images(root: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\x01IDAT"
+    files = BAD_FILES | {"truncated.jpg": buffer.getvalue()[:900], "bomb.png": bomb}
+    for name, data in files.items():
+        (root / name).write_bytes(data or b"")
+    (root / "dangling.jpg").symlink_to(root / "gone.jpg")
+    (root / "folder.jpg").mkdir()
+
+
+def test_bad_images_are_named_counted_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = make_images(tmp_path / "images")
+    add_bad_images(images)
+    Image.new("CMYK", (20, 20)).save(images / "fine_cmyk.jpg")
+    Image.new("RGBA", (20, 20)).save(images / "fine_rgba.png")
+    dataset = pack(folder(images), options(tmp_path / "out", max_skipped_fraction=0.3))
+    assert sum(map(dataset.num_samples, dataset.splits)) == 32
+    skipped = dataset.manifest.provenance["skipped"]
+    named = {key for found in skipped["reasons"].values() for key in found["first"]}
+    assert skipped["num"] == 11 == sum(found["num"] for found in skipped["reasons"].values())
+    assert named == {*BAD_FILES, "dangling.jpg"}
+    assert skipped["reasons"]["missing file"]["first"] == ["dangling.jpg"]
+    assert skipped["reasons"]["empty file"]["first"] == ["empty.jpg"]
+    assert "bomb.png" in skipped["reasons"]["more than 80 million pixels"]["first"]
+    assert "truncated.jpg" in skipped["reasons"]["truncated image"]["first"]
+    printed = capsys.readouterr().out
+    assert all(f"Skipped, {reason}: {found['num']}" in printed for reason, found in skipped["reasons"].items())
+
+
+def test_too_many_bad_images_fail_and_a_higher_limit_resumes(tmp_path: Path) -> None:
+    images = make_images(tmp_path / "images")
+    add_bad_images(images)
+    output = tmp_path / "out"
+    with pytest.raises(UserError, match=r"of 41 images are bad, more than --max_skipped_fraction 0.05 allows"):
+        pack(folder(images), options(output))
+    assert not (output / "dataset.json").exists()
+    with pytest.raises(UserError, match="finish it by running the same"):
+        Dataset(output)
+    pack(folder(images), options(output, max_skipped_fraction=0.5))
+    pack(folder(images), options(tmp_path / "at_once", max_skipped_fraction=0.5))
+    assert contents(output) == contents(tmp_path / "at_once")
+
+
+def test_only_bad_images_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    add_bad_images(tmp_path / "images")
+    with pytest.raises(UserError, match="not one image could be packed"):
+        pack(folder(tmp_path / "images"), options(tmp_path / "out", max_skipped_fraction=1))
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+class StoppingSource(FolderSource):
+    """Stops the packing, as a crash would, when it is asked for the n-th image."""
+
+    def __init__(self, root: Path, num_loads: int) -> None:
+        super().__init__(FolderConfig(root, subfolders="identity"))
+        self.num_loads = num_loads
+
+    def load(self, item: Item) -> Image.Image:
+        self.num_loads -= 1
+        if self.num_loads < 0:
+            raise KeyboardInterrupt
+        return super().load(item)
+
+
+def test_interrupted_packing_goes_on_and_keeps_finished_shards(images: Path, packed: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        pack(StoppingSource(images, 20), options(output))
+    finished = {path.name: path.stat().st_ino for path in output.glob("*.tar")}
+    assert 0 < len(finished) < len(list(packed.glob("*.tar")))
+    assert not (output / "dataset.json").exists()
+
+    # A shard that was finished and then damaged in size is made again, the others stay as they are.
+    victim = output / sorted(finished)[0]
+    victim.write_bytes(victim.read_bytes()[:-512])
+    pack(folder(images), options(output))
+    assert contents(output) == contents(packed)
+    kept = {name for name, inode in finished.items() if (output / name).stat().st_ino == inode}
+    assert kept == set(finished) - {victim.name}
+
+
+def test_kill_9_in_a_parallel_packing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, output = make_images(tmp_path / "images", 160), tmp_path / "out"
+    command = [sys.executable, "-m", "shards.pack", "folder", str(images), str(output), "--subfolders", "identity"]
+    command += ["--size", "96", "--workers", "2", "--codec", "png", "--samples_per_shard", "4"]
+    process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list((output / ".packing").glob("*.tar.json")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (output / "dataset.json").exists()
+    done = [path.name.removesuffix(".json") for path in (output / ".packing").glob("*.tar.json")]
+    inodes = {name: (output / name).stat().st_ino for name in done}
+
+    again: dict[str, Any] = {"size": 96, "codec": "png", "samples_per_shard": 4}
+    pack(folder(images), options(output, **again))
+    assert "Going on: " in capsys.readouterr().out
+    assert done and {name: (output / name).stat().st_ino for name in done} == inodes
+    pack(folder(images), options(tmp_path / "straight", **again))
+    assert contents(output) == contents(tmp_path / "straight")
+
+
+def test_same_command_again_does_nothing(images: Path, packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(packed)
+    pack(folder(images), options(packed, workers=2, max_skipped_fraction=0.5))
+    assert "already packed" in capsys.readouterr().out
+    assert contents(packed) == before
+
+
+def test_other_plans_are_refused(images: Path, packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="already holds a data set with size 16 instead of 32"):
+        pack(folder(images), options(packed, size=32))
+    with pytest.raises(UserError, match="already holds a data set with other images or labels"):
+        pack(folder(make_images(tmp_path / "more", 31)), options(packed))
+    with pytest.raises(KeyboardInterrupt):
+        pack(StoppingSource(images, 20), options(tmp_path / "out"))
+    with pytest.raises(UserError, match="unfinished packing with seed 0 instead of 1; finish it"):
+        pack(folder(images), options(tmp_path / "out", seed=1))
+
+
+def test_two_packings_at_once_are_refused(images: Path, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "out")
+    with pytest.raises(UserError, match="another packing is writing"):
+        pack(folder(images), options(tmp_path / "out"))
+    del workspace
+
+
+def test_occupied_and_unwritable_outputs(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(UserError, match="is not empty"):
+        pack(folder(images), options(tmp_path))
+    with pytest.raises(UserError, match="is a file"):
+        pack(folder(images), options(tmp_path / "holiday.jpg"))
+    with pytest.raises(UserError, match="cannot write to"):
+        pack(folder(images), options(Path("/proc/nothing/here")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "0"], "size must be 1 or more"),
+        (["--quality", "0"], "quality must be"),
+        (["--codec", "png", "--quality", "90"], "png has no option 'quality'"),
+        (["--crop", "left"], "crop 'left' is none of"),
+        (["--val_fraction", "0.9", "--test_fraction", "0.2"], "add up to less than 1"),
+        (["--split_by", "partition"], "has no partition of its own"),
+        (["--split_by", "identity"], "names no identities"),
+        (["--sise", "64"], "there is no option 'sise'; did you mean 'size'?"),
+    ],
+)
+def test_command_line_mistakes(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: main(["folder", str(images), str(tmp_path / "out"), *arguments]))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_inside_the_input_is_refused(tmp_path: Path) -> None:
+    make_images(tmp_path)
+    with pytest.raises(UserError, match="lies inside the input"):
+        main(["folder", str(tmp_path), str(tmp_path / "out")])
+
+
+class LabeledSource:
+    """Gray squares with every kind of label, keys that no tar takes as they are, and a partition."""
+
+    name = "labeled"
+    identity_field: str | None = None
+    crop: Crop | None = None
+    provenance: dict[str, Any] = {}
+
+    def __init__(self, partitions: list[str | None]) -> None:
+        self.fields = {
+            "degree": LabelField("float"),
+            "glad": LabelField("bool"),
+            "hair": LabelField("class", ("a", "none")),
+        }
+        self.partitions = partitions
+
+    def __len__(self) -> int:
+        return len(self.partitions)
+
+    def __getitem__(self, position: int) -> Item:
+        labels = {"degree": position / 4 if position else float("nan"), "glad": position % 2 == 0, "hair": "none"}
+        return Item(f"{'long/' * 60}é.b {position}", labels, partition=self.partitions[position])
+
+    def load(self, item: Item) -> np.ndarray:
+        return np.full((16, 16, 3), 90, np.uint8)
+
+
+def test_own_partition_labels_and_odd_keys(tmp_path: Path) -> None:
+    dataset = pack(LabeledSource(["train", "val", "val", "test", None]), options(tmp_path / "out"))
+    assert [dataset.num_samples(split) for split in ("train", "val", "test")] == [2, 2, 1]
+    assert dataset.manifest.split["by"] == "partition"
+    degrees = np.concatenate([dataset.labels("degree", split) for split in dataset.splits])
+    assert np.isnan(degrees).sum() == 1 and sorted(degrees[~np.isnan(degrees)]) == [0.25, 0.5, 0.75, 1.0]
+    for shard in dataset.manifest.shards:
+        keys = [sample.key for sample in read_samples(dataset.root / shard.name)]
+        assert len(keys) == shard.num_samples and all(len(key) <= 80 for key in keys)
+    keys = [key for split in dataset.splits for key in dataset.keys(split)]
+    assert len(set(keys)) == 5
+
+
+def test_partition_of_one_part_falls_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = pack(LabeledSource(["train"] * 20), options(tmp_path / "out"))
+    assert "puts all images into train: splitting by sample instead" in capsys.readouterr().out
+    assert [dataset.num_samples(split) for split in ("train", "val", "test")] == [16, 2, 2]
+
+
+def test_empty_source_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no images"):
+        pack(LabeledSource([]), options(tmp_path / "out"))
+
+
+def test_small_images_are_enlarged_and_said(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = pack(folder(images), options(tmp_path / "out", size=24))
+    assert dataset.manifest.provenance["num_enlarged"] == 30
+    assert "30 images were smaller than 24 pixels" in capsys.readouterr().out
+
+
+def test_plan_is_balanced_complete_and_independent_of_listing_order(images: Path) -> None:
+    def plan(source: FolderSource) -> list[tuple[str, list[str]]]:
+        made = make_plan(
+            source, Preparation(16, 3, None, "area"), Encoding("raw", {}), Splitting("auto", Fractions(0.1, 0.1), 0), 8
+        )
+        return [(task.name, [source[position].key for position in task.positions]) for task in made.tasks]
+
+    source, reversed_source = folder(images), folder(images)
+    reversed_source._files.reverse()
+    reversed_source._keys.reverse()
+    for column in reversed_source._columns.values():
+        column.reverse()
+    tasks = plan(source)
+    assert tasks == plan(reversed_source)
+    sizes = [len(keys) for name, keys in tasks if name.startswith("train")]
+    assert max(sizes) - min(sizes) <= 1 and max(sizes) <= 8
+    assert sorted(key for _, keys in tasks for key in keys) == sorted(source[i].key for i in range(30))
+
+
+def test_full_disk_is_one_sentence(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shards.packing.write_shard", no_space)
+    source = folder(images)
+    plan = make_plan(
+        source, Preparation(16, 3, None, "area"), Encoding("raw", {}), Splitting("auto", Fractions(0.1, 0.1), 0), 8
+    )
+    job = ShardJob(source, plan.preparation, plan.encoding, tmp_path)
+    with pytest.raises(UserError, match="No space left on device.*run the same command again"):
+        list(run_tasks(job, list(plan.tasks), 1, lambda count: None))
+
+
+def test_member_keys() -> None:
+    assert member_key("Ann_Lee/Ann-Lee_0001") == "Ann_Lee/Ann-Lee_0001"
+    odd = [member_key(key) for key in ("a.b", "a_b", "a b", "x" * 200, "x" * 201, "/abs", "ü")]
+    assert len(set(odd)) == 7
+    assert all(len(key) <= 80 and "." not in key and key.isascii() and key[0] != "/" for key in odd)
+
+
+def test_json_members_hold_the_labels_that_are_there(tmp_path: Path) -> None:
+    dataset = pack(LabeledSource(["train", "val"]), options(tmp_path / "out"))
+    labels = {}
+    for shard in dataset.manifest.shards:
+        data = (dataset.root / shard.name).read_bytes()
+        for sample in read_samples(dataset.root / shard.name):
+            member = sample.find(("json",))
+            assert member is not None
+            labels[shard.split] = json.loads(data[member.offset : member.offset + member.size])
+    assert labels == {"train": {"glad": True, "hair": "none"}, "val": {"degree": 0.25, "glad": False, "hair": "none"}}
