@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m shards.pack synthetic demo/data --num 4000 --size 64 --seed 0
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 	    facegen/train.py vae --config vae_demo --data demo/data --run demo/run
-	$(BIN)/python -m eval.report demo/run --data demo/data --split test --out demo/report
+	$(BIN)/python -m eval.report demo/run --data demo/data --split test --fid_weights none --out demo/report
 	@echo "Open demo/report/report.html; training curves: $(BIN)/tensorboard --logdir demo"
 
 test: $(INSTALLED)

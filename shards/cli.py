@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -59,8 +60,12 @@ def run(main: Callable[[], None]) -> None:
     """Runs an entry point: a ``UserError`` becomes its one sentence and exit code 2."""
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
         fail(str(error))
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough. The interpreter's own flush at exit must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse(

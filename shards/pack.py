@@ -14,8 +14,8 @@ raw         12,290        0                      -
 ==========  ============  =====================  =======
 
 The best autoencoders on these faces reach an MSE of 0.004; quality 95 costs 4 % of that, training and evaluation see
-the same pixels, and it decodes ten times as fast as PNG at 40 % of the bytes. Take ``png`` to compare against the
-original pixels.
+the same pixels, and it decodes four times as fast as PNG (17.0k against 3.9k images/s on one core) at 40 % of the
+bytes. Take ``png`` to compare against the original pixels.
 """
 
 from __future__ import annotations

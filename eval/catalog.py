@@ -1,0 +1,101 @@
+"""Every metric of the table, in its order, and what the distances of each feature space are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eval.results import Metric
+
+
+@dataclass(frozen=True)
+class SpaceNames:
+    """A feature space as tables name it, whether or not its weights are there."""
+
+    name: str
+    frechet: str
+    kernel: str
+
+
+SPACES = (SpaceNames("efflite0", "FD-EffLite0", "KD-EffLite0"), SpaceNames("inception", "FID", "KID"))
+
+_RECONSTRUCTION = [
+    Metric("mse", "MSE on [-1, 1]", "Reconstruction", "", "lower", ".5f", "mean squared error per value, from mu"),
+    Metric("mse_unit", "MSE on [0, 1]", "Reconstruction", "", "lower", ".5f", "a quarter of the one on [-1, 1]"),
+    Metric("psnr", "PSNR", "Reconstruction", "dB", "higher", ".2f", "mean over images, clamped to the pixel range"),
+    Metric("ssim", "SSIM", "Reconstruction", "", "higher", ".4f", "mean over images, 11-pixel Gaussian window"),
+]
+_LIKELIHOOD = [
+    Metric("kl", "KL", "Likelihood", "nats/image", "", ".2f", "of the posterior from N(0, I), summed over dims"),
+    Metric("kl_per_dim", "KL per dim", "Likelihood", "nats", "", ".4f", "mean over latent dims"),
+    Metric(
+        "elbo", "ELBO", "Likelihood", "nats/image", "higher", ".1f", "Gaussian decoder, one posterior draw per image"
+    ),
+    Metric("bits_per_dim", "Bits per dim", "Likelihood", "bits", "lower", ".4f", "-ELBO per pixel value of 256 levels"),
+    Metric(
+        "decoder_variance", "Decoder variance", "Likelihood", "", "", ".4g", "sigma^2 of the ELBO, set by the KL weight"
+    ),
+    Metric(
+        "best_bits_per_dim",
+        "Bits per dim, best variance",
+        "Likelihood",
+        "bits",
+        "lower",
+        ".4f",
+        "at the variance below",
+    ),
+    Metric(
+        "best_variance", "Best decoder variance", "Likelihood", "", "", ".4g", "mean squared error of posterior draws"
+    ),
+]
+_LATENT = [
+    Metric("active_units", "Active units", "Latent space", "dims", "", ".0f", "variance of mu above 0.01"),
+    Metric("latent_size", "Latent size", "Latent space", "dims", "", ".0f"),
+    Metric(
+        "effective_dims", "Effective dims", "Latent space", "dims", "", ".1f", "exp(entropy of the variances of mu)"
+    ),
+    Metric("ks_mean", "KS from N(0, 1), mean", "Latent space", "", "lower", ".4f", "aggregated posterior, over dims"),
+    Metric("ks_max", "KS from N(0, 1), worst", "Latent space", "", "lower", ".4f", "aggregated posterior, worst dim"),
+    Metric(
+        "correlation_mean", "|Correlation|, mean", "Latent space", "", "lower", ".4f", "of mu, pairs of active dims"
+    ),
+    Metric(
+        "correlation_max", "|Correlation|, worst", "Latent space", "", "lower", ".4f", "of mu, pairs of active dims"
+    ),
+]
+_COST = [
+    Metric("parameters", "Parameters", "Cost", "", "lower", "si"),
+    Metric("encode_flops", "Encode", "Cost", "FLOPs/image", "lower", "si", "a multiply-add counts as two"),
+    Metric("decode_flops", "Decode", "Cost", "FLOPs/image", "lower", "si", "a multiply-add counts as two"),
+    Metric("encode_rate", "Encode", "Cost", "images/s", "higher", ",.0f", "at the batch size of the protocol"),
+    Metric("decode_rate", "Decode", "Cost", "images/s", "higher", ",.0f", "at the batch size of the protocol"),
+    Metric("encode_latency_ms", "Encode latency", "Cost", "ms", "lower", ".2f", "batch 1, median"),
+    Metric("decode_latency_ms", "Decode latency", "Cost", "ms", "lower", ".2f", "batch 1, median"),
+    Metric("snapshot_bytes", "Snapshot", "Cost", "B", "lower", "si"),
+]
+COST_KEYS = tuple(metric.key for metric in _COST)
+
+
+def metrics() -> list[Metric]:
+    """All rows of the table."""
+    return [
+        *_RECONSTRUCTION,
+        *_distances("Distances: samples", "samples"),
+        *_distances("Distances: reconstructions", "reconstructions"),
+        *_LIKELIHOOD,
+        *_LATENT,
+        *_COST,
+    ]
+
+
+def distance_keys(space: SpaceNames, images: str) -> tuple[str, str]:
+    """Keys of the Fréchet and the kernel distance of ``samples`` or ``reconstructions`` in a space."""
+    return f"frechet_{space.name}_{images}", f"kernel_{space.name}_{images}"
+
+
+def _distances(group: str, images: str) -> list[Metric]:
+    rows = []
+    for space in SPACES:
+        frechet, kernel = distance_keys(space, images)
+        rows.append(Metric(frechet, space.frechet, group, "", "lower", ".2f", "Fréchet distance from the split"))
+        rows.append(Metric(kernel, space.kernel, group, "", "lower", ".3g", "kernel distance, mean ± std of subsets"))
+    return rows

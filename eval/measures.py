@@ -1,0 +1,127 @@
+"""Turns the statistics of one run into the numbers of its column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eval.catalog import COST_KEYS, SPACES, SpaceNames, distance_keys
+from eval.feature_set import FeatureSets
+from eval.metrics.elbo import ElboSums, bits_per_dim
+from eval.metrics.frechet import frechet_distance
+from eval.metrics.kernel import kernel_distance
+from eval.metrics.latent_usage import LatentUsage
+from eval.metrics.reconstruction import SSIM_WINDOW, ReconstructionSums
+from eval.results import Measure
+
+FEW_IMAGES = 2048
+"""Below this many images a Fréchet distance depends strongly on their number (its covariances lack rank)."""
+
+Measures = dict[str, Measure]
+_ELBO_KEYS = ("elbo", "bits_per_dim", "decoder_variance", "best_bits_per_dim", "best_variance")
+
+
+def reconstruction_measures(sums: ReconstructionSums | None, family: str) -> Measures:
+    """MSE, PSNR and SSIM."""
+    if sums is None:
+        return _missing(("mse", "mse_unit", "psnr", "ssim"), f"{family} does not reconstruct")
+    measures = {name: Measure(value) for name, value in sums.means().items()}
+    return _missing(("ssim",), f"images are smaller than the window of {SSIM_WINDOW} pixels") | measures
+
+
+def likelihood_measures(sums: ElboSums | None, usage: LatentUsage | None, model: Any) -> Measures:
+    """KL, ELBO and bits per dim."""
+    if usage is None or usage.kl is None:
+        reason = f"{model.family} has no posterior, so no KL and no ELBO"
+        return _missing(("kl", "kl_per_dim", *_ELBO_KEYS), reason)
+    measures = {"kl": Measure(float(usage.kl.sum())), "kl_per_dim": Measure(float(usage.kl.mean()))}
+    if sums is None:
+        reason = f"the objective of {model.family} has no Gaussian likelihood"
+        return measures | _missing(_ELBO_KEYS, reason)
+    elbo = sums.elbo(model.decoder_variance)
+    return measures | {
+        "elbo": Measure(elbo),
+        "bits_per_dim": Measure(bits_per_dim(elbo, sums.num_values)),
+        "decoder_variance": Measure(model.decoder_variance),
+        "best_bits_per_dim": Measure(bits_per_dim(sums.elbo(sums.best_variance), sums.num_values)),
+        "best_variance": Measure(sums.best_variance),
+    }
+
+
+def latent_measures(usage: LatentUsage | None, family: str) -> Measures:
+    """Usage of the latent dims."""
+    names = ("active_units", "latent_size", "effective_dims", "ks_mean", "ks_max")
+    correlations = ("correlation_mean", "correlation_max")
+    if usage is None:
+        return _missing(names + correlations, f"{family} does not encode")
+    note = "" if usage.kl is not None else f"{family} is not trained towards N(0, 1)"
+    measures = {
+        "active_units": Measure(usage.num_active),
+        "latent_size": Measure(len(usage.variance)),
+        "effective_dims": Measure(usage.effective_dims),
+        "ks_mean": Measure(float(usage.ks.mean()), note=note),
+        "ks_max": Measure(float(usage.ks.max()), note=note),
+    }
+    pairs = usage.off_diagonal
+    if not len(pairs):
+        return measures | _missing(correlations, "fewer than two dims are active")
+    return measures | {
+        "correlation_mean": Measure(float(pairs.mean())),
+        "correlation_max": Measure(float(pairs.max())),
+    }
+
+
+def distance_measures(
+    images: str,
+    features: FeatureSets | None,
+    reference: FeatureSets,
+    absent_spaces: Mapping[str, str],
+    family: str,
+) -> Measures:
+    """Fréchet and kernel distances from the split.
+
+    Args:
+        images: ``samples`` or ``reconstructions``.
+        features: Of these images; None where the model makes none.
+        reference: Of the split.
+        absent_spaces: Why a space is not there, by its name.
+        family: Of the model.
+    """
+    measures: Measures = {}
+    for space in SPACES:
+        keys = distance_keys(space, images)
+        if space.name in absent_spaces:
+            measures |= _missing(keys, absent_spaces[space.name])
+        elif features is None:
+            measures |= _missing(keys, f"{family} makes no {images}")
+        else:
+            measures |= _distances(space, images, features, reference)
+    return measures
+
+
+def _distances(space: SpaceNames, images: str, features: FeatureSets, reference: FeatureSets) -> Measures:
+    keys = distance_keys(space, images)
+    ours, theirs = features.sets[space.name], reference.sets[space.name]
+    num_images = min(ours.statistics.count, theirs.statistics.count)
+    if num_images < 2:
+        return _missing(keys, "a distance needs at least 2 images on either side")
+    few = f"only {num_images:,} images: compare it only with values at the same number"
+    kernel = kernel_distance(ours.bank.ordered(), theirs.bank.ordered())
+    kernel_note = f"subsets of {kernel.subset_size:,}" if kernel.subset_size < 1000 else ""
+    return {
+        keys[0]: Measure(
+            frechet_distance(ours.statistics, theirs.statistics), note=few if num_images < FEW_IMAGES else ""
+        ),
+        keys[1]: Measure(kernel.mean, spread=kernel.std or None, note=kernel_note),
+    }
+
+
+def cost_measures(costs: Mapping[str, float], family: str) -> Measures:
+    """What ``eval.metrics.cost`` measured."""
+    missing = {key: f"{family} does not {key.split('_')[0]}" for key in COST_KEYS if key not in costs}
+    absent = {key: Measure(reason=reason) for key, reason in missing.items()}
+    return {key: Measure(value) for key, value in costs.items()} | absent
+
+
+def _missing(keys: tuple[str, ...], reason: str) -> Measures:
+    return {key: Measure(reason=reason) for key in keys}

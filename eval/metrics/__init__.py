@@ -1,0 +1,1 @@
+"""One metric a file: an accumulator that merges across ranks, and a pure function that finishes it."""

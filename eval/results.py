@@ -1,0 +1,127 @@
+"""What a report holds, and the metrics that its table has rows for; ``report.json`` is exactly this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+SCHEMA_VERSION = 1
+
+Better = Literal["lower", "higher", ""]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table."""
+
+    key: str
+    title: str
+    group: str
+    unit: str = ""
+    better: Better = ""
+    """Which direction is better; empty where neither is."""
+    format: str = ".4g"
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of one run, or the reason why there is none."""
+
+    value: float | None = None
+    spread: float | None = None
+    """Standard deviation, where the number is a mean over draws."""
+    reason: str = ""
+    """Why there is no value."""
+    note: str = ""
+    """What has to be known when reading the value."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture or chart of a run, or of all runs."""
+
+    file: str
+    """Name below ``figures/``."""
+    title: str
+    caption: str = ""
+
+
+@dataclass
+class RunResult:
+    """Everything about one run."""
+
+    name: str
+    path: str
+    family: str
+    weights: str
+    step: int
+    images_seen: int
+    dataset_fingerprint: str
+    difference: str
+    """Why its numbers can't be ranked with the others', or empty."""
+    measures: dict[str, Measure] = field(default_factory=dict)
+    latent: dict[str, list[float]] = field(default_factory=dict)
+    """Per latent dim: ``mean``, ``variance``, ``kl`` (nats) and ``ks``."""
+    pictures: list[Picture] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """A whole report."""
+
+    title: str
+    created: str
+    protocol: dict[str, str]
+    metrics: list[Metric]
+    runs: list[RunResult]
+    pictures: list[Picture] = field(default_factory=list)
+    """Those that show all runs."""
+    warnings: list[str] = field(default_factory=list)
+
+
+def best_runs(metric: Metric, runs: list[RunResult]) -> set[int]:
+    """Positions of the runs with the best value of a metric.
+
+    Empty where fewer than two comparable runs have a value. Runs with a ``difference`` take no part.
+    """
+    values = {
+        position: value
+        for position, run in enumerate(runs)
+        if not run.difference and (value := run.measures[metric.key].value) is not None
+    }
+    if not metric.better or len(values) < 2:
+        return set()
+    best = min(values.values()) if metric.better == "lower" else max(values.values())
+    return {position for position, value in values.items() if value == best}
+
+
+def format_value(metric: Metric, measure: Measure) -> str:
+    """The number as the table shows it, without its unit; ``n/a`` where there is none."""
+    if measure.value is None:
+        return "n/a"
+    text = _format(measure.value, metric.format)
+    return text if measure.spread is None else f"{text} ± {_format(measure.spread, '.2g')}"
+
+
+def _format(value: float, spec: str) -> str:
+    """``spec`` is a format of ``format`` or ``si``: three digits and a thousands letter."""
+    if spec != "si":
+        return format(value, spec)
+    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g} {letter}"
+    return f"{value:.3g} "
+
+
+def to_json(value: Any) -> Any:
+    """Turns dataclasses, arrays and numpy numbers into what ``json`` writes."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: to_json(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,51 @@
+"""Makes torchvision importable beside a torch build that its compiled operators were not made for.
+
+torchmetrics and torch-fidelity import torchvision. The wheel in the registry is compiled against one CUDA build of
+torch; beside a CPU-only torch its operators do not load, and the import then fails while it attaches shape rules to
+them ("operator torchvision::nms does not exist"). Nothing here calls these operators, so declaring their signatures
+is enough. With a matching torchvision the operators exist and nothing is declared.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+_SCHEMAS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_libraries: list[torch.library.Library] = []  # A library's operators vanish with it, so it has to live on.
+
+
+def make_torchvision_importable() -> bool:
+    """Declares the operators that torchvision's import needs, where the compiled ones do not load.
+
+    Returns:
+        Whether anything was declared. Calling a declared operator raises ``NotImplementedError``.
+    """
+    if _libraries or "torchvision" in sys.modules or _load_compiled_operators():
+        return False
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name, schema in _SCHEMAS.items():
+        library.define(name + schema)
+    _libraries.append(library)
+    return True
+
+
+def _load_compiled_operators() -> bool:
+    """Loads torchvision's operators as its own import would; returns whether ``nms`` exists then."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return True  # No torchvision at all: its absence should be reported as just that.
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = Path(spec.origin).parent / f"_C{suffix}"
+        if path.exists():
+            with suppress(OSError):
+                torch.ops.load_library(path)
+    return hasattr(torch.ops.torchvision, "nms")

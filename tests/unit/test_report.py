@@ -1,0 +1,279 @@
+"""Reports as files and tables: what is marked best, what has no value, and what a page holds."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from eval import charts, run_pass, svg
+from eval.catalog import metrics
+from eval.grids import Row, face_grid
+from eval.measures import FEW_IMAGES, distance_measures, likelihood_measures
+from eval.metrics.latent_usage import LatentStatistics
+from eval.protocol import split_title
+from eval.render import prepare_out, write_report
+from eval.results import Measure, Metric, Picture, Report, RunResult, best_runs, format_value
+from eval.run_pass import Protocol, run_samples, run_split
+from eval.table import build_table, markdown, terminal
+from facegen.pixels import to_uint8
+from shards.cli import UserError
+from shards.loader import Batch
+
+LOSS = Metric("loss", "Loss", "Group", "nats", "lower", ".3f")
+RATE = Metric("rate", "Rate", "Group", "images/s", "higher", "si")
+
+
+def run_result(name: str, loss: float | None, difference: str = "") -> RunResult:
+    loss_measure = Measure(loss) if loss is not None else Measure(reason="it has none")
+    return RunResult(
+        name, f"runs/{name}", "vae", "EMA", 10, 640, "abc", difference, {"loss": loss_measure, "rate": Measure(1234.0)}
+    )
+
+
+def example_report(**changes: Any) -> Report:
+    runs = [run_result("one", 0.5), run_result("two", 0.25), run_result("other <data>", 0.1, "trained on other data")]
+    protocol = {"data set": "faces", "split": "test"}
+    return replace(Report("A & B", "today", protocol, [LOSS, RATE], runs), **changes)
+
+
+def test_best_is_among_comparable_runs_only():
+    report = example_report()
+    assert best_runs(LOSS, report.runs) == {1}
+    assert best_runs(replace(LOSS, better="higher"), report.runs) == {0}
+    assert best_runs(replace(LOSS, better=""), report.runs) == set()
+    assert best_runs(RATE, report.runs) == {0, 1}
+    assert best_runs(LOSS, report.runs[:1]) == set()
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "text"),
+    [
+        (".3f", 0.12345, "0.123"),
+        ("si", 2_649_299, "2.65 M"),
+        ("si", 1234, "1.23 k"),
+        ("si", 7, "7 "),
+        (",.0f", 8000, "8,000"),
+    ],
+)
+def test_numbers_as_text(spec, value, text):
+    assert format_value(replace(LOSS, format=spec), Measure(value)) == text
+
+
+def test_spread_and_missing_values_as_text():
+    assert format_value(LOSS, Measure(1.0, spread=0.0123)) == "1.000 ± 0.012"
+    assert format_value(LOSS, Measure(reason="none")) == "n/a"
+
+
+def test_table_marks_the_best_and_shares_footnotes():
+    report = example_report(runs=[run_result("one", None), run_result("two", 0.25), run_result("three", None)])
+    table = build_table(report)
+    ((title, (loss, _)),) = table.groups
+    assert title == "Group"
+    assert [cell.footnotes for cell in loss.cells] == [(1,), (), (1,)]
+    assert table.footnotes == ("it has none",)
+    assert "| Loss [nats] ↓ | n/a [1] | 0.250 | n/a [1] |" in markdown(table)
+
+
+def test_terminal_table_is_aligned_and_has_a_star_at_the_best():
+    lines = terminal(build_table(example_report())).splitlines()
+    loss = next(line for line in lines if "Loss" in line)
+    assert re.search(r"0\.500 +\* 0\.250 +0\.100$", loss)
+    assert len(loss) == len(lines[0])
+
+
+def test_files_of_a_report(tmp_path):
+    out = tmp_path / "report"
+    prepare_out(out)
+    (out / "notes.txt").write_text("mine")
+    picture = Image.new("RGB", (8, 8), "red")
+    report = example_report(pictures=[Picture("old.png", "Old"), Picture("chart.svg", "Chart")])
+    chart = svg.document(10, 10, "chart", [])
+    write_report(out, report, {"old.png": picture, "chart.svg": chart}, split_title("test"))
+    write_report(out, example_report(pictures=[Picture("new.png", "New")]), {"new.png": picture}, split_title("test"))
+
+    assert sorted(path.name for path in (out / "figures").iterdir()) == ["new.png"]
+    assert (out / "notes.txt").read_text() == "mine"
+    content = json.loads((out / "report.json").read_text())
+    assert content["schema_version"] == 1
+    assert content["runs"][1]["measures"]["loss"] == {"value": 0.25, "spread": None, "reason": "", "note": ""}
+    page = (out / "report.html").read_text()
+    assert "data:image/webp;base64," in page
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page), "a page that is passed on may not load anything"
+    assert "A &amp; B" in page
+    assert "other &lt;data&gt;" in page
+    assert "trained on other data" in page
+    assert "![New](figures/new.png)" in (out / "report.md").read_text()
+
+
+def test_training_split_is_said_in_every_title(tmp_path):
+    prepare_out(tmp_path)
+    write_report(tmp_path, example_report(pictures=[Picture("a.svg", "A")]), {"a.svg": "<svg/>"}, split_title("train"))
+    titles = re.findall(r"<h2>(.*?)</h2>", (tmp_path / "report.html").read_text())
+    assert len(titles) == 6
+    assert all("TRAINING" in title for title in titles if title != "Protocol")
+
+
+def test_out_that_is_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "report").touch()
+    with pytest.raises(UserError, match="--out"):
+        prepare_out(tmp_path / "report")
+
+
+def test_grid_places_faces_and_keeps_its_background_transparent():
+    red = np.zeros((2, 100, 100, 3), np.uint8)
+    red[..., 0] = 255
+    gray = np.full((2, 100, 100, 1), 9, np.uint8)
+    grid = face_grid([Row(red), Row(gray)])
+    assert grid.size == (204, 204)
+    assert grid.getpixel((50, 50)) == (255, 0, 0, 255)
+    assert grid.getpixel((150, 150)) == (9, 9, 9, 255)
+    assert grid.getpixel((102, 50)) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.0123, 0.0456), (-3, 7), (0, 1_000_000), (5, 5)])
+def test_linear_ticks_cover_the_values_with_few_round_numbers(low, high):
+    ticks = svg.linear_ticks(low, high)
+    assert ticks[0] <= low
+    assert ticks[-1] >= high
+    assert 2 <= len(ticks) <= 9
+    assert all(len(f"{tick:g}") <= 6 for tick in ticks)
+
+
+def test_log_ticks_cover_the_values():
+    assert svg.log_ticks(0.0042, 0.15) == pytest.approx([0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2])
+
+
+def test_curves_skip_what_was_not_logged_or_not_finite(tmp_path):
+    lines = [{"images_seen": n * 100, "step": n, "val/mse": 1 / n, "train/kl": float("nan")} for n in range(1, 5)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"images_seen": 5')
+    points = charts.read_metrics(tmp_path)
+    assert len(points) == 4
+    assert charts.training_curves("kl", [("run", points)]) is None
+    chart = charts.training_curves("mse", [("a < b", points)])
+    assert chart is not None
+    assert len(ElementTree.fromstring(chart).findall(".//{*}polyline")) == 1
+    assert charts.read_metrics(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize("has_posterior", [True, False])
+def test_latent_charts_are_valid_svg_with_a_panel_for_each_dim(has_posterior):
+    mu = torch.randn(100, 7, generator=torch.Generator().manual_seed(0)) * 0.5
+    statistics = LatentStatistics.empty(7)
+    statistics.update(mu, torch.full_like(mu, -1.0) if has_posterior else None)
+    usage = statistics.usage()
+    histograms = ElementTree.fromstring(charts.latent_histograms(usage, mu.numpy()))
+    assert len(histograms.findall(".//{*}polyline")) == (14 if has_posterior else 7)
+    bars = ElementTree.fromstring(charts.latent_bars(usage))
+    assert len(bars.findall(".//{*}rect")) == (14 if has_posterior else 7)
+
+
+class LinearVae:
+    """A model small enough to know all about it: the decoder is the transpose of the encoder."""
+
+    name = "linear"
+    family = "linear"
+    can = frozenset({"encode", "posterior", "decode", "sample"})
+    image_shape = (3, 12, 12)
+    latent_size = 4
+    decoder_variance = 0.1
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.basis = torch.linalg.qr(torch.randn(3 * 12 * 12, 4, generator=generator))[0]
+
+    def posterior(self, images: torch.Tensor, labels: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+        mu = images.flatten(1) @ self.basis
+        return mu, torch.full_like(mu, -2.0)
+
+    def decode(self, latents: torch.Tensor, labels: Any = None) -> torch.Tensor:
+        return (latents @ self.basis.T).reshape(-1, 3, 12, 12)
+
+    def sample(self, num: int, seed: int = 0, std: float = 1.0, first: int = 0) -> torch.Tensor:
+        rows = [torch.randn(4, generator=torch.Generator().manual_seed(seed + n)) for n in range(first, first + num)]
+        return self.decode(4 * torch.stack(rows))
+
+
+class PixelSpace:
+    """A feature space whose features are a few pixels."""
+
+    name = "efflite0"
+    dim = 6
+
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        return images[:, ::5, 0, :2].reshape(len(images), -1).numpy().astype(np.float32)
+
+
+@pytest.fixture
+def protocol(monkeypatch) -> Protocol:
+    generator = torch.Generator().manual_seed(1)
+    images = to_uint8(torch.rand(23, 3, 12, 12, generator=generator) * 2 - 1)
+
+    def batches(dataset, split, batch_size, *, rank, world_size, limit, fields=None):
+        starts = list(range(0, limit, batch_size))[rank::world_size]
+        for start in starts:
+            rows = torch.arange(start, min(start + batch_size, limit))
+            yield Batch(images[rows], {}, rows)
+
+    monkeypatch.setattr(run_pass, "evaluation_batches", batches)
+    return Protocol(SimpleNamespace(), "test", num_images=23, num_samples=17, batch_size=4, seed=3)  # type: ignore[arg-type]
+
+
+def fake_ranks(num_ranks: int) -> list[Accelerator]:
+    shared = {"num_processes": num_ranks, "device": torch.device("cpu"), "is_main_process": False}
+    return [SimpleNamespace(process_index=rank, **shared) for rank in range(num_ranks)]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3, 8])
+def test_numbers_do_not_depend_on_the_number_of_ranks(protocol, num_ranks):
+    def measure(num: int) -> dict[str, Any]:
+        model, spaces = LinearVae(), [PixelSpace()]
+        parts = [run_split(model, protocol, spaces, rank) for rank in fake_ranks(num)]  # type: ignore[arg-type]
+        samples = [run_samples(model, protocol, spaces, rank) for rank in fake_ranks(num)]  # type: ignore[arg-type]
+        split, sampled = parts[0], samples[0]
+        for part, sample in zip(parts[1:], samples[1:], strict=True):
+            split, sampled = split.merge(part), sampled.merge(sample)  # type: ignore[union-attr, arg-type]
+        assert split and split.reconstruction and split.elbo and split.features and sampled
+        distances = distance_measures("samples", sampled, split.features, {"inception": "absent"}, "linear")
+        numbers = {key: measure.value for key, measure in distances.items() if "inception" not in key}
+        likelihood = likelihood_measures(split.elbo, split.latent.usage(), model)
+        return (
+            numbers
+            | split.reconstruction.means()
+            | {key: measure.value for key, measure in likelihood.items()}
+            | {"count": split.reconstruction.count, "sampled": sampled.sets["efflite0"].statistics.count}
+        )
+
+    expected, actual = measure(1), measure(num_ranks)
+    assert (expected["count"], expected["sampled"]) == (23, 17)
+    assert expected["frechet_efflite0_samples"] > 1
+    assert actual == pytest.approx(expected, rel=1e-9)
+
+
+def test_few_images_are_said_beside_the_number(protocol):
+    features = run_samples(LinearVae(), protocol, [PixelSpace()], fake_ranks(1)[0])  # type: ignore[arg-type]
+    assert features is not None
+    measures = distance_measures("samples", features, features, {"inception": "no weights"}, "linear")
+    assert FEW_IMAGES > 17
+    assert "only 17 images" in measures["frechet_efflite0_samples"].note
+    assert measures["frechet_efflite0_samples"].value == pytest.approx(0, abs=1e-4)
+    assert measures["frechet_inception_samples"] == Measure(reason="no weights")
+
+
+def test_a_model_without_posterior_or_likelihood_says_so():
+    measures = likelihood_measures(None, None, SimpleNamespace(family="ae"))
+    assert all("ae has no posterior" in measure.reason for measure in measures.values())
+
+
+def test_metric_keys_are_unique():
+    keys = [metric.key for metric in metrics()]
+    assert len(set(keys)) == len(keys)
