@@ -1,0 +1,173 @@
+"""A directory is complete or not there; damaged ones are skipped aloud and never lost from sight."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from facegen.checkpoint import (
+    MARKER,
+    directory_name,
+    load_module,
+    load_state,
+    newest_complete,
+    prune,
+    save_module,
+    save_state,
+    write_complete,
+)
+
+
+def write(root: Path, images_seen: int, content: str = "weights") -> Path:
+    directory = root / directory_name(images_seen)
+    write_complete(directory, lambda temporary: _fill(temporary, content))
+    return directory
+
+
+def _fill(directory: Path, content: str) -> None:
+    (directory / "a.bin").write_text(content * 100)
+    (directory / "b.json").write_text("{}")
+
+
+def names(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir())
+
+
+def test_names_sort_by_age() -> None:
+    counts = [0, 9, 10, 999, 1_000_000, 10**11]
+    assert sorted(map(directory_name, counts)) == [directory_name(count) for count in counts]
+
+
+def test_the_newest_is_found(tmp_path: Path) -> None:
+    assert newest_complete(tmp_path) is None
+    assert newest_complete(tmp_path / "not_there") is None
+    for images_seen in (300, 100, 20_000):
+        write(tmp_path, images_seen)
+    assert newest_complete(tmp_path) == tmp_path / directory_name(20_000)
+
+
+def test_a_writer_that_fails_leaves_the_older_ones(tmp_path: Path) -> None:
+    older = write(tmp_path, 100)
+
+    def fail(directory: Path) -> None:
+        (directory / "a.bin").write_text("half")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        write_complete(tmp_path / directory_name(200), fail)
+    assert not (tmp_path / directory_name(200)).exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # What was never finished is not even damaged.
+        assert newest_complete(tmp_path) == older
+    # The next try is not disturbed by what the failed one left.
+    newer = write(tmp_path, 200)
+    assert newest_complete(tmp_path) == newer
+    assert sorted(path.name for path in newer.iterdir()) == sorted([MARKER, "a.bin", "b.json"])
+
+
+def test_nothing_appears_under_the_final_name_before_all_is_written(tmp_path: Path) -> None:
+    final = tmp_path / directory_name(100)
+
+    def look(directory: Path) -> None:
+        _fill(directory, "x")
+        assert not final.exists()
+        assert newest_complete(tmp_path) is None
+
+    write_complete(final, look)
+    assert newest_complete(tmp_path) == final
+    assert names(tmp_path) == [final.name]
+
+
+def _truncate(directory: Path) -> None:
+    data = (directory / "a.bin").read_bytes()
+    (directory / "a.bin").write_bytes(data[:-1])
+
+
+def _flip(directory: Path) -> None:
+    data = bytearray((directory / "a.bin").read_bytes())
+    data[17] ^= 1
+    (directory / "a.bin").write_bytes(data)
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated file": (_truncate, "a.bin is damaged"),
+    "flipped bit": (_flip, "a.bin is damaged"),
+    "missing file": (lambda directory: (directory / "b.json").unlink(), "b.json is missing"),
+    "missing marker": (lambda directory: (directory / MARKER).unlink(), "not finished"),
+    "empty marker": (lambda directory: (directory / MARKER).write_text(""), "COMPLETE file is damaged"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_one_is_skipped_with_a_warning(tmp_path: Path, damage: str) -> None:
+    older, newer = write(tmp_path, 100), write(tmp_path, 200)
+    harm, message = DAMAGES[damage]
+    harm(newer)
+    with pytest.warns(UserWarning, match=f"{directory_name(200)} is skipped: .*{message}"):
+        assert newest_complete(tmp_path) == older
+
+
+def test_all_damaged_is_none(tmp_path: Path) -> None:
+    _flip(write(tmp_path, 100))
+    with pytest.warns(UserWarning, match="is skipped"):
+        assert newest_complete(tmp_path) is None
+
+
+def test_a_damaged_one_can_be_written_again(tmp_path: Path) -> None:
+    directory = write(tmp_path, 100)
+    _flip(directory)
+    write(tmp_path, 100, "other")
+    assert newest_complete(tmp_path) == directory
+    assert (directory / "a.bin").read_text() == "other" * 100
+
+
+def test_prune_keeps_the_newest_complete_ones(tmp_path: Path) -> None:
+    for images_seen in (100, 200, 300, 400):
+        write(tmp_path, images_seen)
+    (tmp_path / directory_name(400) / MARKER).unlink()
+    prune(tmp_path, 2)
+    # The unfinished newest one does not count as one of the two.
+    assert {directory_name(200), directory_name(300)} <= set(names(tmp_path))
+    assert directory_name(100) not in names(tmp_path)
+
+
+def test_prune_of_fewer_than_are_kept_deletes_none(tmp_path: Path) -> None:
+    write(tmp_path, 100)
+    prune(tmp_path, 2)
+    assert names(tmp_path) == [directory_name(100)]
+
+
+def test_what_killed_processes_left_is_ignored_and_cleared(tmp_path: Path) -> None:
+    write(tmp_path, 100)
+    leftover = tmp_path / f".{directory_name(90)}.tmp"
+    leftover.mkdir()
+    _fill(leftover, "half")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert newest_complete(tmp_path) == tmp_path / directory_name(100)
+    prune(tmp_path, 2)
+    assert names(tmp_path) == [directory_name(100)]
+
+
+def test_modules_round_trip_with_buffers_and_memory_formats(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module(torch.randn(2, 3, 8, 8))
+    save_module(module, tmp_path / "m.safetensors")
+    other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    load_module(other, tmp_path / "m.safetensors")
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor), name
+
+
+def test_state_round_trip_and_no_code_is_unpickled(tmp_path: Path) -> None:
+    state = {"optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"betas": (0.9, 0.99)}]}}
+    save_state(tmp_path / "s.pt", state)
+    assert load_state(tmp_path / "s.pt") == state
+    torch.save({"path": Path("x")}, tmp_path / "bad.pt")
+    with pytest.raises(Exception, match="weights_only|Unsupported"):
+        load_state(tmp_path / "bad.pt")

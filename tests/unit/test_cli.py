@@ -1,0 +1,154 @@
+"""The command line of training: overrides, files, and one clear sentence for each mistake."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from facegen.config import parse_args, to_dict
+from facegen.run_directory import save_config
+
+ROOT = Path(__file__).parents[2]
+NEEDED = ["--data", "d", "--run", "r"]
+
+
+def sentence_of(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a bad command line is answered with, behind exit code 2."""
+    with pytest.raises(SystemExit) as exit_info:
+        parse_args(args)
+    assert exit_info.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--lr", "0.1"], ["'lr'", "'optim.lr'"]),
+        (["--optim.lrr", "0.1"], ["'optim.lrr'", "'optim.lr'"]),
+        (["--kld_wieght", "1"], ["'kld_wieght'", "'model.kld_weight'"]),
+        (["--optim.lr", "fast"], ["optim.lr", "float", "fast"]),
+        (["--optim.name", "sgd"], ["optim.name", "adam", "sgd"]),
+        (["--max_steps", "2.5"], ["max_steps", "2.5"]),
+        (["--dry_run", "perhaps"], ["dry_run", "perhaps"]),
+        (["--model.network.widths", "[]"], ["widths"]),
+        (["--checkpoint.keep", "1"], ["checkpoint.keep", "at least 2"]),
+        (["--config", "ae_lfw"], ["family", "vae", "ae"]),
+    ],
+)
+def test_mistakes(args: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = sentence_of(["vae", *NEEDED, *args], capsys)
+    for word in words:
+        assert word in sentence
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("optim: {lrr: 0.1}", ["lrr", "optim.lr"]),
+        ("optim: {lr: fast}", ["optim.lr", "fast"]),
+        ("kld_weight: 3", ["kld_weight", "model.kld_weight"]),
+        ("optim: [", []),
+    ],
+)
+def test_mistakes_in_a_file(content: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+    sentence = sentence_of(["vae", "--config", str(path), *NEEDED], capsys)
+    for word in words:
+        assert word in sentence
+
+
+def test_an_unknown_family_gets_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = sentence_of(["vea", *NEEDED], capsys)
+    assert "vea" in sentence and "beta_vae" in sentence
+
+
+@pytest.mark.parametrize("missing", ["data", "run"])
+def test_data_and_run_are_required(missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [option for option in ("data", "run") if option != missing]
+    assert missing in sentence_of(["vae", f"--{given[0]}", "x"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("args", "dry_run", "flip"),
+    [
+        ([], False, True),
+        (["--dry_run"], True, True),
+        (["--dry_run=false"], False, True),
+        (["--dry_run", "--augment.flip", "false"], True, False),
+    ],
+)
+def test_flags_with_and_without_a_value(args: list[str], dry_run: bool, flip: bool) -> None:
+    config = parse_args(["vae", *NEEDED, *args])
+    assert (config.dry_run, config.augment.flip) == (dry_run, flip)
+
+
+def test_options_win_over_files_and_files_over_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("optim: {lr: 0.5, warmup_images: 7}\nmodel: {latent_size: 9, network: {widths: [4, 8]}}\n")
+    config = parse_args(["vae", "--config", str(path), *NEEDED, "--optim.lr", "0.25"])
+    assert (config.optim.lr, config.optim.warmup_images) == (0.25, 7)
+    assert (config.model.latent_size, config.model.network.widths) == (9, [4, 8])
+    assert config.model.network.kernel_size == 4
+
+
+def test_printed_config_gives_the_same_config_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["beta_vae", "--config", "beta_vae_10", *NEEDED, "--optim.betas", "[0.5,0.9]", "--max_epochs", "1.5"]
+    with pytest.raises(SystemExit) as exit_info:
+        parse_args([*args, "--print_config"])
+    assert exit_info.value.code == 0
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert yaml.safe_load(path.read_text())["model"]["kld_weight"] == 10.0
+    assert to_dict(parse_args(["beta_vae", "--config", str(path)])) == to_dict(parse_args(args))
+
+
+def test_the_config_in_a_run_directory_trains_again(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    args = ["vae", "--data", "d", "--run", str(tmp_path / "run"), "--optim.betas", "[0.5,0.9]", "--max_steps", "3"]
+    config = parse_args([*args, "--model.network.widths", "[4,8]"])
+    save_config(config)
+    again = parse_args(["vae", "--config", str(tmp_path / "run/config.yaml"), "--run", "elsewhere"])
+    assert to_dict(again) == {**to_dict(config), "run": "elsewhere"}
+
+
+def test_help_is_grouped_and_says_what_each_option_means(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        parse_args(["vae", "--help"])
+    assert exit_info.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "--optim.lr",
+        "--model.kld_weight",
+        "--model.network.widths",
+        "Weight of the KL divergence",
+        "--config",
+    ):
+        assert words in text
+
+
+def test_the_entry_point_answers_bad_input_in_one_line(tmp_path: Path) -> None:
+    """As a real process, started as ``accelerate launch`` does: by the path of the script, from another folder."""
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "facegen/train.py"), "vae", "--data", "nowhere", "--run", "run"],
+        cwd=tmp_path,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert process.stderr.count("\n") == 1
+    assert process.stderr.startswith("error: nowhere holds no complete data set")
+    assert list(tmp_path.iterdir()) == []

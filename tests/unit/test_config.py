@@ -1,0 +1,146 @@
+"""Limits, presets, and configs as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import yaml
+
+from facegen.augment import AugmentConfig
+from facegen.config import (
+    PRESETS,
+    CheckpointConfig,
+    EMAConfig,
+    MonitorConfig,
+    config_class,
+    differences,
+    model_config_from_dict,
+    parse_args,
+    resolve_presets,
+    to_dict,
+)
+from facegen.families import FAMILIES
+from facegen.families.vae import VAEConfig
+from facegen.optim import OptimConfig
+from shards.cli import UserError
+
+NEEDED: dict[str, Any] = {"data": "d", "run": "r"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({}, 30 * 960),
+        ({"max_steps": 7}, 7 * 32),
+        ({"max_images": 320}, 320),
+        ({"max_images": 321}, 352),  # Whole global batches.
+        ({"max_epochs": 2}, 1920),
+        ({"max_epochs": 0.5}, 480),
+        ({"max_epochs": 1e-6}, 32),  # At least one step; a run that trains nothing is no run.
+        ({"max_steps": 7, "max_images": 64}, 64),
+        ({"max_steps": 7, "max_epochs": 100.0, "max_images": 10_000}, 224),
+        ({"max_steps": 100_000}, 3_200_000),  # A limit beyond the default of 30 epochs counts.
+    ],
+)
+def test_total_images(limits: dict[str, Any], expected: int) -> None:
+    assert config_class("vae")(**NEEDED, global_batch_size=32, **limits).total_images(960) == expected
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS.glob("*.yaml")))
+def test_every_preset_parses_with_its_family(preset: str) -> None:
+    written = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text())
+    config = parse_args([written["family"], "--config", preset, "--data", "d", "--run", "r"])
+    resolved = to_dict(config)
+
+    def check(part: dict[str, Any], whole: dict[str, Any]) -> None:
+        for name, value in part.items():
+            if isinstance(value, dict):
+                check(value, whole[name])
+            else:
+                assert whole[name] == value, name
+
+    check(written, resolved)
+
+
+def test_presets_exist_for_what_the_report_trained() -> None:
+    found = {path.stem for path in PRESETS.glob("*.yaml")}
+    assert {"ae_lfw", "vae_lfw_kld_0.2", "vae_lfw_kld_0.1", "vae_lfw_kld_0.01", "vae_celeba_128", "vae_demo"} <= found
+    assert {"beta_vae_2", "beta_vae_4", "beta_vae_5", "beta_vae_10"} <= found
+
+
+@pytest.mark.parametrize("form", [["--config", "vae_demo"], ["--config=vae_demo"]])
+def test_preset_names_become_paths(form: list[str]) -> None:
+    resolved = resolve_presets(["vae", *form])
+    assert resolved[-1].removeprefix("--config=") == str(PRESETS / "vae_demo.yaml")
+
+
+def test_an_unknown_preset_gets_the_near_ones() -> None:
+    with pytest.raises(UserError, match="vae_dmeo is neither a file nor a preset; near it:.*vae_demo"):
+        resolve_presets(["vae", "--config", "vae_dmeo"])
+
+
+def test_only_the_value_of_config_is_taken_for_a_preset() -> None:
+    args = ["vae", "--data", "vae_demo", "--run", "beta_vae_2"]
+    assert resolve_presets(args) == args
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plain_values_and_back(family: str) -> None:
+    config = config_class(family)(**NEEDED)
+    plain = to_dict(config)
+    assert plain == yaml.safe_load(yaml.safe_dump(plain))
+    assert plain["optim"]["betas"] == [0.9, 0.999]
+    assert model_config_from_dict(family, plain["model"]) == config.model
+
+
+def test_model_config_from_dict_is_checked() -> None:
+    with pytest.raises((Exception, SystemExit)):
+        model_config_from_dict("vae", {"latent_sise": 3})
+    assert model_config_from_dict("vae", {"latent_size": 3}) == VAEConfig(latent_size=3)
+
+
+def test_differences_name_the_option_and_both_values() -> None:
+    old = {"seed": 0, "optim": {"lr": 0.1, "betas": [0.9, 0.99]}, "gone": 1}
+    new = {"seed": 0, "optim": {"lr": 0.2, "betas": [0.9, 0.99]}, "added": 2}
+    assert differences(old, new) == [
+        "added (was None, now 2)",
+        "gone (was 1, now None)",
+        "optim.lr (was 0.1, now 0.2)",
+    ]
+    assert differences(old, old) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, 0) for name in ("global_batch_size", "gradient_accumulation_steps", "max_images", "max_steps")]
+    + [("max_epochs", 0.0), ("max_epochs", -1.0), ("max_epochs", math.nan), ("max_images", -5)],
+)
+def test_impossible_run_options(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=name):
+        config_class("vae")(**NEEDED, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        (CheckpointConfig, "keep", 1),
+        (CheckpointConfig, "every_images", 0),
+        (EMAConfig, "half_life_images", -1),
+        *((MonitorConfig, item.name, 0) for item in dataclasses.fields(MonitorConfig)),
+    ],
+)
+def test_impossible_section_options(section: type, name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=name):
+        section(**{name: value})
+
+
+def test_sections_are_not_shared_between_configs() -> None:
+    first, second = config_class("vae")(**NEEDED), config_class("vae")(**NEEDED)
+    first.model.network.widths.append(5)
+    first.optim.lr = 9
+    assert second.model == VAEConfig()
+    assert second.optim == OptimConfig()
+    assert second.augment == AugmentConfig()

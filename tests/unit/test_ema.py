@@ -1,0 +1,67 @@
+"""The moving average counts its half-life in images, whatever the batch size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from facegen.ema import EMA
+from facegen.families import FAMILIES, Family, build
+from facegen.networks.conv import ConvNetConfig, ImageShape
+
+
+def make_family(norm: str = "batch") -> Family:
+    config = FAMILIES["vae"].config_class(latent_size=4, network=ConvNetConfig(widths=[4], norm=norm))  # type: ignore[arg-type]
+    return build("vae", config, ImageShape(1, 16, 16))
+
+
+def set_all(module: nn.Module, value: float) -> None:
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, value)
+
+
+@pytest.mark.parametrize("batch_size", [1, 10, 50, 100])
+def test_after_one_half_life_the_old_weight_counts_one_half(batch_size: int) -> None:
+    family = make_family()
+    set_all(family, 1.0)
+    ema = EMA(family, half_life_images=100)
+    set_all(family, 0.0)
+    for _ in range(100 // batch_size):
+        ema.update(family, batch_size)
+    for average in ema.module.parameters():
+        torch.testing.assert_close(average, torch.full_like(average, 0.5))
+    for _ in range(200 // batch_size):
+        ema.update(family, batch_size)
+    for average in ema.module.parameters():
+        torch.testing.assert_close(average, torch.full_like(average, 0.125))
+
+
+def test_it_starts_from_the_weights_and_stays_apart_from_them() -> None:
+    family = make_family()
+    ema = EMA(family, 100)
+    for name, parameter in family.named_parameters():
+        assert torch.equal(parameter, ema.module.get_parameter(name))
+    set_all(family, 7.0)
+    assert not any((average == 7.0).any() for average in ema.module.parameters())
+
+
+def test_buffers_are_copied_not_averaged() -> None:
+    family = make_family()
+    ema = EMA(family, 1_000_000)
+    family.networks["autoencoder"](torch.rand(4, 1, 16, 16), torch.zeros(4, 4))  # Train mode: moves the statistics.
+    ema.update(family, 1)
+    buffers = dict(family.named_buffers())
+    assert buffers
+    for name, buffer in buffers.items():
+        assert torch.equal(buffer, ema.module.get_buffer(name))
+    # Copied by value: the next batch moves the family's own only.
+    before = {name: buffer.clone() for name, buffer in ema.module.named_buffers()}
+    family.networks["autoencoder"](torch.rand(4, 1, 16, 16), torch.zeros(4, 4))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in ema.module.named_buffers())
+
+
+def test_it_is_in_eval_mode_and_never_learns() -> None:
+    ema = EMA(make_family(), 100)
+    assert not any(module.training for module in ema.module.modules())
+    assert not any(parameter.requires_grad for parameter in ema.module.parameters())

@@ -1,0 +1,233 @@
+"""What holds for every family in the registry, and what sets the VAE apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from facegen.families import FAMILIES, Family, build
+from facegen.families.base import TrainBatch, TurnLosses
+from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.optim import OptimConfig, Updater
+from facegen.randomness import SlotRandom
+
+IMAGE = ImageShape(3, 16, 16)
+ABILITIES = {"encode", "posterior", "decode", "sample"}
+
+every_family = pytest.mark.parametrize("name", FAMILIES)
+
+
+def make(name: str, *, norm: str = "none", image: ImageShape = IMAGE, **options: Any) -> Family:
+    torch.manual_seed(0)
+    network = ConvNetConfig(widths=[8, 16], norm=norm)  # type: ignore[arg-type]
+    return build(name, FAMILIES[name].config_class(latent_size=6, network=network, **options), image)
+
+
+def batch_of(images: Tensor, start: int = 0, stop: int | None = None, images_seen: int = 0) -> TrainBatch:
+    slots = slice(start, len(images) if stop is None else stop)
+    return TrainBatch(images[slots], {}, SlotRandom(0, images_seen, slots, len(images)), images_seen)
+
+
+def smooth_images(num: int, image: ImageShape = IMAGE) -> Tensor:
+    """Images with little detail, which a small net can learn."""
+    coarse = torch.rand(num, image.channels, 3, 3, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, (image.height, image.width), mode="bilinear")
+
+
+def losses(family: Family, turn: str, batch: TrainBatch) -> TurnLosses:
+    return family.losses(turn, dict(family.networks.items()), batch)
+
+
+@every_family
+def test_one_batch_is_overfitted(name: str) -> None:
+    family = make(name, norm="batch").train()
+    updaters = {
+        turn: Updater(family.networks[turn], OptimConfig(lr=0.01), torch.device("cpu"), False) for turn in family.turns
+    }
+    images = smooth_images(8)
+    mse = []
+    for step in range(60):
+        for turn in family.turns:
+            terms = losses(family, turn, batch_of(images, images_seen=8 * step))
+            updaters[turn].backward(terms.loss)
+            updaters[turn].step(0.01)
+        mse.append(terms.scalars["mse"].item())
+    assert mse[-1] < 0.2 * mse[0]
+
+
+@every_family
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_every_parameter_gets_a_gradient(name: str, norm: str) -> None:
+    family = make(name, norm=norm).train()
+    for turn in family.turns:
+        losses(family, turn, batch_of(smooth_images(8))).loss.backward()
+        for parameter_name, parameter in family.networks[turn].named_parameters():
+            assert parameter.grad is not None, parameter_name
+            assert parameter.grad.isfinite().all(), parameter_name
+            is_undone_by_norm = norm == "batch" and parameter_name.endswith("stages.0.bias")
+            assert is_undone_by_norm or parameter.grad.abs().max() > 0, parameter_name
+
+
+@every_family
+@pytest.mark.parametrize("image", [IMAGE, ImageShape(1, 16, 24)])
+def test_the_interface_keeps_its_word(name: str, image: ImageShape) -> None:
+    family = make(name, norm="batch", image=image).eval()
+    assert family.can <= ABILITIES
+    assert set(family.turns) == set(family.networks)
+    images = smooth_images(5, image)
+    if "encode" in family.can:
+        mu, logvar = family.posterior(images, {})
+        assert mu.shape == (5, family.latent_size)
+        assert (logvar is not None) == ("posterior" in family.can)
+        assert logvar is None or logvar.shape == mu.shape
+    if family.can & {"decode", "sample"}:
+        assert family.latent_size == 6
+        decoded = family.decode(10 * torch.randn(5, 6), {})
+        assert decoded.shape == images.shape
+        assert decoded.abs().max() <= 1
+    assert (family.decoder_variance is None) == ("posterior" not in family.can)
+
+
+@every_family
+def test_losses_do_not_depend_on_how_the_batch_is_cut(name: str) -> None:
+    family, images = make(name).train(), smooth_images(12)
+    for turn in family.turns:
+        whole = losses(family, turn, batch_of(images))
+        parts = [losses(family, turn, batch_of(images, start, start + 4)) for start in (0, 4, 8)]
+        torch.testing.assert_close(torch.stack([part.loss for part in parts]).mean(), whole.loss)
+        for scalar in whole.scalars:
+            torch.testing.assert_close(
+                torch.stack([part.scalars[scalar] for part in parts]).mean(), whole.scalars[scalar]
+            )
+
+
+@every_family
+def test_logged_terms_carry_no_gradient(name: str) -> None:
+    family = make(name).train()
+    for turn in family.turns:
+        terms = losses(family, turn, batch_of(smooth_images(4)))
+        assert terms.loss.requires_grad and terms.loss.ndim == 0
+        logged = [*terms.scalars.values(), *([] if terms.kl_per_dim is None else [terms.kl_per_dim])]
+        assert not any(value.requires_grad for value in logged)
+        assert {"loss", "mse"} <= set(terms.scalars)
+
+
+@every_family
+def test_eval_mode_is_deterministic_and_independent_of_the_batch(name: str) -> None:
+    family, images = make(name, norm="batch"), smooth_images(8)
+    with torch.no_grad():
+        losses(family.train(), family.turns[0], batch_of(images))  # Moves the batch norm's averages from their start.
+        family.eval()
+        if "encode" not in family.can:
+            return
+        mu, _ = family.posterior(images, {})
+        again, _ = family.posterior(images, {})
+        torch.testing.assert_close(mu, again, rtol=0, atol=0)
+        alone, _ = family.posterior(images[2:3], {})
+        torch.testing.assert_close(mu[2:3], alone, rtol=1e-4, atol=1e-5)
+
+
+@every_family
+def test_images_that_cannot_be_halved_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be halved"):
+        make(name, image=ImageShape(3, 18, 16))
+
+
+@every_family
+def test_a_latent_size_below_one_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="latent_size"):
+        FAMILIES[name].config_class(latent_size=0)
+
+
+def test_the_latents_of_a_vae_are_the_mean_and_never_a_sample() -> None:
+    # Three references analyzed a sampled z; the mean is the first half of the encoder's head.
+    family, images = make("vae", norm="batch").eval(), smooth_images(4)
+    mu, logvar = family.posterior(images, {})
+    head = family.networks["autoencoder"].encoder(images)  # type: ignore[union-attr,operator]
+    torch.testing.assert_close(mu, head[:, :6], rtol=0, atol=0)
+    torch.testing.assert_close(logvar, head[:, 6:], rtol=0, atol=0)
+
+
+def test_training_decodes_a_sample_with_normal_noise() -> None:
+    family = make("vae")
+    seen: list[Tensor] = []
+    network = family.networks["autoencoder"]
+    network.decoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))  # type: ignore[union-attr,operator]
+    images = smooth_images(1).expand(4000, -1, -1, -1)
+    with torch.no_grad():
+        losses(family, "autoencoder", batch_of(images))
+        mu, logvar = family.posterior(images[:1], {})
+    assert logvar is not None
+    noise = (seen[0] - mu) / (0.5 * logvar).exp()
+    assert noise.var().item() == pytest.approx(1.0, abs=0.03)
+    # The fourth moment of a normal is 3; that of the uniform noise of one reference is 1.8.
+    assert noise.pow(4).mean().item() == pytest.approx(3.0, abs=0.3)
+
+
+def test_the_vae_objective_term_by_term() -> None:
+    images = smooth_images(6)
+    for reduction, num_values, num_dims in (("mean", 768, 6), ("sum", 1, 1)):
+        terms = losses(make("vae", reconstruction=reduction, kld_weight=0.3), "autoencoder", batch_of(images))
+        scalars = {name: value.item() for name, value in terms.scalars.items()}
+        assert scalars["reconstruction"] == pytest.approx(scalars["mse"] * 768 / num_values, rel=1e-5)
+        assert scalars["loss"] == pytest.approx(scalars["reconstruction"] + 0.3 * scalars["kl"] / num_dims, rel=1e-5)
+        assert terms.kl_per_dim is not None
+        assert scalars["kl"] == pytest.approx(terms.kl_per_dim.sum().item(), rel=1e-5)
+
+
+def test_kl_warmup_follows_the_images_seen() -> None:
+    family = make("vae", kld_weight=2.0, kld_warmup="linear", kld_warmup_images=100)
+    added = []
+    for images_seen in (0, 50, 100, 500):
+        scalars = losses(family, "autoencoder", batch_of(smooth_images(4), images_seen=images_seen)).scalars
+        added.append((scalars["loss"] - scalars["reconstruction"]).item() / (2.0 * scalars["kl"].item() / 6))
+    assert added == pytest.approx([0.0, 0.5, 1.0, 1.0], rel=1e-4, abs=1e-6)
+
+
+def test_free_bits_take_the_gradient_from_dims_below_them() -> None:
+    def kl_gradient(free_bits: float) -> tuple[Tensor, Tensor]:
+        # Without reconstruction error the only gradient that reaches the encoder's head is the KL's.
+        family = make("vae", free_bits=free_bits, kld_weight=1.0)
+        network = family.networks["autoencoder"]
+        for parameter in network.decoder.parameters():  # type: ignore[union-attr]
+            torch.nn.init.zeros_(parameter)
+        head = network.encoder.head  # type: ignore[union-attr]
+        torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
+        head.bias.data = torch.tensor([2.0, 0.1, 0, 0, 0, 0] + [0.0] * 6)  # type: ignore[union-attr]
+        terms = losses(family, "autoencoder", batch_of(torch.zeros(4, *IMAGE)))
+        terms.loss.backward()
+        assert terms.kl_per_dim is not None
+        return head.bias.grad[:2], terms.kl_per_dim[:2]  # type: ignore[union-attr,index,return-value]
+
+    gradient, kl = kl_gradient(0.0)
+    torch.testing.assert_close(kl, torch.tensor([2.0, 0.005]))
+    torch.testing.assert_close(gradient, torch.tensor([2.0, 0.1]) / 6)
+    gradient, kl = kl_gradient(0.5)
+    torch.testing.assert_close(kl, torch.tensor([2.0, 0.005]))  # What is logged stays the plain KL.
+    torch.testing.assert_close(gradient, torch.tensor([2.0, 0.0]) / 6)
+
+
+def test_the_beta_vae_is_the_summed_objective_with_a_weight_above_one() -> None:
+    images = smooth_images(4)
+    beta = losses(make("beta_vae"), "autoencoder", batch_of(images))
+    vae = losses(make("vae", reconstruction="sum", kld_weight=4.0), "autoencoder", batch_of(images))
+    torch.testing.assert_close(beta.loss, vae.loss)
+    assert make("beta_vae").decoder_variance == 2.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kld_weight": -0.1},
+        {"free_bits": -1.0},
+        {"kld_warmup": "linear"},
+        {"kld_warmup_images": 100},
+        {"kld_warmup": "linear", "kld_warmup_images": -100},
+    ],
+)
+def test_impossible_vae_options(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        FAMILIES["vae"].config_class(**options)

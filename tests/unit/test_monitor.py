@@ -1,0 +1,107 @@
+"""The files and the words of a run in progress."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from facegen.monitor import Meter, Monitor, peak_memory_mib, progress_line
+
+
+def write(run: Path, start: int, counts: list[int]) -> None:
+    monitor = Monitor(run, start)
+    for images_seen in counts:
+        monitor.scalars({"train/loss": images_seen / 10}, images_seen, images_seen // 2)
+    monitor.close()
+
+
+def lines_of(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def drawn(run: Path) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(run)).Reload().Scalars("train/loss")
+    return [(event.step, pytest.approx(event.value)) for event in events]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("start", "kept"), [(0, []), (4, [2, 4]), (5, [2, 4])])
+def test_a_resumed_run_drops_what_lies_beyond_its_start(tmp_path: Path, start: int, kept: list[int]) -> None:
+    write(tmp_path, 0, [2, 4, 6, 8])
+    write(tmp_path, start, [start + 3])
+    expected = [*kept, start + 3]
+    assert lines_of(tmp_path) == [
+        {"images_seen": images_seen, "step": images_seen // 2, "train/loss": images_seen / 10}
+        for images_seen in expected
+    ]
+    assert drawn(tmp_path) == [(images_seen, images_seen / 10) for images_seen in expected]
+
+
+def test_a_line_that_a_killed_process_cut_in_two_is_dropped(tmp_path: Path) -> None:
+    write(tmp_path, 0, [2, 4])
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"images_seen": 3, "st')
+    write(tmp_path, 4, [6])
+    assert [line["images_seen"] for line in lines_of(tmp_path)] == [2, 4, 6]
+
+
+def test_lines_are_on_disk_at_once(tmp_path: Path) -> None:
+    monitor = Monitor(tmp_path, 0)
+    monitor.scalars({"val/mse": 0.5}, 10, 1)
+    assert lines_of(tmp_path) == [{"images_seen": 10, "step": 1, "val/mse": 0.5}]
+    monitor.close()
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (1, "L")])
+def test_pictures_go_to_a_file_and_to_tensorboard(tmp_path: Path, channels: int, mode: str) -> None:
+    pixels = torch.randint(0, 256, (6, 9, channels), dtype=torch.uint8)
+    monitor = Monitor(tmp_path, 0)
+    monitor.picture("samples", pixels, 70)
+    monitor.histogram("latents/mu", torch.randn(20, 3), 70)
+    monitor.close()
+    picture = Image.open(tmp_path / "pictures/samples_images_000000000070.png")
+    assert (picture.mode, picture.size) == (mode, (9, 6))
+    assert list(picture.tobytes()) == pixels.flatten().tolist()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Images("samples")] == [70]
+    assert events.Tags()["histograms"] == ["latents/mu"]
+
+
+def test_without_a_run_directory_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monitor = Monitor(None, 0)
+    monitor.scalars({"a": 1.0}, 1, 1)
+    monitor.picture("b", torch.zeros(2, 2, 3, dtype=torch.uint8), 1)
+    monitor.histogram("c", torch.zeros(2), 1)
+    monitor.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_meter_leaves_out_the_first_step() -> None:
+    meter = Meter()
+    meter.step(10, 100.0, 90.0)
+    assert set(meter.report()) == {"peak_memory_mib"}
+    meter.step(10, 1.0, 0.25)
+    meter.step(10, 3.0, 0.75)
+    report = meter.report()
+    assert report["images_per_sec"] == 5.0
+    assert report["data_wait_percent"] == 25.0
+    assert set(meter.report()) == {"peak_memory_mib"}  # Since the last report.
+
+
+def test_peak_memory_is_in_mib() -> None:
+    assert 50 < peak_memory_mib() < 100_000
+
+
+def test_progress_line() -> None:
+    values = {"train/loss": 0.12345, "val/mse": 9.0, "peak_memory_mib": 512.3}
+    assert (
+        progress_line(2_000, 10_000, 0.5, values) == "2,000/10,000 images | epoch 0.50 | loss 0.1235 | memory 512 MiB"
+    )
+    speed = {"images_per_sec": 2.0, "data_wait_percent": 12.34}
+    line = progress_line(2_000, 10_000, 0.5, values | speed)
+    assert "2 images/s | data wait 12.3 % | 1:06:40 left" in line

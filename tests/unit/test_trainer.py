@@ -1,0 +1,539 @@
+"""The loop, in this process: resuming, stopping, diverging, refusing, and what it leaves in the run directory."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from facegen import run_directory
+from facegen.checkpoint import newest_complete, write_complete
+from facegen.config import CheckpointConfig, EMAConfig, MonitorConfig, TrainConfig
+from facegen.families import build
+from facegen.families.base import TrainBatch, TurnLosses
+from facegen.families.vae import VAE
+from facegen.losses import kl_per_dim
+from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.optim import OptimConfig
+from facegen.pixels import to_float
+from facegen.snapshot import find_snapshot, read_description
+from facegen.trainer import OnStep, Trainer, TrainingDiverged
+from facegen.validation import validate
+from shards.cli import UserError
+from shards.dataset import Dataset
+from shards.loader import evaluation_batches
+
+MakeConfig = Callable[..., TrainConfig]
+
+# All that could differ after resuming: dropout, batch norm, moving average, warm-up, and a schedule with an end.
+RICH: dict[str, Any] = {
+    "model": {"network": ConvNetConfig(widths=[4, 8], dropout=0.2)},
+    "ema": EMAConfig(half_life_images=50),
+    "optim": OptimConfig(lr=1e-3, warmup_images=32, max_grad_norm=1.0),
+}
+
+
+class Crash(Exception):
+    """Stands for a process that dies."""
+
+
+@dataclass
+class Outcome:
+    exit_code: int
+    images_seen: int
+    tensors: dict[str, Tensor]
+    """Weights, moving average and optimizer moments, by name."""
+
+
+def train(config: TrainConfig, on_step: OnStep | None = None) -> Outcome:
+    trainer = Trainer(config)
+    try:
+        exit_code = trainer.fit(on_step)
+        tensors = {f"weights.{name}": tensor for name, tensor in trainer.family.state_dict().items()}
+        if trainer.state.ema:
+            tensors |= {f"ema.{name}": tensor for name, tensor in trainer.state.ema.module.state_dict().items()}
+        for turn, updater in trainer.state.updaters.items():
+            for number, state in updater.optimizer.state_dict()["state"].items():
+                tensors |= {f"{turn}.{number}.{name}": tensor for name, tensor in state.items()}
+        return Outcome(exit_code, trainer.images_seen, {name: tensor.clone() for name, tensor in tensors.items()})
+    finally:
+        del trainer
+        gc.collect()  # Frees the lock, as the end of a process would.
+
+
+def assert_equal(first: Outcome, second: Outcome) -> None:
+    assert first.images_seen == second.images_seen
+    assert set(first.tensors) == set(second.tensors)
+    for name, tensor in first.tensors.items():
+        assert torch.equal(tensor, second.tensors[name]), name
+
+
+def crash_after(step: int) -> OnStep:
+    def on_step(trainer: Trainer, *_: Any) -> None:
+        if trainer.step == step:
+            raise Crash
+
+    return on_step
+
+
+def metrics_of(config: TrainConfig) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(config.run) / "metrics.jsonl").read_text().splitlines()]
+
+
+def checkpoints_of(config: TrainConfig) -> list[str]:
+    return sorted(path.name for path in (Path(config.run) / "checkpoints").iterdir())
+
+
+# Resuming.
+
+
+@pytest.mark.parametrize("family", ["ae", "vae"])
+def test_training_through_a_checkpoint_is_bitwise_training_in_one_go(
+    family: str, tiny_config: MakeConfig, tmp_path: Path
+) -> None:
+    whole = train(tiny_config(family, max_steps=6, **RICH))
+    halves = {"run": str(tmp_path / "halves")}
+    assert train(tiny_config(family, max_steps=3, **RICH, **halves)).images_seen == 48
+    assert_equal(train(tiny_config(family, max_steps=6, **RICH, **halves)), whole)
+
+
+def test_a_crash_goes_back_to_the_last_checkpoint_and_leaves_no_trace(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    options = {"max_steps": 15, "checkpoint": CheckpointConfig(every_images=64), **RICH}  # Beyond the first epoch.
+    monitor = MonitorConfig(log_every_images=16)
+    whole = train(tiny_config(run=str(tmp_path / "whole"), monitor=monitor, **options))
+    config = tiny_config(monitor=monitor, **options)
+    for step in (2, 6, 14):
+        with pytest.raises(Crash):
+            train(config, crash_after(step))
+    assert_equal(train(config), whole)
+    assert [line["step"] for line in metrics_of(config) if "train/loss" in line] == list(range(1, 16))
+    assert_scalars_equal_events(config)
+
+
+def assert_scalars_equal_events(config: TrainConfig) -> None:
+    """Every number of ``metrics.jsonl`` is in TensorBoard's view of the run, and no other."""
+    events = EventAccumulator(config.run, size_guidance={"scalars": 0}).Reload()
+    drawn = {(name, event.step): event.value for name in events.Tags()["scalars"] for event in events.Scalars(name)}
+    written = {
+        (name, line["images_seen"]): value
+        for line in metrics_of(config)
+        for name, value in line.items()
+        if name not in ("images_seen", "step")
+    }
+    assert set(drawn) == set(written)
+    for key, value in written.items():
+        assert drawn[key] == pytest.approx(value, rel=1e-5), key
+
+
+def test_sigterm_saves_and_exits_with_143(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    whole = train(tiny_config(max_steps=5, run=str(tmp_path / "whole"), **RICH))
+    before = signal.getsignal(signal.SIGTERM)
+
+    def preempt(trainer: Trainer, *_: Any) -> None:
+        if trainer.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = tiny_config(max_steps=5, **RICH)
+    stopped = train(config, preempt)
+    assert (stopped.exit_code, stopped.images_seen) == (143, 32)
+    assert newest_complete(Path(config.run) / "checkpoints") == Path(config.run) / "checkpoints/images_000000000032"
+    assert signal.getsignal(signal.SIGTERM) is before
+    resumed = train(config)
+    assert resumed.exit_code == 0
+    assert_equal(resumed, whole)
+
+
+def test_a_damaged_checkpoint_costs_only_the_steps_behind_it(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    options = {"max_steps": 4, "checkpoint": CheckpointConfig(every_images=32), **RICH}
+    whole = train(tiny_config(run=str(tmp_path / "whole"), **options))
+    config = tiny_config(**options)
+    train(config)
+    weights = Path(config.run) / "checkpoints/images_000000000064/weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.warns(UserWarning, match="images_000000000064 is skipped: its file weights.safetensors is damaged"):
+        assert_equal(train(config), whole)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert newest_complete(Path(config.run) / "checkpoints") == weights.parent
+
+
+def test_a_finished_run_does_nothing_and_says_so(tiny_config: MakeConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny_config()
+    first = train(config)
+    files = {path: path.stat().st_mtime_ns for path in Path(config.run, "checkpoints").rglob("*")}
+    capsys.readouterr()
+    steps: list[int] = []
+    second = train(config, lambda trainer, *_: steps.append(trainer.step))
+    assert steps == []
+    assert_equal(first, second)
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in Path(config.run, "checkpoints").rglob("*")} == files
+
+
+@pytest.mark.parametrize("survivors", [0, 1])
+def test_a_crash_while_the_last_state_is_saved_costs_neither_checkpoint_nor_snapshot(
+    survivors: int, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(max_steps=4, checkpoint=CheckpointConfig(every_images=32))
+    final, written = "images_000000000064", []
+
+    def write_or_crash(directory: Path, write: Callable[[Path], None]) -> None:
+        if directory.name == final:
+            if len(written) == survivors:
+                raise Crash
+            written.append(directory)
+        write_complete(directory, write)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("facegen.snapshot.write_complete", write_or_crash)
+        patch.setattr("facegen.checkpoint.write_complete", write_or_crash)
+        with pytest.raises(Crash):
+            train(config)
+    assert len(written) == survivors
+    assert train(config).exit_code == 0
+    assert checkpoints_of(config)[-1] == final
+    assert find_snapshot(Path(config.run)).name == final
+
+
+# Refusing.
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 5}, "seed \\(was 0, now 5\\)"),
+        ({"optim": OptimConfig(lr=0.5)}, "optim.lr \\(was 0.001, now 0.5\\)"),
+        ({"model": {"latent_size": 7}}, "model.latent_size \\(was 6, now 7\\)"),
+        ({"global_batch_size": 8}, "global_batch_size \\(was 16, now 8\\)"),
+    ],
+)
+def test_a_run_goes_on_only_with_its_own_options(changes: dict[str, Any], words: str, tiny_config: MakeConfig) -> None:
+    train(tiny_config(max_steps=1))
+    with pytest.raises(UserError, match=f"started with other options: .*{words}.*another --run") as error:
+        train(tiny_config(max_steps=2, **changes))
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_goes_on_only_with_its_own_data(tiny_config: MakeConfig, other_dataset: Path) -> None:
+    train(tiny_config(max_steps=1))
+    with pytest.raises(UserError, match="fingerprint .* but .* has .*another --run"):
+        train(tiny_config(max_steps=2, data=str(other_dataset)))
+
+
+def test_what_does_not_touch_the_weights_may_change(tiny_config: MakeConfig) -> None:
+    train(tiny_config(max_steps=1))
+    monitor = MonitorConfig(log_every_images=16)
+    assert train(tiny_config(max_steps=2, monitor=monitor, checkpoint=CheckpointConfig(keep=5))).images_seen == 32
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"global_batch_size": 10, "gradient_accumulation_steps": 4}, "global_batch_size 10.*use 8"),
+        ({"global_batch_size": 1000}, "global_batch_size 1000"),
+        ({"data": "nowhere"}, "nowhere holds no complete data set"),
+        ({"model": {"network": ConvNetConfig(widths=[4] * 5)}}, "16x16 cannot be halved 5 times"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_what_does_not_go_together(options: dict[str, Any], words: str, tiny_config: MakeConfig) -> None:
+    with pytest.raises(UserError, match=words):
+        Trainer(tiny_config(**options))
+
+
+def test_a_run_directory_that_is_a_file(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to .*another --run"):
+        Trainer(tiny_config(run=str(tmp_path / "file")))
+
+
+HOLD_LOCK = """
+import fcntl, sys
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_processes_do_not_train_in_one_run(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_directory.lock, "__defaults__", (0.3,))
+    (tmp_path / "run").mkdir()
+    command = [sys.executable, "-c", HOLD_LOCK, str(tmp_path / "run/.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"locked\n"
+        with pytest.raises(UserError, match="another process is training in .*run"):
+            Trainer(tiny_config())
+        holder.kill()
+    assert train(tiny_config(max_steps=1)).exit_code == 0  # A killed process leaves no lock behind.
+
+
+# Diverging.
+
+
+def broken_at(images_seen: int, spoil: Callable[[TurnLosses], TurnLosses]) -> Callable[..., TurnLosses]:
+    right = VAE.losses
+
+    def losses(self: VAE, turn: str, networks: Any, batch: TrainBatch) -> TurnLosses:
+        terms = right(self, turn, networks, batch)
+        return spoil(terms) if batch.images_seen >= images_seen else terms
+
+    return losses
+
+
+def bad_term(terms: TurnLosses) -> TurnLosses:
+    return TurnLosses(terms.loss * math.nan, terms.scalars | {"kl": torch.tensor(math.nan)}, terms.kl_per_dim)
+
+
+def bad_gradient_only(terms: TurnLosses) -> TurnLosses:
+    """A finite loss whose gradient is not: the root of zero."""
+    zero = 0 * terms.loss
+    return TurnLosses(terms.loss.detach() + zero.abs().sqrt(), terms.scalars, terms.kl_per_dim)
+
+
+@pytest.mark.parametrize(("spoil", "named"), [(bad_term, "kl, gradient"), (bad_gradient_only, "gradient")])
+def test_a_bad_value_stops_before_the_optimizer(
+    spoil: Callable[[TurnLosses], TurnLosses], named: str, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(
+        max_steps=8, checkpoint=CheckpointConfig(every_images=32), monitor=MonitorConfig(log_every_images=16), **RICH
+    )
+    expected = train(tiny_config(max_steps=3, run=f"{config.run}_expected", **RICH))
+    trainer = Trainer(config)
+    with monkeypatch.context() as patch:
+        patch.setattr(VAE, "losses", broken_at(48, spoil))
+        with pytest.raises(TrainingDiverged, match=f"before step 4 \\(48 images\\): {named} of the autoencoder"):
+            trainer.fit()
+    for name, parameter in trainer.family.named_parameters():
+        assert torch.equal(parameter, expected.tensors[f"weights.{name}"]), name
+    assert trainer.images_seen == 48
+    assert newest_complete(Path(config.run) / "checkpoints") == Path(config.run) / "checkpoints/images_000000000032"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert [line["step"] for line in metrics_of(config)] == [1, 2, 3]
+    assert_scalars_equal_events(config)
+    del trainer
+    gc.collect()
+    assert train(config).images_seen == 128  # The last checkpoint is good, and the cause is gone.
+
+
+# Collapse, accumulation, precision.
+
+
+def test_a_collapsed_posterior_is_announced_with_its_number(
+    tiny_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"max_epochs": 3, "max_steps": None, "optim": OptimConfig(lr=0.01, warmup_images=0)}
+    train(tiny_config(model={"kld_weight": 500.0, "reconstruction": "sum"}, **options))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "posterior collapse" in line]
+    assert lines
+    assert "mean KL over the last epoch is 0.0" in lines[-1]
+    train(tiny_config(model={"kld_weight": 0.0}, run=f"{tiny_config().run}_free", **options))
+    assert "posterior collapse" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("family", ["ae", "vae"])
+def test_accumulated_gradients_are_those_of_one_big_batch(family: str, tiny_config: MakeConfig, tmp_path: Path) -> None:
+    options = {"max_steps": 3, "model": {"network": ConvNetConfig(widths=[4, 8], norm="none")}}
+    monitor = MonitorConfig(log_every_images=16)
+    at_once, in_parts = (
+        tiny_config(
+            family, run=str(tmp_path / str(steps)), gradient_accumulation_steps=steps, monitor=monitor, **options
+        )
+        for steps in (1, 4)
+    )
+    first, second = train(at_once), train(in_parts)
+    for name, tensor in first.tensors.items():
+        if name.startswith("weights."):
+            torch.testing.assert_close(second.tensors[name], tensor, rtol=0, atol=1e-6)
+    for line, other in zip(metrics_of(at_once), metrics_of(in_parts), strict=True):
+        trained = {name: value for name, value in line.items() if name.startswith("train/")}
+        assert trained == pytest.approx({name: other[name] for name in trained}, rel=1e-3)
+
+
+@pytest.fixture
+def precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets the mixed precision as ``accelerate launch`` does."""
+
+    def choose(name: str) -> None:
+        AcceleratorState._reset_state(True)
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", name)
+
+    yield choose
+    AcceleratorState._reset_state(True)
+
+
+def test_bf16_computes_in_bf16_and_keeps_float32_weights(
+    tiny_config: MakeConfig, precision: Callable[[str], None], tmp_path: Path
+) -> None:
+    exact = train(tiny_config(run=str(tmp_path / "exact"), **RICH))
+    precision("bf16")
+    rounded = train(tiny_config(**RICH))
+    floats = {name: tensor for name, tensor in rounded.tensors.items() if tensor.is_floating_point()}
+    assert {tensor.dtype for tensor in floats.values()} == {torch.float32}
+    assert any(not torch.equal(tensor, exact.tensors[name]) for name, tensor in floats.items())
+    for name in exact.tensors:
+        if name.startswith("ema.") and name.endswith("weight"):
+            torch.testing.assert_close(rounded.tensors[name], exact.tensors[name], rtol=0, atol=5e-3)
+
+
+def test_fp16_where_it_cannot_be_had(tiny_config: MakeConfig, precision: Callable[[str], None]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine can do fp16")
+    precision("fp16")
+    with pytest.raises(UserError, match="fp16"):
+        Trainer(tiny_config())
+
+
+# What is left in the run directory.
+
+
+def test_dry_run_trains_one_step_and_keeps_no_file(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    steps: list[int] = []
+    outcome = train(tiny_config(dry_run=True, max_steps=100), lambda trainer, *_: steps.append(trainer.step))
+    assert (outcome.exit_code, steps) == (0, [1])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [{"max_steps": 2}, {"max_images": 20}, {"max_epochs": 0.15}])
+def test_limits(limit: dict[str, Any], tiny_config: MakeConfig) -> None:
+    assert train(tiny_config(**{"max_steps": None} | limit)).images_seen == 32
+
+
+def test_a_run_leaves_config_metrics_pictures_checkpoints_and_snapshots(
+    tiny_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(
+        max_steps=6,
+        monitor=MonitorConfig(
+            log_every_images=32, grid_every_images=64, validate_every_images=48, num_validation_images=20
+        ),
+        checkpoint=CheckpointConfig(every_images=32),
+        **RICH,
+    )
+    train(config)
+    run = Path(config.run)
+    assert {"config.yaml", "metrics.jsonl", "pictures", "checkpoints", "snapshots"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert checkpoints_of(config) == ["images_000000000064", "images_000000000096"]  # Two are kept.
+    assert sorted(path.name for path in (run / "snapshots").iterdir()) == checkpoints_of(config)
+    pictures = {path.name: Image.open(path).size for path in (run / "pictures").iterdir()}
+    num_rows = {"samples": 32 // 8, "reconstructions": 2 * -(-min(32, Dataset(config.data).num_samples("val")) // 8)}
+    assert pictures == {
+        f"{name}_images_{images_seen:012d}.png": (8 * 18 + 2, num_rows[name] * 18 + 2)
+        for name in num_rows
+        for images_seen in (64, 96)
+    }
+    metrics = metrics_of(config)
+    trained, held_out = [[m["images_seen"] for m in metrics if key in m] for key in ("train/loss", "val/mse")]
+    assert (trained, held_out) == ([32, 64, 96], [48, 96])
+    assert_scalars_equal_events(config)
+    histograms = EventAccumulator(config.run).Reload().Tags()["histograms"]
+    assert {"train/kl_per_dim", "latents/mu", "latents/variance_of_mu"} <= set(histograms)
+    description = read_description(find_snapshot(run))
+    assert (description.images_seen, description.step, list(description.weights)) == (96, 6, ["ema", "raw"])
+    assert description.dataset_fingerprint == Dataset(config.data).fingerprint
+    assert "beta_eff" in capsys.readouterr().out
+
+
+def test_logged_values_are_means_over_the_window(tiny_config: MakeConfig) -> None:
+    config = tiny_config(max_steps=4, monitor=MonitorConfig(log_every_images=32))
+    losses: list[float] = []
+    train(config, lambda trainer, batch, terms: losses.append(terms["loss"].item()))
+    logged = [line["train/loss"] for line in metrics_of(config) if "train/loss" in line]
+    assert logged == pytest.approx([sum(losses[:2]) / 2, sum(losses[2:]) / 2], rel=1e-5)
+
+
+def test_training_sees_every_image_of_an_epoch_once(tiny_config: MakeConfig) -> None:
+    rows: list[Tensor] = []
+    train(tiny_config(max_epochs=1, max_steps=None), lambda trainer, batch, terms: rows.append(batch.rows))
+    seen = torch.cat(rows)
+    assert len(seen.unique()) == len(seen) == Dataset(tiny_config().data).num_samples("train") // 16 * 16
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    first, second, other = (
+        train(tiny_config(run=str(tmp_path / name), seed=seed, max_steps=2))
+        for name, seed in zip("abc", (0, 0, 1), strict=True)
+    )
+    assert_equal(first, second)
+    assert not torch.equal(
+        first.tensors["weights.networks.autoencoder.encoder.head.weight"],
+        other.tensors["weights.networks.autoencoder.encoder.head.weight"],
+    )
+
+
+def test_dropout_draws_anew_in_every_step(tiny_config: MakeConfig) -> None:
+    seeds: list[int] = []
+    train(tiny_config(max_steps=3), lambda *_: seeds.append(torch.initial_seed()))
+    assert len(set(seeds)) == 3
+
+
+def test_training_lowers_the_loss(tiny_config: MakeConfig) -> None:
+    losses: list[float] = []
+    config = tiny_config(max_epochs=4, max_steps=None, optim=OptimConfig(lr=0.01, warmup_images=0))
+    train(config, lambda trainer, batch, terms: losses.append(terms["mse"].item()))
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+
+# Held-out metrics.
+
+
+class OneOfMany:
+    """What ``validate`` needs of an accelerator: one process of a group whose totals are known beforehand."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, process_index: int, num_processes: int, of_the_group: Tensor | None = None) -> None:
+        self.process_index, self.num_processes, self.of_the_group = process_index, num_processes, of_the_group
+        self.given: list[Tensor] = []
+
+    def reduce(self, tensor: Tensor) -> Tensor:
+        self.given.append(tensor)
+        return tensor if self.of_the_group is None else self.of_the_group
+
+
+@pytest.mark.parametrize("name", ["ae", "vae"])
+def test_validation_is_the_mean_over_all_images_for_any_number_of_processes(
+    name: str, tiny_config: MakeConfig, tiny_dataset: Path
+) -> None:
+    torch.manual_seed(0)
+    family = build(name, tiny_config(name).model, ImageShape(3, 16, 16)).eval()
+    dataset = Dataset(tiny_dataset)
+    batch = next(iter(evaluation_batches(dataset, "val", 20)))
+    images = to_float(batch.images)
+    with torch.no_grad():
+        mu, logvar = family.posterior(images, {})
+        expected = {"mse": (family.decode(mu, {}) - images).square().mean().item()}
+    if logvar is not None:
+        expected["kl"] = kl_per_dim(mu, logvar).sum(1).mean().item()
+
+    alone = OneOfMany(0, 1)
+    values, latents = validate(family, dataset, "val", 20, 6, alone)  # type: ignore[arg-type]
+    assert values == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(latents, mu)
+    for num_processes in (2, 5):  # 20 images in batches of 6: of five processes the last one gets none.
+        group = [OneOfMany(rank, num_processes, alone.given[0]) for rank in range(num_processes)]
+        results = [validate(family, dataset, "val", 20, 6, member) for member in group]  # type: ignore[arg-type]
+        assert [len(member.given) for member in group] == [1] * num_processes  # Each joins the one collective call.
+        torch.testing.assert_close(torch.stack([member.given[0] for member in group]).sum(0), alone.given[0])
+        assert all(of_one == values for of_one, _ in results)
