@@ -43,7 +43,6 @@ def augment(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor
 
     Returns:
         The same shape and range.
-
     """
     if config.flip:
         flipped = random.uniform("flip") < 0.5

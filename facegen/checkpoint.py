@@ -33,7 +33,6 @@ def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
     Args:
         directory: The final path; one of that name that is there already is replaced.
         write: Gets an empty directory and writes plain files into it.
-
     """
     temporary = directory.with_name(f".{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -53,11 +52,22 @@ def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
 def newest_complete(root: Path) -> Path | None:
     """The newest undamaged directory under ``root``, or None; newer damaged ones are skipped with a warning."""
     for path in sorted(root.glob("images_*"), reverse=True):
-        problem = _damage(path)
+        problem = damage(path)
         if not problem:
             return path
         warnings.warn(f"{path} is skipped: {problem}", stacklevel=2)
     return None
+
+
+def set_aside_damaged(root: Path) -> None:
+    """Renames damaged directories to ``damaged_...``, with a warning, so that none is counted among those to keep."""
+    for path in sorted(root.glob("images_*")):
+        problem = damage(path)
+        if problem:
+            aside = path.with_name(f"damaged_{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            warnings.warn(f"{path} is set aside as {aside.name}: {problem}", stacklevel=2)
 
 
 def prune(root: Path, keep: int) -> None:
@@ -93,7 +103,8 @@ def load_state(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _damage(directory: Path) -> str | None:
+def damage(directory: Path) -> str | None:
+    """What is wrong with a directory that ``write_complete`` should have made; None where nothing is."""
     marker = directory / MARKER
     if not marker.is_file():
         return f"it has no {MARKER} file, so its writing was not finished"

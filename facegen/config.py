@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ PRESETS = Path(__file__).resolve().parent / "presets"
 
 @dataclass
 class LoaderConfig:
-    """How shards are read; none of it changes which image is used when, except block_shards."""
+    """How shards are read; none of it changes which image is used when."""
 
     num_threads: int = 2
     """Threads that read and decode; 0 decodes in the training thread."""
@@ -133,7 +134,6 @@ class TrainConfig:
 
         Args:
             epoch_size: Images of one epoch, whole global batches.
-
         """
         limits = [
             self.max_images,
@@ -144,6 +144,7 @@ class TrainConfig:
         return -(-total // self.global_batch_size) * self.global_batch_size
 
 
+@functools.cache
 def config_class(family: str) -> type[TrainConfig]:
     """The options of one family's training: ``TrainConfig`` with the family's own options as ``model``."""
     model_class = FAMILIES[family].config_class
@@ -154,7 +155,7 @@ def config_class(family: str) -> type[TrainConfig]:
             ("model", model_class, field(default_factory=model_class)),
         ],
         bases=(TrainConfig,),
-        namespace={"__doc__": f"Train a {family}."},
+        namespace={"__doc__": FAMILIES[family].family_class.__doc__},
         kw_only=True,
     )
 
@@ -176,7 +177,6 @@ def resolve_presets(args: Sequence[str]) -> list[str]:
 
     Raises:
         UserError: Neither a file nor a preset.
-
     """
     resolved = list(args)
     for position, arg in enumerate(resolved):

@@ -27,7 +27,6 @@ def kl_per_dim(mu: Tensor, logvar: Tensor) -> Tensor:
 
     Returns:
         Nats, N x L, each at least 0.
-
     """
     logvar = logvar.clamp(LOGVAR_MIN, LOGVAR_MAX)
     return -0.5 * (1 + logvar - mu.square() - logvar.exp())
@@ -48,7 +47,6 @@ def reconstruction_error(images: Tensor, reconstructions: Tensor, reduction: Red
 
     Returns:
         One value an image, N.
-
     """
     squared = (images - reconstructions).square().flatten(1)
     return squared.sum(1) if reduction == "sum" else squared.mean(1)
@@ -69,7 +67,6 @@ def beta_eff(kld_weight: float, reduction: Reduction, latent_size: int, num_pixe
         reduction: How the reconstruction is reduced; ``mean`` also divides the KL by ``latent_size``.
         latent_size: Number of latent dims.
         num_pixels: C * H * W.
-
     """
     pixels_per_unit = 1 if reduction == "sum" else num_pixels
     return 0.5 * pixels_per_unit * kl_scale(reduction, latent_size) * kld_weight
@@ -94,6 +91,5 @@ def gaussian_nll(squared_error: Tensor, variance: float, num_pixels: int) -> Ten
         squared_error: Sum of squared errors of each image, N.
         variance: Decoder variance in squared pixel units of [-1, 1].
         num_pixels: C * H * W.
-
     """
     return 0.5 * squared_error / variance + 0.5 * num_pixels * math.log(2 * math.pi * variance)

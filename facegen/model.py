@@ -43,7 +43,6 @@ def load(
 
     Raises:
         UserError: No snapshot there, or one without the weights asked for.
-
     """
     snapshot = find_snapshot(Path(path))
     description = read_description(snapshot)
@@ -74,7 +73,6 @@ class Model:
         num_parameters: Trained values.
         snapshot_bytes: Size of the weights' file.
         run_dir: The run it belongs to, or None for a snapshot that was moved.
-
     """
 
     def __init__(self, network: Family, description: Description, snapshot: Path, weights: str) -> None:
@@ -143,7 +141,6 @@ class Model:
 
         Returns:
             float, num x C x H x W in [-1, 1]; ``facegen.pixels.to_uint8`` makes bytes of them.
-
         """
         self._require("sample")
         return self.decode(std * self.prior(num, seed=seed, first=first), labels)
@@ -159,7 +156,9 @@ class Model:
 
     def _require(self, ability: str) -> None:
         if ability not in self.can:
-            raise UserError(f"a {self.family} cannot {ability}; it can {', '.join(sorted(self.can))}.")
+            raise UserError(
+                f"models of the family {self.family} cannot {ability}; they can {', '.join(sorted(self.can))}."
+            )
 
     def _input(self, images: np.ndarray | Tensor) -> Tensor:
         if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4):

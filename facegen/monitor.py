@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import sys
 from pathlib import Path
@@ -25,7 +26,6 @@ class Monitor:
         Args:
             run: The run directory; None writes nothing.
             images_seen: Images before the first step of this process.
-
         """
         self.run = run
         if run is None:
@@ -37,11 +37,12 @@ class Monitor:
         # killed before its first checkpoint starts again at 0 and has such steps too.
         self._events = SummaryWriter(str(run), purge_step=images_seen + 1)
 
-    def scalars(self, values: dict[str, float], images_seen: int, step: int) -> None:
-        """Writes named numbers under ``images_seen``."""
+    def scalars(self, values: dict[str, float], images_seen: int) -> None:
+        """Writes named numbers under ``images_seen``; one that is not finite is null in ``metrics.jsonl``."""
         if self.run is None:
             return
-        self._metrics.write(json.dumps({"images_seen": images_seen, "step": step, **values}) + "\n")
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._metrics.write(json.dumps({"images_seen": images_seen, **finite}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, images_seen)
 

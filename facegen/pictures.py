@@ -22,7 +22,6 @@ def reconstruction_grid(family: Family, images: Tensor, labels: dict[str, Tensor
 
     Returns:
         A picture, uint8 height x width x C, on the CPU.
-
     """
     device = next(family.parameters()).device
     on_device = {name: label.to(device) for name, label in labels.items()}

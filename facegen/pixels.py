@@ -14,7 +14,6 @@ def to_float(images: Tensor) -> Tensor:
 
     Returns:
         float32, N x C x H x W, in [-1, 1], in channels-last memory order.
-
     """
     return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
@@ -27,7 +26,6 @@ def to_uint8(images: Tensor) -> Tensor:
 
     Returns:
         uint8, N x H x W x C, in [0, 255].
-
     """
     scaled = images.detach().float().add(1.0).mul(127.5).round_().clamp_(0, 255)
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -43,7 +41,6 @@ def grid(images: Tensor, num_columns: int, padding: int = 2) -> Tensor:
 
     Returns:
         uint8, height x width x C.
-
     """
     num_images, height, width, channels = images.shape
     num_rows = -(-num_images // num_columns)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import yaml
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from facegen import config as configs
-from facegen.checkpoint import newest_complete
+from facegen.checkpoint import newest_complete, set_aside_damaged
 from facegen.config import TrainConfig
 from facegen.state import read_facts
 from shards.cli import UserError
@@ -32,7 +34,6 @@ def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
 
     Raises:
         UserError: Another process trains in it, or it cannot be made.
-
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -50,12 +51,35 @@ def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
             time.sleep(0.2)
 
 
+def claim(config: TrainConfig, fingerprint: str, accelerator: Accelerator) -> tuple[IO[str] | None, Path | None]:
+    """Locks the run directory and finds the checkpoint to resume from; the main process decides for all.
+
+    Returns:
+        The lock, held by the main process; the newest complete checkpoint, or None for a new run.
+
+    Raises:
+        UserError: On every process, as ``lock`` and ``find_checkpoint`` do.
+    """
+    held = None
+    answer: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            held = lock(Path(config.run))
+            set_aside_damaged(Path(config.run) / CHECKPOINTS)
+            answer[0] = find_checkpoint(config, fingerprint)
+        except UserError as error:
+            answer[1] = str(error)
+    found, problem = broadcast_object_list(answer)
+    if problem:
+        raise UserError(problem)
+    return held, found
+
+
 def find_checkpoint(config: TrainConfig, fingerprint: str) -> Path | None:
     """The newest complete checkpoint of the run, or None for a new run.
 
     Raises:
         UserError: The run was made with other options or other data.
-
     """
     run = Path(config.run)
     directory = newest_complete(run / CHECKPOINTS)

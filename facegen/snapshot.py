@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from facegen import __version__
-from facegen.checkpoint import directory_name, newest_complete, prune, save_module, write_complete
+from facegen.checkpoint import damage, directory_name, newest_complete, prune, save_module, write_complete
 from facegen.config import TrainConfig, to_dict
 from shards.cli import UserError
 from shards.dataset import Dataset
@@ -80,10 +80,12 @@ def find_snapshot(path: Path) -> Path:
     """The snapshot directory at ``path``: itself, or the newest complete one of a run directory.
 
     Raises:
-        UserError: Nothing there that is a snapshot or a run with one.
-
+        UserError: Nothing there that is a snapshot or a run with one, or a damaged snapshot.
     """
     if (path / DESCRIPTION).is_file():
+        problem = damage(path)
+        if problem:
+            raise UserError(f"{path} is damaged: {problem}; give another snapshot.")
         return path
     if not path.is_dir():
         raise UserError(f"{path} does not exist; give a run directory or a snapshot directory.")
@@ -100,7 +102,6 @@ def read_description(snapshot: Path) -> Description:
 
     Raises:
         UserError: A file that is not one.
-
     """
     try:
         return Description(**json.loads((snapshot / DESCRIPTION).read_text()))

@@ -24,6 +24,11 @@ class TrainState:
     updaters: dict[str, Updater]
     images_seen: int = 0
 
+    @property
+    def inference_family(self) -> Family:
+        """The networks that inference will use: the moving average where there is one."""
+        return self.ema.module if self.ema else self.family
+
     def write(self, directory: Path, facts: dict[str, Any]) -> None:
         """Writes the state into an empty directory, with ``facts`` (config, fingerprint) in ``state.json``."""
         (directory / STATE_FILE).write_text(json.dumps({"images_seen": self.images_seen, **facts}, indent=1) + "\n")

@@ -12,13 +12,20 @@ from torch import Tensor
 from facegen.families import Family
 from facegen.losses import kl_per_dim, reconstruction_error
 from facegen.pixels import to_float
+from facegen.preemption import StopFlag
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
 
 
 @torch.inference_mode()
 def validate(
-    family: Family, dataset: Dataset, split: str, num_images: int, batch_size: int, accelerator: Accelerator
+    family: Family,
+    dataset: Dataset,
+    split: str,
+    num_images: int,
+    batch_size: int,
+    accelerator: Accelerator,
+    stop: StopFlag,
 ) -> tuple[dict[str, float], Tensor | None]:
     """Evaluates a family that encodes and decodes, on all processes together.
 
@@ -26,14 +33,14 @@ def validate(
         family: In eval mode; encodes to the posterior's mean.
         dataset: Where the split is.
         split: Held-out split.
-        num_images: Images used at most, the first of the split.
+        num_images: How many of the split's first images.
         batch_size: Images per process and pass.
         accelerator: Device and processes.
+        stop: Asked after every batch; a run that must stop gets no metrics.
 
     Returns:
         Means over the images (``mse`` on [-1, 1], ``kl`` in nats where there is a posterior), and this process's
-        latent means, N x L; empty and None for a family that does not reconstruct.
-
+        latent means, N x L; empty and None for a family that does not reconstruct, or when asked to stop.
     """
     if not {"encode", "decode"} <= family.can:
         return {}, None
@@ -49,7 +56,13 @@ def validate(
         world_size=accelerator.num_processes,
         limit=num_images,
     )
-    for batch in batches:
+    num_rounds = -(-num_images // (batch_size * accelerator.num_processes))
+    for _ in range(num_rounds):
+        if stop.agree(accelerator.device):
+            return {}, None
+        batch = next(batches, None)
+        if batch is None:
+            continue  # The other processes have one more, and all must ask ``stop`` equally often.
         images = to_float(batch.images.to(accelerator.device))
         labels = {name: label.to(accelerator.device) for name, label in batch.labels.items()}
         mu, values = _measure(family, images, labels)

@@ -22,7 +22,8 @@ jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 ConfigT = TypeVar("ConfigT")
 
 _UNKNOWN_OPTION = re.compile(
-    r"unrecognized arguments: *--([\w.]+)|does not accept (?:option|key) '([\w.]+)'|[Kk]ey '([\w.]+)' is not expected"
+    r"unrecognized arguments: *--([\w.-]+)|does not accept (?:option|key) '([\w.]+)'"
+    r"|[Oo]ption '([\w.]+)' is not accepted"
 )
 
 
@@ -89,9 +90,16 @@ def parse(
         An instance of ``config_class``. Bad input, a ``ValueError`` of its ``__post_init__`` included, exits with
         code 2 and one sentence.
     """
+    arguments = list(sys.argv[1:] or ["--help"]) if args is None else list(args)
     parser = Parser(prog=prog, description=description)
     _add_config(parser, config_class, positional)
-    return _build(config_class, parser, parser, _parse_args(parser, args))
+    namespace = parser.parse_args(_config_first(arguments))
+    try:
+        values = vars(parser.instantiate(namespace))
+        names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+        return config_class(**{name: values[name] for name in names})
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def parse_command(
@@ -116,22 +124,41 @@ def parse_command(
     Returns:
         The chosen name and an instance of its dataclass. Bad input exits with code 2 and one sentence.
     """
-    parser = Parser(prog=prog, description=description)
-    subcommands = parser.add_subcommands(dest=dest, required=True)
-    subparsers = {}
-    for name, config_class in commands.items():
-        summary = (docstring_parser.parse(config_class.__doc__ or "").short_description or name).strip()
-        subparsers[name] = Parser(prog=f"{prog} {name}", description=summary)
-        _add_config(subparsers[name], config_class, positional(name))
-        subcommands.add_subcommand(name, subparsers[name], help=summary)
-    namespace = _parse_args(parser, args)
-    name = namespace[dest]
-    return name, _build(commands[name], parser, subparsers[name], namespace[name])
-
-
-def _parse_args(parser: Parser, args: Sequence[str] | None) -> jsonargparse.Namespace:
     arguments = list(sys.argv[1:] if args is None else args)
-    return parser.parse_args(arguments or ["--help"])
+    name = arguments[0] if arguments else "--help"
+    summaries = {
+        command: (docstring_parser.parse(config_class.__doc__ or "").short_description or "").strip()
+        for command, config_class in commands.items()
+    }
+    if name in ("-h", "--help"):
+        listing = "\n".join(f"  {command:<14}{summary}" for command, summary in summaries.items())
+        print(
+            f"usage: {prog} {dest.upper()} [options]\n\n{description}\n\n"
+            f"{dest}, each with a --help of its own:\n{listing}"
+        )
+        raise SystemExit(0)
+    if name not in commands:
+        nearest = _nearest(name, list(commands))
+        hint = f"; did you mean '{nearest}'?" if nearest else "."
+        fail(f"the first argument must be the {dest}, one of {', '.join(commands)}, not '{name}'{hint}")
+    config = parse(
+        commands[name],
+        prog=f"{prog} {name}",
+        description=summaries[name],
+        positional=positional(name),
+        args=arguments[1:],
+    )
+    return name, config
+
+
+def _config_first(arguments: Sequence[str]) -> list[str]:
+    """Moves ``--config FILE`` to the front, since the parser lets what comes later win, and options must win."""
+    files: list[str] = []
+    others: list[str] = []
+    for argument in arguments:
+        is_file = argument.startswith("--config=") or argument == "--config" or files[-1:] == ["--config"]
+        (files if is_file else others).append(argument)
+    return files + others
 
 
 def _add_config(parser: Parser, config_class: type, positional: Sequence[str]) -> None:
@@ -150,17 +177,6 @@ def _add_config(parser: Parser, config_class: type, positional: Sequence[str]) -
         if getattr(action, "_typehint", None) is bool:
             # `--dry_run` alone means true; `--augment.flip false` still works.
             action.nargs, action.const = "?", True
-
-
-def _build(
-    config_class: type[ConfigT], parser: Parser, subparser: Parser, namespace: jsonargparse.Namespace
-) -> ConfigT:
-    try:
-        values = vars(subparser.instantiate(namespace))
-        names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
-        return config_class(**{name: values[name] for name in names})
-    except ValueError as error:
-        parser.error(str(error))
 
 
 def _one_sentence(message: str, known_options: Sequence[str]) -> str:

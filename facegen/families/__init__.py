@@ -30,6 +30,5 @@ def build(name: str, config: Any, image: ImageShape) -> Family:
 
     Raises:
         ValueError: A config that does not fit the images.
-
     """
     return FAMILIES[name].family_class(config, image)

@@ -50,7 +50,6 @@ class Family(nn.Module):
         networks: The networks by name. Training gives ``losses`` their DDP-wrapped forms instead.
         latent_size: Number of latent dims; None where there are none.
         decoder_variance: Variance of the Gaussian decoder whose ELBO the objective is; None without a likelihood.
-
     """
 
     turns: ClassVar[tuple[str, ...]]

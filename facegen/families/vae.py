@@ -36,7 +36,7 @@ class VAEConfig:
     kld_warmup_images: int = 0
     """Images over which it rises; needed by linear and cyclical."""
     free_bits: float = 0.0
-    """Nats per dim below which the KL, averaged over the batch, has no gradient (Kingma et al. 2016)."""
+    """Nats per dim below which the KL, averaged over a micro-batch, has no gradient (Kingma et al. 2016)."""
     network: ConvNetConfig = field(default_factory=ConvNetConfig)
     """Encoder and decoder."""
 

@@ -54,7 +54,6 @@ def feature_shape(image: ImageShape, config: ConvNetConfig) -> ImageShape:
 
     Raises:
         ValueError: A side that the number of stride-2 stages does not divide.
-
     """
     factor = 2 ** len(config.widths)
     if image.height % factor or image.width % factor:

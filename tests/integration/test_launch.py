@@ -85,9 +85,7 @@ def test_a_run_continues_on_another_number_of_processes(tiny_dataset: Path, tmp_
         assert (rank_0["loss"] + rank_1["loss"]) / 2 == pytest.approx(alone["loss"], abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "num_kills", [2, pytest.param(10, marks=pytest.mark.slow)], ids=["two_kills", "ten_kills"]
-)
+@pytest.mark.parametrize("num_kills", [2, pytest.param(10, marks=pytest.mark.slow)], ids=["two_kills", "ten_kills"])
 def test_kills_at_random_moments_change_nothing(tiny_dataset: Path, tmp_path: Path, num_kills: int) -> None:
     options = ["vae", "--data", tiny_dataset, "--global_batch_size", 16, "--max_images", num_kills * 6_000, *TINY]
     options += ["--checkpoint.every_images", 800, "--monitor.log_every_images", 2_000, "--ema.half_life_images", 500]
@@ -97,7 +95,12 @@ def test_kills_at_random_moments_change_nothing(tiny_dataset: Path, tmp_path: Pa
     kills = 0
     while kills < num_kills:
         process = subprocess.Popen(
-            command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+            command,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
         )
         assert process.stdout is not None
         for line in process.stdout:
@@ -111,7 +114,9 @@ def test_kills_at_random_moments_change_nothing(tiny_dataset: Path, tmp_path: Pa
         kills += 1
     run(command)
     assert_bitwise_equal(final_weights(tmp_path / "whole"), final_weights(tmp_path / "killed"))
-    seen = [json.loads(line)["images_seen"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
+    seen = [
+        json.loads(line)["images_seen"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert seen == sorted(seen)
 
 

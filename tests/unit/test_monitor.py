@@ -16,7 +16,7 @@ from facegen.monitor import Meter, Monitor, peak_memory_mib, progress_line
 def write(run: Path, start: int, counts: list[int]) -> None:
     monitor = Monitor(run, start)
     for images_seen in counts:
-        monitor.scalars({"train/loss": images_seen / 10}, images_seen, images_seen // 2)
+        monitor.scalars({"train/loss": images_seen / 10}, images_seen)
     monitor.close()
 
 
@@ -35,8 +35,7 @@ def test_a_resumed_run_drops_what_lies_beyond_its_start(tmp_path: Path, start: i
     write(tmp_path, start, [start + 3])
     expected = [*kept, start + 3]
     assert lines_of(tmp_path) == [
-        {"images_seen": images_seen, "step": images_seen // 2, "train/loss": images_seen / 10}
-        for images_seen in expected
+        {"images_seen": images_seen, "train/loss": images_seen / 10} for images_seen in expected
     ]
     assert drawn(tmp_path) == [(images_seen, images_seen / 10) for images_seen in expected]
 
@@ -51,8 +50,9 @@ def test_a_line_that_a_killed_process_cut_in_two_is_dropped(tmp_path: Path) -> N
 
 def test_lines_are_on_disk_at_once(tmp_path: Path) -> None:
     monitor = Monitor(tmp_path, 0)
-    monitor.scalars({"val/mse": 0.5}, 10, 1)
-    assert lines_of(tmp_path) == [{"images_seen": 10, "step": 1, "val/mse": 0.5}]
+    monitor.scalars({"val/mse": 0.5}, 10)
+    monitor.scalars({"train/grad_norm": float("inf")}, 20)  # Not JSON: it becomes null.
+    assert lines_of(tmp_path) == [{"images_seen": 10, "val/mse": 0.5}, {"images_seen": 20, "train/grad_norm": None}]
     monitor.close()
 
 
@@ -74,7 +74,7 @@ def test_pictures_go_to_a_file_and_to_tensorboard(tmp_path: Path, channels: int,
 def test_without_a_run_directory_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monitor = Monitor(None, 0)
-    monitor.scalars({"a": 1.0}, 1, 1)
+    monitor.scalars({"a": 1.0}, 1)
     monitor.picture("b", torch.zeros(2, 2, 3, dtype=torch.uint8), 1)
     monitor.histogram("c", torch.zeros(2), 1)
     monitor.close()

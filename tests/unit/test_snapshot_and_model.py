@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from facegen.checkpoint import write_complete
 from facegen.config import EMAConfig, LoaderConfig, MonitorConfig, config_class
 from facegen.families import FAMILIES
 from facegen.model import Model, load
@@ -141,7 +142,7 @@ def test_an_autoencoder_without_prior_does_not_sample(run: Path) -> None:
     model = load(run)
     if "sample" in model.can:
         pytest.skip("this one samples")
-    with pytest.raises(UserError, match="a ae cannot sample; it can decode, encode"):
+    with pytest.raises(UserError, match="models of the family ae cannot sample; they can decode, encode"):
         model.sample(1)
 
 
@@ -195,9 +196,18 @@ def test_where_there_is_no_snapshot(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{}", '{"name": "x", "surprise": 1}', "[1]"])
 def test_a_description_that_is_none(tmp_path: Path, content: str) -> None:
-    (tmp_path / DESCRIPTION).write_text(content)
+    snapshot = tmp_path / "snapshot"
+    write_complete(snapshot, lambda directory: (directory / DESCRIPTION).write_text(content) and None)
     with pytest.raises(UserError, match="snapshot.json cannot be read"):
-        load(tmp_path)
+        load(snapshot)
+
+
+def test_a_damaged_snapshot_given_by_its_own_path(vae_run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(find_snapshot(vae_run), moved)
+    (moved / "raw.safetensors").write_bytes(b"cut")
+    with pytest.raises(UserError, match="is damaged: its file raw.safetensors is damaged"):
+        load(moved)
 
 
 def test_the_description_names_versions_labels_and_data(vae_run: Path, tiny_dataset: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_crash_goes_back_to_the_last_checkpoint_and_leaves_no_trace(tiny_confi
         with pytest.raises(Crash):
             train(config, crash_after(step))
     assert_equal(train(config), whole)
-    assert [line["step"] for line in metrics_of(config) if "train/loss" in line] == list(range(1, 16))
+    assert [line["images_seen"] // 16 for line in metrics_of(config) if "train/loss" in line] == list(range(1, 16))
     assert_scalars_equal_events(config)
 
 
@@ -134,7 +134,7 @@ def assert_scalars_equal_events(config: TrainConfig) -> None:
         (name, line["images_seen"]): value
         for line in metrics_of(config)
         for name, value in line.items()
-        if name not in ("images_seen", "step")
+        if name != "images_seen"
     }
     assert set(drawn) == set(written)
     for key, value in written.items():
@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint_costs_only_the_steps_behind_it(tiny_config: MakeCo
     train(config)
     weights = Path(config.run) / "checkpoints/images_000000000064/weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4])
-    with pytest.warns(UserWarning, match="images_000000000064 is skipped: its file weights.safetensors is damaged"):
+    with pytest.warns(UserWarning, match="set aside as damaged_images_000000000064: its file weights"):
         assert_equal(train(config), whole)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -328,7 +328,7 @@ def test_a_bad_value_stops_before_the_optimizer(
     assert trainer.images_seen == 48
     assert newest_complete(Path(config.run) / "checkpoints") == Path(config.run) / "checkpoints/images_000000000032"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert [line["step"] for line in metrics_of(config)] == [1, 2, 3]
+    assert [line["images_seen"] // 16 for line in metrics_of(config)] == [1, 2, 3]
     assert_scalars_equal_events(config)
     del trainer
     gc.collect()
@@ -512,6 +512,17 @@ class OneOfMany:
         return tensor if self.of_the_group is None else self.of_the_group
 
 
+class Asked:
+    """A stop flag that counts how often it is asked and says yes from some question on."""
+
+    def __init__(self, yes_from: int = 1_000) -> None:
+        self.questions, self.yes_from = 0, yes_from
+
+    def agree(self, device: torch.device) -> bool:
+        self.questions += 1
+        return self.questions > self.yes_from
+
+
 @pytest.mark.parametrize("name", ["ae", "vae"])
 def test_validation_is_the_mean_over_all_images_for_any_number_of_processes(
     name: str, tiny_config: MakeConfig, tiny_dataset: Path
@@ -528,12 +539,18 @@ def test_validation_is_the_mean_over_all_images_for_any_number_of_processes(
         expected["kl"] = kl_per_dim(mu, logvar).sum(1).mean().item()
 
     alone = OneOfMany(0, 1)
-    values, latents = validate(family, dataset, "val", 20, 6, alone)  # type: ignore[arg-type]
+    values, latents = validate(family, dataset, "val", 20, 6, alone, Asked())  # type: ignore[arg-type]
     assert values == pytest.approx(expected, rel=1e-5)
     torch.testing.assert_close(latents, mu)
     for num_processes in (2, 5):  # 20 images in batches of 6: of five processes the last one gets none.
         group = [OneOfMany(rank, num_processes, alone.given[0]) for rank in range(num_processes)]
-        results = [validate(family, dataset, "val", 20, 6, member) for member in group]  # type: ignore[arg-type]
+        asked = [Asked() for _ in group]
+        results = [
+            validate(family, dataset, "val", 20, 6, member, stop)  # type: ignore[arg-type]
+            for member, stop in zip(group, asked, strict=True)
+        ]
+        assert len({stop.questions for stop in asked}) == 1  # It is a collective call, too.
         assert [len(member.given) for member in group] == [1] * num_processes  # Each joins the one collective call.
         torch.testing.assert_close(torch.stack([member.given[0] for member in group]).sum(0), alone.given[0])
         assert all(of_one == values for of_one, _ in results)
+    assert validate(family, dataset, "val", 20, 6, OneOfMany(0, 1), Asked(2)) == ({}, None)  # type: ignore[arg-type]
