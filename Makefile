@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	$(BIN)/python -m shards.pack synthetic demo/data --num 4000 --size 64 --seed 0
-	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	$(BIN)/accelerate launch --config_file jobs/accelerate/cpu.yaml \
 	    facegen/train.py vae --config vae_demo --data demo/data --run demo/run
 	$(BIN)/python -m eval.report demo/run --data demo/data --split test --fid_weights none --out demo/report
 	@echo "Open demo/report/report.html; training curves: $(BIN)/tensorboard --logdir demo"

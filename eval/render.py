@@ -30,8 +30,10 @@ def prepare_out(out: Path) -> None:
     """Makes the report's directory.
 
     Raises:
-        UserError: A file of that name, or a place where nothing can be written.
+        UserError: A file of that name, a directory with other files in it, or a place where nothing can be written.
     """
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ("report.json", FIGURES)):
+        raise UserError(f"{out} holds other files; give a new --out, or one with an earlier report.")
     try:
         (out / FIGURES).mkdir(parents=True, exist_ok=True)
     except OSError as error:

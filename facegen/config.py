@@ -121,6 +121,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
+        if not self.run.strip() or not self.data.strip():
+            raise ValueError("data and run must not be empty.")
         for name in ("global_batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")

@@ -116,6 +116,8 @@ class Model:
         """Images of latents N x L, in the form that matches the latents' library."""
         self._require("decode")
         tensor = torch.as_tensor(latents, dtype=torch.float32, device=self.device)
+        if tensor.ndim != 2 or tensor.shape[1] != self.latent_size:
+            raise UserError(f"{self.name} decodes latents of N x {self.latent_size}, not of {list(tensor.shape)}.")
         images = self.network.decode(tensor, self._labels(labels))
         return to_uint8(images).cpu().numpy() if isinstance(latents, np.ndarray) else images
 
@@ -133,7 +135,7 @@ class Model:
         """New images from the prior.
 
         Args:
-            num: How many.
+            num: How many, at least 1.
             seed: Sample ``i`` of a seed is always the same face, whatever ``num`` and ``first`` are.
             std: Standard deviation of the latents; 1 is the prior.
             labels: Conditions, each of length ``num``, for a conditional family.
@@ -143,6 +145,8 @@ class Model:
             float, num x C x H x W in [-1, 1]; ``facegen.pixels.to_uint8`` makes bytes of them.
         """
         self._require("sample")
+        if num < 1:
+            raise UserError(f"the number of samples must be at least 1, not {num}.")
         return self.decode(std * self.prior(num, seed=seed, first=first), labels)
 
     def prior(self, num: int, *, seed: int = 0, first: int = 0) -> Tensor:

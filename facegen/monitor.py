@@ -46,6 +46,12 @@ class Monitor:
         for name, value in values.items():
             self._events.add_scalar(name, value, images_seen)
 
+    def vector(self, name: str, values: Tensor, images_seen: int) -> None:
+        """Writes one number per latent dim: all of them to ``metrics.jsonl``, their distribution to TensorBoard."""
+        if self.run is not None:
+            self._metrics.write(json.dumps({"images_seen": images_seen, name: values.tolist()}) + "\n")
+            self._events.add_histogram(name, values, images_seen)
+
     def histogram(self, name: str, values: Tensor, images_seen: int) -> None:
         """Writes the distribution of any tensor to TensorBoard."""
         if self.run is not None:

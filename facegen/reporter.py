@@ -50,6 +50,12 @@ class Reporter:
         )
         if state.family.decoder_variance is not None:
             self.say(f"beta_eff {state.family.decoder_variance:.4g} (1/2 SSE + beta_eff * KL, pixels in [-1, 1])")
+        if self._held_out is None:
+            self.say(
+                "warning: the data set has no val or test split: no held-out metrics, and training faces in the grids."
+            )
+        elif self._held_out == "test":
+            self.say("warning: the data set has no val split, so training watches the test split.")
         if state.images_seen >= self._total_images:
             self.say(
                 f"nothing to do: {self._config.run} has seen {state.images_seen:,} of {self._total_images:,} images; "
@@ -81,7 +87,7 @@ class Reporter:
         values = {f"train/{name}": value.item() for name, value in terms.items() if value.ndim == 0}
         values["train/lr"] = lr_at(self._config.optim, images_seen, self._total_images)
         if "kl_per_dim" in terms:
-            self._monitor.histogram("train/kl_per_dim", terms["kl_per_dim"], images_seen)
+            self._monitor.vector("train/kl_per_dim", terms["kl_per_dim"], images_seen)
             values["train/active_dims"] = (terms["kl_per_dim"] > COLLAPSE_NATS_PER_DIM).sum().item()
         speed = self._meter.report()
         self._monitor.scalars(values | {f"speed/{name}": value for name, value in speed.items()}, images_seen)

@@ -16,6 +16,7 @@ from facegen.checkpoint import newest_complete, set_aside_damaged
 from facegen.config import TrainConfig
 from facegen.state import read_facts
 from shards.cli import UserError
+from shards.dataset import DATASET_FILE
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -35,6 +36,8 @@ def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
     Raises:
         UserError: Another process trains in it, or it cannot be made.
     """
+    if (run / DATASET_FILE).exists():
+        raise UserError(f"{run} holds a data set; give another --run.")
     try:
         run.mkdir(parents=True, exist_ok=True)
         file = open(run / ".lock", "w")  # noqa: SIM115

@@ -187,6 +187,11 @@ def _one_sentence(message: str, known_options: Sequence[str]) -> str:
         return f"there is no option '{name}'; " + (
             f"did you mean '{nearest}'?" if nearest else "--help lists them all."
         )
+    union = re.search(r'Parser key "([\w.]+)":.*Union subtypes.*Given value: (.*)', message, re.DOTALL)
+    if union:
+        kinds = re.findall(r"Expected an? (?:<class ')?([\w.]+)", message)
+        wanted = " or ".join(dict.fromkeys("null" if kind == "NoneType" else kind for kind in kinds))
+        return f"option '{union[1]}': expected {wanted}. Got value: {union[2].strip()}"
     message = re.sub(r'Parser key "([\w.]+)": *', r"option '\1': ", " ".join(message.split()))
     message = re.sub(r"<class '([\w.]+)'>", r"\1", message)
     return re.sub(r"Expected an? typing.Literal", "expected one of ", message)

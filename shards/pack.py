@@ -55,7 +55,8 @@ class PackOptions:
     """Options of every source."""
 
     output: Path
-    """Folder for the data set; new, empty, or one whose packing was interrupted."""
+    """Folder for the data set; new, empty, or one whose packing was interrupted. Names and labels tell whether the
+    input is still the same; after changing images under their old names, pack into a new folder."""
     size: int = 64
     """Side of the packed images in pixels."""
     channels: Literal[1, 3] = 3

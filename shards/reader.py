@@ -46,9 +46,10 @@ class Reader:
         """Opens the index; shards are opened as they are needed.
 
         Raises:
-            UserError: A split without samples.
+            UserError: A split without samples, or a shard that is missing or of another size.
         """
         check_split(dataset, split)
+        check_shards(dataset, split)
         self._dataset = dataset
         self._split = split
         self._shards = dataset.shards(split)
@@ -104,6 +105,27 @@ class Reader:
     @property
     def _advice(self) -> str:
         return f"find the damage with: python -m shards.index {self._dataset.root} --verify"
+
+
+def check_shards(dataset: Dataset, split: str) -> None:
+    """Checks that every shard of a split is there and as long as the index says, without reading one.
+
+    Raises:
+        UserError: One is not.
+    """
+    for shard in dataset.shards(split):
+        path = dataset.root / shard.name
+        try:
+            num_bytes = path.stat().st_size
+        except OSError as error:
+            raise UserError(
+                f"shard {path} cannot be read ({error.strerror}); copy or pack the data set again."
+            ) from None
+        if num_bytes != shard.num_bytes:
+            raise UserError(
+                f"shard {path} has {num_bytes:,} bytes and should have {shard.num_bytes:,}; "
+                "copy or pack the data set again."
+            )
 
 
 def check_split(dataset: Dataset, split: str) -> None:

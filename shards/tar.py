@@ -20,6 +20,8 @@ MAX_KEY_BYTES = 80
 """Longest key as it stands. USTAR holds 100 bytes of name; this leaves room for any extension."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_\-/]")
+_RESERVED = re.compile(r"__[^/]*__($|/)")
+"""Names that WebDataset keeps for itself and skips."""
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5": "zstandard"}
 
 
@@ -49,10 +51,11 @@ def member_key(key: str) -> str:
 
     Keys of up to 80 letters, digits, ``_``, ``-`` and ``/`` stay as they are. In any other, odd characters become ``_``
     (WebDataset ends a key at its first dot), the end of a long one is cut off, and a hash of the whole is added so that
-    two keys never meet.
+    two keys never meet. A key that starts like WebDataset's own reserved names gets a letter in front, too.
     """
-    safe = _UNSAFE.sub("_", key).strip("/")
-    if safe == key and len(safe) <= MAX_KEY_BYTES:
+    safe = "/".join(part for part in _UNSAFE.sub("_", key).split("/") if part)
+    safe = f"x{safe}" if safe.startswith("__") else safe
+    if safe and safe == key and len(safe) <= MAX_KEY_BYTES:
         return key
     suffix = "-" + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return safe[: MAX_KEY_BYTES - len(suffix)].rstrip("/") + suffix
@@ -101,8 +104,8 @@ def read_samples(path: Path) -> Iterator[Sample]:
     for name, offset, size in _read_headers(path):
         directory, _, base = name.rpartition("/")
         stem, dot, extension = base.partition(".")
-        # WebDataset skips names without an extension, and keeps names that start with "__" for itself.
-        if not dot or not stem or base.startswith("__"):
+        # WebDataset skips names without an extension as well.
+        if not dot or not stem or _RESERVED.match(name):
             continue
         this_key = f"{directory}/{stem}" if directory else stem
         if this_key != key and members:

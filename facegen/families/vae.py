@@ -113,6 +113,7 @@ class VAE(Family):
             "reconstruction": reconstruction.detach(),
             "mse": reconstruction_error(batch.images, reconstructions.detach(), "mean").mean(),
             "kl": kl_dims.sum(),
+            "beta_eff": kl_dims.new_tensor(warmup * (self.decoder_variance or 0.0)),
         }
         return TurnLosses(loss, scalars, kl_dims)
 

@@ -207,6 +207,8 @@ def _align(table: Table | None, rows: Mapping[str, int], what: str, notes: list[
             num_unmatched += 1
         else:
             aligned[row], has_row[row] = values, True
+    if not has_row.any():
+        raise UserError(f"no row of {table.file} names one of the {len(rows)} images; fetch the file again.")
     if not has_row.all():
         notes.append(f"{int((~has_row).sum())} images have no row in {table.file}, so they lack {what}.")
     if num_unmatched:

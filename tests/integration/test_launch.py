@@ -25,16 +25,14 @@ TINY = ["--model.network.widths", "[8,16]", "--model.network.norm", "none", "--m
 
 
 def launch(num_processes: int, script: Path, *arguments: str | Path) -> list[str]:
-    one = ["--num_processes", "1", "--num_machines", "1"]
-    many = ["--multi_gpu", "--num_processes", str(num_processes), "--num_machines", "1"]
-    settings = [*(one if num_processes == 1 else many), "--mixed_precision", "no", "--dynamo_backend", "no"]
-    program = [sys.executable, "-m", "accelerate.commands.launch", *settings]
-    return [*program, str(script), *map(str, arguments)]
+    file = ROOT / "jobs" / "accelerate" / ("cpu.yaml" if num_processes == 1 else "cpu_processes.yaml")
+    program = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
+    return [*program, "--num_processes", str(num_processes), str(script), *map(str, arguments)]
 
 
 def environment() -> dict[str, str]:
     # One thread everywhere: the same sums in the same order, whatever the launcher decides.
-    return {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def run(command: list[str]) -> None:

@@ -289,6 +289,24 @@ def truncate(path: Path) -> None:
     os.truncate(path, 600)
 
 
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (truncate, r"train-000001\.tar has 600 bytes and should have [\d,]+; copy or pack"),
+        (Path.unlink, r"train-000001\.tar cannot be read \(No such file or directory\); copy or pack"),
+    ],
+)
+def test_missing_and_short_shards_are_found_before_any_batch(
+    tmp_path: Path, damage: Callable[[Path], None], sentence: str
+) -> None:
+    damaged = make_dataset(tmp_path)
+    damage(tmp_path / "train-000001.tar")
+    with pytest.raises(UserError, match=sentence):
+        train_loader(damaged)
+    with pytest.raises(UserError, match=sentence):
+        list(evaluation_batches(damaged, "train", 4))
+
+
 def zero(path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))
 
@@ -306,14 +324,12 @@ def test_damage_names_the_shard_and_what_to_do(
     tmp_path: Path, damage: Callable[[Path], None], sentence: str, num_threads: int
 ) -> None:
     damaged = make_dataset(tmp_path)
-    damage(tmp_path / "train-000001.tar")
     loader = train_loader(damaged, num_threads=num_threads)
+    damage(tmp_path / "train-000001.tar")
     with pytest.raises(UserError, match=sentence + r".*python -m shards\.index .* --verify"):
         take(loader, loader.steps_per_epoch)
     assert_threads_end()
     assert loader.samples_seen < loader.epoch_size
-    with pytest.raises(UserError, match=sentence):
-        list(evaluation_batches(damaged, "train", 4, num_threads=num_threads))
 
 
 def test_a_damaged_sample_is_named_by_its_key(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import webdataset
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from shards.cli import UserError, run
@@ -31,7 +35,7 @@ from shards.reader import Reader
 from shards.sources.base import Item
 from shards.sources.folder import FolderConfig, FolderSource
 from shards.splits import Fractions
-from shards.tar import member_key, read_samples
+from shards.tar import ShardWriter, member_key, read_samples
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -413,6 +417,27 @@ def test_member_keys() -> None:
     odd = [member_key(key) for key in ("a.b", "a_b", "a b", "x" * 200, "x" * 201, "/abs", "ü")]
     assert len(set(odd)) == 7
     assert all(len(key) <= 80 and "." not in key and key.isascii() and key[0] != "/" for key in odd)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(min_size=1, max_size=120).filter(lambda key: "\0" not in key))
+@example("名前").via("two odd characters become WebDataset's reserved prefix")
+@example("__a").via("the prefix itself")
+@example("__a__/b").via("a reserved folder")
+@example("a/__b").via("harmless below a folder")
+@example(" (1)").via("starts with a blank")
+@example("a//b").via("an empty part")
+def test_any_key_comes_back_from_a_tar(key: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shard.tar"
+        with ShardWriter(path) as writer:
+            writer.add(member_key(key), "jpg", b"image")
+            writer.add(member_key(key), "json", b"{}")
+        (sample,) = read_samples(path)
+        assert sample.key == member_key(key)
+        assert [member.extension for member in sample.members] == ["jpg", "json"]
+        (theirs,) = webdataset.WebDataset(str(path), shardshuffle=False)
+        assert theirs["__key__"] == sample.key
 
 
 def test_json_members_hold_the_labels_that_are_there(tmp_path: Path) -> None:

@@ -92,8 +92,23 @@ def crash_after(step: int) -> OnStep:
     return on_step
 
 
-def metrics_of(config: TrainConfig) -> list[dict[str, Any]]:
+def lines_of(config: TrainConfig) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (Path(config.run) / "metrics.jsonl").read_text().splitlines()]
+
+
+def metrics_of(config: TrainConfig) -> list[dict[str, Any]]:
+    """The lines of scalars; those of vectors stand apart."""
+    return [line for line in lines_of(config) if "train/kl_per_dim" not in line]
+
+
+def test_kl_per_dim_is_written_and_sums_to_the_kl(tiny_config: MakeConfig) -> None:
+    config = tiny_config(max_steps=2, monitor=MonitorConfig(log_every_images=16))
+    train(config)
+    vectors = [line["train/kl_per_dim"] for line in lines_of(config) if "train/kl_per_dim" in line]
+    assert [len(vector) for vector in vectors] == [6, 6]
+    assert [sum(vector) for vector in vectors] == pytest.approx(
+        [line["train/kl"] for line in metrics_of(config) if "train/kl" in line], rel=1e-5
+    )
 
 
 def checkpoints_of(config: TrainConfig) -> list[str]:
