@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint setup clean
+.PHONY: demo docs test test-slow lint setup clean
 
 setup: $(INSTALLED)
 
@@ -22,6 +22,12 @@ demo: $(INSTALLED)
 	    facegen/train.py vae --config vae_demo --data demo/data --run demo/run
 	$(BIN)/python -m eval.report demo/run --data demo/data --split test --fid_weights none --out demo/report
 	@echo "Open demo/report/report.html; training curves: $(BIN)/tensorboard --logdir demo"
+
+# The pictures of the README.
+docs: demo
+	mkdir -p docs
+	cp demo/report/figures/reconstructions.png docs/demo_reconstructions.png
+	cp demo/report/figures/run-samples.png docs/demo_samples.png
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not slow'

@@ -25,7 +25,6 @@ import importlib.metadata
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -42,11 +41,11 @@ from shards.images import Preparation, ResizeFilter, parse_crop
 from shards.packing import ShardJob, ShardResult, run_tasks
 from shards.packing_plan import Encoding, PackingPlan, SplitBy, Splitting, make_plan
 from shards.packing_state import Workspace, existing_dataset
+from shards.skipped import check_skipped, print_skipped, summarize_skipped
 from shards.sources import SOURCES
 from shards.sources.base import Source
 from shards.splits import Fractions
 
-_NUM_NAMED = 10
 _PACKAGES = ("pillow", "simplejpeg", "numpy")
 
 
@@ -161,12 +160,12 @@ def write_shards(
     start = time.monotonic()
     # On a terminal only: in a log file every redrawn bar would be a line.
     with tqdm(total=len(source), initial=num_finished, unit=" images", disable=None) as bar:
-        _check_skipped(results, len(source), options.max_skipped_fraction)
+        check_skipped(results, len(source), options.max_skipped_fraction)
         # Closed at once when too many are bad, so that the workers stop before the error is printed.
         with closing(run_tasks(job, missing, workers, bar.update)) as new_results:
             for result in new_results:
                 results[result.name] = result
-                _check_skipped(results, len(source), options.max_skipped_fraction)
+                check_skipped(results, len(source), options.max_skipped_fraction)
     if missing:
         num_new, seconds = len(source) - num_finished, time.monotonic() - start
         print(f"{num_new} images in {seconds:.1f} s ({num_new / seconds:.0f} images/s, workers: {workers}).")
@@ -186,7 +185,7 @@ def finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], r
     """
     done = [(task, results[task.name]) for task in plan.tasks if results[task.name].num_bytes]
     skipped = summarize_skipped([results[task.name] for task in plan.tasks])
-    _print_skipped(skipped)
+    print_skipped(skipped)
     if not done:
         raise UserError("not one image could be packed; see the reasons above.")
     num_enlarged = sum(result.num_enlarged for _, result in done)
@@ -225,35 +224,6 @@ def finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], r
         labels={name: column[positions] for name, column in plan.inventory.labels.items()},
     )
     write_dataset(root, manifest, columns)
-
-
-def summarize_skipped(results: Sequence[ShardResult]) -> dict[str, Any]:
-    """Counts bad images by reason and names the first of each."""
-    pairs = sorted((reason, name) for result in results for name, reason in result.skipped)
-    counts = Counter(reason for reason, _ in pairs)
-    return {
-        "num": len(pairs),
-        "reasons": {
-            reason: {"num": count, "first": [name for other, name in pairs if other == reason][:_NUM_NAMED]}
-            for reason, count in sorted(counts.items())
-        },
-    }
-
-
-def _check_skipped(results: dict[str, ShardResult], num_items: int, max_fraction: float) -> None:
-    num_skipped = sum(len(result.skipped) for result in results.values())
-    if num_skipped > max_fraction * num_items:
-        _print_skipped(summarize_skipped(list(results.values())))
-        raise UserError(
-            f"{num_skipped} of {num_items} images are bad, more than --max_skipped_fraction {max_fraction:g} allows; "
-            "mend the input, or run the same command with a higher fraction (finished shards are kept)."
-        )
-
-
-def _print_skipped(skipped: dict[str, Any]) -> None:
-    for reason, found in skipped["reasons"].items():
-        more = ", ..." if found["num"] > len(found["first"]) else ""
-        print(f"Skipped, {reason}: {found['num']} ({', '.join(found['first'])}{more})")
 
 
 def packing_class(source_config: type) -> type:

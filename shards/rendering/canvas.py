@@ -79,7 +79,9 @@ class Canvas:
             color: One color, or an array (3, rows, columns).
         """
         target = self.image[:, box[0], box[1]]
-        target += alpha * (plane(color) - target)
+        difference = plane(color) - target
+        difference *= alpha
+        target += difference
 
     def multiply(self, box: Box, strength: Array, color: Color) -> None:
         """Darkens towards ``picture * color`` where ``strength`` (0 to 1, the shape of the box) says so."""
