@@ -26,6 +26,7 @@ from eval.run_pass import Protocol
 from eval.shared_pictures import held_out_faces, shared_pictures
 from eval.table import build_table, terminal
 from facegen.model import Model, load
+from facegen.processes import make_accelerator
 from shards import cli
 from shards.cli import UserError
 from shards.dataset import Dataset
@@ -80,7 +81,7 @@ def main() -> None:
     )
     dataset = Dataset(config.data)
     check_split(dataset, config.split)
-    accelerator = Accelerator(cpu=config.device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=_WAIT)])
+    accelerator = make_accelerator(config.device == "cpu", [InitProcessGroupKwargs(timeout=_WAIT)])
     models = load_models(config, dataset, accelerator.device)
     out = Path(config.out)
     prepare_out(out)

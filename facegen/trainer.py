@@ -25,6 +25,7 @@ from facegen.networks.conv import ImageShape
 from facegen.optim import Updater, lr_at
 from facegen.pixels import to_float
 from facegen.preemption import EXIT_PREEMPTED, StopFlag
+from facegen.processes import make_accelerator
 from facegen.randomness import SlotRandom, derive_seed
 from facegen.reporter import Reporter
 from facegen.run_directory import CHECKPOINTS, claim, save_config
@@ -58,7 +59,7 @@ class Trainer:
         """
         self.config = config
         self.dataset = Dataset(config.data)
-        self.accelerator = _make_accelerator()
+        self.accelerator = make_accelerator(handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
         self.loader = _make_loader(config, self.dataset, self.accelerator)
         self.total_images = config.total_images(self.loader.epoch_size)
         self.family = _build_family(config, self.dataset).to(
@@ -241,18 +242,6 @@ class Trainer:
             checkpoint.prune(directory, keep)
         self._saved_at = self.images_seen
         self.accelerator.wait_for_everyone()
-
-
-def _make_accelerator() -> Accelerator:
-    try:
-        accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
-    except ValueError as error:
-        raise UserError(f"accelerate refuses its settings: {error}") from None
-    if accelerator.mixed_precision != "no" and not accelerator.native_amp:
-        # accelerate itself would say nothing and compute in float32.
-        precision, device = accelerator.mixed_precision, accelerator.device.type
-        raise UserError(f"--mixed_precision {precision} does not work on a {device} device; use bf16 or no.")
-    return accelerator
 
 
 def _make_loader(config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> TrainLoader:

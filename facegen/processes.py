@@ -1,0 +1,40 @@
+"""The group of processes that ``accelerate launch`` started, and the device of this one."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from shards.cli import UserError
+
+
+def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None) -> Accelerator:
+    """Joins the processes that were launched.
+
+    Args:
+        force_cpu: Leave a GPU alone.
+        handlers: Settings of DDP and of the process group, as ``Accelerator`` takes them.
+
+    Raises:
+        UserError: Settings that accelerate refuses, or that it would silently not follow.
+    """
+    try:
+        # Told that there is only a CPU, accelerate joins several processes over gloo. Otherwise, launched as for GPUs
+        # that are not there, each process would take itself for the only one.
+        accelerator = Accelerator(cpu=force_cpu or not torch.accelerator.is_available(), kwargs_handlers=handlers)
+    except ValueError as error:
+        raise UserError(f"accelerate refuses its settings: {error}") from None
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
+        raise UserError(
+            f"{launched} processes were launched, but accelerate joined {accelerator.num_processes}; "
+            "on CPUs launch with --config_file jobs/accelerate/cpu_processes.yaml."
+        )
+    if accelerator.mixed_precision != "no" and not accelerator.native_amp:
+        # accelerate itself would say nothing and compute in float32.
+        precision, device = accelerator.mixed_precision, accelerator.device.type
+        raise UserError(f"--mixed_precision {precision} does not work on a {device} device; use bf16 or no.")
+    return accelerator
