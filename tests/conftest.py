@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.summary.writer import event_file_writer
 
 from facegen.augment import AugmentConfig
 from facegen.config import CheckpointConfig, LoaderConfig, MonitorConfig, TrainConfig, config_class
@@ -23,6 +24,12 @@ TINY_SIZE = 16
 def one_thread() -> None:
     """Sums come out bitwise the same, and tests that run side by side do not slow each other down."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def event_files_in_order() -> None:
+    """TensorBoard sorts the event files that a process made in one second by a counter, as text: 10 before 9."""
+    event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
 
 
 @pytest.fixture(scope="session")
