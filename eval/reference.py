@@ -84,7 +84,9 @@ def reference_features(
         )
         quiet = not accelerator.is_main_process
         num_batches = -(-num_images // batch_size // accelerator.num_processes)
-        for batch in tqdm(batches, f"features of {split}", num_batches, leave=False, disable=quiet, unit="batch"):
+        for batch in tqdm(
+            batches, f"features of {split}", num_batches, leave=False, disable=quiet or None, unit="batch"
+        ):
             features.update(missing, batch.rows.numpy(), batch.images)
         features = merge_ranks(features)
         if accelerator.is_local_main_process:

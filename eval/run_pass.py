@@ -100,7 +100,7 @@ def run_split(
     num_batches = -(-protocol.num_images // protocol.batch_size // accelerator.num_processes)
     quiet = not accelerator.is_main_process
     for batch in tqdm(
-        batches, f"{model.name}: {protocol.split}", num_batches, leave=False, disable=quiet, unit="batch"
+        batches, f"{model.name}: {protocol.split}", num_batches, leave=False, disable=quiet or None, unit="batch"
     ):
         _add_batch(statistics, model, batch, protocol.seed, spaces, accelerator.device)
     return merge_ranks(statistics)
@@ -145,7 +145,7 @@ def run_samples(
     stride = protocol.batch_size * accelerator.num_processes
     starts = range(protocol.batch_size * accelerator.process_index, protocol.num_samples, stride)
     quiet = not accelerator.is_main_process
-    for first in tqdm(starts, f"{model.name}: samples", leave=False, disable=quiet, unit="batch"):
+    for first in tqdm(starts, f"{model.name}: samples", leave=False, disable=quiet or None, unit="batch"):
         num = min(protocol.batch_size, protocol.num_samples - first)
         images = to_uint8(model.sample(num, seed=protocol.seed, first=first))
         features.update(spaces, torch.arange(first, first + num).numpy(), images)

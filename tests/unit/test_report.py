@@ -6,6 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -277,3 +278,10 @@ def test_a_model_without_posterior_or_likelihood_says_so():
 def test_metric_keys_are_unique():
     keys = [metric.key for metric in metrics()]
     assert len(set(keys)) == len(keys)
+
+
+def test_a_directory_with_other_files_is_no_report(tmp_path: Path) -> None:
+    (tmp_path / "report.md").write_text("mine")
+    with pytest.raises(UserError, match="holds other files; give a new --out"):
+        prepare_out(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]

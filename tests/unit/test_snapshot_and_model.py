@@ -218,3 +218,10 @@ def test_the_description_names_versions_labels_and_data(vae_run: Path, tiny_data
     assert description.versions["torch"] == torch.__version__
     assert description.epoch == pytest.approx(128 / 192)
     assert json.loads((find_snapshot(vae_run) / DESCRIPTION).read_text())["config"]["model"]["latent_size"] == 6
+
+
+def test_numbers_and_latents_that_make_no_images(vae: Model) -> None:
+    with pytest.raises(UserError, match="must be at least 1, not 0"):
+        vae.sample(0)
+    with pytest.raises(UserError, match=r"decodes latents of N x 6, not of \[2, 5\]"):
+        vae.decode(torch.zeros(2, 5))

@@ -119,6 +119,13 @@ def test_celeba_mistakes_are_one_sentence(tmp_path: Path) -> None:
         CelebaSource(CelebaConfig(tmp_path))
 
 
+def test_a_celeba_table_of_other_images_is_refused(tmp_path: Path) -> None:
+    celeba_files(tmp_path)
+    (tmp_path / "list_attr_celeba.txt").write_text("1\nSmiling Male\n000077.jpg 1 -1\n")
+    with pytest.raises(UserError, match="no row of list_attr_celeba.txt names one of the .* images"):
+        CelebaSource(CelebaConfig(tmp_path))
+
+
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="needs the real label files in ../shared")
 def test_celeba_real_label_format(tmp_path: Path) -> None:
     names = [f"celeba/img_align_celeba/{number:06d}.jpg" for number in (1, 2, 3)]

@@ -35,6 +35,7 @@ from facegen.pixels import to_float
 from facegen.snapshot import find_snapshot, read_description
 from facegen.trainer import OnStep, Trainer, TrainingDiverged
 from facegen.validation import validate
+from shards import pack
 from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
@@ -569,3 +570,39 @@ def test_validation_is_the_mean_over_all_images_for_any_number_of_processes(
         torch.testing.assert_close(torch.stack([member.given[0] for member in group]).sum(0), alone.given[0])
         assert all(of_one == values for of_one, _ in results)
     assert validate(family, dataset, "val", 20, 6, OneOfMany(0, 1), Asked(2)) == ({}, None)  # type: ignore[arg-type]
+
+
+def test_a_data_set_is_no_run_directory(tiny_config: MakeConfig, tiny_dataset: Path) -> None:
+    before = sorted(path.name for path in tiny_dataset.iterdir())
+    with pytest.raises(UserError, match="holds a data set; give another --run"):
+        Trainer(tiny_config(run=str(tiny_dataset)))
+    assert sorted(path.name for path in tiny_dataset.iterdir()) == before
+
+
+def test_an_empty_run_is_refused(tiny_config: MakeConfig) -> None:
+    with pytest.raises(ValueError, match="data and run must not be empty"):
+        tiny_config(run=" ")
+
+
+@pytest.mark.parametrize(
+    ("fractions", "sentence"),
+    [
+        (["--val_fraction", "0", "--test_fraction", "0"], "no val or test split"),
+        (["--val_fraction", "0", "--test_fraction", "0.2"], "no val split, so training watches the test split"),
+    ],
+)
+def test_missing_held_out_splits_are_announced(
+    fractions: list[str], sentence: str, tiny_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(tmp_path / "data")
+    pack.main(["synthetic", data, "--num", "64", "--size", "16", "--workers", "1", *fractions])
+    train(tiny_config(data=data, max_steps=1))
+    assert sentence in capsys.readouterr().out
+
+
+def test_a_stretched_cosine_schedule_is_announced(tiny_config: MakeConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    cosine = OptimConfig(schedule="cosine", warmup_images=0)
+    train(tiny_config(optim=cosine, max_steps=2))
+    assert "the learning rate jumps" not in capsys.readouterr().out
+    train(tiny_config(optim=cosine, max_steps=4))
+    assert "planned for 32 images and now ends at 64" in capsys.readouterr().out
