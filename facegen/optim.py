@@ -77,11 +77,17 @@ class Updater:
         self.scaler.unscale_(self.optimizer)
         return nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm or math.inf)
 
-    def step(self, lr: float) -> None:
-        """Updates the parameters and clears the gradient; with fp16, a step whose gradient overflowed is skipped."""
+    def step(self, lr: float, update: bool = True) -> None:
+        """Updates the parameters and clears the gradient; with fp16, a step whose gradient overflowed is skipped.
+
+        Args:
+            lr: Learning rate.
+            update: False only clears the gradient.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.scaler.step(self.optimizer)
+        if update:
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 

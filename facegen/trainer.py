@@ -60,12 +60,11 @@ class Trainer:
         self.config = config
         self.dataset = Dataset(config.data)
         self.accelerator = make_accelerator(handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
-        self.loader = _make_loader(config, self.dataset, self.accelerator)
+        family = _build_family(config, self.dataset)
+        self.loader = _make_loader(config, self.dataset, family, self.accelerator)
         self.total_images = config.total_images(self.loader.epoch_size)
-        self.family = _build_family(config, self.dataset).to(
-            self.accelerator.device,
-            memory_format=torch.channels_last,  # type: ignore[call-overload]
-        )
+        self.family = family.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.family.prepare(self.dataset, self.accelerator.device)
         use_fp16 = self.accelerator.mixed_precision == "fp16"
         self.state = TrainState(
             self.family,
@@ -160,6 +159,8 @@ class Trainer:
             turn_terms = self._take_turn(turn, micro_batches, lr)
             assert not terms.keys() & turn_terms.keys(), "turns must name their terms apart"
             terms |= turn_terms
+        if self.family.observes:
+            self.family.observe(self._over_processes({name: terms[name] for name in self.family.observes}))
         if self.state.ema:
             self.state.ema.update(self.family, self.config.global_batch_size)
         self.state.images_seen += self.config.global_batch_size
@@ -168,7 +169,7 @@ class Trainer:
 
     def _take_turn(self, turn: str, micro_batches: list[TrainBatch], lr: float) -> dict[str, Tensor]:
         """Updates one network; returns its loss terms, means over the micro-batches."""
-        updater = self.state.updaters[turn]
+        updater, updates = self.state.updaters[turn], True
         # Only the network whose turn it is learns and is synchronized; through the others gradients just pass.
         networks = {**self.family.networks, turn: self._wrapped[turn]}
         for name, network in self.family.networks.items():
@@ -180,11 +181,17 @@ class Trainer:
             with nullcontext() if is_last else self.accelerator.no_sync(networks[turn]):
                 losses = self.family.losses(turn, networks, batch)
                 updater.backward(losses.loss / len(micro_batches))
+            updates = losses.update
             terms.add(losses.scalars | ({} if losses.kl_per_dim is None else {"kl_per_dim": losses.kl_per_dim}))
         means, grad_norm = terms.local(), updater.clip()
         self._check_finite(turn, means, grad_norm)
-        updater.step(lr)
+        updater.step(lr, updates)
         return means | {f"grad_norm_{turn}": grad_norm}
+
+    def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, float]:
+        """Means of this step's terms over all processes."""
+        means = self.accelerator.reduce(torch.stack([term.double() for term in terms.values()]), "mean")
+        return dict(zip(terms, means.tolist(), strict=True))  # type: ignore[union-attr]
 
     def _check_finite(self, turn: str, terms: dict[str, Tensor], grad_norm: Tensor) -> None:
         """Stops before the optimizer uses a bad gradient; with fp16 the loss scaler skips overflowed gradients."""
@@ -244,7 +251,8 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
 
-def _make_loader(config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> TrainLoader:
+def _make_loader(config: TrainConfig, dataset: Dataset, family: Family, accelerator: Accelerator) -> TrainLoader:
+    units = family.units(dataset, "train", config.seed)
     loader = TrainLoader(
         dataset,
         "train",
@@ -255,13 +263,15 @@ def _make_loader(config: TrainConfig, dataset: Dataset, accelerator: Accelerator
         num_threads=config.loader.num_threads,
         prefetch_batches=config.loader.prefetch_batches,
         pin_memory=accelerator.device.type == "cuda",
+        units=units,
     )
-    unit = accelerator.num_processes * config.gradient_accumulation_steps
+    unit = accelerator.num_processes * config.gradient_accumulation_steps * (units.unit_size if units else 1)
     if config.global_batch_size % unit:
         nearest = max(unit, round(config.global_batch_size / unit) * unit)
+        groups = f" in groups of {units.unit_size}" if units else ""
         raise UserError(
             f"global_batch_size {config.global_batch_size} cannot be shared equally by {accelerator.num_processes} "
-            f"processes x {config.gradient_accumulation_steps} gradient_accumulation_steps; use {nearest}."
+            f"processes x {config.gradient_accumulation_steps} gradient_accumulation_steps{groups}; use {nearest}."
         )
     return loader
 

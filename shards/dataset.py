@@ -212,6 +212,10 @@ class Dataset:
         """The shards of a split, in index order."""
         return tuple(shard for shard in self.manifest.shards if shard.split == split)
 
+    def shard_sizes(self, split: str) -> np.ndarray:
+        """Samples of each shard of a split, int64, in index order."""
+        return np.array([shard.num_samples for shard in self.shards(split)], np.int64)
+
     def num_samples(self, split: str) -> int:
         """Number of samples of a split, 0 where it does not exist."""
         return sum(shard.num_samples for shard in self.shards(split))

@@ -7,10 +7,10 @@ shared memory and no worker that can be killed or left behind. All that has to b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.plan import BatchPlan, EpochOrder, evaluation_rows
 from shards.reader import Reader
+from shards.units import SingleSamples, Units
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
@@ -52,6 +53,8 @@ class _Share:
     rows: np.ndarray
     epoch: int = 0
     first_slot: int = 0
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Labels that come with the units, beside those of the data set."""
 
 
 class _BatchReader:
@@ -67,7 +70,8 @@ class _BatchReader:
         rows = share.rows
         images = torch.empty((len(rows), *self._shape), dtype=torch.uint8, pin_memory=self._pin_memory)
         self._reader.read_images(rows, images.numpy())
-        labels = {name: _label_tensor(column[rows]) for name, column in self._labels.items()}
+        columns = {name: column[rows] for name, column in self._labels.items()} | dict(share.labels)
+        labels = {name: _label_tensor(values) for name, values in columns.items()}
         return Batch(images, labels, torch.from_numpy(rows), share.epoch, share.first_slot)
 
 
@@ -96,6 +100,7 @@ class TrainLoader:
         prefetch_batches: int = 4,
         fields: Sequence[str] | None = None,
         pin_memory: bool = False,
+        units: Units | None = None,
     ) -> None:
         """Plans the batches; nothing is read before the first iteration.
 
@@ -110,6 +115,7 @@ class TrainLoader:
             prefetch_batches: Batches in work or ready ahead of the consumer; each takes its images' bytes of memory.
             fields: Label fields to load; all when None.
             pin_memory: Batches in page-locked memory, for asynchronous copies to a CUDA device.
+            units: What is drawn as a whole; single samples when None.
 
         Raises:
             UserError: A split without samples, a field that isn't there, or numbers that don't go together.
@@ -119,8 +125,9 @@ class TrainLoader:
         if pin_memory and not torch.cuda.is_available():
             raise UserError("pin_memory needs a CUDA device and there is none; leave it out.")
         self._read_batch = _BatchReader(dataset, split, fields, pin_memory)
-        shard_sizes = [shard.num_samples for shard in dataset.shards(split)]
-        self._plan = BatchPlan(EpochOrder(shard_sizes, seed), global_batch_size, rank, world_size)
+        self._units = units or SingleSamples(dataset.shard_sizes(split))
+        order = EpochOrder(self._units.per_shard, seed)
+        self._plan = BatchPlan(order, global_batch_size, rank, world_size, self._units.unit_size)
         self._global_batch_size = global_batch_size
         self._num_threads = num_threads
         self._prefetch_batches = prefetch_batches
@@ -173,8 +180,9 @@ class TrainLoader:
         # Planned in the consumer's thread, in order: threads that plan two blocks at a time would evict each other's.
         position = self._samples_seen
         while True:
-            epoch, rows = self._plan.batch(position)
-            yield _Share(rows, epoch, self._plan.first_slot)
+            epoch, units = self._plan.batch(position)
+            rows, labels = self._units.draw(units, epoch)
+            yield _Share(rows, epoch, self._plan.first_slot, labels)
             position += self._global_batch_size
 
 

@@ -146,7 +146,7 @@ class EpochOrder:
 class BatchPlan:
     """The share of one rank of every global batch, without end.
 
-    ``samples_seen`` counts samples of all ranks, in whole global batches. A number in between names no place of the
+    ``samples_seen`` counts samples of all ranks, in whole global batches, each of whole units. A number in between names no place of the
     sequence and is refused: it comes from a run with another global batch size.
 
     Attributes:
@@ -156,17 +156,27 @@ class BatchPlan:
         local_batch_size: Samples of this rank's share.
     """
 
-    def __init__(self, order: EpochOrder, global_batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        """Checks that every rank gets an equal share of every batch.
+    def __init__(
+        self, order: EpochOrder, global_batch_size: int, rank: int = 0, world_size: int = 1, unit_size: int = 1
+    ) -> None:
+        """Checks that every rank gets an equal share of every batch, in whole units.
+
+        Args:
+            order: The order of the units.
+            global_batch_size: Samples of a batch over all ranks.
+            rank: This process, from 0.
+            world_size: How many processes there are.
+            unit_size: Samples of a unit.
 
         Raises:
             UserError: Numbers that don't go together, with the nearest that do.
         """
         _check_rank(rank, world_size)
-        check_global_batch_size(global_batch_size, world_size, order.num_units)
+        check_global_batch_size(global_batch_size, world_size, order.num_units * unit_size, unit_size)
         self._order = order
         self._global_batch_size = global_batch_size
-        self.steps_per_epoch = order.num_units // global_batch_size
+        self._unit_size = unit_size
+        self.steps_per_epoch = order.num_units * unit_size // global_batch_size
         self.epoch_size = self.steps_per_epoch * global_batch_size
         self.local_batch_size = global_batch_size // world_size
         self.first_slot = rank * self.local_batch_size
@@ -187,39 +197,48 @@ class BatchPlan:
         """The share of this rank in the global batch that follows after ``samples_seen`` samples.
 
         Returns:
-            The epoch, from 0, and int64 (local_batch_size,) numbers of units.
+            The epoch, from 0, and int64 (local_batch_size / unit_size,) numbers of units.
 
         Raises:
             UserError: As ``check``.
         """
         self.check(samples_seen)
         epoch, position = divmod(samples_seen, self.epoch_size)
-        start = position + self.first_slot
-        return epoch, self._order.rows(epoch, start, start + self.local_batch_size)
+        start = (position + self.first_slot) // self._unit_size
+        return epoch, self._order.rows(epoch, start, start + self.local_batch_size // self._unit_size)
 
 
-def check_global_batch_size(global_batch_size: int, world_size: int, num_units: int) -> None:
+def check_global_batch_size(global_batch_size: int, world_size: int, num_samples: int, unit_size: int = 1) -> None:
     """Checks that each of ``world_size`` processes gets an equal, non-empty share of every global batch.
+
+    Args:
+        global_batch_size: Samples of a batch over all processes.
+        world_size: How many processes there are.
+        num_samples: Samples of an epoch, whole units.
+        unit_size: Samples that are drawn together; a share is whole units.
 
     Raises:
         UserError: A sentence that names the number to change and the nearest right ones.
     """
-    if num_units < world_size:
+    if num_samples < world_size * unit_size:
         raise UserError(
-            f"{num_units} training samples are too few for {world_size} processes; start at most {num_units}."
+            f"{num_samples} training samples are too few for {world_size} processes; "
+            f"start at most {num_samples // unit_size}."
         )
-    largest = num_units // world_size * world_size
+    share = world_size * unit_size
+    largest = num_samples // share * share
     if global_batch_size < 1:
-        raise UserError(f"global_batch_size must be at least {world_size}, not {global_batch_size}.")
-    if global_batch_size > num_units:
+        raise UserError(f"global_batch_size must be at least {share}, not {global_batch_size}.")
+    if global_batch_size > num_samples:
         raise UserError(
-            f"global_batch_size {global_batch_size} is more than the {num_units} samples; use at most {largest}."
+            f"global_batch_size {global_batch_size} is more than the {num_samples} samples; use at most {largest}."
         )
-    if global_batch_size % world_size:
-        below = global_batch_size // world_size * world_size
-        nearest = [value for value in (below, below + world_size) if 0 < value <= largest]
+    if global_batch_size % share:
+        below = global_batch_size // share * share
+        nearest = [value for value in (below, below + share) if 0 < value <= largest]
+        groups = f" in groups of {unit_size}" if unit_size > 1 else ""
         raise UserError(
-            f"global_batch_size {global_batch_size} cannot be shared equally by {world_size} processes; "
+            f"global_batch_size {global_batch_size} cannot be shared equally by {world_size} processes{groups}; "
             f"use {' or '.join(map(str, nearest))}."
         )
 

@@ -12,10 +12,9 @@ from tensorboard.summary.writer import event_file_writer
 
 from facegen.augment import AugmentConfig
 from facegen.config import CheckpointConfig, LoaderConfig, MonitorConfig, TrainConfig, config_class
-from facegen.families import FAMILIES
-from facegen.networks.conv import ConvNetConfig
 from facegen.optim import OptimConfig
 from shards import pack
+from tiny_families import tiny_config as tiny_model
 
 TINY_SIZE = 16
 
@@ -68,12 +67,6 @@ def tiny_config(tiny_dataset: Path, tmp_path: Path) -> Callable[..., TrainConfig
         return config_class(family)(**defaults | {"model": tiny_model(family, **(model or {}))} | options)
 
     return make
-
-
-def tiny_model(family: str, **options: Any) -> Any:
-    """A family's options with a small net."""
-    defaults = {"latent_size": 6, "network": ConvNetConfig(widths=[4, 8])}
-    return FAMILIES[family].config_class(**defaults | options)
 
 
 def _pack(root: Path, seed: int) -> Path:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from facegen.networks.conv import ImageShape
 from facegen.randomness import SlotRandom
+from shards.dataset import Dataset
+from shards.units import Units
 
 
 @dataclass
@@ -38,6 +41,17 @@ class TurnLosses:
     """Named terms, means over the micro-batch, without a gradient."""
     kl_per_dim: Tensor | None = None
     """Mean over the micro-batch, L, without a gradient."""
+    update: bool = True
+    """False leaves the network as it is this time; must be the same on every process and for every micro-batch."""
+
+
+class FamilyPicture(NamedTuple):
+    """A grid of faces that suits a family, for TensorBoard."""
+
+    images: Tensor
+    """float, N x C x H x W in [-1, 1], row after row."""
+    num_columns: int
+    """Faces in a row; divides N."""
 
 
 class Family(nn.Module):
@@ -46,7 +60,9 @@ class Family(nn.Module):
     Attributes:
         turns: Names of the networks in the order in which a training step updates them; each has its own optimizer.
         can: What a trained model does: ``encode`` (images to latents), ``posterior`` (mean and log variance),
-            ``decode`` (latents to images), ``sample`` (images from the prior).
+            ``decode`` (latents to images), ``sample`` (images from the prior), ``verify`` (same person or not).
+        condition: The label that ``decode`` generates by (NaN where it is not known); None without a condition.
+        observes: Names of the terms that ``observe`` gets after each step.
         networks: The networks by name. Training gives ``losses`` their DDP-wrapped forms instead.
         latent_size: Number of latent dims; None where there are none.
         decoder_variance: Variance of the Gaussian decoder whose ELBO the objective is; None without a likelihood.
@@ -54,7 +70,9 @@ class Family(nn.Module):
 
     turns: ClassVar[tuple[str, ...]]
     can: ClassVar[frozenset[str]]
+    observes: ClassVar[tuple[str, ...]] = ()
     networks: nn.ModuleDict
+    condition: str | None = None
     latent_size: int | None = None
     decoder_variance: float | None = None
 
@@ -64,9 +82,38 @@ class Family(nn.Module):
         self.config = config
         self.image = image
 
+    def prepare(self, dataset: Dataset, device: torch.device) -> None:
+        """Called once before training starts or resumes: checks labels, loads frozen nets, which are not saved.
+
+        Raises:
+            UserError: Data or files that the family cannot be trained with.
+        """
+
+    def units(self, dataset: Dataset, split: str, seed: int) -> Units | None:
+        """What the plan draws as a whole from a split; None for single samples.
+
+        Raises:
+            UserError: Labels from which no unit can be made.
+        """
+        return None
+
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """The loss of one turn; every gradient passes through the forward of ``networks[turn]``."""
         raise NotImplementedError
+
+    def observe(self, means: Mapping[str, float]) -> None:
+        """Takes the terms named in ``observes`` after each step, averaged over processes.
+
+        What is kept of them belongs into buffers, which checkpoints hold.
+        """
+
+    def warnings(self, means: Mapping[str, float]) -> list[str]:
+        """Sentences about a training that goes wrong, from the means of all terms over an epoch."""
+        return []
+
+    def pictures(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, FamilyPicture]:
+        """Grids by name beside reconstructions and samples, from held-out images N x C x H x W in [-1, 1]."""
+        return {}
 
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Mean and log variance (None for a deterministic encoder), N x L, of images N x C x H x W in [-1, 1]."""

@@ -65,11 +65,11 @@ class Posterior(NamedTuple):
 class VariationalNetwork(nn.Module):
     """Encoder, sampling and decoder under one forward, so that DDP sees every gradient."""
 
-    def __init__(self, config: VAEConfig, image: ImageShape) -> None:
-        """Builds both halves for images of ``image``."""
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        """Takes an encoder to mean and log variance, N x 2L, and a decoder of N x L."""
         super().__init__()
-        self.encoder = ConvEncoder(image, 2 * config.latent_size, config.network)
-        self.decoder = ConvDecoder(image, config.latent_size, config.network)
+        self.encoder = encoder
+        self.decoder = decoder
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, each N x L."""
@@ -95,13 +95,24 @@ class VAE(Family):
         self.decoder_variance = (
             beta_eff(config.kld_weight, config.reconstruction, config.latent_size, image.num_pixels) or None
         )
-        self.networks = nn.ModuleDict({"autoencoder": VariationalNetwork(config, image)})
+        self.networks = nn.ModuleDict({"autoencoder": self.make_network()})
+
+    def make_network(self) -> nn.Module:
+        """The network that is trained, for ``self.config`` and ``self.image``."""
+        config, image = self.config, self.image
+        return VariationalNetwork(
+            ConvEncoder(image, 2 * config.latent_size, config.network),
+            ConvDecoder(image, config.latent_size, config.network),
+        )
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Reconstruction + warm-up * kld_weight * KL."""
+        noise = batch.random.normal("posterior", self.config.latent_size)
+        return self.objective(batch, *networks["autoencoder"](batch.images, noise))
+
+    def objective(self, batch: TrainBatch, reconstructions: Tensor, mu: Tensor, logvar: Tensor) -> TurnLosses:
+        """The negative ELBO of a micro-batch, up to a factor; families with further terms add to it."""
         config = self.config
-        noise = batch.random.normal("posterior", config.latent_size)
-        reconstructions, mu, logvar = networks["autoencoder"](batch.images, noise)
         reconstruction = reconstruction_error(batch.images, reconstructions, config.reconstruction).mean()
         kl_dims = kl_per_dim(mu, logvar).mean(0)
         kl = kl_dims.clamp(min=config.free_bits).sum() * kl_scale(config.reconstruction, config.latent_size)
