@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from facegen.augment import AugmentConfig
+from facegen.early_stop import EarlyStopConfig
 from facegen.families import FAMILIES
 from facegen.optim import OptimConfig
 from shards.cli import Parser, UserError, parse_command
@@ -114,6 +115,8 @@ class TrainConfig:
     """Logging and pictures."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     """Saving."""
+    early_stop: EarlyStopConfig = field(default_factory=EarlyStopConfig)
+    """Stopping before the limits."""
 
     if TYPE_CHECKING:
         family: str
@@ -174,7 +177,7 @@ def parse_args(args: Sequence[str]) -> TrainConfig:
     return config
 
 
-def resolve_presets(args: Sequence[str]) -> list[str]:
+def resolve_presets(args: Sequence[str], directory: Path = PRESETS) -> list[str]:
     """Turns ``--config NAME`` of a shipped preset into its path.
 
     Raises:
@@ -187,9 +190,9 @@ def resolve_presets(args: Sequence[str]) -> list[str]:
             name = arg
         if name is None or Path(name).is_file():
             continue
-        preset = PRESETS / f"{name}.yaml"
+        preset = directory / f"{name}.yaml"
         if not preset.is_file():
-            presets = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+            presets = sorted(path.stem for path in directory.glob("*.yaml"))
             nearest = difflib.get_close_matches(name, presets, n=3, cutoff=0.3) or presets
             raise UserError(f"--config {name} is neither a file nor a preset; near it: {', '.join(nearest)}.")
         resolved[position] = arg.replace(name, str(preset))
@@ -198,10 +201,13 @@ def resolve_presets(args: Sequence[str]) -> list[str]:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A config dataclass as plain values, as YAML and JSON hold it."""
-    return {
-        name: list(value) if isinstance(value, tuple) else to_dict(value) if dataclasses.is_dataclass(value) else value
-        for name, value in ((item.name, getattr(config, item.name)) for item in dataclasses.fields(config))
-    }
+    return {item.name: _plain(getattr(config, item.name)) for item in dataclasses.fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return to_dict(value) if dataclasses.is_dataclass(value) else value
 
 
 def model_config_from_dict(family: str, values: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -18,6 +19,7 @@ from shards.cli import UserError
 from shards.dataset import Dataset
 
 SNAPSHOTS = "snapshots"
+BEST = "best"
 DESCRIPTION = "snapshot.json"
 
 
@@ -65,19 +67,22 @@ def describe(config: TrainConfig, dataset: Dataset, images_seen: int, epoch: flo
 
 def save_snapshot(run: Path, description: Description, modules: Mapping[str, nn.Module], keep: int) -> None:
     """Writes ``run/snapshots/images_N`` with one safetensors file per entry of ``modules`` and prunes old ones."""
-    described = replace(description, weights=tuple(modules))
-
-    def write(directory: Path) -> None:
-        (directory / DESCRIPTION).write_text(json.dumps(asdict(described), indent=1) + "\n")
-        for weights, module in modules.items():
-            save_module(module, directory / f"{weights}.safetensors")
-
-    write_complete(run / SNAPSHOTS / directory_name(description.images_seen), write)
+    _write(run / SNAPSHOTS, description, modules)
     prune(run / SNAPSHOTS, keep)
 
 
+def save_best(run: Path, description: Description, modules: Mapping[str, nn.Module]) -> None:
+    """Writes ``run/best/images_N``, the state of the best validation, in place of the one before."""
+    written = _write(run / BEST, description, modules)
+    for path in (run / BEST).iterdir():
+        if path != written:
+            shutil.rmtree(path)
+
+
 def find_snapshot(path: Path) -> Path:
-    """The snapshot directory at ``path``: itself, or the newest complete one of a run directory.
+    """The snapshot directory at ``path``: itself, or of a run directory the one to use.
+
+    That is the newest complete one, or the best one where the run watches a metric (``early_stop.metric``).
 
     Raises:
         UserError: Nothing there that is a snapshot or a run with one, or a damaged snapshot.
@@ -89,12 +94,14 @@ def find_snapshot(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise UserError(f"{path} does not exist; give a run directory or a snapshot directory.")
-    found = newest_complete(path / SNAPSHOTS)
-    if found is None:
+    newest, best = newest_complete(path / SNAPSHOTS), newest_complete(path / BEST)
+    if best and (newest is None or _watches_a_metric(newest)):
+        return best
+    if newest is None:
         raise UserError(
             f"{path} has no complete snapshot; train longer, or give a run directory that facegen/train.py made."
         )
-    return found
+    return newest
 
 
 def read_description(snapshot: Path) -> Description:
@@ -107,3 +114,21 @@ def read_description(snapshot: Path) -> Description:
         return Description(**json.loads((snapshot / DESCRIPTION).read_text()))
     except (ValueError, TypeError) as error:
         raise UserError(f"{snapshot / DESCRIPTION} cannot be read: {error}.") from None
+
+
+def _write(root: Path, description: Description, modules: Mapping[str, nn.Module]) -> Path:
+    described = replace(description, weights=tuple(modules))
+
+    def write(directory: Path) -> None:
+        (directory / DESCRIPTION).write_text(json.dumps(asdict(described), indent=1) + "\n")
+        for weights, module in modules.items():
+            save_module(module, directory / f"{weights}.safetensors")
+
+    final = root / directory_name(description.images_seen)
+    write_complete(final, write)
+    return final
+
+
+def _watches_a_metric(snapshot: Path) -> bool:
+    # Not there in the snapshots of older versions; switched off where a run goes on without early stopping.
+    return read_description(snapshot).config.get("early_stop", {}).get("metric") is not None

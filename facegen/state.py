@@ -1,13 +1,16 @@
-"""What a checkpoint holds: weights, moving average, optimizers, and how many images they have seen."""
+"""What a checkpoint holds: weights, moving average, optimizers, early stopping, and how many images they have seen."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from facegen.checkpoint import load_module, load_state, save_module, save_state
+from facegen.early_stop import EarlyStop
 from facegen.ema import EMA
 from facegen.families import Family
 from facegen.optim import Updater
@@ -22,6 +25,7 @@ class TrainState:
     family: Family
     ema: EMA | None
     updaters: dict[str, Updater]
+    early_stop: EarlyStop
     images_seen: int = 0
 
     @property
@@ -29,9 +33,16 @@ class TrainState:
         """The networks that inference will use: the moving average where there is one."""
         return self.ema.module if self.ema else self.family
 
+    @property
+    def inference_modules(self) -> dict[str, nn.Module]:
+        """What a snapshot holds by name, the better weights first."""
+        averaged: dict[str, nn.Module] = {"ema": self.ema.module} if self.ema else {}
+        return averaged | {"raw": self.family}
+
     def write(self, directory: Path, facts: dict[str, Any]) -> None:
         """Writes the state into an empty directory, with ``facts`` (config, fingerprint) in ``state.json``."""
-        (directory / STATE_FILE).write_text(json.dumps({"images_seen": self.images_seen, **facts}, indent=1) + "\n")
+        progress = {"images_seen": self.images_seen, "early_stop": asdict(self.early_stop.progress)}
+        (directory / STATE_FILE).write_text(json.dumps(progress | facts, indent=1) + "\n")
         save_module(self.family, directory / "weights.safetensors")
         if self.ema:
             save_module(self.ema.module, directory / "ema.safetensors")
@@ -39,7 +50,9 @@ class TrainState:
 
     def read(self, directory: Path) -> None:
         """Restores what ``write`` wrote."""
-        self.images_seen = read_facts(directory)["images_seen"]
+        facts = read_facts(directory)
+        self.images_seen = facts["images_seen"]
+        self.early_stop.restore(facts.get("early_stop"))
         load_module(self.family, directory / "weights.safetensors")
         if self.ema:
             load_module(self.ema.module, directory / "ema.safetensors")

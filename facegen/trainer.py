@@ -18,6 +18,7 @@ from facegen import checkpoint
 from facegen.augment import augment
 from facegen.averages import Averages
 from facegen.config import TrainConfig, to_dict
+from facegen.early_stop import EarlyStop
 from facegen.ema import EMA
 from facegen.families import Family, build
 from facegen.families.base import TrainBatch
@@ -29,7 +30,7 @@ from facegen.processes import make_accelerator
 from facegen.randomness import SlotRandom, derive_seed
 from facegen.reporter import Reporter
 from facegen.run_directory import CHECKPOINTS, claim, save_config
-from facegen.snapshot import describe, save_snapshot
+from facegen.snapshot import Description, describe, save_best, save_snapshot
 from facegen.state import TrainState, read_facts
 from shards.cli import UserError
 from shards.dataset import Dataset
@@ -66,6 +67,7 @@ class Trainer:
         self.family = family.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.family.prepare(self.dataset, self.accelerator.device)
         use_fp16 = self.accelerator.mixed_precision == "fp16"
+        self.reporter = Reporter(config, self.dataset, self.accelerator, self.loader.epoch_size, self.total_images)
         self.state = TrainState(
             self.family,
             EMA(self.family, config.ema.half_life_images) if config.ema.half_life_images else None,
@@ -73,8 +75,8 @@ class Trainer:
                 name: Updater(network, config.optim, self.accelerator.device, use_fp16)
                 for name, network in self.family.networks.items()
             },
+            EarlyStop(config.early_stop, self.reporter.held_out_metrics(self.family)),
         )
-        self.reporter = Reporter(config, self.dataset, self.accelerator, self.loader.epoch_size, self.total_images)
         self.run = None if config.dry_run else Path(config.run)
         self._lock, found = claim(config, self.dataset.fingerprint, self.accelerator) if self.run else (None, None)
         if found:
@@ -90,6 +92,11 @@ class Trainer:
     def images_seen(self) -> int:
         """Images before the next step, over all processes."""
         return self.state.images_seen
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no further step to take."""
+        return self.images_seen >= self.total_images or self.state.early_stop.is_over
 
     @property
     def step(self) -> int:
@@ -119,7 +126,10 @@ class Trainer:
         """The loop; returns the exit code."""
         config, state, reporter = self.config, self.state, self.reporter
         exit_code = 0
-        while self.images_seen < self.total_images:
+        if state.early_stop.is_due(self.images_seen, config.monitor.validate_every_images):
+            self._validate(stop)
+            self._saved_at = None  # The checkpoint that is there does not know of it.
+        while not self.is_over:
             if stop.agree(self.accelerator.device):
                 exit_code = EXIT_PREEMPTED
                 break
@@ -131,18 +141,27 @@ class Trainer:
             if self._due(config.monitor.log_every_images):
                 reporter.log(state)
             if self._crossed(self.loader.epoch_size):
-                reporter.warn_of_collapse()
+                reporter.warn(state)
             if self._due(config.monitor.validate_every_images):
-                reporter.validate(state, stop)
+                self._validate(stop)
             if self._due(config.monitor.grid_every_images):
                 reporter.draw(state)
-            if self._due(config.checkpoint.every_images) and self.images_seen < self.total_images:
+            if self._due(config.checkpoint.every_images) and not self.is_over:
                 self._save()
         self._save()
+        if state.early_stop.is_over:
+            reporter.say(state.early_stop.summary())
         reporter.say(
             "dry run: one step trained, nothing kept" if config.dry_run else f"stopped at {self.images_seen:,} images"
         )
         return exit_code
+
+    def _validate(self, stop: StopFlag) -> None:
+        """Evaluates on held-out images, and keeps a snapshot of the best state so far where early stopping is on."""
+        values = self.reporter.validate(self.state, stop)
+        is_best = self.state.early_stop.observe(values, self.images_seen)
+        if is_best and self.run and self.accelerator.is_main_process:
+            save_best(self.run, self._description(), self.state.inference_modules)
 
     def _train_step(self, batches: Iterator[Batch]) -> tuple[Batch, dict[str, Tensor]]:
         """One optimizer step of every network, on one global batch."""
@@ -227,7 +246,7 @@ class Trainer:
 
     def _due(self, every_images: int) -> bool:
         """Whether the step just taken crossed a multiple of ``every_images``, or was the last."""
-        return self._crossed(every_images) or self.images_seen >= self.total_images
+        return self._crossed(every_images) or self.is_over
 
     def _save(self) -> None:
         """Writes a checkpoint and a snapshot, and then deletes the ones beyond ``keep``."""
@@ -236,9 +255,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             keep, directory = self.config.checkpoint.keep, self.run / CHECKPOINTS
             # The snapshot first: killed between the two, a run comes back to an older checkpoint and writes both anew.
-            modules = ({"ema": self.state.ema.module} if self.state.ema else {}) | {"raw": self.family}
-            epoch = self.images_seen / self.loader.epoch_size
-            save_snapshot(self.run, describe(self.config, self.dataset, self.images_seen, epoch), modules, keep)
+            save_snapshot(self.run, self._description(), self.state.inference_modules, keep)
             facts = {
                 "total_images": self.total_images,
                 "dataset_fingerprint": self.dataset.fingerprint,
@@ -249,6 +266,10 @@ class Trainer:
             checkpoint.prune(directory, keep)
         self._saved_at = self.images_seen
         self.accelerator.wait_for_everyone()
+
+    def _description(self) -> Description:
+        """What a snapshot of this moment says of itself."""
+        return describe(self.config, self.dataset, self.images_seen, self.images_seen / self.loader.epoch_size)
 
 
 def _make_loader(config: TrainConfig, dataset: Dataset, family: Family, accelerator: Accelerator) -> TrainLoader:

@@ -1,20 +1,33 @@
-"""Held-out metrics during training: reconstruction and KL on images that are never trained on."""
+"""Held-out metrics during training: reconstruction, KL and verification on faces that are never trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from facegen.families import Family
 from facegen.losses import kl_per_dim, reconstruction_error
+from facegen.pair_metrics import area_under_roc, equal_error_rate
 from facegen.pixels import to_float
 from facegen.preemption import StopFlag
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
+from shards.pairs import Pairs, read_pairs
+
+
+def metric_names(family: Family) -> list[str]:
+    """Names of the held-out metrics that suit what a family can do."""
+    names = []
+    if {"encode", "decode"} <= family.can:
+        names += ["mse", "kl"] if "posterior" in family.can else ["mse"]
+    if "verify" in family.can:
+        names += ["accuracy", "eer", "auc"]
+    return names
 
 
 @torch.inference_mode()
@@ -70,6 +83,50 @@ def validate(
         totals += torch.tensor([len(images), *(values[name].double().sum() for name in names)], dtype=torch.float64)
     count, *sums = cast(Tensor, accelerator.reduce(totals.to(accelerator.device))).tolist()
     return {name: total / count for name, total in zip(names, sums, strict=True)}, torch.cat(means)
+
+
+@torch.inference_mode()
+def validate_pairs(
+    family: Family,
+    dataset: Dataset,
+    split: str,
+    pairs: Pairs,
+    batch_size: int,
+    accelerator: Accelerator,
+    stop: StopFlag,
+) -> dict[str, float]:
+    """Evaluates a family that verifies, on all processes together.
+
+    Args:
+        family: In eval mode.
+        dataset: Where the split is.
+        split: Held-out split.
+        pairs: Pairs of it.
+        batch_size: Pairs per process and pass.
+        accelerator: Device and processes.
+        stop: Asked after every batch; a run that must stop gets no metrics.
+
+    Returns:
+        ``accuracy`` at probability 1/2, ``eer`` (equal error rate) and ``auc`` (area under the ROC); empty when asked
+        to stop.
+    """
+    device, num_pairs = accelerator.device, len(pairs.same)
+    probabilities = torch.zeros(num_pairs, dtype=torch.float64, device=device)
+    stride = batch_size * accelerator.num_processes
+    for start in range(accelerator.process_index * batch_size, -(-num_pairs // stride) * stride, stride):
+        if stop.agree(device):
+            return {}
+        rows = pairs.rows[start : start + batch_size]
+        if len(rows):  # The other processes may have one batch more, and all must ask ``stop`` equally often.
+            first, second = (to_float(images.to(device)) for images in read_pairs(dataset, split, rows))
+            probabilities[start : start + len(rows)] = family.verify(first, second).double()
+    # Each process has filled its own places and left zeros in the others.
+    scores = cast(Tensor, accelerator.reduce(probabilities)).cpu().numpy()
+    return {
+        "accuracy": float(np.mean((scores > 0.5) == pairs.same)),
+        "eer": equal_error_rate(scores, pairs.same),
+        "auc": area_under_roc(scores, pairs.same),
+    }
 
 
 def _measure(family: Family, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -146,8 +146,8 @@ class EpochOrder:
 class BatchPlan:
     """The share of one rank of every global batch, without end.
 
-    ``samples_seen`` counts samples of all ranks, in whole global batches, each of whole units. A number in between names no place of the
-    sequence and is refused: it comes from a run with another global batch size.
+    ``samples_seen`` counts samples of all ranks, in whole global batches, each of whole units. A number in between
+    names no place of the sequence and is refused: it comes from a run with another global batch size.
 
     Attributes:
         steps_per_epoch: Global batches of an epoch, the same for every rank.

@@ -1,0 +1,88 @@
+"""Face CNN: whether two faces are the same person, learned end to end from pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facegen.contrastive import contrastive_loss
+from facegen.families.base import Family, TrainBatch, TurnLosses
+from facegen.networks.conv import ImageShape
+from facegen.networks.face_cnn import FaceNet, FaceNetConfig
+from shards.dataset import Dataset
+from shards.pairs import SAME, PairUnits, require_separate_people
+
+
+@dataclass
+class FaceCNNConfig:
+    """Options of the face CNN."""
+
+    latent_size: int = 256
+    """Number of dims of the embedding."""
+    identity: str = "identity"
+    """The label that says who the person is."""
+    contrastive_weight: float = 0.0
+    """Weight of a contrastive loss between all faces of a micro-batch, beside the cross entropy; 0 leaves it out."""
+    temperature: float = 0.1
+    """Temperature of the contrastive loss."""
+    network: FaceNetConfig = field(default_factory=FaceNetConfig)
+    """Tower and head."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        if self.latent_size < 1:
+            raise ValueError(f"latent_size must be at least 1, not {self.latent_size}.")
+        if self.contrastive_weight < 0:
+            raise ValueError(f"contrastive_weight must not be negative, not {self.contrastive_weight}.")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be positive, not {self.temperature}.")
+
+
+class FaceCNN(Family):
+    """End-to-end face verification: a shared tower, and a head on the difference of two embeddings."""
+
+    turns = ("verifier",)
+    can = frozenset({"encode", "verify"})
+
+    def __init__(self, config: FaceCNNConfig, image: ImageShape) -> None:
+        """Builds the network."""
+        super().__init__(config, image)
+        self.latent_size = config.latent_size
+        self.identity = config.identity
+        self.networks = nn.ModuleDict({"verifier": FaceNet(image, config.latent_size, config.network)})
+
+    def prepare(self, dataset: Dataset, device: torch.device) -> None:
+        """Refuses data whose held-out people are also trained on."""
+        require_separate_people(dataset, self.config.identity)
+
+    def units(self, dataset: Dataset, split: str, seed: int) -> PairUnits:
+        """Pairs, half of them of one person."""
+        return PairUnits(dataset, split, seed, self.config.identity)
+
+    def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
+        """Cross entropy of the pairs (images 0 and 1, 2 and 3, and so on) + contrastive_weight * contrastive loss."""
+        config, same = self.config, batch.labels[SAME][0::2]
+        logits, embeddings = networks["verifier"](batch.images)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, same)
+        scalars = {"cross_entropy": loss.detach(), "accuracy": (logits.detach().argmax(1) == same).float().mean()}
+        if config.contrastive_weight:
+            people = batch.labels[config.identity]
+            contrastive = contrastive_loss(embeddings, same, people, config.temperature)
+            loss = loss + config.contrastive_weight * contrastive
+            scalars["contrastive"] = contrastive.detach()
+        return TurnLosses(loss, {"loss": loss.detach(), **scalars})
+
+    def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The embedding of each image; no variance."""
+        return self.networks["verifier"].tower(images), None  # type: ignore[union-attr,operator]
+
+    def verify(self, first: Tensor, second: Tensor) -> Tensor:
+        """Probability that two faces are the same person, for each pair."""
+        network = self.networks["verifier"]
+        logits = network.compare(network.tower(first), network.tower(second))  # type: ignore[union-attr,operator]
+        return logits.float().softmax(1)[:, 1]
