@@ -1,0 +1,104 @@
+"""Conditional control: do generated faces have the degree that was asked for, in the eyes of an independent judge?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from facegen.pixels import to_uint8
+
+Judge = Callable[[torch.Tensor], np.ndarray]
+"""uint8 images N x H x W x C to what it sees in each, float64 (N,)."""
+
+ASKED = tuple(np.linspace(-2, 2, 41).round(2))
+"""Degrees that are generated: the trained range and as much again on either side, to see where it saturates."""
+SATURATED = 0.25
+"""A curve has saturated where it rises less than this share of its slope over [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """How well the measured degree follows the one asked for.
+
+    Attributes:
+        slope: Of the least-squares line through all samples with an asked degree in [-1, 1].
+        correlation: Pearson's, of the same samples.
+        low: Below this asked degree the measured one changes no more; the lowest one asked for if it does everywhere.
+        high: Above this one.
+    """
+
+    slope: float
+    correlation: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How well a judge tells apart two degrees of the same latents.
+
+    Attributes:
+        paired: Share of latents whose face at the higher degree gets the higher judgment.
+        accuracy: Share of all faces that fall on their side of the threshold.
+    """
+
+    paired: float
+    accuracy: float
+
+
+def judge_samples(
+    model: Any, judge: Judge, degrees: tuple[float, ...], num: int, seed: int, batch_size: int = 64
+) -> np.ndarray:
+    """What a judge sees in samples of always the same latents at each degree.
+
+    Args:
+        model: A conditional model, as ``facegen.model.load`` returns it.
+        judge: Measures the degree.
+        degrees: What to ask for.
+        num: Samples at each degree.
+        seed: Of the samples.
+        batch_size: Samples made at a time.
+
+    Returns:
+        float64, degrees x num.
+    """
+    rows = []
+    for degree in degrees:
+        judged = []
+        for first in range(0, num, batch_size):
+            count = min(batch_size, num - first)
+            labels = {model.condition: torch.full((count,), float(degree))}
+            judged.append(judge(to_uint8(model.sample(count, seed=seed, first=first, labels=labels)).cpu()))
+        rows.append(np.concatenate(judged))
+    return np.stack(rows)
+
+
+def control(asked: np.ndarray, measured: np.ndarray) -> Control:
+    """Slope and correlation over [-1, 1], and the range in which asking has an effect.
+
+    Args:
+        asked: Rising degrees, (degrees,); at least two in [-1, 1].
+        measured: What a judge saw, degrees x samples.
+    """
+    inside = np.abs(asked) <= 1
+    x, y = np.repeat(asked[inside], measured.shape[1]), measured[inside].ravel()
+    slope = float(np.polyfit(x, y, 1)[0])
+    correlation = float(np.corrcoef(x, y)[0, 1]) if y.std() > 0 else 0.0
+    rises = np.gradient(measured.mean(axis=1), asked) >= SATURATED * slope
+    middle = int(np.abs(asked).argmin())
+    if slope <= 0 or not rises[middle]:
+        return Control(slope, correlation, float(asked[middle]), float(asked[middle]))
+    flat = np.flatnonzero(~rises)
+    first = flat[flat < middle].max(initial=-1) + 1
+    last = flat[flat > middle].min(initial=len(asked)) - 1
+    return Control(slope, correlation, float(asked[first]), float(asked[last]))
+
+
+def telling(low: np.ndarray, high: np.ndarray, threshold: float) -> Telling:
+    """Compares judgments of the same latents at a lower and at a higher degree, each (samples,)."""
+    accuracy = 0.5 * float((low < threshold).mean() + (high >= threshold).mean())
+    return Telling(float((high > low).mean()), accuracy)

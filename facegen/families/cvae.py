@@ -1,0 +1,253 @@
+"""CVAE: a variational autoencoder conditioned on a degree, such as the degree of smile (Sohn et al. 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facegen.families.base import FamilyPicture, TrainBatch, TurnLosses
+from facegen.families.vae import VAE, Posterior, VAEConfig
+from facegen.losses import reparameterize
+from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+from facegen.networks.degree import DegreeEmbedding, DegreePredictor
+from facegen.networks.smile import GraySmileDecoder, GraySmileEncoder, SmileDecoder, SmileEncoder
+from facegen.randomness import derive_seed
+from shards.cli import UserError
+from shards.dataset import Dataset
+from shards.units import ChosenSamples, Units
+
+NUM_SWEEP_ROWS = 6
+NUM_SWEEP_STEPS = 9
+
+
+@dataclass
+class CVAEConfig(VAEConfig):
+    """Options of the conditional variational autoencoder."""
+
+    latent_size: int = 20
+    """Number of latent dims beside the degree."""
+    label: str = "smile"
+    """Label that holds the degree: a float in [-1, 1], or a bool, which counts as -1 and +1."""
+    conditioning: Literal["decoder", "both"] = "both"
+    """Where the degree enters. Given to the encoder, too, the latents have less reason to hold it once more."""
+    condition_size: int = 1
+    """Columns that the degree fills beside the latents; the decoder learns faster to follow more of them."""
+    unknown: Literal["embedding", "skip"] = "embedding"
+    """Images without a degree: trained on with a learned vector in the degree's place, or left out."""
+    label_dropout: float = 0.1
+    """Share of the images with a degree that are trained on without it, so that faces can be made without one."""
+    independence_weight: float = 0.0
+    """Weight of the term that keeps the degree out of the latents: a second network learns to read it from them, and
+    the encoder learns that what it reads is always the mean degree. 0 trains without that network."""
+    architecture: Literal["conv", "smile_rgb", "smile_gray"] = "conv"
+    """``conv``: the network below. The others: the fixed networks of the smile CVAE, for color and for gray faces."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        super().__post_init__()
+        if self.condition_size < 1:
+            raise ValueError(f"condition_size must be at least 1, not {self.condition_size}.")
+        if not 0 <= self.label_dropout < 1:
+            raise ValueError(f"label_dropout must be in [0, 1), not {self.label_dropout}.")
+        if self.independence_weight < 0:
+            raise ValueError(f"independence_weight must not be negative, not {self.independence_weight}.")
+        if self.architecture != "conv" and self.network != ConvNetConfig():
+            raise ValueError(
+                f"model.network has no effect on the architecture {self.architecture}; leave it out, or take conv."
+            )
+
+
+class ConditionalNetwork(nn.Module):
+    """Encoder, sampling and decoder under one forward, with the degree at one end or at both."""
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, decoder_degree: DegreeEmbedding, encoder_degree: nn.Module | None
+    ) -> None:
+        """Takes what encodes and decodes, and the vectors of a degree for the decoder and, if wanted, the encoder.
+
+        Args:
+            encoder: Images to N x 2L; with a degree, images with a further plane for each of its columns.
+            decoder: Latents and the columns of the degree to images.
+            decoder_degree: Degrees to columns beside the latents.
+            encoder_degree: Degrees to planes beside the colors; None keeps them from the encoder.
+        """
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.decoder_degree = decoder_degree
+        self.encoder_degree = encoder_degree
+
+    def posterior(self, images: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance, each N x L, of images with degrees N."""
+        if self.encoder_degree is not None:
+            planes = self.encoder_degree(degrees)[:, :, None, None].expand(-1, -1, *images.shape[2:])
+            images = torch.cat([images, planes], dim=1)
+        mu, logvar = self.encoder(images).float().chunk(2, dim=1)
+        return mu, logvar
+
+    def decode(self, latents: Tensor, degrees: Tensor) -> Tensor:
+        """Images of latents N x L with degrees N."""
+        return self.decoder(torch.cat([latents, self.decoder_degree(degrees)], dim=1))
+
+    def forward(self, images: Tensor, noise: Tensor, degrees: Tensor) -> Posterior:
+        """Encodes N x C x H x W, samples with standard normal noise N x L, and decodes."""
+        mu, logvar = self.posterior(images, degrees)
+        return Posterior(self.decode(reparameterize(mu, logvar, noise), degrees), mu, logvar)
+
+
+class CVAE(VAE):
+    """Conditional variational autoencoder: faces with a chosen degree of smile, or of another label."""
+
+    turns = ("autoencoder",)
+    degree_range: Tensor
+    degree_mean: Tensor
+
+    def __init__(self, config: CVAEConfig, image: ImageShape) -> None:
+        """Builds the network."""
+        super().__init__(config, image)
+        self.condition = config.label
+        self.register_buffer("degree_range", torch.tensor([-1.0, 1.0]))
+        self.register_buffer("degree_mean", torch.tensor(0.0))
+        if config.independence_weight:
+            self.turns = ("predictor", "autoencoder")
+            self.networks["predictor"] = DegreePredictor(config.latent_size)
+
+    @property
+    def condition_range(self) -> tuple[float, float]:
+        """Smallest and largest degree of the training images."""
+        low, high = self.degree_range.tolist()
+        return low, high
+
+    def make_network(self) -> nn.Module:
+        """The network that is trained, for ``self.config`` and ``self.image``."""
+        config, image = self.config, self.image
+        at_encoder = DegreeEmbedding(1) if config.conditioning == "both" else None
+        seen = image if at_encoder is None else image._replace(channels=image.channels + 1)
+        out_features, in_features = 2 * config.latent_size, config.latent_size + config.condition_size
+        if config.architecture == "smile_rgb":
+            encoder, decoder = SmileEncoder(seen, out_features), SmileDecoder(image, in_features)
+        elif config.architecture == "smile_gray":
+            encoder, decoder = GraySmileEncoder(seen, out_features), GraySmileDecoder(image, in_features)
+        else:
+            encoder = ConvEncoder(seen, out_features, config.network, num_vectors=2)
+            decoder = ConvDecoder(image, in_features, config.network)
+        return ConditionalNetwork(encoder, decoder, DegreeEmbedding(config.condition_size), at_encoder)
+
+    def prepare(self, dataset: Dataset, device: torch.device) -> None:
+        """Checks that the data set has the label, and keeps the range of degrees that is trained on."""
+        degrees = known_degrees(dataset, self.config.label, "train")
+        self.degree_range.copy_(torch.tensor([degrees.min(), degrees.max()]))
+        self.degree_mean.fill_(degrees.mean())
+
+    def units(self, dataset: Dataset, split: str, seed: int) -> Units | None:
+        """With ``unknown: skip`` only images whose degree is known."""
+        if self.config.unknown == "embedding":
+            return None
+        known_degrees(dataset, self.config.label, split)
+        labels = torch.from_numpy(dataset.labels(self.config.label, split))
+        return ChosenSamples(dataset.shard_sizes(split), ~degrees_of(labels).isnan().numpy())
+
+    def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
+        """The objective of the VAE, with the degree given; some images go without it.
+
+        With ``independence_weight`` also a game of two turns, after Fader Networks (Lample et al. 2017), but with a
+        squared error and a goal that has an optimum: a predictor that learned to read the degree from the latents says
+        the mean.
+        """
+        config = self.config
+        noise = batch.random.normal("posterior", config.latent_size)
+        dropped = batch.random.uniform("label_dropout") < config.label_dropout
+        degrees = self._degrees(batch.labels, batch.images).masked_fill(dropped, torch.nan)
+        if turn == "predictor":
+            with torch.no_grad():
+                mu, logvar = networks["autoencoder"].posterior(batch.images, degrees)  # type: ignore[operator]
+            read = networks["predictor"](reparameterize(mu, logvar, noise))
+            error = _error_where_known(read, degrees, degrees)
+            return TurnLosses(error, {"predictor_error": error.detach()})
+        posterior = networks["autoencoder"](batch.images, noise, degrees)
+        result = self.objective(batch, *posterior)
+        if not config.independence_weight:
+            return result
+        # From a sample, as the decoder gets it: what is weaker in mu than the noise tells the decoder nothing.
+        read = networks["predictor"](reparameterize(posterior.mu, posterior.logvar, noise))
+        told = _error_where_known(read, self.degree_mean.expand_as(degrees), degrees)
+        loss = result.loss + config.independence_weight * told
+        return replace(result, loss=loss, scalars=result.scalars | {"loss": loss.detach(), "told": told.detach()})
+
+    def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Mean and log variance of each image; without the label its degree counts as unknown."""
+        return self.networks["autoencoder"].posterior(images, self._degrees(labels, images))  # type: ignore[union-attr,operator]
+
+    def decode(self, latents: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+        """Images of latents with the degrees of ``labels[config.label]``; without the label, of unknown degree."""
+        return self.networks["autoencoder"].decode(latents, self._degrees(labels, latents))  # type: ignore[union-attr,operator]
+
+    def pictures(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, FamilyPicture]:
+        """Faces over all degrees from -1 to 1, a row each: held-out ones with their own latents, and new ones."""
+        images = images[:NUM_SWEEP_ROWS]
+        mu, _ = self.posterior(images, {name: label[:NUM_SWEEP_ROWS] for name, label in labels.items()})
+        generator = torch.Generator().manual_seed(derive_seed("degree_sweep"))
+        noise = torch.randn(NUM_SWEEP_ROWS, self.config.latent_size, generator=generator).to(images.device)
+        return {"degree_sweep_faces": self._sweep(mu), "degree_sweep_samples": self._sweep(noise)}
+
+    def _sweep(self, latents: Tensor) -> FamilyPicture:
+        degrees = torch.linspace(-1, 1, NUM_SWEEP_STEPS, device=latents.device).repeat(len(latents))
+        repeated = latents.repeat_interleave(NUM_SWEEP_STEPS, dim=0)
+        return FamilyPicture(self.decode(repeated, {self.config.label: degrees}), NUM_SWEEP_STEPS)
+
+    def _degrees(self, labels: Mapping[str, Tensor], like: Tensor) -> Tensor:
+        """Degrees N, float32, NaN where not known, on the device of ``like``."""
+        label = labels.get(self.config.label)
+        if label is None:
+            return torch.full((len(like),), torch.nan, device=like.device)
+        return degrees_of(label).to(like.device)
+
+
+def _error_where_known(predicted: Tensor, wanted: Tensor, degrees: Tensor) -> Tensor:
+    """Squared error summed over images whose degree is known, divided by the number of all: a mean over any cut."""
+    known = ~degrees.isnan()
+    return torch.where(known, predicted - wanted.nan_to_num(), 0.0).square().mean()
+
+
+def degrees_of(labels: Tensor) -> Tensor:
+    """Labels as degrees.
+
+    Args:
+        labels: Floats are degrees already, NaN where not known; integers are those of a bool label: 1, 0, or -1 where
+            it is not known.
+
+    Returns:
+        float32, NaN where not known; of a bool label -1 and +1.
+    """
+    if labels.is_floating_point():
+        return labels.float()
+    return (2.0 * labels - 1).masked_fill(labels < 0, torch.nan)
+
+
+def known_degrees(dataset: Dataset, label: str, split: str) -> np.ndarray:
+    """All degrees of a split that are known, float32.
+
+    Raises:
+        UserError: No such label, one that is no degree, or none known.
+    """
+    usable = [name for name, field in dataset.fields.items() if field.kind != "class"]
+    choose = f"name one of these with --model.label: {', '.join(usable) or '(it has none)'}."
+    if label not in dataset.fields:
+        raise UserError(f"data set {dataset.root} has no label '{label}' to take the degree from; {choose}")
+    if dataset.fields[label].kind == "class":
+        raise UserError(f"label '{label}' of data set {dataset.root} holds classes, which are no degree; {choose}")
+    degrees = degrees_of(torch.from_numpy(dataset.labels(label, split))).numpy()
+    known = degrees[~np.isnan(degrees)]
+    if not len(known):
+        raise UserError(f"no image of the {split} split of {dataset.root} has the label '{label}'; {choose}")
+    if np.abs(known).max() > 1:
+        raise UserError(
+            f"label '{label}' of data set {dataset.root} goes from {known.min():g} to {known.max():g}, and a degree "
+            f"must lie in [-1, 1]; scale it before packing, or {choose}"
+        )
+    return known
