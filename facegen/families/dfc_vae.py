@@ -1,0 +1,184 @@
+"""DFC-VAE: the deep feature consistent VAE (Hou et al. 2017), with facenet's three nets.
+
+Reconstructions are compared in the layers of a frozen feature net, besides or instead of pixel by pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from facegen.families.base import TrainBatch, TurnLosses
+from facegen.families.vae import VAE, VAEConfig, VariationalNetwork
+from facegen.losses import Reduction, beta_eff, reconstruction_error
+from facegen.networks.conv import ImageShape
+from facegen.networks.dfc import DFCDecoder, DFCEncoder, DFCNetConfig
+from facegen.perceptual.feature_net import FeatureNet, Frozen
+from facegen.perceptual.loading import load_feature_net
+from facegen.perceptual.loss import FeatureReduction, perceptual_error
+from facegen.perceptual.options import FeatureNetConfig
+from shards.cli import UserError
+from shards.dataset import Dataset
+
+
+@dataclass
+class DFCVAEConfig(VAEConfig):
+    """Options of the DFC-VAE; the defaults are facenet's weights of the terms."""
+
+    latent_size: int = 100
+    """Number of latent dims."""
+    kld_weight: float = 1.0
+    """Weight of the KL divergence, alpha."""
+    reconstruction: Reduction = "sum"
+    """Pixel error and KL: ``sum`` over values and dims, or ``mean`` over values, and the KL divided by latent_size."""
+    mse_weight: float = 0.0
+    """Weight of the pixel error; 0 compares features only."""
+    perceptual_weight: float = 0.5
+    """Weight of the features' error, beta; 0 compares pixels only and needs no feature net."""
+    perceptual_reduction: FeatureReduction = "sum"
+    """Features' error: ``sum`` of squared differences over a layer's values (facenet), or half their ``mean`` (Hou et
+    al.)."""
+    features: FeatureNetConfig = field(default_factory=FeatureNetConfig)
+    """The frozen feature net."""
+    network: DFCNetConfig = field(default_factory=DFCNetConfig)  # type: ignore[assignment]
+    """Encoder and decoder."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        super().__post_init__()
+        for name in ("mse_weight", "perceptual_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
+        if not self.mse_weight and not self.perceptual_weight:
+            raise ValueError("mse_weight and perceptual_weight must not both be 0: nothing would be reconstructed.")
+        if self.decoder_sigma != "fixed":
+            raise ValueError(f"decoder_sigma {self.decoder_sigma} needs a likelihood, which features do not have.")
+
+
+@dataclass
+class DFCVAEResNetConfig(DFCVAEConfig):
+    """Options of the DFC-VAE with residual blocks."""
+
+    network: DFCNetConfig = field(default_factory=lambda: DFCNetConfig(num_residual_blocks=3))  # type: ignore[assignment]
+    """Encoder and decoder."""
+
+
+@dataclass
+class DFCVAELargeConfig(DFCVAEConfig):
+    """Options of the DFC-VAE for images of 128 pixels."""
+
+    wide_tail: bool = False
+    """Give the stage at half the image's size as many channels as the one before it, instead of the reference's 3."""
+    network: DFCNetConfig = field(  # type: ignore[assignment]
+        default_factory=lambda: DFCNetConfig(widths=[32, 64, 128, 256, 512], decoder_widths=[256, 128, 64, 32, 3])
+    )
+    """Encoder and decoder."""
+
+
+class DFCVAE(VAE):
+    """Deep feature consistent VAE: reconstructions are compared by the features of a frozen net."""
+
+    config: DFCVAEConfig
+    feature_sha256: Tensor
+
+    def __init__(self, config: DFCVAEConfig, image: ImageShape) -> None:
+        """Builds the network; the feature net is loaded when training starts, and a trained model needs none."""
+        super().__init__(config, image)
+        self._frozen = Frozen()
+        # In checkpoints, so that a run never goes on with other features than it began with.
+        self.register_buffer("feature_sha256", torch.zeros(32, dtype=torch.uint8))
+
+    @property
+    def decoder_variance(self) -> float | None:  # type: ignore[override]
+        """Variance of the Gaussian decoder whose ELBO the objective is; None with a perceptual term."""
+        config = self.config
+        if config.perceptual_weight:
+            return None
+        kld_weight = config.kld_weight / config.mse_weight
+        return beta_eff(kld_weight, config.reconstruction, config.latent_size, self.image.num_pixels) or None
+
+    def make_network(self) -> nn.Module:
+        """Encoder and decoder of facenet."""
+        latent_size, network = self.config.latent_size, self.network_config()
+        return VariationalNetwork(
+            DFCEncoder(self.image, 2 * latent_size, network), DFCDecoder(self.image, latent_size, network)
+        )
+
+    def network_config(self) -> DFCNetConfig:
+        """Options of encoder and decoder."""
+        return self.config.network
+
+    def prepare(self, dataset: Dataset, device: torch.device) -> None:
+        """Loads the feature net.
+
+        Raises:
+            UserError: Weights that cannot be had or do not fit the images.
+        """
+        if self.config.perceptual_weight:
+            self._frozen.net = load_feature_net(self.config.features, self.image.channels, device)
+
+    def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
+        """mse_weight * pixel error + warm-up * kld_weight * KL + perceptual_weight * features' error."""
+        config = self.config
+        noise = batch.random.normal("posterior", config.latent_size)
+        reconstructions, mu, logvar = networks["autoencoder"](batch.images, noise)
+        terms = self.objective(batch, reconstructions, mu, logvar)
+        beta_eff = terms.scalars.pop("beta_eff")
+        pixel_error = reconstruction_error(batch.images, reconstructions, config.reconstruction).mean()
+        loss = terms.loss + (config.mse_weight - 1) * pixel_error  # The objective holds it once.
+        if config.perceptual_weight:
+            perceptual = self.perceptual(batch.images, reconstructions)
+            loss = loss + config.perceptual_weight * perceptual
+            terms.scalars["perceptual"] = perceptual.detach()
+        else:
+            terms.scalars["beta_eff"] = beta_eff / config.mse_weight
+        terms.scalars["loss"] = loss.detach()
+        return TurnLosses(loss, terms.scalars, terms.kl_per_dim)
+
+    def perceptual(self, images: Tensor, reconstructions: Tensor) -> Tensor:
+        """The features' error, summed over the weighted layers, mean over images N x C x H x W: a scalar.
+
+        Raises:
+            UserError: Other weights of the feature net than those that the run was started with.
+        """
+        net = self._feature_net(images.device)
+        errors = perceptual_error(net, images, reconstructions, self.config.perceptual_reduction)
+        weighted = [weight * error for weight, error in zip(net.description.layer_weights, errors, strict=True)]
+        return torch.stack(weighted).sum(0).mean()
+
+    def _feature_net(self, device: torch.device) -> FeatureNet:
+        frozen = self._frozen
+        if frozen.net is None:
+            frozen.net = load_feature_net(self.config.features, self.image.channels, device)
+        if not frozen.is_checked:
+            sha256 = frozen.net.description.sha256
+            began_with = bytes(self.feature_sha256.tolist()).hex()
+            if self.feature_sha256.any() and began_with != sha256:
+                raise UserError(
+                    f"this run began with a feature net whose weights have the sha256 {began_with}, but "
+                    f"{frozen.net.description.name} has {sha256}; give the weights it began with, or another --run."
+                )
+            self.feature_sha256.copy_(torch.tensor(list(bytes.fromhex(sha256)), dtype=torch.uint8))
+            frozen.is_checked = True
+        return frozen.net
+
+
+class DFCVAEResNet(DFCVAE):
+    """Deep feature consistent VAE with residual blocks after each change of size."""
+
+
+class DFCVAELarge(DFCVAE):
+    """Deep feature consistent VAE with one stage more, for images of 128 pixels."""
+
+    config: DFCVAELargeConfig
+
+    def network_config(self) -> DFCNetConfig:
+        """Options of encoder and decoder, with the wide tail where it is asked for."""
+        network = self.config.network
+        if not self.config.wide_tail:
+            return network
+        widths = network.decoder_widths
+        return replace(network, decoder_widths=[*widths[:-1], widths[-2]])
