@@ -40,9 +40,9 @@ class SyntheticConfig:
     distribution."""
     correlation: float = 0.8
     """Rank correlation of the two factors that --correlate names, -1 to 1."""
-    group_factor: str | None = None
+    group_factor: list[str] | str | None = None
     """Emit groups in which only this factor varies, in even steps over its whole range; "identity" gives groups of
-    different persons with everything else the same."""
+    different persons with everything else the same. A list, such as [smile,yaw,identity], takes turns."""
     group_size: int = 11
     """Images in a group, with --group_factor."""
 
@@ -56,16 +56,27 @@ class SyntheticConfig:
         if self.correlate is not None:
             _check_correlate(self.correlate, self.correlation)
         if self.group_factor is not None:
-            self._check_groups(self.group_factor)
+            self._check_groups()
 
     @property
     def identities(self) -> int:
         """Number of persons, the default resolved."""
         return self.num_identities or max(1, self.num // 10)
 
-    def _check_groups(self, factor: str) -> None:
-        if factor != "identity":
-            _check_factor("--group_factor", factor)
+    @property
+    def group_factors(self) -> tuple[str, ...]:
+        """The factors whose groups take turns; none without groups."""
+        if self.group_factor is None:
+            return ()
+        return (self.group_factor,) if isinstance(self.group_factor, str) else tuple(self.group_factor)
+
+    def _check_groups(self) -> None:
+        factors = self.group_factors
+        if len(set(factors)) < max(1, len(factors)):
+            raise ValueError(f"--group_factor must name different factors, at least one, not {list(factors)}.")
+        for factor in factors:
+            if factor != "identity":
+                _check_factor("--group_factor", factor)
         if self.group_size < 2:
             raise ValueError(f"--group_size must be at least 2, not {self.group_size}.")
         if self.num % self.group_size:
@@ -76,9 +87,9 @@ class SyntheticConfig:
             )
         if self.num // self.group_size > _MAX_GROUPS:
             raise ValueError(f"at most {_MAX_GROUPS} groups fit the float32 label 'group'; make several data sets.")
-        if factor == "identity" and self.identities < self.group_size:
+        if "identity" in factors and self.identities < self.group_size:
             raise ValueError(f"--num_identities ({self.identities}) must be at least --group_size ({self.group_size}).")
-        if self.correlate is not None and factor in self.correlate:
+        for factor in set(self.correlate or ()) & set(factors):
             raise ValueError(f"--group_factor {factor} varies evenly in a group: --correlate cannot name it too.")
 
 
@@ -86,7 +97,7 @@ class SyntheticSource:
     """Faces that are computed when they are asked for. Implements ``shards.sources.base.Source``.
 
     Every factor is a label, and so is each CelebA attribute in ``ATTRIBUTES``. With groups there are also ``group``
-    (index of the group; float32, exact up to 2^24) and ``group_factor``.
+    (index of the group; float32, exact up to 2^24) and ``group_factor`` (what varies in it).
     """
 
     name = "synthetic"
@@ -98,7 +109,7 @@ class SyntheticSource:
         self.config = config
         self.size = size
         # Groups of different persons cannot be split by person: they are assigned to splits whole.
-        self.identity_field: str | None = None if config.group_factor == "identity" else "identity"
+        self.identity_field: str | None = None if "identity" in config.group_factors else "identity"
         self.fields: dict[str, LabelField] = _schema(config)
         self.provenance: dict[str, Any] = {
             "generator": "facegen procedural faces",
@@ -114,34 +125,38 @@ class SyntheticSource:
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} of {len(self)} images")
         config = self.config
-        if config.group_factor is None:
+        if not config.group_factors:
             identity = position % config.identities
             factors, group = self._draw(identity, position), None
         else:
             group, step = divmod(position, config.group_size)
-            identity, factors = self._grouped(config.group_factor, group, step)
+            identity, factors = self._grouped(group, step)
         folder = f"identity_{identity:06d}" if group is None else f"group_{group:06d}"
         return Item(
             key=f"{folder}/{position:09d}",
             labels=self._labels(identity, factors, group),
             ref=factors,
-            partition=_partition(group) if self.identity_field is None and group is not None else None,
+            partition=self._partition(group) if self.identity_field is None and group is not None else None,
         )
 
     def load(self, item: Item) -> np.ndarray:
         """Renders an item: uint8 (size, size, 3)."""
         return render(factors_of(item), self.size)
 
-    def _grouped(self, factor: str, group: int, step: int) -> tuple[int, Factors]:
+    def _grouped(self, group: int, step: int) -> tuple[int, Factors]:
         """Person and factors of one step of a group: all but the varied factor come from the group's own draw."""
         config = self.config
+        round_, turn = divmod(group, len(config.group_factors))
+        factor = self._group_factor(group)
+        # Numbered through factor after factor: persons that went round with the turns would meet a few factors only.
+        place = turn * -(-config.num // (config.group_size * len(config.group_factors))) + round_
         if factor == "identity":
-            identity = (group * config.group_size + step) % config.identities
-            common = self._draw(group % config.identities, group)
+            identity = (place * config.group_size + step) % config.identities
+            common = self._draw(place % config.identities, group)
             own = factors_from(self._identity_uniforms(identity))
             held = {spec.name: getattr(common, spec.name) for spec in FACTORS if spec.level == "image"}
             return identity, replace(own, **held)
-        identity = group % config.identities
+        identity = place % config.identities
         value = value_at(SPECS[factor], step, config.group_size)
         return identity, replace(self._draw(identity, group), **{factor: value})
 
@@ -166,8 +181,15 @@ class SyntheticSource:
         labels |= {field.name: getattr(factors, field.name) for field in fields(factors)}
         labels |= attributes_of(factors)
         if group is not None:
-            labels |= {"group": float(group), "group_factor": self.config.group_factor}
+            labels |= {"group": float(group), "group_factor": self._group_factor(group)}
         return labels
+
+    def _group_factor(self, group: int) -> str:
+        return self.config.group_factors[group % len(self.config.group_factors)]
+
+    def _partition(self, group: int) -> str:
+        """Eight of ten groups of each factor train, one validates, one tests."""
+        return {8: "val", 9: "test"}.get(group // len(self.config.group_factors) % 10, "train")
 
 
 def factor_names() -> dict[str, FactorSpec]:
@@ -187,11 +209,6 @@ def _uniforms(seed: int, stream: int, index: int, num_sets: int) -> list[dict[st
     return [dict(zip(SPECS, row, strict=True)) for row in numbers]
 
 
-def _partition(group: int) -> str:
-    """Eight of ten groups train, one validates, one tests."""
-    return {8: "val", 9: "test"}.get(group % 10, "train")
-
-
 def _identity_name(identity: int) -> str:
     return f"person_{identity:06d}"
 
@@ -204,9 +221,9 @@ def _schema(config: SyntheticConfig) -> dict[str, LabelField]:
         schema[spec.name] = LabelField(spec.kind, spec.classes, spec.description + ends)
     for name, (rule, _) in ATTRIBUTES.items():
         schema[name] = LabelField("bool", description=rule)
-    if config.group_factor is not None:
+    if config.group_factors:
         schema["group"] = LabelField("float", description="index of the group")
-        schema["group_factor"] = LabelField("class", (config.group_factor,), "the factor that varies in the group")
+        schema["group_factor"] = LabelField("class", config.group_factors, "the factor that varies in the group")
     return schema
 
 

@@ -1,0 +1,179 @@
+"""ModVAE: a VAE whose batches are groups in which one thing varies, and whose other latents are clamped.
+
+After the deep convolutional inverse graphics network (Kulkarni et al. 2015). In a group of, say, one person in eleven
+poses, only the dims that are *free* for this kind of group may tell the images apart: in front of the decoder all other
+latents are replaced by their mean over the group. So what varies has to go into the free dims, and all else out of
+them.
+
+Augmentation has to be off: an image that is flipped by chance, and its neighbor that is not, differ in more than the
+factor of their group. The presets say so; a family never sees what was done to its images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from facegen.families.base import FamilyPicture, TrainBatch, TurnLosses
+from facegen.families.vae import VAE, Posterior, VAEConfig, VariationalNetwork
+from facegen.losses import Reduction, reparameterize
+from facegen.networks.conv import ConvDecoder, ConvEncoder
+from shards.dataset import Dataset
+from shards.groups import GROUP_KIND, GroupKind, GroupUnits
+
+_PICTURE_VALUES = torch.linspace(-2, 2, 9)
+_PICTURE_FACES = 2
+_PICTURE_DIMS = 4
+
+
+@dataclass
+class ClampedKind(GroupKind):
+    """A kind of groups, and the latents that may vary in them."""
+
+    free: list[int | str] = field(default_factory=list)
+    """Dims that may vary, as numbers from 0 and ranges such as 4-31; all others are clamped to the group's mean."""
+
+    def free_dims(self) -> list[int]:
+        """The free dims, without the short form of ranges.
+
+        Raises:
+            ValueError: None at all, one named twice, or what is neither a number nor a range.
+        """
+        dims: list[int] = []
+        for part in self.free:
+            first, _, last = str(part).partition("-")
+            if not (first.isdecimal() and (last or first).isdecimal()):
+                raise ValueError(f"free takes dims such as 3 and ranges such as 4-31, not '{part}'.")
+            dims += range(int(first), int(last or first) + 1)
+        if not dims or len(set(dims)) < len(dims):
+            raise ValueError(f"free must name each dim once, at least one of them, not {self.free} ('{self}').")
+        return dims
+
+
+def _one_person_or_one_pose() -> list[ClampedKind]:
+    return [
+        ClampedKind(same=["person"], varies="pose", free=[0]),
+        ClampedKind(same=["pose"], varies="person", free=["1-31"]),
+    ]
+
+
+@dataclass
+class ModVAEConfig(VAEConfig):
+    """Options of the ModVAE; images must not be augmented: --augment.flip false."""
+
+    latent_size: int = 32
+    """Number of latent dims."""
+    kld_weight: float = 10.0
+    """Weight of the KL divergence."""
+    reconstruction: Reduction = "sum"
+    """``sum``: squared error and KL both summed. ``mean``: per pixel value, and the KL divided by latent_size."""
+    group_size: int = 11
+    """Images of a group; the global batch is whole groups for every process and accumulation step."""
+    groups: list[ClampedKind] = field(default_factory=_one_person_or_one_pose)
+    """The kinds of groups. Default: one person in several poses, and several persons in one pose."""
+    clamp_weight: float = 0.01
+    """Weight of the clamped dims' squared distance from the group's mean, summed over dims, averaged over images."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        super().__post_init__()
+        if self.group_size < 2:
+            raise ValueError(f"group_size must be at least 2, not {self.group_size}.")
+        if self.clamp_weight < 0:
+            raise ValueError(f"clamp_weight must not be negative, not {self.clamp_weight}.")
+        if not self.groups:
+            raise ValueError("groups must name at least one kind of groups.")
+        for kind in self.groups:
+            if max(kind.free_dims()) >= self.latent_size:
+                raise ValueError(
+                    f"free {kind.free} ('{kind}') goes beyond the last dim, {self.latent_size - 1}; "
+                    "name lower dims or raise latent_size."
+                )
+
+
+def group_means(values: Tensor, group_size: int) -> Tensor:
+    """The mean over its group for each row of N x L, where groups of ``group_size`` rows follow each other."""
+    means = values.unflatten(0, (-1, group_size)).mean(1)
+    return means.repeat_interleave(group_size, 0, output_size=len(values))
+
+
+def clamp_loss(mu: Tensor, free: Tensor, group_size: int) -> Tensor:
+    """How far the clamped dims of each image are from its group's mean: ``|| (1 - m) * (mu - mean(mu)) ||^2``.
+
+    Args:
+        mu: N x L, whole groups of ``group_size`` rows.
+        free: The mask m, N x L: 1 where a dim may vary, 0 where it is clamped.
+        group_size: Images of a group.
+
+    Returns:
+        One value an image, N.
+    """
+    return ((1 - free) * (mu - group_means(mu, group_size))).square().sum(1)
+
+
+class ClampedNetwork(VariationalNetwork):
+    """The VAE's network with the clamp between sampling and decoder."""
+
+    def forward(self, images: Tensor, noise: Tensor, free: Tensor, group_size: int) -> Posterior:  # type: ignore[override]
+        """Encodes whole groups, N x C x H x W, samples, replaces clamped latents by the group's mean, and decodes."""
+        mu, logvar = self.posterior(images)
+        latents = reparameterize(mu, logvar, noise)
+        clamped = free * latents + (1 - free) * group_means(latents, group_size)
+        return Posterior(self.decoder(clamped), mu, logvar)
+
+
+class ModVAE(VAE):
+    """VAE on groups in which one factor varies; a free dim each takes up the factor."""
+
+    config: ModVAEConfig
+    _free: Tensor
+
+    def make_network(self) -> nn.Module:
+        """The network, and the mask of each kind."""
+        config, image = self.config, self.image
+        free = torch.zeros(len(config.groups), config.latent_size)
+        for mask, kind in zip(free, config.groups, strict=True):
+            mask[kind.free_dims()] = 1
+        # It follows from the config, so it goes to the device with the networks and not into files.
+        self.register_buffer("_free", free, persistent=False)
+        return ClampedNetwork(
+            ConvEncoder(image, 2 * config.latent_size, config.network),
+            ConvDecoder(image, config.latent_size, config.network),
+        )
+
+    def units(self, dataset: Dataset, split: str, seed: int) -> GroupUnits:
+        """Groups of every kind, mixed by their ratio."""
+        return GroupUnits(dataset, split, self.config.groups, self.config.group_size, seed)
+
+    def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
+        """Reconstruction + kld_weight * KL + clamp_weight * clamp, over whole groups."""
+        config = self.config
+        assert len(batch.images) % config.group_size == 0, "a group was cut"
+        noise = batch.random.normal("posterior", config.latent_size)
+        free = self._free[batch.labels[GROUP_KIND]]
+        result = networks["autoencoder"](batch.images, noise, free, config.group_size)
+        terms = self.objective(batch, *result)
+        clamp = clamp_loss(result.mu, free, config.group_size).mean()
+        terms.loss = terms.loss + config.clamp_weight * clamp
+        terms.scalars |= {"loss": terms.loss.detach(), "clamp": clamp.detach()}
+        return terms
+
+    def pictures(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, FamilyPicture]:
+        """For each kind, its first free dims from -2 to 2 around the latents of two faces, a row for each."""
+        mu = cast(Tensor, self.posterior(images[:_PICTURE_FACES], labels)[0])
+        values = _PICTURE_VALUES.to(mu)
+        drawn = {}
+        for number, kind in enumerate(self.config.groups):
+            rows = []
+            for dim in kind.free_dims()[:_PICTURE_DIMS]:
+                for face in mu:
+                    row = face.repeat(len(values), 1)
+                    row[:, dim] = values
+                    rows.append(row)
+            name = f"traversal_{number}_{kind.varies or 'images'}"
+            drawn[name] = FamilyPicture(self.decode(torch.cat(rows), {}), len(values))
+        return drawn
