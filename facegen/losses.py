@@ -14,6 +14,8 @@ from torch import Tensor
 Reduction = Literal["mean", "sum"]
 
 LOGVAR_MIN, LOGVAR_MAX = -30.0, 20.0
+COLLAPSE_NATS_PER_DIM = 0.05
+"""A latent dim whose KL is below this carries nothing."""
 
 
 def kl_per_dim(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -84,12 +86,12 @@ def warmup_factor(kind: Literal["none", "linear", "cyclical"], images_seen: int,
     return min(1.0, position / warmup_images)
 
 
-def gaussian_nll(squared_error: Tensor, variance: float, num_pixels: int) -> Tensor:
+def gaussian_nll(squared_error: Tensor, variance: Tensor | float, num_pixels: int) -> Tensor:
     """Negative log density of images under N(reconstruction, variance), in nats an image.
 
     Args:
-        squared_error: Sum of squared errors of each image, N.
+        squared_error: Sum of squared errors of each image, N, or its mean over images, a scalar.
         variance: Decoder variance in squared pixel units of [-1, 1].
         num_pixels: C * H * W.
     """
-    return 0.5 * squared_error / variance + 0.5 * num_pixels * math.log(2 * math.pi * variance)
+    return 0.5 * squared_error / variance + 0.5 * num_pixels * torch.as_tensor(2 * math.pi * variance).log()

@@ -1,4 +1,4 @@
-"""A trained model for use: ``load(run)`` and then ``encode``, ``decode``, ``reconstruct``, ``sample``.
+"""A trained model for use: ``load(run)`` and then ``encode``, ``decode``, ``reconstruct``, ``sample``, ``verify``.
 
 Images come and go in either of two forms, told apart by their type:
 
@@ -24,6 +24,9 @@ from facegen.families import Family, build
 from facegen.networks.conv import ImageShape
 from facegen.pixels import to_float, to_uint8
 from facegen.randomness import derive_seed
+from facegen.samplers.base import Sampler
+from facegen.samplers.prior import PriorSampler
+from facegen.samplers.storage import load_sampler
 from facegen.snapshot import Description, find_snapshot, read_description
 from shards.cli import UserError
 
@@ -32,17 +35,23 @@ Labels = Mapping[str, Tensor] | None
 
 
 def load(
-    path: str | Path, *, device: str | torch.device = "cpu", weights: Literal["ema", "raw"] | None = None
+    path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    weights: Literal["ema", "raw"] | None = None,
+    sampler: str | None = None,
 ) -> Model:
     """Loads a trained model.
 
     Args:
-        path: A run directory (its newest snapshot) or a snapshot directory.
+        path: A run directory (its newest snapshot, or its best where it was trained with early stopping) or a
+            snapshot directory.
         device: Where to compute.
         weights: The moving average or the trained weights; None takes the average where there is one.
+        sampler: Name of a sampler that was fitted to this run, for ``Model.sample``; None takes the family's prior.
 
     Raises:
-        UserError: No snapshot there, or one without the weights asked for.
+        UserError: No snapshot there, one without the weights asked for, or a sampler that was not fitted to them.
     """
     snapshot = find_snapshot(Path(path))
     description = read_description(snapshot)
@@ -52,7 +61,12 @@ def load(
     config = model_config_from_dict(description.family, description.config["model"])
     family = build(description.family, config, ImageShape(*description.image_shape))
     load_module(family, snapshot / f"{chosen}.safetensors")
-    return Model(family.to(device).eval(), description, snapshot, chosen)
+    model = Model(family.to(device).eval(), description, snapshot, chosen)
+    if sampler is not None:
+        if model.run_dir is None:
+            raise UserError(f"{path} lies in no run, and samplers are kept in runs; give the run directory.")
+        model.use_sampler(sampler, load_sampler(model.run_dir, sampler, snapshot, chosen))
+    return model
 
 
 class Model:
@@ -61,11 +75,15 @@ class Model:
     Attributes:
         name: The run's name.
         family: The family's name.
-        can: What it does: ``encode``, ``posterior``, ``decode``, ``sample``.
+        can: What it does: ``encode``, ``posterior``, ``decode``, ``sample``, ``verify``.
+        sampler: Name of the fitted sampler that ``sample`` draws from; None for the family's prior.
         image_shape: Channels, height, width.
         latent_size: Number of latent dims, or None.
+        condition: Name of the label that it generates by, or None.
+        condition_range: Smallest and largest degree of that label in training; None without a condition.
         decoder_variance: Variance of the Gaussian decoder whose ELBO was trained (``beta_eff``), or None.
         weights: ``ema`` or ``raw``.
+        snapshot: Directory that it was loaded from.
         images_seen: Training images seen, repeats included.
         step: Optimizer steps.
         config: The full training config.
@@ -84,6 +102,10 @@ class Model:
         self.can = network.can
         self.image_shape = network.image
         self.latent_size = network.latent_size
+        self.sampler: str | None = None
+        self._sampler: Sampler | None = None if self.latent_size is None else PriorSampler(self.latent_size)
+        self.condition = network.condition
+        self.condition_range = network.condition_range
         self.decoder_variance = network.decoder_variance
         self.weights = weights
         self.images_seen = description.images_seen
@@ -91,6 +113,7 @@ class Model:
         self.config: dict[str, Any] = description.config
         self.dataset_fingerprint = description.dataset_fingerprint
         self.num_parameters = sum(parameter.numel() for parameter in network.parameters())
+        self.snapshot = snapshot
         self.snapshot_bytes = (snapshot / f"{weights}.safetensors").stat().st_size
         run_dir = snapshot.parent.parent
         self.run_dir = run_dir if (run_dir / "config.yaml").is_file() else None
@@ -131,14 +154,26 @@ class Model:
         return to_uint8(reconstructions).cpu().numpy() if isinstance(images, np.ndarray) else reconstructions
 
     @torch.inference_mode()
+    def verify(self, images_a: Array, images_b: Array) -> Array:
+        """Probability, N, that each face of ``images_a`` and that of ``images_b`` are the same person."""
+        self._require("verify")
+        if len(images_a) != len(images_b):
+            raise UserError(
+                f"faces are verified in pairs: give as many of the one as of the other, not {len(images_a)} and "
+                f"{len(images_b)}."
+            )
+        return _like(self.network.verify(self._input(images_a), self._input(images_b)), images_a)
+
+    @torch.inference_mode()
     def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Labels = None, first: int = 0) -> Tensor:
-        """New images from the prior.
+        """New images, from the prior or from the sampler that was loaded.
 
         Args:
             num: How many, at least 1.
             seed: Sample ``i`` of a seed is always the same face, whatever ``num`` and ``first`` are.
-            std: Standard deviation of the latents; 1 is the prior.
-            labels: Conditions, each of length ``num``, for a conditional family.
+            std: Standard deviation of the noise behind the latents; 1 is the prior, or the sampler as it was fitted.
+            labels: ``{condition: degrees}`` for a conditional family: float, (num,), NaN for an unknown degree. Degrees
+                beyond ``condition_range`` are extrapolated. Without it all are unknown.
             first: Number of the first sample.
 
         Returns:
@@ -147,13 +182,24 @@ class Model:
         self._require("sample")
         if num < 1:
             raise UserError(f"the number of samples must be at least 1, not {num}.")
-        return self.decode(std * self.prior(num, seed=seed, first=first), labels)
+        assert self._sampler is not None
+        noise = self._noise(self._sampler.noise_size, num, seed, first)
+        return self.decode(self._sampler(noise, std), labels)
 
     def prior(self, num: int, *, seed: int = 0, first: int = 0) -> Tensor:
         """Standard normal latents of samples ``first`` to ``first + num``, num x L."""
         assert self.latent_size is not None
+        return self._noise(self.latent_size, num, seed, first)
+
+    def use_sampler(self, name: str, sampler: Sampler) -> None:
+        """Lets ``sample`` draw from a fitted sampler; also a family without a prior can sample then."""
+        self.sampler, self._sampler = name, sampler.to(self.device)
+        self.can = self.can | {"sample"}
+
+    def _noise(self, size: int, num: int, seed: int, first: int) -> Tensor:
+        """Standard normal numbers of samples ``first`` to ``first + num``, num x size."""
         rows = [
-            torch.randn(self.latent_size, generator=torch.Generator().manual_seed(derive_seed(seed, "sample", index)))
+            torch.randn(size, generator=torch.Generator().manual_seed(derive_seed(seed, "sample", index)))
             for index in range(first, first + num)
         ]
         return torch.stack(rows).to(self.device)

@@ -1,4 +1,4 @@
-"""VAE: the variational autoencoder (Kingma and Welling 2014)."""
+"""VAE: the variational autoencoder (Kingma and Welling 2014), and the sigma-VAE (Rybkin et al. 2021) as an option."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.losses import (
+    COLLAPSE_NATS_PER_DIM,
     Reduction,
     beta_eff,
+    gaussian_nll,
     kl_per_dim,
     kl_scale,
     reconstruction_error,
@@ -19,6 +22,12 @@ from facegen.losses import (
     warmup_factor,
 )
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+from facegen.networks.variance import LearnedVariance
+
+MIN_VARIANCE = (2 / 255) ** 2 / 12
+"""Variance of rounding to one of 256 values in [-1, 1]; below it a likelihood would grow without saying anything."""
+OBSERVATION_WEIGHT = 0.1
+"""Weight of one step's MSE in the moving average that is the analytic variance."""
 
 
 @dataclass
@@ -37,6 +46,9 @@ class VAEConfig:
     """Images over which it rises; needed by linear and cyclical."""
     free_bits: float = 0.0
     """Nats per dim below which the KL, averaged over a micro-batch, has no gradient (Kingma et al. 2016)."""
+    decoder_sigma: Literal["fixed", "learned", "analytic"] = "fixed"
+    """``fixed``: kld_weight sets it. ``learned``: one trained number. ``analytic``: sigma^2 is the training MSE, a
+    moving average over steps. The last two train the ELBO as it is, and need kld_weight 1 and reconstruction sum."""
     network: ConvNetConfig = field(default_factory=ConvNetConfig)
     """Encoder and decoder."""
 
@@ -52,6 +64,11 @@ class VAEConfig:
             raise ValueError(f"kld_warmup_images must not be negative, not {self.kld_warmup_images}.")
         if (self.kld_warmup == "none") != (self.kld_warmup_images == 0):
             raise ValueError("kld_warmup and kld_warmup_images go together: set both, or leave 'none' and 0.")
+        if self.decoder_sigma != "fixed" and (self.kld_weight != 1 or self.reconstruction != "sum"):
+            raise ValueError(
+                f"decoder_sigma {self.decoder_sigma} trains the negative ELBO, which weighs the KL by itself: set "
+                f"kld_weight 1 and reconstruction sum, not {self.kld_weight} and {self.reconstruction}."
+            )
 
 
 class Posterior(NamedTuple):
@@ -62,24 +79,41 @@ class Posterior(NamedTuple):
     logvar: Tensor
 
 
+class PosteriorAndVariance(NamedTuple):
+    """The fields of ``Posterior``, and the learned variance of the Gaussian decoder, a scalar."""
+
+    reconstructions: Tensor
+    mu: Tensor
+    logvar: Tensor
+    variance: Tensor
+
+
 class VariationalNetwork(nn.Module):
-    """Encoder, sampling and decoder under one forward, so that DDP sees every gradient."""
+    """Encoder, sampling and decoder under one forward, so that DDP sees every gradient.
+
+    Attributes:
+        variance: The decoder's learned variance; None where it is not learned.
+    """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         """Takes an encoder to mean and log variance, N x 2L, and a decoder of N x L."""
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
+        self.variance: LearnedVariance | None = None
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, each N x L."""
         mu, logvar = self.encoder(images).float().chunk(2, dim=1)
         return mu, logvar
 
-    def forward(self, images: Tensor, noise: Tensor) -> Posterior:
+    def forward(self, images: Tensor, noise: Tensor) -> Posterior | PosteriorAndVariance:
         """Encodes N x C x H x W, samples with standard normal noise N x L, and decodes."""
         mu, logvar = self.posterior(images)
-        return Posterior(self.decoder(reparameterize(mu, logvar, noise)), mu, logvar)
+        reconstructions = self.decoder(reparameterize(mu, logvar, noise))
+        if self.variance is None:
+            return Posterior(reconstructions, mu, logvar)
+        return PosteriorAndVariance(reconstructions, mu, logvar, self.variance())
 
 
 class VAE(Family):
@@ -87,21 +121,49 @@ class VAE(Family):
 
     turns = ("autoencoder",)
     can = frozenset({"encode", "posterior", "decode", "sample"})
+    observed_mse: Tensor
 
     def __init__(self, config: VAEConfig, image: ImageShape) -> None:
         """Builds the network."""
         super().__init__(config, image)
         self.latent_size = config.latent_size
-        self.decoder_variance = (
-            beta_eff(config.kld_weight, config.reconstruction, config.latent_size, image.num_pixels) or None
-        )
-        self.networks = nn.ModuleDict({"autoencoder": self.make_network()})
+        network = self.make_network()
+        self.networks = nn.ModuleDict({"autoencoder": network})
+        if config.decoder_sigma == "learned":
+            if not isinstance(network, VariationalNetwork) or type(network).forward is not VariationalNetwork.forward:
+                raise ValueError(
+                    "this family's network cannot learn its variance; use decoder_sigma analytic or fixed."
+                )
+            network.variance = LearnedVariance(MIN_VARIANCE)
+        elif config.decoder_sigma == "analytic":
+            self.observes = (*self.observes, "mse")
+            self.register_buffer("observed_mse", torch.ones(()))
+
+    @property
+    def decoder_variance(self) -> float | None:  # type: ignore[override]
+        """Variance of the Gaussian decoder whose ELBO the objective is; None where the KL has no weight."""
+        if self.config.decoder_sigma == "learned":
+            return float(self.networks["autoencoder"].variance().detach())  # type: ignore[union-attr,operator]
+        return float(self._variance()) or None
+
+    def _variance(self, learned: Tensor | None = None) -> Tensor | float:
+        config = self.config
+        if config.decoder_sigma == "learned":
+            assert learned is not None, "the variance that the network gives must be handed on, for its gradient"
+            return learned
+        if config.decoder_sigma == "analytic":
+            return self.observed_mse.clamp(min=MIN_VARIANCE)
+        return beta_eff(config.kld_weight, config.reconstruction, config.latent_size, self.image.num_pixels)
+
+    def observe(self, means: Mapping[str, float]) -> None:
+        """Follows the MSE of the training images, which is the best variance a Gaussian decoder can have."""
+        self.observed_mse.lerp_(self.observed_mse.new_tensor(means["mse"]), OBSERVATION_WEIGHT)
 
     def make_network(self) -> nn.Module:
         """The network that is trained, for ``self.config`` and ``self.image``."""
         config, image = self.config, self.image
         return VariationalNetwork(
-            ConvEncoder(image, 2 * config.latent_size, config.network),
+            ConvEncoder(image, 2 * config.latent_size, config.network, num_vectors=2),
             ConvDecoder(image, config.latent_size, config.network),
         )
 
@@ -110,23 +172,50 @@ class VAE(Family):
         noise = batch.random.normal("posterior", self.config.latent_size)
         return self.objective(batch, *networks["autoencoder"](batch.images, noise))
 
-    def objective(self, batch: TrainBatch, reconstructions: Tensor, mu: Tensor, logvar: Tensor) -> TurnLosses:
-        """The negative ELBO of a micro-batch, up to a factor; families with further terms add to it."""
+    def objective(
+        self, batch: TrainBatch, reconstructions: Tensor, mu: Tensor, logvar: Tensor, variance: Tensor | None = None
+    ) -> TurnLosses:
+        """The negative ELBO of a micro-batch, up to a factor; families with further terms add to it.
+
+        Args:
+            batch: The micro-batch.
+            reconstructions: Of its images, the same shape.
+            mu: N x L.
+            logvar: N x L.
+            variance: The decoder's learned variance with its gradient, where the network gives one.
+        """
         config = self.config
+        decoder_variance = self._variance(variance)
         reconstruction = reconstruction_error(batch.images, reconstructions, config.reconstruction).mean()
+        if config.decoder_sigma != "fixed":
+            reconstruction = gaussian_nll(reconstruction, decoder_variance, self.image.num_pixels)
         kl_dims = kl_per_dim(mu, logvar).mean(0)
         kl = kl_dims.clamp(min=config.free_bits).sum() * kl_scale(config.reconstruction, config.latent_size)
         warmup = warmup_factor(config.kld_warmup, batch.images_seen, config.kld_warmup_images)
         loss = reconstruction + warmup * config.kld_weight * kl
         kl_dims = kl_dims.detach()
+        decoder_variance = torch.as_tensor(decoder_variance, device=mu.device).detach()
         scalars = {
             "loss": loss.detach(),
             "reconstruction": reconstruction.detach(),
             "mse": reconstruction_error(batch.images, reconstructions.detach(), "mean").mean(),
             "kl": kl_dims.sum(),
-            "beta_eff": kl_dims.new_tensor(warmup * (self.decoder_variance or 0.0)),
+            "beta_eff": warmup * decoder_variance,
         }
+        if config.decoder_sigma != "fixed":
+            scalars["decoder_sigma"] = decoder_variance.sqrt()
         return TurnLosses(loss, scalars, kl_dims)
+
+    def warnings(self, means: Mapping[str, float]) -> list[str]:
+        """Says so when the latents carried next to nothing."""
+        kl_per_dim = means["kl"] / self.config.latent_size
+        if kl_per_dim >= COLLAPSE_NATS_PER_DIM:
+            return []
+        return [
+            f"posterior collapse: mean KL over the last epoch is {kl_per_dim:.4f} nats per dim (below "
+            f"{COLLAPSE_NATS_PER_DIM}); lower --model.kld_weight, or warm it up with --model.kld_warmup linear and "
+            "--model.kld_warmup_images."
+        ]
 
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Mean and log variance of each image."""

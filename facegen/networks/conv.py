@@ -25,6 +25,11 @@ class ConvNetConfig:
     """Share of activations dropped after each activation, in [0, 1)."""
     output: Literal["tanh", "sigmoid", "linear"] = "tanh"
     """Last activation of the decoder; a sigmoid's output is moved from [0, 1] to [-1, 1]."""
+    residual_blocks: int = 0
+    """Blocks x + f(x) after each convolution of the encoder and before each of the decoder; identity at first."""
+    bottleneck: Literal["linear", "conv"] = "linear"
+    """How features become latents: a dense layer, or a 1x1 convolution, which keeps a latent at its place in the image
+    and stays small however many latents there are."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -34,6 +39,8 @@ class ConvNetConfig:
             raise ValueError(f"kernel_size must be 3 or 4, not {self.kernel_size}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}.")
+        if self.residual_blocks < 0:
+            raise ValueError(f"residual_blocks must not be negative, not {self.residual_blocks}.")
 
 
 class ImageShape(NamedTuple):
@@ -64,47 +71,120 @@ def feature_shape(image: ImageShape, config: ConvNetConfig) -> ImageShape:
     return ImageShape(config.widths[-1], image.height // factor, image.width // factor)
 
 
-class ConvEncoder(nn.Module):
-    """Images to a vector: stride-2 convolutions, each normalized and activated, then one linear layer."""
+def latent_channels(latent_size: int, features: ImageShape) -> int:
+    """Channels of a map of the features' height and width that holds ``latent_size`` values.
 
-    def __init__(self, image: ImageShape, out_features: int, config: ConvNetConfig) -> None:
-        """Builds for images of ``image`` and ``out_features`` outputs."""
+    Raises:
+        ValueError: A size that is no multiple of the map's positions.
+    """
+    positions = features.height * features.width
+    channels, rest = divmod(latent_size, positions)
+    if rest:
+        nearest = " or ".join(str(multiple * positions) for multiple in (channels, channels + 1) if multiple)
+        raise ValueError(
+            f"bottleneck conv lays the latents on a map of {features.height}x{features.width}, so that latent_size "
+            f"must be a multiple of {positions}, not {latent_size}: use {nearest}, or bottleneck linear."
+        )
+    return channels
+
+
+class ResidualBlock(nn.Module):
+    """``x + f(x)`` with two convolutions in ``f`` (He et al. 2016)."""
+
+    def __init__(self, width: int, config: ConvNetConfig) -> None:
+        """Builds for ``width`` channels in and out."""
+        super().__init__()
+        last = nn.Conv2d(width, width, 3, padding=1)
+        # With f = 0 at first, a deeper net starts as the shallow one and needs no other learning rate.
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.layers = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), *_after_conv(width, config), last)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """N x width x H x W to the same shape."""
+        return features + self.layers(features)
+
+
+class ConvEncoder(nn.Module):
+    """Images to a vector: stride-2 convolutions, each normalized and activated, then the bottleneck's layer."""
+
+    def __init__(self, image: ImageShape, out_features: int, config: ConvNetConfig, num_vectors: int = 1) -> None:
+        """Builds for images of ``image``.
+
+        Args:
+            image: Shape of the images.
+            out_features: Length of the output.
+            config: The network's options.
+            num_vectors: How many latent vectors stand in the output one after the other: 2 for mean and log variance.
+
+        Raises:
+            ValueError: An image that cannot be halved often enough, or latents that do not fill a conv bottleneck.
+        """
         super().__init__()
         widths = [image.channels, *config.widths]
         stages = [
-            [nn.Conv2d(before, after, config.kernel_size, stride=2, padding=1), *_after_conv(after, config)]
+            [
+                nn.Conv2d(before, after, config.kernel_size, stride=2, padding=1),
+                *_after_conv(after, config),
+                *_residual_blocks(after, config),
+            ]
             for before, after in zip(widths[:-1], widths[1:], strict=True)
         ]
         self.stages = nn.Sequential(*(layer for stage in stages for layer in stage))
-        self.head = nn.Linear(feature_shape(image, config).num_pixels, out_features)
+        features = feature_shape(image, config)
+        if config.bottleneck == "linear":
+            self.head: nn.Module = nn.Linear(features.num_pixels, out_features)
+        else:
+            # Channels are the slowest dim of the flat output: its vectors are whole groups of channels.
+            channels = num_vectors * latent_channels(out_features // num_vectors, features)
+            self.head = nn.Conv2d(features.channels, channels, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """N x C x H x W in [-1, 1] to N x out_features."""
-        return self.head(self.stages(images).flatten(1))
+        features = self.stages(images)
+        if isinstance(self.head, nn.Linear):
+            features = features.flatten(1)
+        return self.head(features).flatten(1)
 
 
 class ConvDecoder(nn.Module):
-    """A vector to images: one linear layer, then stride-2 transposed convolutions."""
+    """A vector to images: the bottleneck's layer, then stride-2 transposed convolutions."""
 
     def __init__(self, image: ImageShape, in_features: int, config: ConvNetConfig) -> None:
-        """Builds for ``in_features`` inputs and images of ``image``."""
+        """Builds for ``in_features`` inputs and images of ``image``.
+
+        Raises:
+            ValueError: An image that cannot be halved often enough, or latents that do not fill a conv bottleneck.
+        """
         super().__init__()
-        self.features = feature_shape(image, config)
-        self.head = nn.Linear(in_features, self.features.num_pixels)
+        features = feature_shape(image, config)
+        self.features = features
+        if config.bottleneck == "linear":
+            self.latent_shape: tuple[int, ...] = (in_features,)
+            self.head: nn.Module = nn.Linear(in_features, features.num_pixels)
+        else:
+            self.latent_shape = (latent_channels(in_features, features), features.height, features.width)
+            self.head = nn.Conv2d(self.latent_shape[0], features.channels, 1)
         widths = [*reversed(config.widths), image.channels]
         # A kernel of 3 needs one more row at the far side to double the size exactly.
         output_padding = 1 if config.kernel_size == 3 else 0
         stages = [
-            [nn.ConvTranspose2d(before, after, config.kernel_size, 2, 1, output_padding), *_after_conv(after, config)]
+            [
+                *_residual_blocks(before, config),
+                nn.ConvTranspose2d(before, after, config.kernel_size, 2, 1, output_padding),
+                *_after_conv(after, config),
+            ]
             for before, after in zip(widths[:-1], widths[1:], strict=True)
         ]
-        stages[-1] = stages[-1][:1]  # The last convolution makes pixels: no normalization, its own activation.
+        # The last convolution makes pixels: no normalization, its own activation.
+        stages[-1] = stages[-1][: config.residual_blocks + 1]
         self.stages = nn.Sequential(*(layer for stage in stages for layer in stage))
         self.output = config.output
 
     def forward(self, latents: Tensor) -> Tensor:
         """N x in_features to N x C x H x W, in [-1, 1] unless the output is linear."""
-        images = self.stages(self.head(latents).unflatten(1, tuple(self.features)))
+        features = self.head(latents.unflatten(1, self.latent_shape))
+        images = self.stages(features.reshape(latents.shape[0], *self.features))
         if self.output == "tanh":
             return images.tanh()
         return images.sigmoid() * 2 - 1 if self.output == "sigmoid" else images
@@ -116,3 +196,7 @@ def _after_conv(width: int, config: ConvNetConfig) -> list[nn.Module]:
     if config.dropout:
         layers.append(nn.Dropout(config.dropout))
     return layers
+
+
+def _residual_blocks(width: int, config: ConvNetConfig) -> list[nn.Module]:
+    return [ResidualBlock(width, config) for _ in range(config.residual_blocks)]

@@ -1,0 +1,27 @@
+"""The variance of a Gaussian decoder as a trained number (sigma-VAE, Rybkin et al. 2021)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+LOG_SIGMA_UNIT = 10.0
+"""Adam moves a parameter by about the learning rate a step, and log sigma has further to go than a weight."""
+
+
+class LearnedVariance(nn.Module):
+    """One variance for all values; 1 at first, and never below a minimum."""
+
+    def __init__(self, minimum: float) -> None:
+        """Makes the parameter: log sigma in units of ``LOG_SIGMA_UNIT``.
+
+        Args:
+            minimum: What is added to sigma^2; without it the likelihood of perfect reconstructions has no bound.
+        """
+        super().__init__()
+        self.minimum = minimum
+        self.scaled_log_sigma = nn.Parameter(torch.zeros(()))
+
+    def forward(self) -> Tensor:
+        """The variance, a scalar."""
+        return (2 * LOG_SIGMA_UNIT * self.scaled_log_sigma).exp() + self.minimum

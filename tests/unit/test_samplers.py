@@ -1,0 +1,259 @@
+"""Samplers: what they are fitted to they give back, the same sample always, and only for the weights they belong to."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from eval.report import ReportConfig, load_models
+from facegen import fit_sampler
+from facegen.config import PRESETS, TrainConfig
+from facegen.fit_sampler import check_fit, command_class, fit
+from facegen.model import load
+from facegen.samplers import SAMPLERS
+from facegen.samplers.base import Latents, Sampler
+from facegen.samplers.gaussian import GaussianConfig
+from facegen.samplers.gaussian_mixture import GaussianMixtureConfig
+from facegen.samplers.second_stage import SecondStageConfig
+from facegen.snapshot import find_snapshot
+from facegen.trainer import Trainer
+from shards.cli import UserError
+from shards.dataset import Dataset
+
+QUICK: dict[str, Any] = {
+    "gaussian": GaussianConfig(),
+    "gaussian_mixture": GaussianMixtureConfig(num_components=3),
+    "second_stage": SecondStageConfig(width=16, num_layers=1, num_steps=20, batch_size=32),
+}
+
+every_sampler = pytest.mark.parametrize("name", SAMPLERS)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def draw(sampler: Sampler, num: int, seed: int = 7, std: float = 1.0) -> Tensor:
+    with torch.no_grad():
+        return sampler(normal(num, sampler.noise_size, seed=seed), std)
+
+
+def two_clouds(num: int = 6000) -> Tensor:
+    """A mixture of 30 % around (-3, 0, 1) and 70 % around (2, 1, 0), each with a covariance of its own."""
+    noise = normal(num, 3)
+    is_first = torch.arange(num) < 0.3 * num
+    first = torch.tensor([-3.0, 0.0, 1.0]) + noise @ torch.tensor([[0.5, 0.4, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.2]])
+    second = torch.tensor([2.0, 1.0, 0.0]) + noise @ torch.tensor([[0.2, 0.0, 0.0], [0.0, 0.8, -0.5], [0.0, 0.0, 0.6]])
+    return torch.where(is_first[:, None], first, second)
+
+
+def energy_distance(first: Tensor, second: Tensor) -> float:
+    """Szekely and Rizzo 2013; 0 for equal distributions."""
+    between = torch.cdist(first, second).mean()
+    return (2 * between - torch.cdist(first, first).mean() - torch.cdist(second, second).mean()).item()
+
+
+def test_the_gaussian_takes_over_mean_and_covariance() -> None:
+    mu = two_clouds()
+    drawn = draw(fit("gaussian", GaussianConfig(), Latents(mu, None), 0), 50_000)
+    torch.testing.assert_close(drawn.mean(0), mu.mean(0), atol=0.05, rtol=0)
+    torch.testing.assert_close(drawn.T.cov(), mu.T.cov(), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_the_mixture_finds_its_components(scale: float) -> None:
+    mu = two_clouds()
+    sampler: Any = fit("gaussian_mixture", GaussianMixtureConfig(num_components=2), Latents(scale * mu, None), 0)
+    order = sampler.weights.argsort()
+    torch.testing.assert_close(sampler.weights[order], torch.tensor([0.3, 0.7]), atol=0.01, rtol=0)
+    clouds = (mu[:1800], mu[1800:])
+    for component, cloud in zip(order, clouds, strict=True):
+        torch.testing.assert_close(sampler.means[component], scale * cloud.mean(0), atol=0.05 * scale, rtol=0)
+        covariance = sampler.scales[component] @ sampler.scales[component].T
+        torch.testing.assert_close(covariance, scale**2 * cloud.T.cov(), atol=0.05 * scale**2, rtol=0)
+    drawn = draw(sampler, 20_000) / scale
+    assert (drawn[:, 0] < -0.5).double().mean().item() == pytest.approx(0.3, abs=0.02)
+    torch.testing.assert_close(drawn.mean(0), mu.mean(0), atol=0.05, rtol=0)
+    torch.testing.assert_close(drawn.T.cov(), mu.T.cov(), atol=0.1, rtol=0)
+
+
+def test_a_diagonal_mixture_has_no_correlations() -> None:
+    config = GaussianMixtureConfig(num_components=2, covariance_type="diag")
+    sampler: Any = fit("gaussian_mixture", config, Latents(two_clouds(), None), 0)
+    assert sampler.scales.shape == (2, 3)
+    assert draw(sampler, 5000).var(0).tolist() == pytest.approx(two_clouds().var(0).tolist(), rel=0.1)
+    of_first = draw(sampler, 5000)
+    of_first = of_first[of_first[:, 0] < -0.5]
+    assert abs(of_first.T.corrcoef()[0, 1].item()) < 0.1 < abs(two_clouds()[:1800].T.corrcoef()[0, 1].item())
+
+
+def test_the_second_stage_learns_a_bent_distribution() -> None:
+    def bent(seed: int) -> Tensor:
+        along, across = normal(3000, 2, seed=seed).unbind(1)
+        return torch.stack([along, 0.7 * along.square() + 0.1 * across], dim=1)
+
+    config = SecondStageConfig(width=64, num_layers=2, num_steps=600, batch_size=128, lr=3e-3)
+    sampler = fit("second_stage", config, Latents(bent(0), None), 0)
+    gaussian = fit("gaussian", GaussianConfig(), Latents(bent(0), None), 0)
+    held_out = bent(1)
+    distances = [energy_distance(samples, held_out) for samples in (draw(sampler, 3000), draw(gaussian, 3000))]
+    assert distances[0] < 0.25 * distances[1] < 0.25 * energy_distance(normal(3000, 2, seed=5), held_out)
+
+
+def test_the_second_stage_draws_from_the_posterior_and_not_only_from_its_means() -> None:
+    # A dim that the first encoder leaves at the prior has mu = 0 and variance 1; its decoder saw N(0, 1) there.
+    latents = Latents(torch.zeros(500, 2), torch.zeros(500, 2))
+    config = SecondStageConfig(width=16, num_layers=1, num_steps=200)
+    assert draw(fit("second_stage", config, latents, 0), 4000).std(0).tolist() == pytest.approx([1, 1], abs=0.15)
+
+
+@every_sampler
+def test_a_dim_that_never_changes_is_kept(name: str) -> None:
+    mu = torch.cat([two_clouds(300), torch.full((300, 1), 5.0)], dim=1)
+    drawn = draw(fit(name, QUICK[name], Latents(mu, None), 0), 50)
+    assert drawn.isfinite().all()
+    if name != "second_stage":  # Its own noise has a variance.
+        torch.testing.assert_close(drawn[:, 3], torch.full((50,), 5.0), atol=0.02, rtol=0)
+
+
+@every_sampler
+def test_the_same_seed_fits_the_same_sampler(name: str) -> None:
+    latents = Latents(two_clouds(300), torch.full((300, 3), -2.0))
+    first, again = (fit(name, QUICK[name], latents, 4).state_dict() for _ in range(2))
+    for key, tensor in first.items():
+        assert torch.equal(tensor, again[key]), key
+
+
+@every_sampler
+def test_a_sample_is_a_function_of_its_own_noise(name: str) -> None:
+    sampler = fit(name, QUICK[name], Latents(two_clouds(300), None), 0)
+    noise = normal(12, sampler.noise_size)
+    with torch.no_grad():
+        together = sampler(noise)
+        alone = torch.cat([sampler(row[None]) for row in noise])
+        spread = sampler(noise, 0.5)
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-4)
+    assert together.shape == (12, 3)
+    assert not torch.allclose(spread, together)
+
+
+@pytest.fixture(params=["ae", "vae"])
+def run(request: pytest.FixtureRequest, tiny_config: Callable[..., TrainConfig], tmp_path: Path) -> Path:
+    Trainer(tiny_config(request.param)).fit()
+    return tmp_path / "run"
+
+
+def fit_in(run: Path, data: Path, monkeypatch: pytest.MonkeyPatch, name: str = "gaussian", *options: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["fit_sampler", name, str(run), "--data", str(data), "--device", "cpu", *options])
+    fit_sampler.main()
+
+
+def test_a_fitted_sampler_is_loaded_with_its_run(
+    run: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ("--config", "second_stage", "--width", "8", "--num_steps", "3", "--num_images", "60", "--name", "small")
+    fit_in(run, tiny_dataset, monkeypatch, "second_stage", *small)
+    fit_in(run, tiny_dataset, monkeypatch)
+    plain = load(run)
+    for name in ("small", "gaussian"):
+        model = load(run, sampler=name)
+        assert model.sampler == name
+        assert model.can == plain.can | {"sample"}
+        many = model.sample(6, seed=3)
+        assert many.shape == (6, 3, 16, 16)
+        torch.testing.assert_close(model.sample(2, seed=3, first=3), many[3:5], rtol=0, atol=1e-5)
+        assert not torch.allclose(model.sample(6, seed=4), many)
+        if "sample" in plain.can:
+            assert not torch.allclose(plain.sample(6, seed=3), many)
+
+
+def test_the_gaussian_of_a_run_is_fitted_to_mu_of_its_training_split(
+    run: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit_in(run, tiny_dataset, monkeypatch, "gaussian", "--batch_size", "50")
+    model = load(run, sampler="gaussian")
+    mu = fit_sampler.encode(model, Dataset(tiny_dataset), None, 64).mu
+    assert len(mu) == Dataset(tiny_dataset).num_samples("train")
+    torch.testing.assert_close(model._sampler.mean, mu.mean(0), atol=1e-5, rtol=1e-4)  # type: ignore[union-attr]
+
+
+def test_a_sampler_of_other_weights_is_refused(
+    tiny_config: Callable[..., TrainConfig], tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    Trainer(tiny_config("vae", max_steps=2)).fit()
+    fit_in(run, tiny_dataset, monkeypatch)
+    fitted_to = find_snapshot(run)
+    Trainer(tiny_config("vae", max_steps=4)).fit()
+    with pytest.raises(
+        UserError, match="was fitted to raw weights at 32 images, not to the raw weights of .*fit it again"
+    ):
+        load(run, sampler="gaussian")
+    assert load(fitted_to, sampler="gaussian").sampler == "gaussian"
+    assert load(run).sampler is None
+
+
+def test_samplers_that_cannot_be_had(run: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    with pytest.raises(UserError, match="has no sampler gausian .there: none.*which knows gaussian"):
+        load(run, sampler="gausian")
+    moved = tmp_path / "moved"
+    shutil.copytree(find_snapshot(run), moved)
+    with pytest.raises(UserError, match="samplers are kept in runs"):
+        load(moved, sampler="gaussian")
+    with pytest.raises(UserError, match="num_images must be at least 1"):
+        fit_in(run, tiny_dataset, monkeypatch, "gaussian", "--num_images", "0")
+    fit_in(run, tiny_dataset, monkeypatch)
+    (run / "samplers" / "gaussian" / "sampler.safetensors").write_bytes(b"cut")
+    with pytest.raises(UserError, match="sampler.safetensors is damaged; fit the sampler again"):
+        load(run, sampler="gaussian")
+
+
+def test_what_no_sampler_can_be_fitted_to(tiny_dataset: Path) -> None:
+    with pytest.raises(UserError, match="needs an encoder and a decoder; gan can decode, sample"):
+        check_fit(SimpleNamespace(can={"decode", "sample"}, family="gan"), Dataset(tiny_dataset))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="not finite"):
+        fit("gaussian", GaussianConfig(), Latents(torch.full((4, 2), torch.nan), None), 0)
+    with pytest.raises(UserError, match="cannot be fitted to 4 latents"):
+        fit("gaussian_mixture", GaussianMixtureConfig(num_components=5), Latents(normal(4, 2), None), 0)
+    for name in ("gaussian", "gaussian_mixture"):
+        with pytest.raises(UserError, match="a full covariance of 8 dims cannot be fitted to 8 latents"):
+            fit(name, QUICK[name], Latents(normal(8, 8), None), 0)
+
+
+def test_a_report_names_the_sampler(run: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_in(run, tiny_dataset, monkeypatch)
+    config = ReportConfig([str(run), f"{run}:gaussian"], str(tiny_dataset), "out")
+    models = load_models(config, Dataset(tiny_dataset), torch.device("cpu"))
+    assert [(label, model.sampler) for label, model in models] == [("run", None), ("run:gaussian", "gaussian")]
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (PRESETS / "samplers").glob("*.yaml")))
+def test_presets_of_samplers(preset: str) -> None:
+    text = (PRESETS / "samplers" / f"{preset}.yaml").read_text()
+    assert text.startswith("# ")
+    fitting = [name for name in SAMPLERS if preset.startswith(name)]
+    config = command_class(max(fitting, key=len))(run="r", data="d", **yaml.safe_load(text))
+    assert {name: getattr(config, name) for name in yaml.safe_load(text)} == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "options"),
+    [
+        (GaussianMixtureConfig, {"num_components": 0}),
+        (GaussianMixtureConfig, {"max_iterations": 0}),
+        (SecondStageConfig, {"width": 0}),
+        (SecondStageConfig, {"lr": 0.0}),
+    ],
+)
+def test_impossible_options(config_class: type, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        config_class(**options)
