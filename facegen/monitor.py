@@ -52,6 +52,12 @@ class Monitor:
             self._metrics.write(json.dumps({"images_seen": images_seen, name: values.tolist()}) + "\n")
             self._events.add_histogram(name, values, images_seen)
 
+    def warning(self, text: str, images_seen: int) -> None:
+        """Writes a sentence about a training that goes wrong."""
+        if self.run is not None:
+            self._metrics.write(json.dumps({"images_seen": images_seen, "warning": text}) + "\n")
+            self._events.add_text("warnings", text, images_seen)
+
     def histogram(self, name: str, values: Tensor, images_seen: int) -> None:
         """Writes the distribution of any tensor to TensorBoard."""
         if self.run is not None:

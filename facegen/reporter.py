@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from facegen.averages import Averages
 from facegen.config import TrainConfig
+from facegen.families import Family
+from facegen.losses import COLLAPSE_NATS_PER_DIM
 from facegen.monitor import Meter, Monitor, progress_line
 from facegen.optim import lr_at
-from facegen.pictures import reconstruction_grid, sample_grid
+from facegen.pictures import family_grids, pair_grid, reconstruction_grid, sample_grid
 from facegen.preemption import StopFlag
 from facegen.state import TrainState
-from facegen.validation import validate
+from facegen.validation import metric_names, validate, validate_pairs
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
+from shards.pairs import Pairs, held_out_pairs, read_pairs
 
-COLLAPSE_NATS_PER_DIM = 0.05
 NUM_GRID_IMAGES = 32
 
 
@@ -35,12 +38,24 @@ class Reporter:
         self._epoch_size = epoch_size
         self._total_images = total_images
         self._held_out = next((split for split in ("val", "test") if dataset.num_samples(split)), None)
+        self._pairs: Pairs | None = None
         self._window, self._epoch = Averages(), Averages()
         self._meter = Meter()
         self._monitor = Monitor(None, 0)
 
+    def held_out_metrics(self, family: Family) -> list[str]:
+        """Names of the metrics that ``validate`` gives."""
+        return metric_names(family) if self._held_out else []
+
     def open(self, run: Path | None, state: TrainState) -> None:
-        """Introduces the run, and continues its files at ``state.images_seen``; no run, no files."""
+        """Introduces the run, and continues its files at ``state.images_seen``; no run, no files.
+
+        Raises:
+            UserError: A held-out split without the pairs that the family is to be evaluated on.
+        """
+        if self._held_out and state.family.identity:
+            num_pairs = self._config.monitor.num_validation_images // 2
+            self._pairs = held_out_pairs(self._dataset, self._held_out, num_pairs, identity=state.family.identity)
         self._monitor = Monitor(run if self._accelerator.is_main_process else None, state.images_seen)
         num_parameters = sum(parameter.numel() for parameter in state.family.parameters())
         self.say(
@@ -56,7 +71,12 @@ class Reporter:
             )
         elif self._held_out == "test":
             self.say("warning: the data set has no val split, so training watches the test split.")
-        if state.images_seen >= self._total_images:
+        if state.early_stop.is_over:
+            self.say(
+                f"nothing to do: {self._config.run} {state.early_stop.summary()}; raise --early_stop.patience to train "
+                "on."
+            )
+        elif state.images_seen >= self._total_images:
             self.say(
                 f"nothing to do: {self._config.run} has seen {state.images_seen:,} of {self._total_images:,} images; "
                 "raise --max_images, --max_steps or --max_epochs to train on."
@@ -77,7 +97,7 @@ class Reporter:
     def step(self, terms: dict[str, Tensor], step_sec: float, waited_sec: float) -> None:
         """Counts a finished step: its loss terms, its duration, and how much of that was waiting for data."""
         self._window.add(terms)
-        self._epoch.add({name: value for name, value in terms.items() if name == "kl_per_dim"})
+        self._epoch.add({name: value for name, value in terms.items() if value.ndim == 0})
         self._meter.step(self._config.global_batch_size, step_sec, waited_sec)
 
     def log(self, state: TrainState) -> None:
@@ -94,10 +114,14 @@ class Reporter:
         epoch = images_seen / self._epoch_size
         self.say(progress_line(images_seen, self._total_images, epoch, values | speed))
 
-    def validate(self, state: TrainState, stop: StopFlag) -> None:
-        """Evaluates on held-out images; every process must call it at the same step."""
+    def validate(self, state: TrainState, stop: StopFlag) -> dict[str, float]:
+        """Evaluates on held-out images; every process must call it at the same step.
+
+        Returns:
+            The metrics, the same on every process; none when asked to stop.
+        """
         if self._held_out is None:
-            return
+            return {}
         config = self._config
         batch_size = config.global_batch_size // self._accelerator.num_processes // config.gradient_accumulation_steps
         num_images = min(config.monitor.num_validation_images, self._dataset.num_samples(self._held_out))
@@ -105,36 +129,44 @@ class Reporter:
         values, latents = validate(
             family, self._dataset, self._held_out, num_images, batch_size, self._accelerator, stop
         )
+        if self._pairs:
+            values |= validate_pairs(
+                family, self._dataset, self._held_out, self._pairs, batch_size, self._accelerator, stop
+            )
         if values:
             self._monitor.scalars({f"val/{name}": value for name, value in values.items()}, state.images_seen)
             self.say("held out: " + " | ".join(f"{name} {value:.4g}" for name, value in values.items()))
         if latents is not None:
             self._monitor.histogram("latents/mu", latents, state.images_seen)
             self._monitor.histogram("latents/variance_of_mu", latents.var(0, correction=0), state.images_seen)
+        return values
 
     def draw(self, state: TrainState) -> None:
-        """Draws reconstructions of always the same held-out faces, and samples of always the same latents."""
+        """Draws always the same held-out faces and latents: reconstructions, samples, and the family's own pictures."""
         if not self._accelerator.is_main_process:
             return
         family = state.inference_family.eval()
+        split = self._held_out or "train"
+        batch = next(evaluation_batches(self._dataset, split, NUM_GRID_IMAGES, limit=NUM_GRID_IMAGES))
         if {"encode", "decode"} <= family.can:
-            split = self._held_out or "train"
-            batch = next(evaluation_batches(self._dataset, split, NUM_GRID_IMAGES, limit=NUM_GRID_IMAGES))
             picture = reconstruction_grid(family, batch.images, batch.labels)
             self._monitor.picture("reconstructions", picture, state.images_seen)
         if "sample" in family.can:
             picture = sample_grid(family, NUM_GRID_IMAGES, self._config.seed)
             self._monitor.picture("samples", picture, state.images_seen)
+        if self._held_out and self._pairs:
+            rows, same = self._pairs.rows[: NUM_GRID_IMAGES // 2], self._pairs.same[: NUM_GRID_IMAGES // 2]
+            picture = pair_grid(family, *read_pairs(self._dataset, self._held_out, rows), torch.from_numpy(same))
+            self._monitor.picture("pairs", picture, state.images_seen)
+        for name, picture in family_grids(family, batch.images, batch.labels).items():
+            self._monitor.picture(name, picture, state.images_seen)
 
-    def warn_of_collapse(self) -> None:
-        """Says so when the latents of the last epoch carried next to nothing; every process must call it."""
-        kl_per_dim = self._epoch.read(self._accelerator).get("kl_per_dim")
-        if kl_per_dim is not None and kl_per_dim.mean() < COLLAPSE_NATS_PER_DIM:
-            self.say(
-                f"warning: posterior collapse: mean KL over the last epoch is {kl_per_dim.mean():.4f} nats per dim "
-                f"(below {COLLAPSE_NATS_PER_DIM}); lower --model.kld_weight, or warm it up with --model.kld_warmup "
-                "linear and --model.kld_warmup_images."
-            )
+    def warn(self, state: TrainState) -> None:
+        """Tells what the family finds wrong with the epoch that ends; every process must call it."""
+        means = {name: value.item() for name, value in self._epoch.read(self._accelerator).items()}
+        for warning in state.family.warnings(means):
+            self.say(f"warning: {warning}")
+            self._monitor.warning(warning, state.images_seen)
 
     def warn_of_another_total(self, previous_total_images: int) -> None:
         """Says so when a resumed run's schedule is stretched or cut."""

@@ -61,18 +61,22 @@ class Family(nn.Module):
         turns: Names of the networks in the order in which a training step updates them; each has its own optimizer.
         can: What a trained model does: ``encode`` (images to latents), ``posterior`` (mean and log variance),
             ``decode`` (latents to images), ``sample`` (images from the prior), ``verify`` (same person or not).
+        identity: The label that says who the person is, for a family that verifies; None for the others.
         condition: The label that ``decode`` generates by (NaN where it is not known); None without a condition.
+        condition_range: Smallest and largest value of that label in training; None without a condition.
         observes: Names of the terms that ``observe`` gets after each step.
         networks: The networks by name. Training gives ``losses`` their DDP-wrapped forms instead.
         latent_size: Number of latent dims; None where there are none.
         decoder_variance: Variance of the Gaussian decoder whose ELBO the objective is; None without a likelihood.
     """
 
-    turns: ClassVar[tuple[str, ...]]
+    turns: tuple[str, ...]
     can: ClassVar[frozenset[str]]
-    observes: ClassVar[tuple[str, ...]] = ()
+    observes: tuple[str, ...] = ()
     networks: nn.ModuleDict
+    identity: str | None = None
     condition: str | None = None
+    condition_range: tuple[float, float] | None = None
     latent_size: int | None = None
     decoder_variance: float | None = None
 
@@ -108,7 +112,10 @@ class Family(nn.Module):
         """
 
     def warnings(self, means: Mapping[str, float]) -> list[str]:
-        """Sentences about a training that goes wrong, from the means of all terms over an epoch."""
+        """Sentences about a training that goes wrong, from the means of its scalar terms over an epoch.
+
+        Each begins with what goes wrong and a colon: the report counts those that begin alike.
+        """
         return []
 
     def pictures(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, FamilyPicture]:
@@ -121,4 +128,8 @@ class Family(nn.Module):
 
     def decode(self, latents: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
         """Latents N x L to images N x C x H x W in [-1, 1]."""
+        raise NotImplementedError
+
+    def verify(self, first: Tensor, second: Tensor) -> Tensor:
+        """Probability, N, that each face of ``first`` and that of ``second``, N x C x H x W, are the same person."""
         raise NotImplementedError

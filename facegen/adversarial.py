@@ -1,0 +1,100 @@
+"""Adversarial losses, and what balances the players, as pure functions.
+
+Every loss is a mean over the micro-batch. ``bce`` is the non-saturating game of Goodfellow et al. 2014 on logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+GanLoss = Literal["bce", "hinge"]
+
+_GRADIENT_SCALE = 4096.0
+"""Keeps per-pixel gradients of a mean over millions of pixels within float16; it cancels out of the norm."""
+
+
+def real_loss(logits: Tensor, kind: GanLoss) -> Tensor:
+    """The discriminator's loss on real images, from logits N; a scalar."""
+    return functional.softplus(-logits).mean() if kind == "bce" else functional.relu(1 - logits).mean()
+
+
+def fake_loss(logits: Tensor, kind: GanLoss) -> Tensor:
+    """The discriminator's loss on generated images, from logits N; a scalar."""
+    return functional.softplus(logits).mean() if kind == "bce" else functional.relu(1 + logits).mean()
+
+
+def generator_loss(logits: Tensor, kind: GanLoss) -> Tensor:
+    """The generator's loss, from the discriminator's logits of its images, N; a scalar."""
+    return functional.softplus(-logits).mean() if kind == "bce" else -logits.mean()
+
+
+def accuracy(real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
+    """How often the discriminator is right over equally weighted groups, in [0, 1]; each argument logits N."""
+    right = [(real > 0).float().mean(), *((fake < 0).float().mean() for fake in fakes)]
+    return torch.stack(right).mean()
+
+
+def r1_penalty(images: Tensor, logits: Tensor) -> Tensor:
+    """Half the squared gradient norm of a logit with respect to its image, a mean over images (Mescheder et al. 2018).
+
+    Args:
+        images: Real images that require a gradient, N x C x H x W.
+        logits: Of these images, N; each must depend on its own image only.
+
+    Returns:
+        A scalar that can be differentiated with respect to the discriminator.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return 0.5 * gradient.square().flatten(1).sum(1).mean()
+
+
+def lecam_penalty(real: Tensor, fake: Tensor, real_anchor: float, fake_anchor: float) -> Tensor:
+    """Pulls each side's logits N towards the moving average of the other's (LeCam divergence, Tseng et al. 2021)."""
+    return (real - fake_anchor).square().mean() + (fake - real_anchor).square().mean()
+
+
+def gradient_norm(loss: Tensor, weight: Tensor) -> Tensor:
+    """L2 norm of the gradient of ``loss`` with respect to one weight; the graph is kept."""
+    (gradient,) = torch.autograd.grad(loss * _GRADIENT_SCALE, weight, retain_graph=True)
+    return gradient.detach().float().norm() / _GRADIENT_SCALE
+
+
+def adaptive_weight(reconstruction_norm: float, adversarial_norm: float, most: float = 1e4) -> float:
+    """The factor that makes the adversarial gradient at the last layer as long as the reconstruction's.
+
+    ``|grad reconstruction| / (|grad adversarial| + 1e-8)``, at most ``most`` (Esser et al. 2021, equation 7, whose
+    constant in the denominator is larger, for losses that are larger).
+    """
+    return min(reconstruction_norm / (adversarial_norm + 1e-8), most)
+
+
+def players_in_turn(real_loss: float, fake_loss: float, equilibrium: float, margin: float) -> tuple[bool, bool]:
+    """Whether the discriminator and the generator learn, from the discriminator's losses on either side.
+
+    A discriminator that is too good on either side (below ``equilibrium - margin``) waits, a generator whose
+    discriminator is too bad on either side (above ``equilibrium + margin``) waits, and where both would wait, none
+    does (Larsen et al. 2016).
+    """
+    discriminator = min(real_loss, fake_loss) >= equilibrium - margin
+    generator = max(real_loss, fake_loss) <= equilibrium + margin
+    return (discriminator, generator) if discriminator or generator else (True, True)
+
+
+def batch_variance(images: Tensor) -> Tensor:
+    """Per-pixel variance over a batch of at least two images N x C x H x W, a mean over pixels.
+
+    Half the mean squared difference of neighbors is an unbiased estimate, and unlike the sample variance its mean over
+    micro-batches is that of the whole batch.
+    """
+    pairs = images[: len(images) // 2 * 2].unflatten(0, (-1, 2))
+    return 0.5 * (pairs[:, 0] - pairs[:, 1]).square().mean()
+
+
+def variance_term(name: str, images: Tensor) -> dict[str, Tensor]:
+    """``batch_variance`` as a logged term; a micro-batch of a single image has none."""
+    return {name: batch_variance(images.detach().float())} if len(images) > 1 else {}

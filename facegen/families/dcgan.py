@@ -1,0 +1,116 @@
+"""DC-GAN: a generator trained against a convolutional discriminator (Radford et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from facegen.adversarial import (
+    GanLoss,
+    accuracy,
+    fake_loss,
+    generator_loss,
+    r1_penalty,
+    real_loss,
+    variance_term,
+)
+from facegen.collapse import CollapseDetector
+from facegen.families.base import Family, TrainBatch, TurnLosses
+from facegen.networks.conv import ImageShape
+from facegen.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+
+
+@dataclass
+class DCGANConfig:
+    """Options of the DC-GAN; the moving average of the generator is ``ema.half_life_images``."""
+
+    latent_size: int = 100
+    """Number of latent dims."""
+    loss: GanLoss = "bce"
+    """``bce``: cross entropy of logits, not saturating. ``hinge``: hinge loss (Lim and Ye 2017)."""
+    r1_weight: float = 0.0
+    """Weight of half the squared gradient norm of the logits at real images; needs a discriminator without norm."""
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    """Latents to images."""
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """Images to logits."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        if self.latent_size < 1:
+            raise ValueError(f"latent_size must be at least 1, not {self.latent_size}.")
+        check_r1(self.r1_weight, self.discriminator)
+
+
+def check_r1(r1_weight: float, discriminator: DiscriminatorConfig) -> None:
+    """Refuses a penalty on the gradient of each image's logit where batch norm makes it depend on all images.
+
+    Raises:
+        ValueError: As said, or a negative weight.
+    """
+    if r1_weight < 0:
+        raise ValueError(f"r1_weight must not be negative, not {r1_weight}.")
+    if r1_weight and discriminator.norm == "batch":
+        raise ValueError(
+            "r1_weight penalizes the gradient of one image's logit, which batch norm mixes with the other images: set "
+            "discriminator.norm to none (and perhaps discriminator.spectral_norm to true)."
+        )
+
+
+class DCGAN(Family):
+    """Generative adversarial network of strided convolutions."""
+
+    turns = ("discriminator", "generator")
+    can = frozenset({"decode", "sample"})
+
+    def __init__(self, config: DCGANConfig, image: ImageShape) -> None:
+        """Builds both players."""
+        super().__init__(config, image)
+        self.latent_size = config.latent_size
+        self.collapse = CollapseDetector()
+        self.networks = nn.ModuleDict(
+            {
+                "discriminator": Discriminator(image, config.discriminator),
+                "generator": Generator(image, config.latent_size, config.generator),
+            }
+        )
+
+    def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
+        """The game's loss of the player whose turn it is; each has noise of its own."""
+        prior = batch.random.normal(f"prior_{turn}", self.config.latent_size)
+        if turn == "discriminator":
+            return self._discriminator_losses(networks, batch.images, prior)
+        fakes = networks["generator"](prior)
+        (judged,) = networks["discriminator"]([fakes])
+        loss = generator_loss(judged.logits, self.config.loss)
+        return TurnLosses(loss, {"g_loss": loss.detach(), **variance_term("sample_variance", fakes)})
+
+    def _discriminator_losses(self, networks: Mapping[str, nn.Module], images: Tensor, prior: Tensor) -> TurnLosses:
+        config = self.config
+        with torch.no_grad():
+            fakes = networks["generator"](prior)
+        if config.r1_weight:
+            images = images.detach().requires_grad_()
+        real, fake = (judged.logits for judged in networks["discriminator"]([images, fakes]))
+        loss = real_loss(real, config.loss) + fake_loss(fake, config.loss)
+        scalars = {
+            "d_loss": loss.detach(),
+            "d_accuracy": accuracy(real, [fake]),
+            **variance_term("real_variance", images),
+        }
+        if config.r1_weight:
+            penalty = r1_penalty(images, real)
+            loss = loss + config.r1_weight * penalty
+            scalars["r1"] = penalty.detach()
+        return TurnLosses(loss, scalars)
+
+    def warnings(self, means: Mapping[str, float]) -> list[str]:
+        """Says so when a player has won or the images are all alike."""
+        return self.collapse.warnings(means)
+
+    def decode(self, latents: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+        """Images of latents."""
+        return self.networks["generator"](latents)

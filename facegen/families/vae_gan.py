@@ -1,0 +1,279 @@
+"""VAE-GAN: a VAE whose reconstructions and samples must also pass for real (Larsen et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from facegen.adversarial import (
+    GanLoss,
+    accuracy,
+    adaptive_weight,
+    fake_loss,
+    generator_loss,
+    gradient_norm,
+    lecam_penalty,
+    players_in_turn,
+    r1_penalty,
+    real_loss,
+    variance_term,
+)
+from facegen.collapse import CollapseDetector
+from facegen.families.base import TrainBatch, TurnLosses
+from facegen.families.dcgan import check_r1
+from facegen.families.vae import VAE, VAEConfig, VariationalNetwork
+from facegen.losses import reconstruction_error, reparameterize
+from facegen.networks.conv import ConvDecoder, ConvEncoder, ImageShape
+from facegen.networks.gan import Discriminator, DiscriminatorConfig, num_halvings
+
+
+class Observed(NamedTuple):
+    """Two terms of the steps before, which decide about the next one; averaged over processes, so that all agree."""
+
+    terms: tuple[str, str]
+    step_weight: float
+    """Weight of the newest step in their moving averages; 1 keeps that step alone."""
+
+
+OBSERVED = {
+    "d_losses": Observed(("d_loss_real", "d_loss_fake"), 1.0),
+    "d_logits": Observed(("d_logit_real", "d_logit_fake"), 0.01),
+    "gradient_norms": Observed(("reconstruction_gradient", "adversarial_gradient"), 1.0),
+}
+"""By the name of the buffer that keeps them."""
+
+
+@dataclass
+class VAEGANConfig(VAEConfig):
+    """Options of the VAE-GAN: those of the VAE, and the game's."""
+
+    gan_loss: GanLoss = "hinge"
+    """``hinge``: hinge loss (Lim and Ye 2017). ``bce``: cross entropy of logits, not saturating."""
+    adversarial_weight: float = 0.03
+    """Weight of the adversarial term beside the VAE's objective."""
+    adaptive_weight: bool = False
+    """Multiply adversarial_weight with the ratio of the gradient norms of reconstruction and adversarial term at the
+    decoder's last layer (Esser et al. 2021), as the step before measured it."""
+    adversarial_start_images: int = 0
+    """Images before the game begins: until then a plain VAE is trained, and the discriminator waits."""
+    feature_weight: float = 0.0
+    """Weight of the mean squared difference of the discriminator's features of images and reconstructions."""
+    feature_layer: int = 2
+    """Discriminator stage whose features these are, counted from 0 at the image."""
+    pixel_weight: float = 1.0
+    """Weight of the reconstruction error of pixels; 0 leaves it to the features, as Larsen et al. did."""
+    equilibrium: float = 0.68
+    """Loss of the discriminator on either side at which the players are even; near ln 2."""
+    equilibrium_margin: float | None = None
+    """Skip the turn of a player that leads by more than this (0.35 with Larsen et al.); null skips none."""
+    r1_weight: float = 0.0
+    """Weight of half the squared gradient norm of the logits at real images; needs a discriminator without norm."""
+    lecam_weight: float = 0.0
+    """Weight of the LeCam penalty on the discriminator, for little data (Tseng et al. 2021)."""
+    discriminator: DiscriminatorConfig = field(
+        default_factory=lambda: DiscriminatorConfig(norm="none", spectral_norm=True)
+    )
+    """Images to logits; the report's has norm batch and no spectral_norm."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        super().__post_init__()
+        weights = ("adversarial_weight", "feature_weight", "pixel_weight", "lecam_weight")
+        for name in (*weights, "adversarial_start_images"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
+        check_r1(self.r1_weight, self.discriminator)
+        if self.feature_layer < 0:
+            raise ValueError(f"feature_layer must not be negative, not {self.feature_layer}.")
+        if not self.pixel_weight and not self.feature_weight:
+            raise ValueError("pixel_weight 0 needs a feature_weight above 0: nothing else tells which face to decode.")
+        if self.decoder_sigma != "fixed":
+            raise ValueError("decoder_sigma must be fixed: with the adversarial term the objective is no likelihood.")
+        if self.equilibrium_margin is not None and self.equilibrium_margin <= 0:
+            raise ValueError(f"equilibrium_margin must be positive or null, not {self.equilibrium_margin}.")
+        if self.equilibrium_margin is not None and self.gan_loss != "bce":
+            raise ValueError("equilibrium_margin is measured in cross entropy; it needs gan_loss bce.")
+
+
+class Generated(NamedTuple):
+    """Reconstructions and samples of one forward, each N x C x H x W, and the posterior, N x L."""
+
+    reconstructions: Tensor
+    samples: Tensor
+    mu: Tensor
+    logvar: Tensor
+
+
+class GeneratingNetwork(VariationalNetwork):
+    """Encoder and decoder that in one forward, as DDP needs it, reconstruct images and decode noise."""
+
+    def forward(self, images: Tensor, noise: Tensor, prior: Tensor) -> Generated:  # type: ignore[override]
+        """Encodes N x C x H x W, samples with ``noise``, and decodes these latents and ``prior``, both N x L.
+
+        The decoder gets both halves as one batch, because in eval mode both will share its batch norm's averages.
+        """
+        mu, logvar = self.posterior(images)
+        latents = torch.cat([reparameterize(mu, logvar, noise), prior])
+        reconstructions, samples = self.decoder(latents).chunk(2)
+        return Generated(reconstructions, samples, mu, logvar)
+
+
+class VAEGAN(VAE):
+    """Variational autoencoder with a discriminator of real images, reconstructions and decoded noise."""
+
+    turns = ("discriminator", "autoencoder")
+
+    def __init__(self, config: VAEGANConfig, image: ImageShape) -> None:
+        """Builds both players, and the buffers for what the last steps observed."""
+        super().__init__(config, image)
+        if config.feature_weight and config.feature_layer >= num_halvings(image):
+            raise ValueError(
+                f"feature_layer must be below the discriminator's {num_halvings(image)} stages, not "
+                f"{config.feature_layer}."
+            )
+        self.collapse = CollapseDetector()
+        self.networks["discriminator"] = Discriminator(image, config.discriminator)
+        # Kept in buffers, which checkpoints hold: a resumed run decides as one that was never stopped.
+        starts: dict[str, float] = {}
+        if config.equilibrium_margin is not None:
+            starts["d_losses"] = config.equilibrium
+        if config.lecam_weight:
+            starts["d_logits"] = 0.0
+        if config.adaptive_weight:
+            starts["gradient_norms"] = 0.0
+        self.kept = list(starts)
+        for name, start in starts.items():
+            self.register_buffer(name, torch.full((2,), start))
+        self.observes = tuple(term for name in self.kept for term in OBSERVED[name].terms)
+
+    def make_network(self) -> nn.Module:
+        """Encoder and decoder."""
+        config, image = self.config, self.image
+        return GeneratingNetwork(
+            ConvEncoder(image, 2 * config.latent_size, config.network, num_vectors=2),
+            ConvDecoder(image, config.latent_size, config.network),
+        )
+
+    def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
+        """The loss of the player whose turn it is; each has noise of its own."""
+        noise = batch.random.normal(f"posterior_{turn}", self.config.latent_size)
+        prior = batch.random.normal(f"prior_{turn}", self.config.latent_size)
+        if turn == "discriminator":
+            losses = self._discriminator_losses(networks, batch.images, noise, prior)
+        else:
+            losses = self._autoencoder_losses(networks, batch, noise, prior)
+        losses.update = self._learns(turn, batch.images_seen)
+        return losses
+
+    def _learns(self, turn: str, images_seen: int) -> bool:
+        config = self.config
+        if images_seen < config.adversarial_start_images:
+            return turn == "autoencoder"
+        if config.equilibrium_margin is None:
+            return True
+        on_real, on_fakes = self.get_buffer("d_losses").tolist()
+        learns = players_in_turn(on_real, on_fakes, config.equilibrium, config.equilibrium_margin)
+        return learns[self.turns.index(turn)]
+
+    def _discriminator_losses(
+        self, networks: Mapping[str, nn.Module], images: Tensor, noise: Tensor, prior: Tensor
+    ) -> TurnLosses:
+        """Equal thirds: real images against reconstructions of the same images and decoded noise.
+
+        The two generated groups share their side's weight: where they weigh as much as the real group each, the players
+        are not even at logit 0 and a loss of ln 2, and the hinge drives the logits of all three groups below 0.
+        """
+        config = self.config
+        with torch.no_grad():
+            generated = networks["autoencoder"](images, noise, prior)
+        if config.r1_weight:
+            images = images.detach().requires_grad_()
+        groups = [images, generated.reconstructions, generated.samples]
+        real, reconstructed, sampled = (judged.logits for judged in networks["discriminator"](groups))
+        fakes = [reconstructed, sampled]
+        on_real = real_loss(real, config.gan_loss)
+        fake = torch.cat(fakes)
+        on_fakes = fake_loss(fake, config.gan_loss)
+        loss = on_real + on_fakes
+        scalars = {
+            "d_loss": loss.detach(),
+            "d_loss_real": on_real.detach(),
+            "d_loss_fake": on_fakes.detach(),
+            "d_logit_real": real.detach().mean(),
+            "d_logit_fake": fake.detach().mean(),
+            "d_accuracy": accuracy(real, fakes),
+            **variance_term("real_variance", images),
+        }
+        if config.r1_weight:
+            penalty = r1_penalty(images, real)
+            loss = loss + config.r1_weight * penalty
+            scalars["r1"] = penalty.detach()
+        if config.lecam_weight:
+            penalty = lecam_penalty(real, fake, *self.get_buffer("d_logits").tolist())
+            loss = loss + config.lecam_weight * penalty
+            scalars["lecam"] = penalty.detach()
+        return TurnLosses(loss, scalars)
+
+    def _autoencoder_losses(
+        self, networks: Mapping[str, nn.Module], batch: TrainBatch, noise: Tensor, prior: Tensor
+    ) -> TurnLosses:
+        """The VAE's objective, and the game on reconstructions and decoded noise.
+
+        Of the discriminator's three groups the real images take part only as the target of feature matching: their
+        logits do not depend on the autoencoder, so an adversarial term on them would have no gradient.
+        """
+        config, images = self.config, batch.images
+        generated = networks["autoencoder"](images, noise, prior)
+        losses = self.objective(batch, generated.reconstructions, generated.mu, generated.logvar)
+        layer = config.feature_layer if config.feature_weight else None
+        groups = [generated.reconstructions, generated.samples] + ([] if layer is None else [images])
+        reconstructed, sampled, *real = networks["discriminator"](groups, layer)
+        adversarial = generator_loss(reconstructed.logits, config.gan_loss) + generator_loss(
+            sampled.logits, config.gan_loss
+        )
+        losses.scalars |= {"g_loss": adversarial.detach(), **variance_term("sample_variance", generated.samples)}
+        pixels = reconstruction_error(images, generated.reconstructions, config.reconstruction).mean()
+        reconstruction = config.pixel_weight * pixels
+        if real:
+            difference = (reconstructed.features - real[0].features).square().mean()
+            reconstruction = reconstruction + config.feature_weight * difference
+            losses.scalars["feature_mse"] = difference.detach()
+        if config.adaptive_weight:
+            losses.scalars |= {
+                "reconstruction_gradient": gradient_norm(reconstruction, self.last_weight),
+                "adversarial_gradient": gradient_norm(adversarial, self.last_weight),
+            }
+        weight = self._adversarial_weight(batch.images_seen)
+        losses.scalars["adversarial_weight"] = pixels.new_tensor(weight)
+        losses.loss = losses.loss - pixels + reconstruction + weight * adversarial
+        losses.scalars["loss"] = losses.loss.detach()
+        return losses
+
+    def _adversarial_weight(self, images_seen: int) -> float:
+        config = self.config
+        if images_seen < config.adversarial_start_images:
+            return 0.0
+        if not config.adaptive_weight:
+            return config.adversarial_weight
+        return config.adversarial_weight * adaptive_weight(*self.get_buffer("gradient_norms").tolist())
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        """Kernel of the decoder's last convolution."""
+        decoder: nn.Module = self.networks["autoencoder"].decoder  # type: ignore[assignment]
+        return [weight for weight in decoder.parameters() if weight.ndim == 4][-1]
+
+    def observe(self, means: Mapping[str, float]) -> None:
+        """Moves the averages of what the options in use need."""
+        for name in self.kept:
+            terms, step_weight = OBSERVED[name]
+            average = self.get_buffer(name)
+            average.lerp_(average.new_tensor([means[term] for term in terms]), step_weight)
+
+    def warnings(self, means: Mapping[str, float]) -> list[str]:
+        """Says so when latents carry nothing, a player has won, or the images are all alike."""
+        return super().warnings(means) + self.collapse.warnings(means)
