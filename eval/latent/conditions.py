@@ -1,0 +1,54 @@
+"""The condition of a conditional model: the degree of one label, NaN where it is not known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facegen.families.cvae import degrees_of
+from shards.cli import UserError
+from shards.dataset import Dataset
+
+UNKNOWN = float("nan")
+
+
+def require_condition(model: Any) -> str:
+    """The label that a model generates by.
+
+    Raises:
+        UserError: The model has none.
+    """
+    if model.condition is None:
+        raise UserError(
+            f"{model.name} is of the family {model.family}, which generates by no label; "
+            "give a run of a conditional one."
+        )
+    return model.condition
+
+
+def condition_labels(model: Any, degrees: np.ndarray) -> dict[str, Tensor]:
+    """The labels that a model's ``encode``, ``decode`` and ``sample`` take, for float degrees (N,).
+
+    Empty for a model without a condition.
+    """
+    if model.condition is None:
+        return {}
+    return {model.condition: torch.from_numpy(np.array(degrees, np.float32))}
+
+
+def split_degrees(model: Any, dataset: Dataset, split: str) -> np.ndarray:
+    """The degree of every image of a split, float32 (N,).
+
+    A bool label counts as -1 and 1. NaN without a condition, or where the data do not know it.
+    """
+    if model.condition is None or model.condition not in dataset.fields:
+        return np.full(dataset.num_samples(split), UNKNOWN, np.float32)
+    return degrees_of(torch.from_numpy(dataset.labels(model.condition, split))).numpy()
+
+
+def degree_text(degree: float) -> str:
+    """A degree as pictures show it."""
+    return "?" if np.isnan(degree) else f"{degree:+.2f}"

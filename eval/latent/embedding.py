@@ -1,0 +1,35 @@
+"""A map of the latent space: t-SNE of mu (van der Maaten and Hinton 2008)."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.manifold import TSNE
+
+from eval.latent.pca import fit_pca
+from shards.cli import UserError
+
+MAX_POINTS = 20_000
+_NUM_COMPONENTS = 50
+"""Principal components that t-SNE works on, as its authors do; distances lose little and the search gains much."""
+
+
+def embed(latents: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
+    """Lays latents out in the plane.
+
+    Args:
+        latents: float (N, L).
+        perplexity: About how many neighbors each point keeps; below N.
+        seed: Of the optimization.
+
+    Returns:
+        float32 (N, 2). Neighborhoods mean something; distances between far groups, and their sizes, do not.
+
+    Raises:
+        UserError: Too few latents for the perplexity.
+    """
+    if len(latents) <= perplexity:
+        raise UserError(f"{len(latents)} images are too few for a perplexity of {perplexity:g}; give a smaller one.")
+    points = latents
+    if latents.shape[1] > _NUM_COMPONENTS:
+        points = fit_pca(latents).project(latents)[:, :_NUM_COMPONENTS]
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points.astype(np.float32))

@@ -1,0 +1,93 @@
+"""Latents of whole splits, cached, and images of many latents."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from tqdm import tqdm
+
+from eval.files import save_whole
+from eval.latent.conditions import condition_labels, split_degrees
+from eval.latent.origin import Origin
+from facegen.cache import cache_directory
+from shards.dataset import Dataset
+from shards.loader import evaluation_batches
+
+BATCH_SIZE = 64
+_FORMAT_VERSION = 1
+
+
+def encode_split(model: Any, dataset: Dataset, split: str, batch_size: int = BATCH_SIZE) -> np.ndarray:
+    """The posterior's mean of every image of a split, in its order.
+
+    Read from the user's cache directory where the same weights have encoded the same data before.
+
+    Args:
+        model: As ``facegen.model.load`` returns it.
+        dataset: Images of the model's shape; a condition that they have is given to the encoder.
+        split: Which of its splits.
+        batch_size: Images in memory at a time, beside all latents.
+
+    Returns:
+        float32 (N, L).
+
+    Raises:
+        UserError: A model that does not encode, or a split without samples.
+    """
+    path = cache_path(Origin.of(model, dataset, split))
+    shape = (dataset.num_samples(split), model.latent_size)
+    cached = _load(path)
+    if cached is not None and cached.shape == shape:
+        return cached
+    degrees = split_degrees(model, dataset, split)
+    latents = np.empty(shape, np.float32)
+    batches = evaluation_batches(dataset, split, batch_size, fields=())
+    with tqdm(total=shape[0], desc=f"latents of {split}", leave=False, disable=None, unit="image") as progress:
+        for batch in batches:
+            rows = batch.rows.numpy()
+            latents[rows] = model.encode(batch.images.numpy(), condition_labels(model, degrees[rows]))
+            progress.update(len(rows))
+    save_whole(path, {"latents": latents})
+    return latents
+
+
+def cache_path(origin: Origin) -> Path:
+    """Where the latents of an origin are cached."""
+    key = f"{_FORMAT_VERSION} {origin.snapshot} {origin.fingerprint} {origin.split}"
+    return cache_directory() / "latents" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
+
+
+def decode_images(model: Any, latents: np.ndarray, degrees: np.ndarray, batch_size: int = BATCH_SIZE) -> np.ndarray:
+    """Images of any number of latents.
+
+    Args:
+        model: One that decodes.
+        latents: float (..., L).
+        degrees: float (...), of a conditional model; others ignore them.
+        batch_size: Latents at a time.
+
+    Returns:
+        uint8 (..., H, W, C).
+    """
+    flat = np.asarray(latents, np.float32).reshape(-1, latents.shape[-1])
+    flat_degrees = np.broadcast_to(degrees, latents.shape[:-1]).reshape(-1)
+    parts = [
+        model.decode(
+            flat[first : first + batch_size], condition_labels(model, flat_degrees[first : first + batch_size])
+        )
+        for first in range(0, len(flat), batch_size)
+    ]
+    images = np.concatenate(parts)
+    return images.reshape(*latents.shape[:-1], *images.shape[1:])
+
+
+def _load(path: Path) -> np.ndarray | None:
+    try:
+        return load_file(path)["latents"]
+    except (OSError, SafetensorError, KeyError):
+        return None

@@ -1,0 +1,156 @@
+"""Options that the commands of the latent tools share, and the model and the data that they name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+
+from eval.animation import check_animation_path, save_animation
+from facegen.model import Model, load
+from shards.cli import UserError
+from shards.dataset import Dataset
+from shards.images import parse_crop
+from shards.reader import check_split
+
+
+@dataclass(kw_only=True)
+class Options:
+    """Base of all groups of options, so that each can check its own and a command can join several."""
+
+    def __post_init__(self) -> None:
+        """Nothing to check."""
+
+
+@dataclass(kw_only=True)
+class ModelOptions(Options):
+    """Which model, and where it computes."""
+
+    run: str
+    """Run directory (its newest snapshot) or snapshot directory."""
+    weights: Literal["ema", "raw"] | None = None
+    """Moving average or trained weights; the average where there is one when null."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto takes a CUDA device where there is one."""
+
+
+@dataclass(kw_only=True)
+class FaceOptions(Options):
+    """Which faces: photos, or images of a data set."""
+
+    images: list[str] = field(default_factory=list)
+    """Image files of your own, such as photos; the face should fill most of the crop, as in the training images."""
+    crop: str = "center"
+    """Part of each photo: center (largest square) or left,upper,right,lower in pixels or as fractions."""
+    data: str | None = None
+    """Packed data set."""
+    split: str = "test"
+    """Split that --rows, --sample_keys and --num count in."""
+    rows: list[int] = field(default_factory=list)
+    """Rows of the split, from 0."""
+    sample_keys: list[str] = field(default_factory=list)
+    """Keys of samples of the split."""
+    num: int = 8
+    """Faces spread evenly over the split, where neither photos nor rows nor keys are given."""
+    degree: float | None = None
+    """For conditional models: the degree of these faces, instead of the data set's own."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        super().__post_init__()
+        parse_crop(self.crop, None)
+        if (self.rows or self.sample_keys) and not self.data:
+            raise ValueError("--rows and --sample_keys need --data DIR, the data set that they are of.")
+        if self.num < 1:
+            raise ValueError(f"num must be at least 1, not {self.num}.")
+        if self.degree is not None and not math.isfinite(self.degree):
+            raise ValueError(f"degree must be a number, not {self.degree}.")
+
+
+@dataclass(kw_only=True)
+class PictureOptions(Options):
+    """Where the pictures go."""
+
+    out: str
+    """PNG file for the grid."""
+    animation: str | None = None
+    """WebP or GIF file for an animation."""
+
+    def __post_init__(self) -> None:
+        """Rejects names of other formats."""
+        super().__post_init__()
+        check_png_path("out", self.out)
+        if self.animation is not None:
+            check_animation_path(self.animation)
+
+    def save_grid(self, grid: Image.Image) -> None:
+        """Writes the grid and says where."""
+        save_png(self.out, grid)
+
+    def save_frames(self, frames: Iterable[Image.Image]) -> None:
+        """Writes the animation where one is asked for, and says where."""
+        if self.animation is not None:
+            save_animation(self.animation, list(frames))
+            print(f"wrote {self.animation}")
+
+
+def check_png_path(option: str, path: str) -> None:
+    """Checks the name of a picture before any work is done.
+
+    Raises:
+        ValueError: Another suffix.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(f"{option} is {path}; it must end in .png.")
+
+
+def save_png(path: str, image: Image.Image) -> None:
+    """Writes a picture, makes the folders above it, and says where it is."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    print(f"wrote {path}")
+
+
+def open_model(options: ModelOptions, *needs: str) -> Model:
+    """Loads the model.
+
+    Args:
+        options: Which.
+        needs: What it has to be able to do, in the words of ``Model.can``.
+
+    Raises:
+        UserError: No snapshot there, or a model that cannot do it.
+    """
+    use_cuda = options.device == "auto" and torch.cuda.is_available()
+    model = load(options.run, device="cuda" if use_cuda else "cpu", weights=options.weights)
+    missing = [ability for ability in needs if ability not in model.can]
+    if missing:
+        raise UserError(
+            f"{model.name} is of the family {model.family}, which cannot {' and '.join(missing)}; "
+            f"it can {', '.join(sorted(model.can))}."
+        )
+    return model
+
+
+def open_data(path: str, model: Model, *splits: str) -> Dataset:
+    """Opens a data set of a model's image size that has these splits.
+
+    Raises:
+        UserError: Nothing there, a split without samples, or images of another size.
+    """
+    dataset = Dataset(path)
+    for split in splits:
+        check_split(dataset, split)
+    image = dataset.image
+    if tuple(model.image_shape) != (image.channels, image.height, image.width):
+        channels, height, width = model.image_shape
+        raise UserError(
+            f"{model.name} was trained on images of {height}x{width}x{channels} (height x width x channels) and "
+            f"{path} holds {image.height}x{image.width}x{image.channels}; pack the data set at the run's size."
+        )
+    return dataset

@@ -1,0 +1,68 @@
+"""Where latents come from: the exact weights and images, kept beside whatever is computed from them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+
+from shards.cli import UserError
+from shards.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The snapshot and the images that something was fitted on."""
+
+    snapshot: str
+    """Identity of the weights, see ``snapshot_identity``."""
+    run: str
+    images_seen: str
+    """Of the snapshot."""
+    fingerprint: str
+    """Of the data set."""
+    split: str
+
+    @classmethod
+    def of(cls, model: Any, dataset: Dataset, split: str) -> Origin:
+        """The origin of the latents that a model gives a split."""
+        return cls(snapshot_identity(model), model.name, str(model.images_seen), dataset.fingerprint, split)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Origin:
+        """Reads what ``metadata`` wrote.
+
+        Raises:
+            KeyError: An entry is missing.
+        """
+        return cls(**{name: metadata[name] for name in cls.__dataclass_fields__})
+
+    def metadata(self) -> dict[str, str]:
+        """As entries of a safetensors file."""
+        return asdict(self)
+
+    def check(self, model: Any, path: str | PathLike[str]) -> None:
+        """Makes sure that a file belongs to a model: latents of other weights have nothing to do with its own.
+
+        Raises:
+            UserError: It was fitted on other weights.
+        """
+        if snapshot_identity(model) != self.snapshot:
+            raise UserError(
+                f"{path} was fitted on other weights (run {self.run} after {int(self.images_seen):,} images); "
+                f"give that snapshot, or fit it again with {model.name}."
+            )
+
+
+def snapshot_identity(model: Any) -> str:
+    """24 hexadecimal digits that change with any weight, whatever the files are called and wherever they lie."""
+    digest = hashlib.sha256(model.family.encode())
+    for name, tensor in sorted(model.network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        # As bytes, since numpy knows no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:24]

@@ -1,0 +1,101 @@
+"""Principal components of latents: all of them kept, ordered by the variance that they explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from eval.files import save_whole
+from eval.latent.encode import encode_split
+from eval.latent.origin import Origin
+from shards.cli import UserError
+from shards.dataset import Dataset
+
+_CHUNK = 8192
+"""Latents that are in memory in float64 at a time."""
+
+
+@dataclass(frozen=True)
+class Pca:
+    """A rotation of the latent space around the mean of mu."""
+
+    count: int
+    """Images it was fitted on."""
+    mean: np.ndarray
+    """float64 (L,)."""
+    components: np.ndarray
+    """float64 (L, L): rows are orthonormal, the one that explains most first."""
+    variances: np.ndarray
+    """float64 (L,): variance of mu along each component, divided by the count."""
+
+    @property
+    def stds(self) -> np.ndarray:
+        """(L,) standard deviation along each component."""
+        return np.sqrt(self.variances)
+
+    def project(self, latents: np.ndarray) -> np.ndarray:
+        """Latents (N, L) as coordinates along the components (N, L), in the latents' own unit."""
+        return (np.asarray(latents, np.float64) - self.mean) @ self.components.T
+
+    def unproject(self, coordinates: np.ndarray) -> np.ndarray:
+        """Coordinates (N, L) back as latents (N, L)."""
+        return np.asarray(coordinates, np.float64) @ self.components + self.mean
+
+
+def fit_pca(latents: np.ndarray) -> Pca:
+    """Finds the components.
+
+    Args:
+        latents: float (N, L); with N <= L the last components have no variance and complete the basis.
+
+    Returns:
+        All L components. Each one's largest entry is positive, so that a sweep has the same direction every time.
+    """
+    count, size = latents.shape
+    mean = latents.mean(axis=0, dtype=np.float64)
+    scatter = np.zeros((size, size))
+    for first in range(0, count, _CHUNK):
+        centered = latents[first : first + _CHUNK].astype(np.float64) - mean
+        scatter += centered.T @ centered
+    variances, vectors = np.linalg.eigh(scatter / count)
+    components = vectors.T[::-1].copy()
+    largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
+    # Rounding can leave a variance of 0 slightly negative.
+    return Pca(count, mean, components * np.sign(largest), variances[::-1].clip(min=0))
+
+
+def split_pca(model: Any, dataset: Dataset, split: str) -> Pca:
+    """The components of mu of a whole split."""
+    return fit_pca(encode_split(model, dataset, split))
+
+
+def save_pca(path: str | Path, pca: Pca, origin: Origin) -> None:
+    """Writes a safetensors file: count, mean, components, variances, and the origin as metadata."""
+    tensors = {
+        "count": np.array([pca.count]),
+        "mean": pca.mean,
+        "components": pca.components,
+        "variances": pca.variances,
+    }
+    save_whole(Path(path), tensors, origin.metadata())
+
+
+def load_pca(path: str | Path) -> tuple[Pca, Origin]:
+    """Reads what ``save_pca`` wrote.
+
+    Raises:
+        UserError: Anything else.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            tensors = {name: file.get_tensor(name) for name in ("count", "mean", "components", "variances")}
+            origin = Origin.from_metadata(file.metadata() or {})
+    except (OSError, SafetensorError, KeyError):
+        raise UserError(
+            f"{path} holds no principal components; make some with: python -m eval.traverse --pca"
+        ) from None
+    return Pca(int(tensors.pop("count")[0]), **tensors), origin

@@ -1,0 +1,79 @@
+"""Sweeps: one face with one coordinate of its latent at a time set to each of some values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.latent.pca import Pca
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Coordinates in which latents are swept, and the unit of each."""
+
+    names: tuple[str, ...]
+    """What each swept coordinate is called, at the left of its row."""
+    directions: np.ndarray
+    """(A, L) unit vectors."""
+    centers: np.ndarray
+    """(A,) coordinate at step 0."""
+    units: np.ndarray
+    """(A,) length of a step of 1."""
+
+
+def active_dims(variances: np.ndarray, num: int) -> list[int]:
+    """The ``num`` most active dims by variance of mu (L,), and last the least active one."""
+    order = np.argsort(-variances, kind="stable").tolist()
+    return [*order[:num], *order[num:][-1:]]
+
+
+def latent_axes(latents: np.ndarray, dims: Sequence[int], in_prior_units: bool) -> Axes:
+    """Single dims as axes.
+
+    Args:
+        latents: float (N, L), mu of a split.
+        dims: Which dims.
+        in_prior_units: Steps count standard deviations of N(0, 1); else those of mu around its mean, which is all that
+            an encoder without a prior has.
+    """
+    chosen = list(dims)
+    means = latents.mean(axis=0, dtype=np.float64)[chosen]
+    variances = latents.var(axis=0, dtype=np.float64)[chosen]
+    return Axes(
+        names=tuple(f"dim {dim}  var {variance:.2f}" for dim, variance in zip(chosen, variances, strict=True)),
+        directions=np.eye(latents.shape[1])[chosen],
+        centers=np.zeros(len(chosen)) if in_prior_units else means,
+        units=np.ones(len(chosen)) if in_prior_units else np.sqrt(variances),
+    )
+
+
+def component_axes(pca: Pca, components: Sequence[int]) -> Axes:
+    """Principal components as axes, in standard deviations around the mean; named with the variance they explain."""
+    chosen = list(components)
+    shares = pca.variances / max(pca.variances.sum(), np.finfo(float).tiny)
+    directions = pca.components[chosen]
+    return Axes(
+        names=tuple(f"component {number}  {100 * shares[number]:.1f} %" for number in chosen),
+        directions=directions,
+        centers=directions @ pca.mean,
+        units=pca.stds[chosen],
+    )
+
+
+def sweep(latent: np.ndarray, axes: Axes, steps: np.ndarray) -> np.ndarray:
+    """One latent with each axis in turn set to each step, the rest of it unchanged.
+
+    Args:
+        latent: float (L,).
+        axes: A of them.
+        steps: (S,) in the axes' units.
+
+    Returns:
+        float64 (A, S, L).
+    """
+    targets = axes.centers[:, None] + axes.units[:, None] * steps
+    moves = targets - (axes.directions @ latent)[:, None]
+    return latent + moves[:, :, None] * axes.directions[:, None]
