@@ -14,9 +14,14 @@ class SpaceNames:
     name: str
     frechet: str
     kernel: str
+    precision: str
+    recall: str
 
 
-SPACES = (SpaceNames("efflite0", "FD-EffLite0", "KD-EffLite0"), SpaceNames("inception", "FID", "KID"))
+SPACES = (
+    SpaceNames("efflite0", "FD-EffLite0", "KD-EffLite0", "Precision-EffLite0", "Recall-EffLite0"),
+    SpaceNames("inception", "FID", "KID", "Precision-Inception", "Recall-Inception"),
+)
 
 _RECONSTRUCTION = [
     Metric("mse", "MSE on [-1, 1]", "Reconstruction", "", "lower", ".5f", "mean squared error per value, from mu"),
@@ -62,6 +67,15 @@ _LATENT = [
         "correlation_max", "|Correlation|, worst", "Latent space", "", "lower", ".4f", "of mu, pairs of active dims"
     ),
 ]
+_DISENTANGLEMENT = [
+    Metric("mig", "MIG", "Disentanglement", "", "higher", ".3f", "information of the best dim less the second best"),
+    Metric("dci_disentanglement", "DCI disentanglement", "Disentanglement", "", "higher", ".3f", "one factor a dim"),
+    Metric("dci_completeness", "DCI completeness", "Disentanglement", "", "higher", ".3f", "one dim a factor"),
+    Metric("dci_informativeness", "DCI informativeness", "Disentanglement", "", "higher", ".3f", "factors from mu"),
+    Metric("sap", "SAP", "Disentanglement", "", "higher", ".3f", "variance explained by the best dim less the second"),
+    Metric("factor_vae", "FactorVAE score", "Disentanglement", "", "higher", ".3f", "fixed factor told by one dim"),
+]
+DISENTANGLEMENT_KEYS = tuple(metric.key for metric in _DISENTANGLEMENT)
 _COST = [
     Metric("parameters", "Parameters", "Cost", "", "lower", "si"),
     Metric("encode_flops", "Encode", "Cost", "FLOPs/image", "lower", "si", "a multiply-add counts as two"),
@@ -83,19 +97,33 @@ def metrics() -> list[Metric]:
         *_distances("Distances: reconstructions", "reconstructions"),
         *_LIKELIHOOD,
         *_LATENT,
+        *_DISENTANGLEMENT,
         *_COST,
     ]
 
 
-def distance_keys(space: SpaceNames, images: str) -> tuple[str, str]:
-    """Keys of the Fréchet and the kernel distance of ``samples`` or ``reconstructions`` in a space."""
-    return f"frechet_{space.name}_{images}", f"kernel_{space.name}_{images}"
+def diversity_key(images: str) -> str:
+    """Key of how much ``samples`` or ``reconstructions`` vary."""
+    return f"diversity_{images}"
+
+
+def distance_keys(space: SpaceNames, images: str) -> tuple[str, str, str, str]:
+    """Keys of Fréchet and kernel distance, precision and recall of ``samples`` or ``reconstructions`` in a space."""
+    frechet, kernel, precision, recall = (
+        f"{metric}_{space.name}_{images}" for metric in ("frechet", "kernel", "precision", "recall")
+    )
+    return frechet, kernel, precision, recall
 
 
 def _distances(group: str, images: str) -> list[Metric]:
     rows = []
     for space in SPACES:
-        frechet, kernel = distance_keys(space, images)
+        frechet, kernel, precision, recall = distance_keys(space, images)
         rows.append(Metric(frechet, space.frechet, group, "", "lower", ".2f", "Fréchet distance from the split"))
         rows.append(Metric(kernel, space.kernel, group, "", "lower", ".3g", "kernel distance, mean ± std of subsets"))
-    return rows
+        help = "share of these images inside the support of the split"
+        rows.append(Metric(precision, space.precision, group, "", "higher", ".3f", help))
+        help = "share of the split inside the support of these images"
+        rows.append(Metric(recall, space.recall, group, "", "higher", ".3f", help))
+    help = f"variance of {SPACES[0].name} features over that of the split; near 0: few different images"
+    return [*rows, Metric(diversity_key(images), "Diversity", group, "", "", ".3f", help)]

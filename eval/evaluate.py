@@ -11,10 +11,12 @@ from accelerate import Accelerator
 from PIL import Image
 
 from eval import charts, pictures
+from eval.conditions import condition_note, sample_labels
 from eval.feature_set import FeatureSets
 from eval.features import FeatureSpace
 from eval.measures import (
     cost_measures,
+    disentanglement_measures,
     distance_measures,
     latent_measures,
     likelihood_measures,
@@ -26,6 +28,7 @@ from eval.pictures import Faces
 from eval.render import Figure
 from eval.results import Picture, RunResult
 from eval.run_pass import Protocol, run_samples, run_split
+from eval.run_warnings import run_warnings
 from facegen.model import Model
 
 
@@ -59,24 +62,27 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model, path: str) ->
         images_seen=model.images_seen,
         dataset_fingerprint=model.dataset_fingerprint,
         difference=_difference(label, model, evaluation),
+        warnings=run_warnings(charts.read_metrics(model.run_dir), model.images_seen),
     )
     if not evaluation.accelerator.is_main_process:
         return result, {}
     usage = split.latent.usage() if split else None
     reconstructed = split.features if split else None
+    latents = split.latents.ordered() if split else None
     result.measures = {
         **reconstruction_measures(split.reconstruction if split else None, model.family),
         **_distance_measures(evaluation, "samples", samples, model),
         **_distance_measures(evaluation, "reconstructions", reconstructed, model),
         **likelihood_measures(split.elbo if split else None, usage, model),
         **latent_measures(usage, model.family),
+        **disentanglement_measures(latents, evaluation.protocol.dataset, evaluation.protocol.split, model.family),
         **cost_measures(
             measure_cost(model, evaluation.accelerator.device, evaluation.protocol.batch_size), model.family
         ),
     }
     if usage is not None:
         result.latent = _per_dim(usage)
-    drawn = _draw(evaluation, model, usage, split.latents.ordered() if split else None)
+    drawn = _draw(evaluation, model, usage, latents)
     prefix = re.sub(r"[^\w.-]+", "_", label)
     result.pictures = [Picture(f"{prefix}-{name}", title, caption) for name, title, caption, _ in drawn]
     return result, {f"{prefix}-{name}": figure for name, _, _, figure in drawn}
@@ -109,13 +115,16 @@ def _draw(
     """File name, title, caption and figure of each picture that the model can give."""
     drawn: list[tuple[str, str, str, Image.Image | str]] = []
     if "sample" in model.can:
-        seed = evaluation.protocol.seed
+        seed, split, dataset = evaluation.protocol.seed, evaluation.protocol.split, evaluation.protocol.dataset
+        labels = sample_labels(model, dataset, split, evaluation.protocol.num_images, 0, pictures.NUM_SAMPLES)
+        note = condition_note(model, dataset, split)
         caption = (
             f"The first of the {evaluation.protocol.num_samples:,} that the distances are measured on, not chosen."
         )
-        drawn.append(("samples.png", "Samples", caption, pictures.sample_grid(model, seed)))
+        drawn.append(("samples.png", "Samples", caption + note, pictures.sample_grid(model, seed, labels)))
         caption = "The same latents times a standard deviation from 0.25 to 2; 1 is the prior."
-        drawn.append(("samples_by_std.png", "Samples by standard deviation", caption, pictures.std_grid(model, seed)))
+        by_std = pictures.std_grid(model, seed, labels)
+        drawn.append(("samples_by_std.png", "Samples by standard deviation", caption + note, by_std))
     if usage is not None and "decode" in model.can:
         unit = "the prior's standard deviations" if usage.kl is not None else "standard deviations of mu"
         caption = f"One face, one latent dim at a time set to −1.2 … +1.2 {unit}; the last row is the least active dim."

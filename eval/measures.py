@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eval.catalog import COST_KEYS, SPACES, SpaceNames, distance_keys
-from eval.feature_set import FeatureSets
+import numpy as np
+
+from eval.catalog import COST_KEYS, DISENTANGLEMENT_KEYS, SPACES, SpaceNames, distance_keys, diversity_key
+from eval.disentanglement import measure
+from eval.factors import ground_truth, read_factors
+from eval.feature_set import FeatureSet, FeatureSets
 from eval.metrics.elbo import ElboSums, bits_per_dim
 from eval.metrics.frechet import frechet_distance
 from eval.metrics.kernel import kernel_distance
 from eval.metrics.latent_usage import LatentUsage
+from eval.metrics.precision_recall import NUM_NEIGHBORS, precision_recall
 from eval.metrics.reconstruction import SSIM_WINDOW, ReconstructionSums
 from eval.results import Measure
+from shards.cli import UserError
+from shards.dataset import Dataset
 
 FEW_IMAGES = 2048
 """Below this many images a Fréchet distance depends strongly on their number (its covariances lack rank)."""
@@ -71,6 +78,22 @@ def latent_measures(usage: LatentUsage | None, family: str) -> Measures:
     }
 
 
+def disentanglement_measures(mu: np.ndarray | None, dataset: Dataset, split: str, family: str) -> Measures:
+    """MIG, DCI, SAP and the FactorVAE score of the first images of a split, from their latents mu (n, L)."""
+    if mu is None:
+        return _missing(DISENTANGLEMENT_KEYS, f"{family} does not encode")
+    names = ground_truth(dataset)
+    if not names:
+        return _missing(DISENTANGLEMENT_KEYS, "only of rendered faces all factors are known")
+    try:
+        factors = read_factors(dataset, split, len(mu), names)
+        scores = measure(mu, factors)
+    except UserError as error:
+        return _missing(DISENTANGLEMENT_KEYS, str(error).rstrip("."))
+    note = f"mean over {len(factors.names)} factors, {len(mu):,} images"
+    return {key: Measure(getattr(scores, key), note=note) for key in DISENTANGLEMENT_KEYS}
+
+
 def distance_measures(
     images: str,
     features: FeatureSets | None,
@@ -78,7 +101,7 @@ def distance_measures(
     absent_spaces: Mapping[str, str],
     family: str,
 ) -> Measures:
-    """Fréchet and kernel distances from the split.
+    """Fréchet and kernel distances from the split, precision and recall, and diversity.
 
     Args:
         images: ``samples`` or ``reconstructions``.
@@ -96,7 +119,17 @@ def distance_measures(
             measures |= _missing(keys, f"{family} makes no {images}")
         else:
             measures |= _distances(space, images, features, reference)
-    return measures
+    return measures | {diversity_key(images): _diversity(features, reference, f"{family} makes no {images}")}
+
+
+def _diversity(features: FeatureSets | None, reference: FeatureSets, reason: str) -> Measure:
+    """How much images vary, as the share of the split's total variance of features."""
+    if features is None:
+        return Measure(reason=reason)
+    ours, theirs = features.sets[SPACES[0].name].statistics, reference.sets[SPACES[0].name].statistics
+    if min(ours.count, theirs.count) < 2:
+        return Measure(reason="a variance needs at least 2 images on either side")
+    return Measure(float(ours.covariance.trace() / theirs.covariance.trace()))
 
 
 def _distances(space: SpaceNames, images: str, features: FeatureSets, reference: FeatureSets) -> Measures:
@@ -106,14 +139,25 @@ def _distances(space: SpaceNames, images: str, features: FeatureSets, reference:
     if num_images < 2:
         return _missing(keys, "a distance needs at least 2 images on either side")
     few = f"only {num_images:,} images: compare it only with values at the same number"
+    frechet_note = few if num_images < FEW_IMAGES else ""
     kernel = kernel_distance(ours.bank.ordered(), theirs.bank.ordered())
     kernel_note = f"subsets of {kernel.subset_size:,}" if kernel.subset_size < 1000 else ""
-    return {
-        keys[0]: Measure(
-            frechet_distance(ours.statistics, theirs.statistics), note=few if num_images < FEW_IMAGES else ""
-        ),
+    measures = {
+        keys[0]: Measure(frechet_distance(ours.statistics, theirs.statistics), note=frechet_note),
         keys[1]: Measure(kernel.mean, spread=kernel.std or None, note=kernel_note),
     }
+    return measures | _precision_recall(keys[2:], ours, theirs)
+
+
+def _precision_recall(keys: tuple[str, str], ours: FeatureSet, theirs: FeatureSet) -> Measures:
+    """Both shares, of as many images on either side, since they grow with the numbers."""
+    first, second = ours.bank.ordered(), theirs.bank.ordered()
+    num_images = min(len(first), len(second))
+    if num_images <= NUM_NEIGHBORS:
+        return _missing(keys, f"needs at least {NUM_NEIGHBORS + 1} images on either side")
+    result = precision_recall(first[:num_images], second[:num_images])
+    note = f"of {num_images:,} images on either side: compare it only with values at the same number"
+    return {key: Measure(value, note=note) for key, value in zip(keys, result, strict=True)}
 
 
 def cost_measures(costs: Mapping[str, float], family: str) -> Measures:

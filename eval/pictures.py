@@ -13,11 +13,13 @@ from torch import Tensor
 
 from eval.grids import Row, face_grid
 from eval.metrics.latent_usage import LatentUsage
+from facegen.model import Labels
 from facegen.pixels import to_float, to_uint8
 
 NUM_FACES = 12
 """Held-out faces shown, spread evenly over the split."""
 SAMPLE_ROWS, SAMPLE_COLUMNS = 6, 12
+NUM_SAMPLES = SAMPLE_ROWS * SAMPLE_COLUMNS
 STD_STEPS = tuple(np.arange(1, 9) * 0.25)
 SWEEP_STEPS = tuple(np.linspace(-1.2, 1.2, 13))
 NUM_SWEPT_DIMS = 8
@@ -42,15 +44,22 @@ def reconstruction_grid(faces: Faces, models: Sequence[tuple[str, Any]]) -> Imag
     return face_grid(rows)
 
 
-def sample_grid(model: Any, seed: int) -> Image.Image:
-    """Samples from the prior: the first of those that the distances were measured on, not chosen."""
-    images = _samples(model, SAMPLE_ROWS * SAMPLE_COLUMNS, seed)
+def sample_grid(model: Any, seed: int, labels: Labels) -> Image.Image:
+    """Samples from the prior: the first of those that the distances were measured on, not chosen.
+
+    Args:
+        model: One that samples.
+        seed: Of the samples.
+        labels: Conditions of the first ``NUM_SAMPLES`` samples.
+    """
+    images = _samples(model, NUM_SAMPLES, seed, labels)
     return face_grid([Row(part) for part in np.split(images, SAMPLE_ROWS)])
 
 
-def std_grid(model: Any, seed: int) -> Image.Image:
+def std_grid(model: Any, seed: int, labels: Labels) -> Image.Image:
     """The same samples with the prior's standard deviation from 0.25 to 2, a row each."""
-    return face_grid([Row(_samples(model, SAMPLE_COLUMNS, seed, std), f"{std:.2f}") for std in STD_STEPS])
+    labels = labels and {name: label[:SAMPLE_COLUMNS] for name, label in labels.items()}
+    return face_grid([Row(_samples(model, SAMPLE_COLUMNS, seed, labels, std), f"{std:.2f}") for std in STD_STEPS])
 
 
 def sweep_grid(model: Any, usage: LatentUsage, faces: Faces) -> Image.Image:
@@ -74,5 +83,5 @@ def sweep_grid(model: Any, usage: LatentUsage, faces: Faces) -> Image.Image:
     return face_grid(rows, [f"{step:+.1f}" if abs(step) > 0.01 else "0" for step in SWEEP_STEPS])
 
 
-def _samples(model: Any, num: int, seed: int, std: float = 1.0) -> np.ndarray:
-    return to_uint8(model.sample(num, seed=seed, std=std)).cpu().numpy()
+def _samples(model: Any, num: int, seed: int, labels: Labels, std: float = 1.0) -> np.ndarray:
+    return to_uint8(model.sample(num, seed=seed, std=std, labels=labels)).cpu().numpy()

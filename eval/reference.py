@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from accelerate import Accelerator
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from tqdm import tqdm
 
 from eval.feature_set import FeatureSet, FeatureSets
 from eval.features import FeatureSpace
+from eval.files import save_whole
 from eval.metrics.frechet import FeatureStatistics
 from eval.metrics.kernel import MAX_FEATURES
 from eval.ranks import merge_ranks
 from eval.row_bank import RowBank
+from facegen.cache import cache_directory
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
 
-CACHE_VARIABLE = "FACEGEN_CACHE"
 _FORMAT_VERSION = 1
 
 
@@ -46,9 +44,8 @@ class ReferenceKey:
     @property
     def path(self) -> Path:
         """The file in the user's cache directory, or in the one that the variable ``FACEGEN_CACHE`` names."""
-        root = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("facegen"))
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
-        return root / "features" / f"{self.space}-{digest}.safetensors"
+        return cache_directory() / "features" / f"{self.space}-{digest}.safetensors"
 
 
 def reference_features(
@@ -106,20 +103,13 @@ class _Names:
 
 def save_features(path: Path, features: FeatureSet) -> None:
     """Writes a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         "count": np.array([features.statistics.count]),
         "total": features.statistics.total,
         "outer": features.statistics.outer,
         "features": features.bank.ordered(),
     }
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    save_whole(path, tensors)
 
 
 def load_features(path: Path) -> FeatureSet | None:

@@ -72,7 +72,7 @@ def _markdown(report: Report, split_title: str) -> str:
         parts += [f"## All runs ({split_title})", *map(_markdown_picture, report.pictures)]
     for run in report.runs:
         parts += [f"## {run.name} ({run.family}, {split_title})"]
-        parts += [f"> **Note:** {run.difference}"] if run.difference else []
+        parts += [f"> **Note:** {note}" for note in (run.difference, *run.warnings) if note]
         parts += [f"{run.weights} weights, step {run.step:,}, {run.images_seen:,} images seen, from `{run.path}`"]
         parts += map(_markdown_picture, run.pictures)
     parts += ["## Protocol", "\n".join(f"- {name}: {text}" for name, text in report.protocol.items())]

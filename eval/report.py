@@ -21,7 +21,7 @@ from eval.measures import FEW_IMAGES
 from eval.protocol import protocol_lines, split_title
 from eval.reference import reference_features
 from eval.render import Figure, prepare_out, write_report
-from eval.results import Report
+from eval.results import Report, RunResult
 from eval.run_pass import Protocol
 from eval.shared_pictures import held_out_faces, shared_pictures
 from eval.table import build_table, terminal
@@ -41,7 +41,7 @@ class ReportConfig:
     """Options of a report."""
 
     runs: list[str]
-    """Run directories (their newest snapshot) or snapshot directories."""
+    """Run directories (their newest snapshot) or snapshot directories; RUN:NAME samples with a sampler fitted to it."""
     data: str
     """Packed data set to evaluate on."""
     out: str
@@ -101,7 +101,7 @@ def load_models(config: ReportConfig, dataset: Dataset, device: torch.device) ->
     Raises:
         UserError: No snapshot, or a model of other images than the data set's.
     """
-    models = [load(path, device=device, weights=config.weights) for path in config.runs]
+    models = [load_run(path, device, config.weights) for path in config.runs]
     image = dataset.image
     for path, model in zip(config.runs, models, strict=True):
         if tuple(model.image_shape) != (image.channels, image.height, image.width):
@@ -110,12 +110,20 @@ def load_models(config: ReportConfig, dataset: Dataset, device: torch.device) ->
                 f"{path} was trained on images of {theirs} (height x width x channels) and {dataset.root} holds "
                 f"{image.height}x{image.width}x{image.channels}; pack the data set at the run's size."
             )
-    names = [model.name for model in models]
+    names = [f"{model.name}:{model.sampler}" if model.sampler else model.name for model in models]
     is_unique = [names.count(name) == 1 for name in names]
     labels = [
         name if unique else f"{name} ({n})" for n, (name, unique) in enumerate(zip(names, is_unique, strict=True), 1)
     ]
     return list(zip(labels, models, strict=True))
+
+
+def load_run(path: str, device: torch.device, weights: Literal["ema", "raw"] | None) -> Model:
+    """Loads ``RUN`` with its prior, or ``RUN:NAME`` with a sampler."""
+    run, colon, sampler = path.rpartition(":")
+    if colon and not Path(path).exists():
+        return load(run, device=device, weights=weights, sampler=sampler)
+    return load(path, device=device, weights=weights)
 
 
 def make_report(
@@ -148,7 +156,7 @@ def make_report(
         protocol=protocol_lines(protocol, spaces, _by_title(absent), accelerator),
         metrics=metrics(),
         runs=runs,
-        warnings=_warnings(protocol, _by_title(absent), [run.difference for run in runs]),
+        warnings=_warnings(protocol, _by_title(absent), runs),
     )
     if accelerator.is_main_process:
         report.pictures, shared = shared_pictures(faces, models)
@@ -170,7 +178,7 @@ def _by_title(absent: dict[str, str]) -> dict[str, str]:
     return {space.frechet: absent[space.name] for space in SPACES if space.name in absent}
 
 
-def _warnings(protocol: Protocol, absent: dict[str, str], differences: list[str]) -> list[str]:
+def _warnings(protocol: Protocol, absent: dict[str, str], runs: list[RunResult]) -> list[str]:
     warnings = [f"{name} was {reason}" for name, reason in absent.items()]
     if protocol.split == "train":
         warnings.append("These are numbers on images that the models were trained on, not on held-out ones.")
@@ -180,7 +188,8 @@ def _warnings(protocol: Protocol, absent: dict[str, str], differences: list[str]
             f"Fréchet distances are over {num:,} images, fewer than {FEW_IMAGES:,}: they are biased upwards and can be "
             "compared only with distances over the same number."
         )
-    return warnings + [difference for difference in differences if difference]
+    warnings += [run.difference for run in runs if run.difference]
+    return warnings + [f"{run.name}: {warning}" for run in runs for warning in run.warnings]
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ class RunResult:
     latent: dict[str, list[float]] = field(default_factory=dict)
     """Per latent dim: ``mean``, ``variance``, ``kl`` (nats) and ``ks``."""
     pictures: list[Picture] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What training warned of."""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
+from eval.conditions import sample_labels
 from eval.feature_set import FeatureSets
 from eval.features import FeatureSpace
 from eval.metrics.elbo import ElboSums, posterior_noise
@@ -137,7 +138,8 @@ def run_samples(
 ) -> FeatureSets | None:
     """Features of samples 0 to ``num_samples`` over all ranks; None for a model that does not sample.
 
-    Sample i of a seed is the same image for every number of ranks and batch size.
+    Sample i of a seed is the same image for every number of ranks and batch size; a conditional model's has the label
+    of row i of the split.
     """
     if "sample" not in model.can or not spaces:
         return None
@@ -147,7 +149,8 @@ def run_samples(
     quiet = not accelerator.is_main_process
     for first in tqdm(starts, f"{model.name}: samples", leave=False, disable=quiet or None, unit="batch"):
         num = min(protocol.batch_size, protocol.num_samples - first)
-        images = to_uint8(model.sample(num, seed=protocol.seed, first=first))
+        labels = sample_labels(model, protocol.dataset, protocol.split, protocol.num_images, first, num)
+        images = to_uint8(model.sample(num, seed=protocol.seed, first=first, labels=labels))
         features.update(spaces, torch.arange(first, first + num).numpy(), images)
     return merge_ranks(features)
 

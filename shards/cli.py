@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import jsonargparse
@@ -93,7 +94,7 @@ def parse(
     arguments = list(sys.argv[1:] or ["--help"]) if args is None else list(args)
     parser = Parser(prog=prog, description=description)
     _add_config(parser, config_class, positional)
-    namespace = parser.parse_args(_config_first(arguments))
+    namespace = parser.parse_args(_config_first(_join_lists(parser, arguments)))
     try:
         values = vars(parser.instantiate(namespace))
         names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
@@ -159,6 +160,32 @@ def _config_first(arguments: Sequence[str]) -> list[str]:
         is_file = argument.startswith("--config=") or argument == "--config" or files[-1:] == ["--config"]
         (files if is_file else others).append(argument)
     return files + others
+
+
+def _join_lists(parser: Parser, arguments: Sequence[str]) -> list[str]:
+    """Lets a list option take its values one after the other: ``--rows 1 2 3`` for ``--rows [1,2,3]``."""
+    joined: list[str] = []
+    position = 0
+    while position < len(arguments):
+        joined.append(arguments[position])
+        position += 1
+        hint = getattr(parser._option_string_actions.get(joined[-1]), "_typehint", None)
+        if get_origin(hint) is not list:
+            continue
+        values: list[str] = []
+        while position < len(arguments) and not _is_option(arguments[position]):
+            values.append(arguments[position])
+            position += 1
+        if len(values) == 1 and values[0].startswith("[") and values[0].endswith("]"):
+            joined.append(values[0])
+        elif values:
+            is_text = get_args(hint) == (str,)
+            joined.append(json.dumps(values) if is_text else f"[{','.join(values)}]")
+    return joined
+
+
+def _is_option(argument: str) -> bool:
+    return argument.startswith("-") and not re.fullmatch(r"-\.?\d.*|-", argument)
 
 
 def _add_config(parser: Parser, config_class: type, positional: Sequence[str]) -> None:

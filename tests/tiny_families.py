@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from facegen.families import FAMILIES, Family, build
+from facegen.families.mod_vae import ClampedKind
 from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.networks.dfc import DFCNetConfig
+from facegen.networks.face_cnn import FaceNetConfig
+from facegen.networks.gan import DiscriminatorConfig, GeneratorConfig
+from facegen.perceptual.options import FeatureNetConfig
 
 IMAGE = ImageShape(3, 16, 16)
 
@@ -26,22 +31,82 @@ class Tiny(NamedTuple):
         labels: Labels of a batch of so many images, as the loader gives them.
         unit_size: Images that belong together in a batch.
         falls: The loss term that training on one batch must bring down.
+        learns: The turns that are trained for it; None for all. Two players of one game cannot both bring theirs down.
+        refused: Images that its small networks cannot take.
     """
 
     options: dict[str, Any]
     labels: Callable[[int], dict[str, Tensor]] = _no_labels
     unit_size: int = 1
     falls: str = "mse"
+    learns: tuple[str, ...] | None = None
+    refused: ImageShape = ImageShape(3, 18, 16)
+
+
+def _degrees(num: int) -> dict[str, Tensor]:
+    """Degrees of smile from -1 to 1, every third of them not known."""
+    degrees = torch.linspace(-1, 1, num)
+    degrees[1::3] = torch.nan
+    return {"smile": degrees}
+
+
+def _pairs(num: int) -> dict[str, Tensor]:
+    """Pairs of one person and of two in turn."""
+    return {"same": (torch.arange(num) // 2 + 1) % 2}
+
+
+def _two_kinds_of_pairs(num: int) -> dict[str, Tensor]:
+    """Groups of two images, of the first and the second kind in turn."""
+    return {"group_kind": torch.arange(num) // 2 % 2}
+
+
+def _deep_features(**options: Any) -> dict[str, Any]:
+    """A DFC-VAE that compares pixels and the first layers of the feature net that is always there."""
+    network = DFCNetConfig(widths=[8, 16], decoder_widths=[16, 8], **options)
+    features = FeatureNetConfig(layers=["stem", "blocks.1"])
+    return {"latent_size": 6, "network": network, "mse_weight": 1.0, "kld_weight": 0.001, "features": features}
 
 
 def _network(**options: Any) -> ConvNetConfig:
     return ConvNetConfig(**{"widths": [8, 16]} | options)
 
 
+def _face_net() -> FaceNetConfig:
+    return FaceNetConfig(widths=[8, 16], fc_widths=[16], head_widths=[16, 16], dropout=0.0)
+
+
 TINY: dict[str, Callable[[], Tiny]] = {
     "ae": lambda: Tiny({"latent_size": 6, "network": _network()}),
     "vae": lambda: Tiny({"latent_size": 6, "network": _network()}),
     "beta_vae": lambda: Tiny({"latent_size": 6, "network": _network()}),
+    "dfc_vae": lambda: Tiny(_deep_features(), falls="perceptual"),
+    "dfc_vae_resnet": lambda: Tiny(_deep_features(num_residual_blocks=1), falls="perceptual"),
+    "dfc_vae_large": lambda: Tiny(_deep_features() | {"wide_tail": True}, falls="perceptual"),
+    "cvae": lambda: Tiny({"latent_size": 6, "independence_weight": 0.1, "network": _network()}, _degrees),
+    "face_cnn": lambda: Tiny(
+        {"latent_size": 6, "network": _face_net()}, _pairs, unit_size=2, falls="loss", refused=ImageShape(3, 3, 16)
+    ),
+    "dcgan": lambda: Tiny(
+        {"latent_size": 6, "generator": GeneratorConfig(8, 16), "discriminator": DiscriminatorConfig(8, 16)},
+        falls="d_loss",
+        learns=("discriminator",),
+    ),
+    "vae_gan": lambda: Tiny({"latent_size": 6, "network": _network(), "discriminator": DiscriminatorConfig(8, 16)}),
+    "mod_vae": lambda: Tiny(
+        {
+            "latent_size": 6,
+            "network": _network(),
+            "kld_weight": 0.01,
+            "reconstruction": "mean",
+            "group_size": 2,
+            "groups": [
+                ClampedKind(same=["identity"], varies="smile", free=["0-2"]),
+                ClampedKind(same=["glasses"], varies="identity", free=[3, 4, 5]),
+            ],
+        },
+        _two_kinds_of_pairs,
+        unit_size=2,
+    ),
 }
 
 

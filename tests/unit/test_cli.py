@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 
 from facegen.config import parse_args, to_dict
 from facegen.run_directory import save_config
+from shards.cli import parse
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ["--data", "d", "--run", "r"]
@@ -152,3 +154,35 @@ def test_the_entry_point_answers_bad_input_in_one_line(tmp_path: Path) -> None:
     assert process.stderr.count("\n") == 1
     assert process.stderr.startswith("error: nowhere holds no complete data set")
     assert list(tmp_path.iterdir()) == []
+
+
+@dataclass
+class Lists:
+    """Options that take several values."""
+
+    run: str
+    """By position."""
+    files: list[str] = field(default_factory=list)
+    """Texts."""
+    steps: list[float] = field(default_factory=list)
+    """Numbers."""
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ("run --files a.jpg b.jpg --steps -1 .5 2e3", Lists("run", ["a.jpg", "b.jpg"], [-1, 0.5, 2000])),
+        ("run --steps -1 -.5 --files a b", Lists("run", ["a", "b"], [-1, -0.5])),
+        ("run --files [a,b] --steps=[1,2]", Lists("run", ["a", "b"], [1, 2])),
+        ("run --files [a].jpg --files+ b", Lists("run", ["[a].jpg", "b"])),
+        ("run --files 1 2", Lists("run", ["1", "2"])),
+    ],
+)
+def test_list_options_take_values_one_after_the_other(args: str, expected: Lists) -> None:
+    assert parse(Lists, prog="p", description="d", positional=["run"], args=args.split()) == expected
+
+
+def test_a_list_option_without_values(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(Lists, prog="p", description="d", positional=["run"], args=["run", "--files", "--steps", "1"])
+    assert "files" in capsys.readouterr().err

@@ -64,7 +64,7 @@ def test_one_batch_is_overfitted(name: str) -> None:
     falling = []
     for step in range(60):
         terms: dict[str, Tensor] = {}
-        for turn in family.turns:
+        for turn in TINY[name]().learns or family.turns:
             for other, network in family.networks.items():
                 network.requires_grad_(other == turn)
             result = losses(family, turn, batch_of(images, images_seen=len(images) * step, labels=labels))
@@ -108,6 +108,19 @@ def test_the_interface_keeps_its_word(name: str, image: ImageShape) -> None:
     for picture in family.pictures(images, labels).values():
         assert picture.images.shape[1:] == images.shape[1:]
         assert len(picture.images) % picture.num_columns == 0
+
+
+@every_family
+@pytest.mark.parametrize("size", [64, 128])
+def test_images_of_64_and_128_pixels_are_trained_on(name: str, size: int) -> None:
+    image = ImageShape(3, size, size)
+    family = tiny_family(name, image).train()
+    num = 2 * TINY[name]().unit_size
+    images, labels = smooth_images(num, image), tiny_labels(name, num)
+    for turn in family.turns:
+        result = losses(family, turn, batch_of(images, labels=labels))
+        result.loss.backward()
+        assert result.loss.isfinite()
 
 
 @every_family
@@ -162,8 +175,9 @@ def test_eval_mode_is_deterministic_and_independent_of_the_batch(name: str) -> N
 
 @every_family
 def test_images_that_cannot_be_halved_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="images of 18x16"):
-        tiny_family(name, ImageShape(3, 18, 16))
+    refused = TINY[name]().refused
+    with pytest.raises(ValueError, match=f"images of {refused.height}x{refused.width}"):
+        tiny_family(name, refused)
 
 
 @every_family

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from eval.efficientnet_lite import EfficientNetLite0, preprocess
 from eval.feature_set import FeatureSet
 from eval.features import FeatureSpace, load_efflite0, load_inception
 from eval.inception_weights import find_inception_weights, is_reachable
 from eval.reference import ReferenceKey, load_features, save_features
+from facegen.networks.efficientnet_lite import EfficientNetLite0, preprocess
 from shards.cli import UserError
 
 CPU = torch.device("cpu")

@@ -18,6 +18,8 @@ from PIL import Image
 
 from eval import charts, run_pass, svg
 from eval.catalog import metrics
+from eval.charts import read_metrics
+from eval.feature_set import FeatureSets
 from eval.grids import Row, face_grid
 from eval.measures import FEW_IMAGES, distance_measures, likelihood_measures
 from eval.metrics.latent_usage import LatentStatistics
@@ -25,6 +27,7 @@ from eval.protocol import split_title
 from eval.render import prepare_out, write_report
 from eval.results import Measure, Metric, Picture, Report, RunResult, best_runs, format_value
 from eval.run_pass import Protocol, run_samples, run_split
+from eval.run_warnings import run_warnings
 from eval.table import build_table, markdown, terminal
 from facegen.pixels import to_uint8
 from shards.cli import UserError
@@ -186,6 +189,7 @@ class LinearVae:
     can = frozenset({"encode", "posterior", "decode", "sample"})
     image_shape = (3, 12, 12)
     latent_size = 4
+    condition = None
     decoder_variance = 0.1
 
     def __init__(self) -> None:
@@ -199,7 +203,7 @@ class LinearVae:
     def decode(self, latents: torch.Tensor, labels: Any = None) -> torch.Tensor:
         return (latents @ self.basis.T).reshape(-1, 3, 12, 12)
 
-    def sample(self, num: int, seed: int = 0, std: float = 1.0, first: int = 0) -> torch.Tensor:
+    def sample(self, num: int, seed: int = 0, std: float = 1.0, labels: Any = None, first: int = 0) -> torch.Tensor:
         rows = [torch.randn(4, generator=torch.Generator().manual_seed(seed + n)) for n in range(first, first + num)]
         return self.decode(4 * torch.stack(rows))
 
@@ -285,3 +289,42 @@ def test_a_directory_with_other_files_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds other files; give a new --out"):
         prepare_out(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+
+
+def test_diversity_is_the_share_of_the_split_s_variance(protocol):
+    features = run_samples(LinearVae(), protocol, [PixelSpace()], fake_ranks(1)[0])  # type: ignore[arg-type]
+    assert features is not None
+    collapsed = FeatureSets.empty([PixelSpace()])  # type: ignore[list-item]
+    rows = features.sets["efflite0"].bank.ordered()
+    collapsed.sets["efflite0"].update(np.arange(len(rows)), 0.5 * rows)
+    for ours, share in ((features, 1.0), (collapsed, 0.25)):
+        measures = distance_measures("samples", ours, features, {"inception": "absent"}, "linear")
+        assert measures["diversity_samples"].value == pytest.approx(share, rel=1e-5)
+    measures = distance_measures("samples", None, features, {"inception": "absent"}, "linear")
+    assert measures["diversity_samples"] == Measure(reason="linear makes no samples")
+
+
+def test_training_s_warnings_stand_beside_the_result(tmp_path):
+    lines = [
+        {"images_seen": 100, "warning": "mode collapse: at 9 %"},
+        {"images_seen": 100, "train/loss": 1.0},
+        {"images_seen": 200, "warning": "mode collapse: at 7 %"},
+        {"images_seen": 2000, "warning": "mode <collapse>: at 5 %"},
+        {"images_seen": 2000, "warning": "discriminator won: 99 %"},
+        {"images_seen": 3000, "warning": "discriminator won: later than the snapshot"},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    warnings = run_warnings(read_metrics(tmp_path), images_seen=2000)
+    assert warnings == [
+        "mode collapse: at 7 % (training warned 2 times, at 100 to 200 images)",
+        "mode <collapse>: at 5 % (training warned once, at 2,000 images)",
+        "discriminator won: 99 % (training warned once, at 2,000 images)",
+    ]
+    assert run_warnings([], images_seen=2000) == []
+    runs = [replace(run_result("gan", 0.5), warnings=warnings)]
+    out = tmp_path / "report"
+    prepare_out(out)
+    write_report(out, example_report(runs=runs), {}, split_title("test"))
+    assert "mode &lt;collapse&gt;: at 5 %" in (out / "report.html").read_text()
+    assert all(f"> **Note:** {warning}" in (out / "report.md").read_text() for warning in warnings)
+    assert json.loads((out / "report.json").read_text())["runs"][0]["warnings"] == warnings

@@ -372,6 +372,38 @@ def test_identity_groups_hold_everything_but_the_person() -> None:
     assert faces.identity_field is None
 
 
+def test_groups_of_several_factors_take_turns() -> None:
+    names = ["smile", "yaw", "identity"]
+    faces = source(num=360, group_factor=names, group_size=3, num_identities=60)
+    assert faces.fields["group_factor"].classes == tuple(names)
+    assert faces.identity_field is None
+    people: dict[str, set[object]] = {name: set() for name in names}
+    partitions: dict[str, list[object]] = {name: [] for name in names}
+    for group in range(120):
+        items = [faces[group * 3 + step] for step in range(3)]
+        name = names[group % 3]
+        assert {item.labels["group"] for item in items} == {float(group)}
+        assert {item.labels["group_factor"] for item in items} == {name}
+        tables = [asdict(factors_of(item)) for item in items]
+        varying = {factor for factor in tables[0] if len({table[factor] for table in tables}) > 1}
+        if name == "identity":
+            assert all(SPECS[factor].level != "image" for factor in varying)
+            assert len({item.labels["identity"] for item in items}) == 3
+        else:
+            assert varying == {name}
+        people[name] |= {item.labels["identity"] for item in items}
+        partitions[name].append(items[0].partition)
+    # Every factor has its share of held-out groups, and meets as many people as it has groups.
+    for name in names:
+        assert [partitions[name].count(part) for part in ("train", "val", "test")] == [32, 4, 4]
+    assert len(people["smile"]) == len(people["yaw"]) == 40 and len(people["identity"]) == 60
+
+
+def test_one_factor_in_a_list_is_that_factor() -> None:
+    alone, listed = (source(num=44, group_factor=factor, num_identities=3) for factor in ("yaw", ["yaw"]))
+    assert all(alone[position] == listed[position] for position in range(44))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -383,6 +415,9 @@ def test_identity_groups_hold_everything_but_the_person() -> None:
         ({"correlate": ("smile", "beard")}, "depends on presentation"),
         ({"correlate": ("smile", "yaw"), "correlation": 1.2}, "between -1 and 1"),
         ({"group_factor": "smiel"}, "did you mean 'smile'"),
+        ({"group_factor": ["smile", "smiel"]}, "did you mean 'smile'"),
+        ({"group_factor": ["smile", "yaw", "smile"]}, "must name different factors"),
+        ({"group_factor": []}, "at least one"),
         ({"group_factor": "smile"}, "as 3993 or 4004"),
         ({"group_factor": "smile", "group_size": 1}, "at least 2"),
         ({"group_factor": "smile", "group_size": 10, "correlate": ("smile", "yaw")}, "varies evenly"),

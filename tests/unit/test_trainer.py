@@ -44,6 +44,8 @@ MakeConfig = Callable[..., TrainConfig]
 
 # All that could differ after resuming: moving average, warm-up, batch norm and, where a family has it, dropout.
 DROPOUT = {"network": ConvNetConfig(widths=[4, 8], dropout=0.2)}
+# Options by which one step decides about the next.
+OBSERVING = {"gan_loss": "bce", "equilibrium_margin": 0.02, "lecam_weight": 0.1, "adaptive_weight": True}
 RICH: dict[str, Any] = {
     "model": DROPOUT,
     "ema": EMAConfig(half_life_images=50),
@@ -120,7 +122,10 @@ def checkpoints_of(config: TrainConfig) -> list[str]:
 # Resuming.
 
 
-@pytest.mark.parametrize(("family", "model"), [*((name, {}) for name in FAMILIES), ("ae", DROPOUT), ("vae", DROPOUT)])
+@pytest.mark.parametrize(
+    ("family", "model"),
+    [*((name, {}) for name in FAMILIES), ("ae", DROPOUT), ("vae", DROPOUT), ("vae_gan", OBSERVING)],
+)
 def test_training_through_a_checkpoint_is_bitwise_training_in_one_go(
     family: str, model: dict[str, Any], tiny_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -411,6 +416,17 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights(
     for name in exact.tensors:
         if name.startswith("ema.") and name.endswith("weight"):
             torch.testing.assert_close(rounded.tensors[name], exact.tensors[name], rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_in_bf16(
+    family: str, tiny_config: MakeConfig, precision: Callable[[str], None]
+) -> None:
+    precision("bf16")
+    config = tiny_config(family, max_steps=2, monitor=MonitorConfig(log_every_images=16, num_validation_images=20))
+    outcome = train(config)
+    assert all(tensor.dtype != torch.bfloat16 and tensor.isfinite().all() for tensor in outcome.tensors.values())
+    assert all(math.isfinite(value) for line in metrics_of(config) for value in line.values())
 
 
 def test_fp16_where_it_cannot_be_had(tiny_config: MakeConfig, precision: Callable[[str], None]) -> None:
