@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -73,8 +73,10 @@ def line_chart(title: str, series: Sequence[Series], x_label: str, log: bool = F
         x_label: Below the axis.
         log: Logarithmic y axis.
     """
-    width, height, left, right, top, bottom = 560, 300, 54, 14, 34, 44
-    low_x, high_x = 0.0, max(max(line.x) for line in series)
+    width, left, right, bottom = 560, 54, 14, 44
+    legend = _legend({line.label: line.color for line in series}, left, width - right)
+    top, height = 14 + 20 * len(legend), 280 + 20 * len(legend)
+    low_x, high_x = min(0.0, *(min(line.x) for line in series)), max(max(line.x) for line in series)
     low_y, high_y = min(min(line.y) for line in series), max(max(line.y) for line in series)
     ticks = log_ticks(low_y, high_y) if log else linear_ticks(low_y, high_y)
     low_y, high_y = min(low_y, ticks[0]), max(high_y, ticks[-1])
@@ -96,17 +98,30 @@ def line_chart(title: str, series: Sequence[Series], x_label: str, log: bool = F
         y = float(to_y([tick])[0])
         body += [f'<path class="rule" d="M{left} {y:.1f}H{width - right}"/>', text(left - 8, y + 4, short(tick), "end")]
     for tick in linear_ticks(low_x, high_x):
-        if tick <= high_x:
+        if low_x <= tick <= high_x:
             body.append(text(float(to_x([tick])[0]), height - bottom + 18, short(tick), "middle"))
     body.append(text((left + width - right) / 2, height - 6, x_label, "middle"))
-    legend_x = float(left)
     for line in sorted(series, key=lambda line: not line.faint):
         body.append(polyline(to_x(line.x), to_y(line.y), "faint" if line.faint else "", f"c{line.color % NUM_COLORS}"))
-    for label, color in {line.label: line.color for line in series}.items():
-        body.append(rectangle(legend_x, 10, 14, 4, f"c{color % NUM_COLORS}"))
-        body.append(text(legend_x + 20, 17, label))
-        legend_x += 20 + 7.2 * len(label) + 18
+    for number, entries in enumerate(legend):
+        for x, label, color in entries:
+            body.append(rectangle(x, 10 + 20 * number, 14, 4, f"c{color % NUM_COLORS}"))
+            body.append(text(x + 20, 17 + 20 * number, label))
     return document(width, height, title, body)
+
+
+def _legend(colors: Mapping[str, int], left: float, right: float) -> list[list[tuple[float, str, int]]]:
+    """Lines of entries (where they start, label, color) that fit between two places; at least one line."""
+    lines: list[list[tuple[float, str, int]]] = [[]]
+    x = left
+    for label, color in colors.items():
+        width = 20 + 7.2 * len(label)
+        if lines[-1] and x + width > right:
+            lines.append([])
+            x = left
+        lines[-1].append((x, label, color))
+        x += width + 18
+    return lines
 
 
 def linear_ticks(low: float, high: float, num: int = 5) -> list[float]:

@@ -10,7 +10,11 @@ from facegen.families import Family
 
 
 class EMA:
-    """A second copy of a family whose weights follow the first's slowly; buffers are copied as they are."""
+    """A second copy of a family whose weights follow the first's slowly.
+
+    Buffers of floats follow as the weights do: batch norm's averages have to be those of the averaged weights, not of
+    the newest ones. Counters are copied.
+    """
 
     def __init__(self, module: Family, half_life_images: int) -> None:
         """Starts from the module's current weights."""
@@ -24,4 +28,7 @@ class EMA:
         averages = list(self.module.parameters())
         torch._foreach_lerp_(averages, list(module.parameters()), weight)  # type: ignore
         for average, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
-            average.copy_(buffer)
+            if average.is_floating_point():
+                average.lerp_(buffer, weight)
+            else:
+                average.copy_(buffer)

@@ -91,7 +91,16 @@ TINY: dict[str, Callable[[], Tiny]] = {
         falls="d_loss",
         learns=("discriminator",),
     ),
-    "vae_gan": lambda: Tiny({"latent_size": 6, "network": _network(), "discriminator": DiscriminatorConfig(8, 16)}),
+    # The hinge of both sides has opposite gradients at first: the last bias would get none.
+    "vae_gan": lambda: Tiny(
+        {
+            "latent_size": 6,
+            "gan_loss": "bce",
+            "adversarial_weight": 0.001,
+            "network": _network(),
+            "discriminator": DiscriminatorConfig(8, 16),
+        }
+    ),
     "mod_vae": lambda: Tiny(
         {
             "latent_size": 6,

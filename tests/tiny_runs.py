@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_families import tiny_config
 
 from facegen.config import EMAConfig, config_class
 from facegen.families import build
 from facegen.networks.conv import ImageShape
 from facegen.snapshot import describe, save_snapshot
 from shards.dataset import Dataset
+from tiny_families import tiny_config
 
 
 def untrained_run(run: Path, data: Path, family: str = "vae", seed: int = 0, **options: Any) -> Path:

@@ -57,7 +57,8 @@ class VAEGANConfig(VAEConfig):
     """Weight of the adversarial term beside the VAE's objective."""
     adaptive_weight: bool = False
     """Multiply adversarial_weight with the ratio of the gradient norms of reconstruction and adversarial term at the
-    decoder's last layer (Esser et al. 2021), as the step before measured it."""
+    decoder's last layer (Esser et al. 2021), as the step before measured it: means over micro-batches and processes of
+    each one's norms, so that all processes agree. Smaller micro-batches have longer, noisier gradients."""
     adversarial_start_images: int = 0
     """Images before the game begins: until then a plain VAE is trained, and the discriminator waits."""
     feature_weight: float = 0.0

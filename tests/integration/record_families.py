@@ -14,14 +14,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from record_run import checksum
-from tiny_families import TINY, tiny_config
-
 from facegen.augment import AugmentConfig
 from facegen.config import LoaderConfig, config_class
 from facegen.families import FAMILIES
 from facegen.optim import OptimConfig
 from facegen.trainer import Trainer
+from record_run import checksum
+from tiny_families import TINY, tiny_config
 
 NUM_STEPS = 4
 

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 
 import pytest
-from test_launch import launch, run
 
 from facegen.families import FAMILIES
+from test_launch import launch, run
 
 SCRIPT = Path(__file__).with_name("record_families.py")
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_families import IMAGE, tiny_family
-from tiny_families import tiny_config as tiny_model
 from torch import Tensor, nn
 
 from facegen.config import TrainConfig, parse_args
@@ -28,6 +26,8 @@ from facegen.perceptual.options import FeatureNetConfig
 from facegen.randomness import SlotRandom
 from facegen.trainer import Trainer
 from shards.cli import UserError
+from tiny_families import IMAGE, tiny_family
+from tiny_families import tiny_config as tiny_model
 
 CPU = torch.device("cpu")
 NAMES = ("dfc_vae", "dfc_vae_resnet", "dfc_vae_large")
@@ -57,6 +57,14 @@ def gradients(module: nn.Module, loss: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(loss, list(module.parameters()), allow_unused=True, materialize_grads=True))
 
 
+def reference(name: str, size: int, **options: Any) -> Any:
+    """The network at the reference's size, without memory for its weights."""
+    with torch.device("meta"):
+        family = build(name, FAMILIES[name].config_class(**options), ImageShape(3, size, size))
+    assert family.latent_size == 100
+    return family.networks["autoencoder"]
+
+
 def shapes_through(stages: nn.Module, inputs: Tensor) -> list[tuple[int, ...]]:
     """Channels, height and width wherever a layer changes them."""
     shapes = [tuple(inputs.shape[1:])]
@@ -72,34 +80,29 @@ def shapes_through(stages: nn.Module, inputs: Tensor) -> list[tuple[int, ...]]:
     [("dfc_vae", 64, 2_311_403), ("dfc_vae_resnet", 64, 7_072_379), ("dfc_vae_large", 128, 5_228_351)],
 )
 def test_reference_sizes(name: str, size: int, num_parameters: int) -> None:
-    family = build(name, FAMILIES[name].config_class(), ImageShape(3, size, size))
-    assert sum(parameter.numel() for parameter in family.networks.parameters()) == num_parameters
-    assert family.latent_size == 100
+    assert sum(parameter.numel() for parameter in reference(name, size).parameters()) == num_parameters
 
 
 def test_shape_chains_of_the_reference() -> None:
-    network: Any = build("dfc_vae", FAMILIES["dfc_vae"].config_class(), ImageShape(3, 64, 64)).networks["autoencoder"]
-    down = shapes_through(network.encoder.stages, images_of(1, ImageShape(3, 64, 64)))
+    network = reference("dfc_vae", 64)
+    down = shapes_through(network.encoder.stages, torch.empty(1, 3, 64, 64, device="meta"))
     assert down == [(3, 64, 64), (32, 32, 32), (64, 16, 16), (128, 8, 8), (256, 4, 4)]
     assert network.encoder.head.in_features == 4096
-    up = shapes_through(network.decoder.stages, torch.zeros(1, 256, 4, 4))
+    up = shapes_through(network.decoder.stages, torch.empty(1, 256, 4, 4, device="meta"))
     # Each size is reached before its convolution changes the channels.
     assert up[::2] == [(256, 4, 4), (128, 8, 8), (64, 16, 16), (32, 32, 32), (3, 64, 64)]
 
 
 @pytest.mark.parametrize(("wide_tail", "tail"), [(False, 3), (True, 32)])
 def test_the_large_net_has_a_bottleneck_unless_it_is_told_otherwise(wide_tail: bool, tail: int) -> None:
-    config = FAMILIES["dfc_vae_large"].config_class(wide_tail=wide_tail)
-    network: Any = build("dfc_vae_large", config, ImageShape(3, 128, 128)).networks["autoencoder"]
+    network = reference("dfc_vae_large", 128, wide_tail=wide_tail)
     assert network.encoder.head.in_features == 8192
     convolutions = [layer for layer in network.decoder.stages if isinstance(layer, nn.Conv2d)]
     assert [layer.out_channels for layer in convolutions] == [128, 64, 32, tail, 3]
 
 
 def test_the_blocks_of_the_resnet() -> None:
-    network: Any = build("dfc_vae_resnet", FAMILIES["dfc_vae_resnet"].config_class(), ImageShape(3, 64, 64)).networks[
-        "autoencoder"
-    ]
+    network = reference("dfc_vae_resnet", 64)
     for half, widths, kernel in ((network.encoder, [32, 64, 128, 256], 4), (network.decoder, [128, 64, 32, 3], 3)):
         blocks = [layer for layer in half.stages if isinstance(layer, ResidualBlock)]
         assert [block.layers[1].weight.shape[0] for block in blocks] == [width for width in widths for _ in range(3)]

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from test_families import batch_of, losses, smooth_images
 from test_trainer import Asked, OneOfMany, metrics_of
-from tiny_families import tiny_family
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,6 +34,7 @@ from shards import pack
 from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.pairs import held_out_pairs, read_pairs
+from tiny_families import tiny_family
 
 MakeConfig = Callable[..., TrainConfig]
 SAME = torch.tensor([1, 1, 0, 0, 1, 1, 0, 0])

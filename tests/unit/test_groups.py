@@ -241,7 +241,7 @@ def test_the_loader_delivers_whole_groups(tiny_dataset: Path) -> None:
 def test_many_samples_are_dealt_without_a_loop_over_them() -> None:
     num = 200_000
     labels = {"person": (np.arange(num) // 20).astype(np.float32), "pose": (np.arange(num) % 20).astype(np.float32)}
-    dataset = dataset_of(**labels)
+    dataset = dataset_of((num,), **labels)
     units = GroupUnits(dataset, "train", [SAME_PERSON, SAME_POSE], 11, 0)
     assert units.num_groups == [10_000, 10_000]
     assert units.draw(np.arange(4), 7).rows.shape == (44,)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors import safe_open
-from tiny_runs import untrained_run
 
 from eval import attributes, morph, neighbors, sample, smile, traverse, tsne
 from eval.animation import save_animation, there_and_back
@@ -20,6 +19,7 @@ from facegen.model import load
 from facegen.pixels import to_uint8
 from shards.cli import UserError, run
 from shards.dataset import Dataset
+from tiny_runs import untrained_run
 
 TILE = 96 + 4
 """Pixels of a face of 16 pixels in a grid, with its gap."""

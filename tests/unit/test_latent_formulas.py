@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
-from tiny_runs import untrained_run
 
 from eval.latent import encode
 from eval.latent.attributes import (
@@ -39,6 +38,7 @@ from facegen.model import Model, load
 from shards.cli import UserError
 from shards.dataset import Dataset, LabelField
 from shards.loader import evaluation_batches
+from tiny_runs import untrained_run
 
 ORIGIN = Origin("0123", "run", "640", "abcd", "train")
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_families import IMAGE, tiny_family
 from torch import Tensor
 
 from facegen.config import config_class, model_config_from_dict, to_dict
@@ -18,6 +17,7 @@ from facegen.networks.conv import ConvNetConfig
 from facegen.randomness import SlotRandom
 from shards.cli import UserError
 from shards.dataset import Dataset
+from tiny_families import IMAGE, tiny_family
 
 GROUP_SIZE, LATENT_SIZE = 3, 6
 KINDS = [ClampedKind(same=["a"], free=[0]), ClampedKind(same=["b"], free=["1-3", 5])]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_families import IMAGE, tiny_family
 
 from facegen.config import CheckpointConfig, EMAConfig, TrainConfig
 from facegen.families import Family
@@ -21,6 +20,7 @@ from facegen.networks.variance import LOG_SIGMA_UNIT
 from facegen.optim import OptimConfig, Updater
 from facegen.randomness import SlotRandom
 from facegen.trainer import Trainer
+from tiny_families import IMAGE, tiny_family
 
 NUM_PIXELS = IMAGE.num_pixels
 

@@ -45,7 +45,7 @@ MakeConfig = Callable[..., TrainConfig]
 # All that could differ after resuming: moving average, warm-up, batch norm and, where a family has it, dropout.
 DROPOUT = {"network": ConvNetConfig(widths=[4, 8], dropout=0.2)}
 # Options by which one step decides about the next.
-OBSERVING = {"gan_loss": "bce", "equilibrium_margin": 0.02, "lecam_weight": 0.1, "adaptive_weight": True}
+OBSERVING = {"equilibrium_margin": 0.02, "lecam_weight": 0.1, "adaptive_weight": True}
 RICH: dict[str, Any] = {
     "model": DROPOUT,
     "ema": EMAConfig(half_life_images=50),
@@ -419,9 +419,7 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_trains_in_bf16(
-    family: str, tiny_config: MakeConfig, precision: Callable[[str], None]
-) -> None:
+def test_every_family_trains_in_bf16(family: str, tiny_config: MakeConfig, precision: Callable[[str], None]) -> None:
     precision("bf16")
     config = tiny_config(family, max_steps=2, monitor=MonitorConfig(log_every_images=16, num_validation_images=20))
     outcome = train(config)

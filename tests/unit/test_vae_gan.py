@@ -26,7 +26,7 @@ TURNS = ("discriminator", "autoencoder")
 
 def make(**options: Any) -> VAEGAN:
     """A family in eval mode, where losses can be calculated again by hand."""
-    family = tiny_family("vae_gan", **{"gan_loss": "bce"} | options).eval()
+    family = tiny_family("vae_gan", **options).eval()
     assert isinstance(family, VAEGAN)
     return family
 
@@ -233,7 +233,7 @@ def test_a_player_that_leads_by_more_than_the_margin_waits(
 def test_training_skips_exactly_the_turns_that_the_step_before_decides(
     tiny_config: Callable[..., TrainConfig],
 ) -> None:
-    config = tiny_config("vae_gan", model={"equilibrium_margin": 0.02, "gan_loss": "bce"}, max_steps=12)
+    config = tiny_config("vae_gan", model={"equilibrium_margin": 0.02}, max_steps=12)
     trainer = Trainer(config)
     before = {name: [p.clone() for p in network.parameters()] for name, network in trainer.family.networks.items()}
     expected, seen = (True, True), set()

@@ -1,0 +1,95 @@
+"""The table of biases as text, Markdown and a chart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval import svg
+from eval.bias_probe import Accuracy
+from eval.columns import markdown_table, terminal_table
+from eval.metrics.bias import ChiSquare, Turned
+
+SCHEMA_VERSION = 1
+_HEADER = ["images", "number", "male [%]", "with smile [%]", "male, smile", "male, none", "female, smile"]
+_HEADER += ["female, none", "turned male", "turned female", "p"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Some images as labels or probes say: counts by gender (female, male) and smile (without, with)."""
+
+    images: str
+    counts: list[list[int]]
+    degree: float | None = None
+    turned: Turned | None = None
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Everything that was found.
+
+    Attributes:
+        title: Of the run.
+        rows: Of the table.
+        probes: By label and images: how well the probes read held-out images.
+        tests: Named chi-square tests; None where there was nothing to test.
+        notes: What to know when reading the table.
+    """
+
+    title: str
+    rows: list[Row]
+    probes: dict[str, dict[str, Accuracy]]
+    tests: dict[str, ChiSquare | None]
+    notes: list[str]
+
+
+def terminal(result: Bias) -> str:
+    """Table, tests and notes."""
+    table = terminal_table(_HEADER, [_cells(row) for row in result.rows])
+    return "\n".join([result.title, "", table, "", *_test_lines(result), *(f"note: {note}" for note in result.notes)])
+
+
+def markdown(result: Bias, has_chart: bool) -> str:
+    """The same in Markdown, with the chart that lies beside it."""
+    parts = [f"# {result.title}", markdown_table(_HEADER, [_cells(row) for row in result.rows])]
+    parts.append("\n".join(f"* {line}" for line in _test_lines(result)))
+    parts += [f"> {note}" for note in result.notes]
+    return "\n\n".join(parts + (["![bias.svg](bias.svg)"] if has_chart else [])) + "\n"
+
+
+def chart(result: Bias) -> str | None:
+    """Shares of males and of smiles over the degree; None for a model without one."""
+    at = [(row.degree, np.array(row.counts)) for row in result.rows if row.degree is not None]
+    if len(at) < 2:
+        return None
+    degrees = [degree for degree, _ in at]
+    male = [100 * float(counts[1].sum() / counts.sum()) for _, counts in at]
+    smiling = [100 * float(counts[:, 1].sum() / counts.sum()) for _, counts in at]
+    series = [svg.Series("male [%]", degrees, male, 0), svg.Series("with smile [%]", degrees, smiling, 1)]
+    return svg.line_chart(result.title, series, "degree asked for")
+
+
+def _cells(row: Row) -> list[str]:
+    counts = np.array(row.counts)
+    num = int(counts.sum())
+    change = ["", "", ""]
+    if row.turned is not None:
+        p = "" if row.turned.test is None else f"{row.turned.test.p:.2g}"
+        change = [str(row.turned.to_male), str(row.turned.to_female), p]
+    shares = [f"{100 * counts[1].sum() / num:.1f}", f"{100 * counts[:, 1].sum() / num:.1f}"]
+    by_cell = [counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0]]
+    return [row.images, str(num), *shares, *map(str, by_cell), *change]
+
+
+def _test_lines(result: Bias) -> list[str]:
+    return [
+        f"{name}: "
+        + (
+            "nothing to test"
+            if test is None
+            else f"chi-square {test.statistic:.1f}, {test.dof} degrees of freedom, p = {test.p:.2g}"
+        )
+        for name, test in result.tests.items()
+    ]

@@ -1,0 +1,1 @@
+"""Verification: whether an encoder's latents tell pairs of one person from pairs of two."""

@@ -1,0 +1,119 @@
+"""Classifiers of scikit-learn on pairs of latents, each fitted on all folds but the one that it judges."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from tqdm import tqdm
+
+_NUM_NEIGHBORS = 15
+
+CLASSIFIERS: Mapping[str, Callable[[], ClassifierMixin]] = {
+    "LDA": LinearDiscriminantAnalysis,
+    # The covariance of each kind of pair is shrunk, or it would be singular with fewer pairs than dims.
+    "QDA": lambda: QuadraticDiscriminantAnalysis(reg_param=0.1),
+    "SVM": lambda: SVC(cache_size=500),
+    "logistic regression": lambda: LogisticRegression(max_iter=1000),
+    "kNN": lambda: KNeighborsClassifier(_NUM_NEIGHBORS),
+}
+"""LDA, QDA, an SVM with a Gaussian kernel, logistic regression, and the nearest neighbors."""
+
+Combine = Literal["difference", "concatenation"]
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """How two latents become the features of a pair.
+
+    Attributes:
+        combine: Absolute difference, which does not know the order of the two, or concatenation.
+        pca: Components of the latents (``before`` they are combined), of the features (``after``), or none.
+        num_components: How many at most.
+    """
+
+    combine: Combine = "difference"
+    pca: Literal["none", "before", "after"] = "none"
+    num_components: int = 50
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a classifier says of pairs that it was not fitted on.
+
+    Attributes:
+        scores: float64 (pairs,), higher for the same person.
+        is_right: bool (pairs,), by the classifier's own decision.
+    """
+
+    scores: np.ndarray
+    is_right: np.ndarray
+
+
+def judge_pairs(
+    latents: np.ndarray, pairs: np.ndarray, same: np.ndarray, fold: np.ndarray, name: str, features: PairFeatures
+) -> Judged:
+    """Fits a classifier once for each fold, on the others, and judges that fold.
+
+    Everything is standardized, and nothing of the fold that is judged is used for that or for a PCA.
+
+    Args:
+        latents: (N, L).
+        pairs: int64 (P, 2), rows of ``latents``.
+        same: int64 (P,), 1 or 0.
+        fold: int64 (P,).
+        name: Of ``CLASSIFIERS``.
+        features: What the classifier sees.
+    """
+    scores, is_right = np.empty(len(pairs)), np.empty(len(pairs), bool)
+    for number in tqdm(np.unique(fold), desc=name, leave=False, disable=None, unit="fold"):
+        is_tested = fold == number
+        points = _reduced(latents, pairs[~is_tested], features) if features.pca == "before" else latents
+        combined = combine(points, pairs, features.combine)
+        model = _pipeline(name, features, combined.shape, int((~is_tested).sum()))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Variables are collinear")  # It says so and copes with it.
+            model.fit(combined[~is_tested], same[~is_tested])
+        scores[is_tested] = _scores(model, combined[is_tested])
+        is_right[is_tested] = model.predict(combined[is_tested]) == same[is_tested]
+    return Judged(scores, is_right)
+
+
+def combine(latents: np.ndarray, pairs: np.ndarray, how: Combine) -> np.ndarray:
+    """Features float32 (P, L or 2 L) of pairs (P, 2) of rows of latents (N, L)."""
+    first, second = (latents[column].astype(np.float32) for column in pairs.T)
+    return np.abs(first - second) if how == "difference" else np.concatenate([first, second], axis=1)
+
+
+def _reduced(latents: np.ndarray, fitted_on: np.ndarray, features: PairFeatures) -> np.ndarray:
+    """All latents in the principal components of those that occur in some pairs."""
+    known = latents[np.unique(fitted_on)]
+    num = min(features.num_components, *known.shape)
+    return make_pipeline(StandardScaler(), PCA(num, random_state=0)).fit(known).transform(latents)
+
+
+def _pipeline(name: str, features: PairFeatures, shape: tuple[int, ...], num_fitted: int) -> Pipeline:
+    steps: list = [StandardScaler()]
+    if features.pca == "after":
+        steps.append(PCA(min(features.num_components, shape[1], num_fitted), random_state=0))
+    classifier = CLASSIFIERS[name]()
+    if isinstance(classifier, KNeighborsClassifier):
+        classifier.set_params(n_neighbors=min(_NUM_NEIGHBORS, num_fitted))
+    return make_pipeline(*steps, classifier)
+
+
+def _scores(model: Pipeline, points: np.ndarray) -> np.ndarray:
+    if hasattr(model, "decision_function"):
+        return np.asarray(model.decision_function(points), np.float64)
+    return model.predict_proba(points)[:, 1]
