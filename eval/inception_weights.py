@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import socket
 import threading
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 import torch
 
+from facegen.perceptual.download import download
+from shards.cli import UserError
+
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 CONNECT_TIMEOUT_SEC = 10.0
-READ_TIMEOUT_SEC = 30.0
 
 
 def find_inception_weights(choice: str) -> tuple[Path | None, str]:
@@ -28,9 +28,7 @@ def find_inception_weights(choice: str) -> tuple[Path | None, str]:
         return None, "not computed: --fid_weights none."
     if choice != "auto":
         return Path(choice), ""
-    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
-
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    url, cached = inception_source()
     if cached.is_file():
         return cached, ""
     advice = f"not computed: download {url} on a machine with a network and give the file as --fid_weights FILE."
@@ -60,16 +58,16 @@ def is_reachable(url: str, timeout_sec: float = CONNECT_TIMEOUT_SEC) -> bool:
     return bool(answers and answers[0])
 
 
+def inception_source() -> tuple[str, Path]:
+    """The address of the weights, and where torch-fidelity looks for them: torch's hub cache."""
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
+
+    return url, Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
 def _download(url: str, destination: Path) -> bool:
-    """Downloads to a temporary file, checks the hash that the name ends with, and renames."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    match = re.search(r"-([0-9a-f]{8,})\.pth$", url)
-    previous = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(READ_TIMEOUT_SEC)  # torch.hub has no argument for it.
     try:
-        torch.hub.download_url_to_file(url, str(destination), hash_prefix=match.group(1) if match else None)
-    except (OSError, RuntimeError):
+        download(url, destination, INCEPTION_SHA256)
+    except UserError:
         return False
-    finally:
-        socket.setdefaulttimeout(previous)
     return True

@@ -54,7 +54,7 @@ class Reporter:
             UserError: A held-out split without the pairs that the family is to be evaluated on.
         """
         if self._held_out and state.family.identity:
-            num_pairs = self._config.monitor.num_validation_images // 2
+            num_pairs = max(2, self._config.monitor.num_validation_images // 2)  # One of each kind at least.
             self._pairs = held_out_pairs(self._dataset, self._held_out, num_pairs, identity=state.family.identity)
         self._monitor = Monitor(run if self._accelerator.is_main_process else None, state.images_seen)
         num_parameters = sum(parameter.numel() for parameter in state.family.parameters())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from tensorboard.summary.writer import event_file_writer
 
 from facegen.augment import AugmentConfig
@@ -17,6 +18,10 @@ from shards import pack
 from tiny_families import tiny_config as tiny_model
 
 TINY_SIZE = 16
+
+# What a property test checks does not depend on how busy the machine is.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -60,6 +60,8 @@ class CVAEConfig(VAEConfig):
             raise ValueError(
                 f"model.network has no effect on the architecture {self.architecture}; leave it out, or take conv."
             )
+        if self.network.bottleneck == "conv":
+            raise ValueError("model.network.bottleneck conv has no place for a degree on its map; take linear.")
 
 
 class ConditionalNetwork(nn.Module):

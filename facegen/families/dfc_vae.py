@@ -77,6 +77,12 @@ class DFCVAELargeConfig(DFCVAEConfig):
     )
     """Encoder and decoder."""
 
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        super().__post_init__()
+        if self.wide_tail and len(self.network.decoder_widths) < 2:
+            raise ValueError(f"wide_tail needs at least two decoder_widths, not {self.network.decoder_widths}.")
+
 
 class DFCVAE(VAE):
     """Deep feature consistent VAE: reconstructions are compared by the features of a frozen net."""

@@ -26,7 +26,8 @@ class FaceCNNConfig:
     identity: str = "identity"
     """The label that says who the person is."""
     contrastive_weight: float = 0.0
-    """Weight of a contrastive loss between all faces of a micro-batch, beside the cross entropy; 0 leaves it out."""
+    """Weight of a contrastive loss between all faces of a micro-batch, beside the cross entropy; 0 leaves it out. More
+    processes or accumulation steps make micro-batches smaller, and so the loss easier."""
     temperature: float = 0.1
     """Temperature of the contrastive loss."""
     network: FaceNetConfig = field(default_factory=FaceNetConfig)

@@ -141,7 +141,7 @@ class ModVAE(VAE):
         # It follows from the config, so it goes to the device with the networks and not into files.
         self.register_buffer("_free", free, persistent=False)
         return ClampedNetwork(
-            ConvEncoder(image, 2 * config.latent_size, config.network),
+            ConvEncoder(image, 2 * config.latent_size, config.network, num_vectors=2),
             ConvDecoder(image, config.latent_size, config.network),
         )
 

@@ -151,6 +151,14 @@ class VAEGAN(VAE):
             self.register_buffer(name, torch.full((2,), start))
         self.observes = tuple(term for name in self.kept for term in OBSERVED[name].terms)
 
+    @property
+    def decoder_variance(self) -> float | None:  # type: ignore[override]
+        """Variance of the Gaussian decoder whose ELBO the objective is but for the game; None with matched features."""
+        variance, pixel_weight = super().decoder_variance, self.config.pixel_weight
+        if variance is None or not pixel_weight or self.config.feature_weight:
+            return None
+        return variance / pixel_weight
+
     def make_network(self) -> nn.Module:
         """Encoder and decoder."""
         config, image = self.config, self.image
@@ -237,6 +245,9 @@ class VAEGAN(VAE):
             sampled.logits, config.gan_loss
         )
         losses.scalars |= {"g_loss": adversarial.detach(), **variance_term("sample_variance", generated.samples)}
+        beta_eff = losses.scalars.pop("beta_eff")
+        if self.decoder_variance is not None:
+            losses.scalars["beta_eff"] = beta_eff / config.pixel_weight
         pixels = reconstruction_error(images, generated.reconstructions, config.reconstruction).mean()
         reconstruction = config.pixel_weight * pixels
         if real:

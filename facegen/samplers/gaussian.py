@@ -11,6 +11,8 @@ from facegen.samplers.base import Latents, Sampler, check_full_covariance
 
 RIDGE = 1e-6
 """Added to the variances, as a share of their mean: dims that never change have none."""
+MIN_MEAN_VARIANCE = 1e-12
+"""Taken for that mean where it is less: a collapsed encoder gives the same latents for every image."""
 
 
 @dataclass
@@ -41,7 +43,7 @@ class GaussianSampler(Sampler):
         mu = latents.mu.double()
         centered = mu - mu.mean(0)
         covariance = centered.T @ centered / len(mu)
-        covariance.diagonal().add_(RIDGE * covariance.diagonal().mean())
+        covariance.diagonal().add_(RIDGE * covariance.diagonal().mean().clamp(min=MIN_MEAN_VARIANCE))
         self.mean.copy_(mu.mean(0))
         self.scale_tril.copy_(torch.linalg.cholesky(covariance))
 

@@ -313,6 +313,11 @@ def test_impossible_options(options: Mapping[str, Any], message: str) -> None:
         tiny_model("dfc_vae", **options)
 
 
+def test_a_wide_tail_needs_a_stage_before_the_last() -> None:
+    with pytest.raises(ValueError, match="wide_tail"):
+        tiny_model("dfc_vae_large", network=DFCNetConfig(widths=[8], decoder_widths=[8]))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

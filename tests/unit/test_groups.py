@@ -89,7 +89,6 @@ def most_groups(person: np.ndarray, pose: np.ndarray, group_size: int) -> int:
 
 
 @given(messy_data(), st.integers(2, 5), st.integers(0, 2**40), st.integers(0, 50))
-@settings(deadline=None)
 def test_one_label_varies_in_a_group_and_the_others_do_not(
     data: tuple[Dataset, np.ndarray, np.ndarray], group_size: int, seed: int, epoch: int
 ) -> None:
@@ -109,7 +108,6 @@ def test_one_label_varies_in_a_group_and_the_others_do_not(
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**40), st.integers(0, 30))
-@settings(deadline=None)
 def test_kinds_are_mixed_in_exactly_their_ratio(first: int, second: int, seed: int, epoch: int) -> None:
     kinds = [
         GroupKind(same=["person"], varies="pose", ratio=first),
@@ -131,7 +129,7 @@ def test_the_mix_of_the_paper() -> None:
 
 
 @given(st.sampled_from([1, 2, 4]), st.integers(0, 15), st.integers(0, 2**40))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_any_world_size_draws_the_same_groups_and_resumes_anywhere(world_size: int, step: int, seed: int) -> None:
     def batch(rank: int, world_size: int) -> tuple[np.ndarray, np.ndarray]:
         # All anew, as in a process that resumes: nothing but the number of samples is carried over.

@@ -143,7 +143,7 @@ def test_the_defaults_are_the_reference() -> None:
 def test_the_mask_is_not_stored_and_comes_with_the_config() -> None:
     family = make()
     assert not any("free" in name for name in family.state_dict())
-    config = config_class("mod_vae")(data="d", run="r", model=family.config)
+    config = config_class("mod_vae")(data="d", run="r", model=family.config)  # type: ignore[call-arg]
     written = to_dict(config)["model"]
     assert written["groups"][1] == {"same": ["b"], "varies": None, "where": [], "ratio": 1, "free": ["1-3", 5]}
     assert model_config_from_dict("mod_vae", written) == family.config

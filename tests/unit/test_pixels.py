@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from facegen.pixels import grid, to_float, to_uint8
@@ -29,7 +30,7 @@ def test_axes_and_memory_order() -> None:
     assert floats.shape == (2, 3, 4, 5)
     assert floats.dtype == torch.float32
     assert floats.is_contiguous(memory_format=torch.channels_last)
-    assert floats[1, 2, 3, 4] == images[1, 3, 4, 2].item() / 127.5 - 1
+    assert floats[1, 2, 3, 4].item() == pytest.approx(images[1, 3, 4, 2].item() / 127.5 - 1, abs=1e-6)
     assert to_uint8(floats).is_contiguous()
 
 

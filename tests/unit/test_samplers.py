@@ -126,6 +126,14 @@ def test_a_dim_that_never_changes_is_kept(name: str) -> None:
 
 
 @every_sampler
+def test_latents_of_a_collapsed_encoder_are_kept(name: str) -> None:
+    drawn = draw(fit(name, QUICK[name], Latents(torch.full((60, 3), 0.5), None), 0), 50)
+    assert drawn.isfinite().all()
+    if name == "gaussian":
+        torch.testing.assert_close(drawn, torch.full((50, 3), 0.5), atol=1e-5, rtol=0)
+
+
+@every_sampler
 def test_the_same_seed_fits_the_same_sampler(name: str) -> None:
     latents = Latents(two_clouds(300), torch.full((300, 3), -2.0))
     first, again = (fit(name, QUICK[name], latents, 4).state_dict() for _ in range(2))

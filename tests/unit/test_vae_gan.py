@@ -173,6 +173,18 @@ def test_features_of_the_chosen_stage_are_matched() -> None:
         torch.testing.assert_close(losses.loss, vae + 2 * expected)
 
 
+def test_the_pixels_weight_sets_the_variance_and_features_leave_none() -> None:
+    for pixel_weight in (1.0, 4.0):
+        family = make(pixel_weight=pixel_weight)
+        expected = family.config.kld_weight * IMAGE.num_pixels / (2 * 6 * pixel_weight)
+        assert family.decoder_variance == pytest.approx(expected)
+        logged = take_turn(family, "autoencoder", batch_of()).scalars["beta_eff"]
+        assert logged.item() == pytest.approx(expected)
+    family = make(feature_weight=1.0, feature_layer=1)
+    assert family.decoder_variance is None
+    assert "beta_eff" not in take_turn(family, "autoencoder", batch_of()).scalars
+
+
 def test_features_alone_teach_encoder_and_decoder() -> None:
     family = make(feature_weight=1.0, feature_layer=1, pixel_weight=0.0, adversarial_weight=0.0, kld_weight=0.0)
     losses = take_turn(family, "autoencoder", batch_of())

