@@ -123,8 +123,19 @@ class DFCVAE(VAE):
         Raises:
             UserError: Weights that cannot be had or do not fit the images.
         """
-        if self.config.perceptual_weight:
-            self._frozen.net = load_feature_net(self.config.features, self.image.channels, device)
+        if not self.config.perceptual_weight:
+            return
+        net = load_feature_net(self.config.features, self.image.channels, device)
+        try:
+            with torch.no_grad():
+                net(torch.zeros(1, *self.image, device=device))
+        except RuntimeError as error:
+            raise UserError(
+                f"{net.description.name} cannot take images of {self.image.height}x{self.image.width} as far as its "
+                f"layer {net.description.layers[-1]} ({' '.join(str(error).split())[:120]}); name earlier "
+                "--model.features.layers, or a larger --model.features.input_size."
+            ) from None
+        self._frozen.net = net
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """mse_weight * pixel error + warm-up * kld_weight * KL + perceptual_weight * features' error."""

@@ -277,6 +277,14 @@ def test_a_run_refuses_to_go_on_with_other_features(tiny_config: MakeConfig, tmp
         Trainer(tiny_config("dfc_vae", max_steps=3, model={"features": features(1)})).fit()
 
 
+def test_images_too_small_for_a_layer_are_one_sentence(tmp_path: Path) -> None:
+    torch.save(build_stages("conv2d_4b").state_dict(), tmp_path / "weights.pt")
+    layers = ["conv2d_1a", "conv2d_4b"]
+    features = FeatureNetConfig("inception_resnet_v1", str(tmp_path / "weights.pt"), layers=layers, input_size=16)
+    with pytest.raises(UserError, match="as far as its layer conv2d_4b .*larger --model.features.input_size"):
+        tiny(features=features).prepare(None, CPU)  # type: ignore[arg-type]
+
+
 def test_what_autocast_leaves_of_the_loss_is_float32() -> None:
     family = tiny(mse_weight=0.0)
     images = images_of(2)

@@ -218,6 +218,14 @@ def test_a_run_tells_how_well_it_verifies_held_out_pairs(tiny_config: MakeConfig
     assert picture.size == (4 * (2 * 16 + 4 + 2) + 2, 4 * (16 + 4 + 2) + 2)
 
 
+def test_even_the_fewest_validation_images_make_a_pair_of_each_kind(tiny_config: MakeConfig) -> None:
+    config = tiny_config("face_cnn", max_steps=1, monitor=MonitorConfig(num_validation_images=1))
+    Trainer(config).fit()
+    gc.collect()
+    assert all(0 <= line["val/eer"] <= 1 for line in metrics_of(config) if "val/eer" in line)
+    assert any("val/eer" in line for line in metrics_of(config))
+
+
 def test_verify_takes_and_gives_either_form(tiny_config: MakeConfig) -> None:
     config = tiny_config("face_cnn", max_steps=1)
     Trainer(config).fit()

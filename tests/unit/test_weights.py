@@ -211,8 +211,9 @@ def test_real_entries_check_what_is_in_a_file(tmp_path: Path, monkeypatch: pytes
 
 
 def test_weights_of_timm_in_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    constants = pytest.importorskip("huggingface_hub", reason="timm, an optional package, is not installed").constants
-    pytest.importorskip("timm", reason="timm, an optional package, is not installed")
+    reason = "timm, an optional package, is not installed"
+    constants = pytest.importorskip("huggingface_hub.constants", reason=reason)
+    pytest.importorskip("timm", reason=reason)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert timm_weights.timm_files() == ([], f"none in {tmp_path}")
     folder = tmp_path / "models--timm--resnet18.a1_in1k"
