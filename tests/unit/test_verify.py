@@ -153,7 +153,7 @@ def test_the_command_writes_table_curves_and_mistakes(
     tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [str(untrained_run(tmp_path / name, tiny_dataset, name)) for name in ("cvae", "face_cnn")]
-    options = ["--split", "train", "--num_pairs", "80", "--classifiers", "LDA", "--device", "cpu"]
+    options = ["--split", "train", "--num_pairs", "200", "--classifiers", "LDA", "--device", "cpu"]
     verify.main([*runs, "--data", str(tiny_dataset), "--out", str(tmp_path / "out"), *options])
     result = json.loads((tmp_path / "out" / "verify.json").read_text())
     lines = {(line["run"], line["method"]): line for line in result["lines"]}
