@@ -131,7 +131,7 @@ def find_bias(config: BiasConfig, model: Any, dataset: Dataset, space: FeatureSp
         both = np.stack([np.array(part.counts).ravel() for part in (table[1], sampled[0])])
         sample_tests["samples are distributed as the images, as probes read both"] = independence(both)
     title = f"Bias of {model.name}: {config.gender} and {config.smile}"
-    return Bias(title, table + sampled, quality, tests | sample_tests, _notes(quality, kinds))
+    return Bias(title, table + sampled, quality, tests | sample_tests, _notes(model, quality, kinds))
 
 
 def _samples(
@@ -170,13 +170,18 @@ def _read(probes: Sequence[Probe], features: np.ndarray) -> np.ndarray:
     return np.stack([probe(features) for probe in probes])
 
 
-def _notes(quality: dict[str, dict[str, Accuracy]], kinds: Sequence[str]) -> list[str]:
+def _notes(model: Any, quality: dict[str, dict[str, Accuracy]], kinds: Sequence[str]) -> list[str]:
     notes = [
         f"the probe of {label} reads {100 * found.share:.1f} % of held-out {kind} right "
         f"(balanced {100 * found.balanced:.1f} %, always guessing {100 * found.base_rate:.1f} %)."
         for label, by_kind in quality.items()
         for kind, found in by_kind.items()
     ]
+    if "reconstructions" in kinds and model.condition is not None:
+        notes.append(
+            f"reconstructions are decoded with their own {model.condition}: how well that is read from them says how "
+            "clearly the model draws it, not how real it looks."
+        )
     if "reconstructions" not in kinds:
         notes.append("the model cannot reconstruct, so the probes have seen real images only and may misread samples.")
     return notes

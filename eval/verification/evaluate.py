@@ -17,8 +17,9 @@ OWN = "own probability"
 """Name of the score of a model that verifies."""
 CONTROL = "control: random latents"
 CONTROL_SIZE = 64
-_CONTROL_PAIRS = 4000
-"""Random latents are drawn anew until at least this many pairs were judged: 0.8 % is their standard error then."""
+_CONTROL_PAIRS = {"scores": 20_000, "classifiers": 6000}
+"""Random latents are drawn anew until so many pairs were judged: below 1 % is the standard error then, also where the
+same images are in several pairs."""
 CONTROL_TOLERANCE = 0.03
 
 
@@ -82,13 +83,15 @@ def control(pairs: PairSet, classifiers: Sequence[str], features: PairFeatures, 
 
     Few pairs are judged with several draws of random latents, and the lines are means over the draws.
     """
-    num_draws = -(-_CONTROL_PAIRS // len(pairs.same))
-    draws = []
-    for draw in range(num_draws):
+    num_draws = {kind: -(-num // len(pairs.same)) for kind, num in _CONTROL_PAIRS.items()}
+    scores, judged = [], []
+    for draw in range(max(num_draws.values())):
         latents = random_latents(pairs.num_images, CONTROL_SIZE, seed, draw)
-        scored, lines = by_latents(CONTROL, latents, pairs, classifiers, features)
-        draws.append([result.line for result in scored] + lines)
-    return [_mean(lines) for lines in zip(*draws, strict=True)]
+        chosen = classifiers if draw < num_draws["classifiers"] else ()
+        scored, lines = by_latents(CONTROL, latents, pairs, chosen, features)
+        scores.append([result.line for result in scored])
+        judged += [lines] if chosen else []
+    return [_mean(lines) for draws in (scores, judged) for lines in zip(*draws, strict=True)]
 
 
 def _sides(latents: np.ndarray, pairs: PairSet) -> tuple[np.ndarray, np.ndarray]:

@@ -60,17 +60,17 @@ def test_cochrans_q_by_hand() -> None:
 
 def test_a_probe_of_separable_features() -> None:
     random = np.random.default_rng(0)
-    truth = random.random(300) < 0.3
-    features = random.normal(size=(300, 5)).astype(np.float32)
+    truth = random.random(1200) < 0.4
+    features = random.normal(size=(1200, 5)).astype(np.float32)
     features[:, 2] += 8 * truth
-    probe = fit_probe("Male", features[:200], truth[:200])
-    found = accuracy(probe, features[200:], truth[200:])
+    probe = fit_probe("Male", features[:1000], truth[:1000])
+    found = accuracy(probe, features[1000:], truth[1000:])
     assert found.share > 0.98 and found.balanced > 0.97
-    assert found.base_rate == pytest.approx(1 - truth[200:].mean())
-    blind = accuracy(probe, np.zeros((100, 5), np.float32), truth[200:])
+    assert found.base_rate == pytest.approx(1 - truth[1000:].mean())
+    blind = accuracy(probe, np.zeros((200, 5), np.float32), truth[1000:])
     assert blind.balanced == 0.5
     with pytest.raises(UserError, match="'Male' is the same"):
-        fit_probe("Male", features, np.ones(300, bool))
+        fit_probe("Male", features, np.ones(1200, bool))
 
 
 def mean_colors(device: torch.device) -> FeatureSpace:

@@ -211,8 +211,8 @@ def test_a_sampler_of_other_weights_is_refused(
 
 
 def test_samplers_that_cannot_be_had(run: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    with pytest.raises(UserError, match="has no sampler gausian .there: none.*which knows gaussian"):
-        load(run, sampler="gausian")
+    with pytest.raises(UserError, match="has no sampler gauss .there: none.*which knows gaussian"):
+        load(run, sampler="gauss")
     moved = tmp_path / "moved"
     shutil.copytree(find_snapshot(run), moved)
     with pytest.raises(UserError, match="samplers are kept in runs"):

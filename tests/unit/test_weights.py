@@ -27,6 +27,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     content, etag, stops_after = CONTENT, '"v1"', None
     ranges: list[str | None] = []
+    sent: list[int] = []
 
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
@@ -38,6 +39,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.send_error(416)
                 return
         body = self.content[start:]
+        type(self).sent.append(len(body))
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
@@ -55,6 +57,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server() -> Iterator[Any]:
     class Mine(Handler):
         ranges: list[str | None] = []
+        sent: list[int] = []
         url = ""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mine) as running:
@@ -77,7 +80,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Any, tmp_path: Path)
     server.stops_after = None
     download(server.url, path, SHA256)
     assert path.read_bytes() == CONTENT
-    assert server.ranges == [None, "bytes=30000-"]
+    assert server.ranges == [None, "bytes=30000-"] and server.sent == [102_400, 72_400]
     assert names(tmp_path) == {"weights.pt"}
 
 
