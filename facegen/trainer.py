@@ -11,18 +11,17 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from facegen import checkpoint
+from facegen.assembly import build_family, make_loader
 from facegen.augment import augment
 from facegen.averages import Averages
 from facegen.config import TrainConfig, to_dict
 from facegen.early_stop import EarlyStop
 from facegen.ema import EMA
-from facegen.families import Family, build
 from facegen.families.base import TrainBatch
-from facegen.networks.conv import ImageShape
 from facegen.optim import Updater, lr_at
 from facegen.pixels import to_float
 from facegen.preemption import EXIT_PREEMPTED, StopFlag
@@ -32,9 +31,8 @@ from facegen.reporter import Reporter
 from facegen.run_directory import CHECKPOINTS, claim, save_config
 from facegen.snapshot import Description, describe, save_best, save_snapshot
 from facegen.state import TrainState, read_facts
-from shards.cli import UserError
 from shards.dataset import Dataset
-from shards.loader import Batch, TrainLoader
+from shards.loader import Batch
 
 OnStep = Callable[["Trainer", Batch, dict[str, Tensor]], None]
 
@@ -61,8 +59,8 @@ class Trainer:
         self.config = config
         self.dataset = Dataset(config.data)
         self.accelerator = make_accelerator(handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
-        family = _build_family(config, self.dataset)
-        self.loader = _make_loader(config, self.dataset, family, self.accelerator)
+        family = build_family(config, self.dataset)
+        self.loader = make_loader(config, self.dataset, family, self.accelerator)
         self.total_images = config.total_images(self.loader.epoch_size)
         self.family = family.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.family.prepare(self.dataset, self.accelerator.device)
@@ -270,37 +268,3 @@ class Trainer:
     def _description(self) -> Description:
         """What a snapshot of this moment says of itself."""
         return describe(self.config, self.dataset, self.images_seen, self.images_seen / self.loader.epoch_size)
-
-
-def _make_loader(config: TrainConfig, dataset: Dataset, family: Family, accelerator: Accelerator) -> TrainLoader:
-    units = family.units(dataset, "train", config.seed)
-    loader = TrainLoader(
-        dataset,
-        "train",
-        global_batch_size=config.global_batch_size,
-        seed=config.seed,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-        num_threads=config.loader.num_threads,
-        prefetch_batches=config.loader.prefetch_batches,
-        pin_memory=accelerator.device.type == "cuda",
-        units=units,
-    )
-    unit = accelerator.num_processes * config.gradient_accumulation_steps * (units.unit_size if units else 1)
-    if config.global_batch_size % unit:
-        nearest = max(unit, round(config.global_batch_size / unit) * unit)
-        groups = f" in groups of {units.unit_size}" if units else ""
-        raise UserError(
-            f"global_batch_size {config.global_batch_size} cannot be shared equally by {accelerator.num_processes} "
-            f"processes x {config.gradient_accumulation_steps} gradient_accumulation_steps{groups}; use {nearest}."
-        )
-    return loader
-
-
-def _build_family(config: TrainConfig, dataset: Dataset) -> Family:
-    image = dataset.image
-    torch.manual_seed(derive_seed(config.seed, "weights"))
-    try:
-        return build(config.family, config.model, ImageShape(image.channels, image.height, image.width))
-    except ValueError as error:
-        raise UserError(str(error)) from None
