@@ -1,14 +1,21 @@
-"""Attribute vectors: ``python -m eval.attributes fit RUN --data DIR --out FILE``, then ``apply FILE --run RUN ...``."""
+"""Attribute vectors: ``python -m eval.attributes fit RUN --data DIR --out FILE``, then ``apply FILE --run RUN ...``.
+
+``measure FILE --run RUN --judge JUDGE ...`` says for how many faces a judge sees what the vector adds.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from eval.animation import there_and_back
+from eval.degree_judge import load_judge
 from eval.grids import Row, face_grid
 from eval.latent.attributes import (
     edited_latents,
@@ -23,9 +30,11 @@ from eval.latent.faces import choose_faces
 from eval.latent.frames import labeled_frames, signed
 from eval.latent.options import FaceOptions, ModelOptions, Options, PictureOptions, open_data, open_model
 from eval.latent.origin import Origin
+from eval.metrics.attribute_effect import attribute_effect
 from shards import cli
 
 STRENGTHS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0, 2.5)
+MEASURED_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 _NUM_FRAMES = 21
 
 
@@ -64,20 +73,41 @@ class ApplyConfig(PictureOptions, FaceOptions, ModelOptions):
             raise ValueError("strengths must be one or more numbers.")
 
 
+@dataclass(kw_only=True)
+class MeasureConfig(FaceOptions, ModelOptions):
+    """Measures for how many faces a judge sees more of an attribute the more of it is added."""
+
+    file: str
+    """What ``fit`` wrote."""
+    attribute: str
+    """Name of the attribute."""
+    judge: str
+    """TorchScript file: images N x 3 x H x W in [0, 255] to one value each, such as the chance of a smile."""
+    out: str
+    """JSON file for the numbers."""
+    without: list[str] = field(default_factory=list)
+    """Attributes that shall stay as they are: what the vector shares with theirs is taken out of it."""
+    strengths: list[float] = field(default_factory=lambda: list(MEASURED_STRENGTHS))
+    """Two or more, in units of the attribute's vector."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        super().__post_init__()
+        if len(set(self.strengths)) < 2 or not all(map(math.isfinite, self.strengths)):
+            raise ValueError("strengths must be two or more different numbers.")
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """The command line."""
     name, config = cli.parse_command(
-        {"fit": FitConfig, "apply": ApplyConfig},
+        {"fit": FitConfig, "apply": ApplyConfig, "measure": MeasureConfig},
         prog="python -m eval.attributes",
         description="Directions in latent space that add an attribute, such as a smile, to any face.",
         dest="command",
         positional=lambda command: ["run"] if command == "fit" else ["file"],
         args=args,
     )
-    if name == "fit":
-        fit(config)
-    else:
-        apply(config)
+    {"fit": fit, "apply": apply, "measure": measure}[name](config)
 
 
 def fit(config: FitConfig) -> None:
@@ -121,6 +151,39 @@ def apply(config: ApplyConfig) -> None:
         fine = np.linspace(min(config.strengths), max(config.strengths), _NUM_FRAMES)
         labels = [f"{strength:+.2f}" for strength in fine]
         config.save_frames(there_and_back(list(labeled_frames(edit(fine), labels))))
+
+
+def measure(config: MeasureConfig) -> None:
+    """Edits the faces, lets the judge see them, prints and writes what it saw."""
+    attributes, origin = load_attributes(config.file)
+    vector = attributes.vector(config.attribute, config.without)
+    judge = load_judge(Path(config.judge), torch.device("cpu"))
+    model = open_model(config, "encode", "decode")
+    origin.check(model, config.file)
+    faces = choose_faces(config, model)
+    strengths = sorted(set(config.strengths))
+    edited = decode_images(model, edited_latents(faces.encode(model), vector, strengths), faces.degrees[:, None])
+    judged = np.stack([judge(torch.from_numpy(edited[:, step])) for step in range(len(strengths))], axis=1)
+    effect = attribute_effect(judged)
+    print("strength       " + "  ".join(f"{strength:+6.2f}" for strength in strengths))
+    print("mean judgment  " + "  ".join(f"{mean:6.3f}" for mean in effect.mean))
+    print(
+        f"of {len(judged):,} faces the judgment never falls for {effect.monotone:.1%}, "
+        f"and is higher at {strengths[-1]:+g} than at {strengths[0]:+g} for {effect.rises:.1%}"
+    )
+    results = {
+        "attribute": config.attribute,
+        "without": config.without,
+        "num_faces": len(judged),
+        "strengths": strengths,
+        "mean": effect.mean.tolist(),
+        "monotone": effect.monotone,
+        "rises": effect.rises,
+    }
+    path = Path(config.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"wrote {config.out}")
 
 
 if __name__ == "__main__":

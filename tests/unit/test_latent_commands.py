@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 
@@ -15,6 +17,9 @@ from eval import attributes, morph, neighbors, sample, smile, traverse, tsne
 from eval.animation import save_animation, there_and_back
 from eval.features import FeatureSpace
 from eval.latent import neighbors as neighbors_module
+from eval.latent.attributes import edited_latents, load_attributes
+from eval.latent.encode import decode_images
+from eval.latent.faces import even_rows, read_faces
 from facegen.model import load
 from facegen.pixels import to_uint8
 from shards.cli import UserError, run
@@ -152,6 +157,32 @@ def test_the_strength_0_is_the_reconstruction(runs: dict[str, str], data: str, f
     assert np.abs(images[2].astype(int) - images[1]).max() > 1
 
 
+class Brightness(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((1, 2, 3)) / 255
+
+
+def test_a_judge_measures_what_an_attribute_adds(
+    runs: dict[str, str], data: str, fitted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], fails: Callable
+) -> None:
+    judge, out = tmp_path / "judge.pt", tmp_path / "effects" / "male.json"
+    torch.jit.script(Brightness()).save(str(judge))
+    common = ["measure", fitted, "--run", runs["vae"], "--attribute", "Male", "--data", data, "--out", str(out)]
+    attributes.main([*common, "--judge", str(judge), "--num", "5", "--strengths", "[1,0,-1]"])
+    content = json.loads(out.read_text())
+    assert (content["num_faces"], content["strengths"]) == (5, [-1, 0, 1])
+    model, dataset = load(runs["vae"]), Dataset(data)
+    faces = read_faces(model, dataset, "test", even_rows(dataset.num_samples("test"), 5))
+    vector = load_attributes(fitted)[0].vector("Male")
+    edited = decode_images(model, edited_latents(faces.encode(model), vector, [-1, 0, 1]), faces.degrees[:, None])
+    seen = edited.mean((2, 3, 4)) / 255
+    np.testing.assert_allclose(content["mean"], seen.mean(0), rtol=1e-5)
+    assert content["rises"] == (seen[:, 2] > seen[:, 0]).mean()
+    assert f"of 5 faces the judgment never falls for {content['monotone']:.1%}" in capsys.readouterr().out
+    assert "two or more" in fails(attributes.main, *common, "--judge", judge, "--strengths", "[1]")
+    assert "cannot be loaded" in fails(attributes.main, *common, "--judge", tmp_path / "none.pt")
+
+
 def test_attributes_as_hdf5(runs: dict[str, str], data: str, tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py", reason="h5py, an optional package, is not installed")
     out, h5 = tmp_path / "a.safetensors", tmp_path / "a.h5"
@@ -180,7 +211,7 @@ def test_mistakes_with_attributes(
     assert "there are skin" in fails(attributes.main, *common, "--attribute", "Hat", *tail)
     wrong = ["apply", fitted, "--run", runs["ae"], "--attribute", "Male"]
     assert "fitted on other weights (run vae" in fails(attributes.main, *wrong, *tail)
-    assert "fit, apply" in fails(attributes.main, "change", fitted)
+    assert "fit, apply, measure" in fails(attributes.main, "change", fitted)
     assert "must end in .png" in fails(
         attributes.main, *common, "--attribute", "Male", "--data", data, "--out", "x.jpg"
     )

@@ -34,6 +34,7 @@ from eval.latent.paths import linear, morph, morph_degrees, spherical
 from eval.latent.pca import fit_pca, load_pca, save_pca
 from eval.latent.scatter import color_by_label
 from eval.latent.sweeps import active_dims, component_axes, latent_axes, sweep
+from eval.metrics.attribute_effect import attribute_effect
 from facegen.model import Model, load
 from shards.cli import UserError
 from shards.dataset import Dataset, LabelField
@@ -419,3 +420,10 @@ def test_colors_tell_values_apart_and_missing_ones_are_known_as_such() -> None:
     assert not degrees.known[3]
     empty = color_by_label("smile", LabelField("float"), np.full(3, np.nan, np.float32))
     assert not empty.known.any()
+
+
+def test_the_effect_of_an_attribute_is_what_faces_do_one_by_one() -> None:
+    judged = np.array([[0.1, 0.2, 0.2], [0.1, 0.0, 0.3], [0.5, 0.4, 0.4], [0.0, 0.5, 1.0]])
+    effect = attribute_effect(judged)
+    assert (effect.monotone, effect.rises) == (0.5, 0.75)
+    np.testing.assert_allclose(effect.mean, [0.175, 0.275, 0.475])
