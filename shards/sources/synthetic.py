@@ -45,6 +45,9 @@ class SyntheticConfig:
     different persons with everything else the same. A list, such as [smile,yaw,identity], takes turns."""
     group_size: int = 11
     """Images in a group, with --group_factor."""
+    hold: list[str] | None = None
+    """Factors that have their middle value in every image, such as [yaw,roll,scale,shift_x,shift_y] for faces that
+    stand as aligned photographs do."""
 
     def __post_init__(self) -> None:
         if self.num < 1:
@@ -55,6 +58,8 @@ class SyntheticConfig:
             raise ValueError(f"--num_identities must lie between 1 and --num ({self.num}), not {self.num_identities}.")
         if self.correlate is not None:
             _check_correlate(self.correlate, self.correlation)
+        if self.hold is not None:
+            _check_hold(self.hold, {*self.group_factors, *(self.correlate or ())})
         if self.group_factor is not None:
             self._check_groups()
 
@@ -153,7 +158,7 @@ class SyntheticSource:
         if factor == "identity":
             identity = (place * config.group_size + step) % config.identities
             common = self._draw(place % config.identities, group)
-            own = factors_from(self._identity_uniforms(identity))
+            own = factors_from(self._identity_uniforms(identity) | dict.fromkeys(self.config.hold or (), 0.5))
             held = {spec.name: getattr(common, spec.name) for spec in FACTORS if spec.level == "image"}
             return identity, replace(own, **held)
         identity = place % config.identities
@@ -171,6 +176,7 @@ class SyntheticSource:
             # The one that varies more freely is moved, so that a person keeps the identity factors.
             first, second = sorted(self.config.correlate, key=lambda name: _LEVEL_RANK[SPECS[name].level])
             uniforms[second] = correlated(uniforms[first], uniforms[second], self.config.correlation)
+        uniforms |= dict.fromkeys(self.config.hold or (), 0.5)
         return factors_from(uniforms)
 
     def _identity_uniforms(self, identity: int) -> dict[str, float]:
@@ -233,6 +239,15 @@ def _check_factor(option: str, name: str) -> None:
     close = difflib.get_close_matches(name, SPECS, n=1)
     advice = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(SPECS)}."
     raise ValueError(f"{option} names no factor '{name}'; {advice}")
+
+
+def _check_hold(names: list[str], varied: set[str]) -> None:
+    for name in names:
+        _check_factor("--hold", name)
+        if SPECS[name].kind != "float":
+            raise ValueError(f"--hold takes factors with a middle value, and '{name}' is a {SPECS[name].kind}.")
+        if name in varied:
+            raise ValueError(f"--hold cannot name '{name}', which another option makes vary.")
 
 
 def _check_correlate(names: tuple[str, str], correlation: float) -> None:

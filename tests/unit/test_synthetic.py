@@ -315,6 +315,19 @@ def test_correlation_is_met_and_marginals_stay(pair: tuple[str, str], correlatio
         assert_uniform(values, SPECS[name].low, SPECS[name].high)
 
 
+def test_held_factors_have_their_middle_value_and_leave_the_others_as_they_were() -> None:
+    free, held = source(num=40), source(num=40, hold=["yaw", "scale"])
+    for position in range(40):
+        factors = factors_of(held[position])
+        assert (factors.yaw, factors.scale) == (0.0, 0.0)
+        assert replace(factors_of(free[position]), yaw=0.0, scale=0.0) == factors
+
+
+def test_held_factors_are_held_in_groups_of_persons_too() -> None:
+    faces = source(num=44, num_identities=44, group_factor="identity", group_size=11, hold=["jaw", "yaw"])
+    assert {(factors_of(faces[i]).jaw, factors_of(faces[i]).yaw) for i in range(44)} == {(0.0, 0.0)}
+
+
 def test_without_the_option_independent_factors_are_uncorrelated() -> None:
     names = [spec.name for spec in FACTORS if spec.kind == "float"]
     table = np.corrcoef(columns_of(source(num=1200, num_identities=1200), *names))
@@ -421,6 +434,9 @@ def test_one_factor_in_a_list_is_that_factor() -> None:
         ({"group_factor": "smile"}, "as 3993 or 4004"),
         ({"group_factor": "smile", "group_size": 1}, "at least 2"),
         ({"group_factor": "smile", "group_size": 10, "correlate": ("smile", "yaw")}, "varies evenly"),
+        ({"hold": ["rol"]}, "did you mean 'roll'"),
+        ({"hold": ["glasses"]}, "'glasses' is a class"),
+        ({"hold": ["yaw"], "correlate": ("smile", "yaw")}, "another option makes vary"),
         ({"num": 40, "group_factor": "identity", "group_size": 10, "num_identities": 4}, "at least --group_size"),
     ],
 )
