@@ -14,8 +14,8 @@ from torch.nn import functional
 
 GanLoss = Literal["bce", "hinge"]
 
-_GRADIENT_SCALE = 4096.0
-"""Keeps per-pixel gradients of a mean over millions of pixels within float16; it cancels out of the norm."""
+_GRADIENT_SCALES = (2.0**12, 2.0**6, 1.0, 2.0**-6, 2.0**-12)
+"""The largest keeps per-pixel gradients of a mean over a million pixels within float16, the smallest those of a sum."""
 
 
 def real_loss(logits: Tensor, kind: GanLoss) -> Tensor:
@@ -59,9 +59,18 @@ def lecam_penalty(real: Tensor, fake: Tensor, real_anchor: float, fake_anchor: f
 
 
 def gradient_norm(loss: Tensor, weight: Tensor) -> Tensor:
-    """L2 norm of the gradient of ``loss`` with respect to one weight; the graph is kept."""
-    (gradient,) = torch.autograd.grad(loss * _GRADIENT_SCALE, weight, retain_graph=True)
-    return gradient.detach().float().norm() / _GRADIENT_SCALE
+    """L2 norm of the gradient of ``loss`` with respect to one weight, float32; the graph is kept.
+
+    The loss comes without the loss scaler's factor, and in float16 its gradient can overflow or vanish on the way back
+    to the weight. So it is scaled, by the largest factor under which the gradient is finite.
+    """
+    norm = loss.new_tensor(torch.nan)
+    for scale in _GRADIENT_SCALES:
+        (gradient,) = torch.autograd.grad(loss * scale, weight, retain_graph=True)
+        norm = gradient.detach().float().norm() / scale
+        if norm.isfinite():
+            break
+    return norm
 
 
 def adaptive_weight(reconstruction_norm: float, adversarial_norm: float, most: float = 1e4) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 from accelerate import Accelerator
 
@@ -48,11 +50,19 @@ def build_family(config: TrainConfig, dataset: Dataset) -> Family:
     """The family with its initial weights, the same in every process.
 
     Raises:
-        UserError: A config that does not fit the images.
+        UserError: A config that does not fit the images, or augmentation where the family cannot bear it.
     """
     image = dataset.image
     torch.manual_seed(derive_seed(config.seed, "weights"))
     try:
-        return build(config.family, config.model, ImageShape(image.channels, image.height, image.width))
+        family = build(config.family, config.model, ImageShape(image.channels, image.height, image.width))
     except ValueError as error:
         raise UserError(str(error)) from None
+    augmented = {name: value for name, value in asdict(config.augment).items() if value}
+    if augmented and not family.augmentable:
+        switched_off = " ".join(f"--augment.{name} {'false' if on is True else 0}" for name, on in augmented.items())
+        raise UserError(
+            f"{config.family} learns from what differs between the images of a group, and augmentation would change "
+            f"that by chance; set {switched_off}."
+        )
+    return family

@@ -1,4 +1,7 @@
-"""What a run writes while it trains: TensorBoard events, ``metrics.jsonl`` with the same keys, pictures, progress."""
+"""What a run writes while it trains: TensorBoard events, ``metrics.jsonl`` with the same keys, pictures, progress.
+
+And ``latent_usage.safetensors``, see ``facegen.latent_history``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+
+from facegen.latent_heatmap import heatmap_picture
+from facegen.latent_history import LatentHistory, continue_latent_history, write_latent_history
+from facegen.latent_stats import LatentStats
 
 METRICS_FILE = "metrics.jsonl"
 PICTURES = "pictures"
@@ -36,6 +43,8 @@ class Monitor:
         # Without purge_step TensorBoard would draw the dropped steps of a resumed run over the new ones; a run that was
         # killed before its first checkpoint starts again at 0 and has such steps too.
         self._events = SummaryWriter(str(run), purge_step=images_seen + 1)
+        self._history = continue_latent_history(run, images_seen)
+        self._is_history_drawn = True
 
     def scalars(self, values: dict[str, float], images_seen: int) -> None:
         """Writes named numbers under ``images_seen``; one that is not finite is null in ``metrics.jsonl``."""
@@ -69,6 +78,22 @@ class Monitor:
             return
         self._events.add_image(name, image.numpy(), images_seen, dataformats="HWC")
         Image.fromarray(image.squeeze(-1).numpy()).save(self.run / PICTURES / f"{name}_images_{images_seen:012d}.png")
+
+    def latent_usage(self, split: str, epoch: float, images_seen: int, stats: LatentStats) -> None:
+        """Adds the statistics of the latents of a split's first images, at the end of an epoch, to the history."""
+        if self.run is None:
+            return
+        usage = LatentHistory.of_epoch(split, epoch, images_seen, stats)
+        self._history = self._history.then(usage) if self._history else usage
+        self._is_history_drawn = False
+        write_latent_history(self.run, self._history)
+
+    def latent_heatmap(self, images_seen: int) -> None:
+        """Draws the history of the latents, where an epoch has ended since it was drawn last."""
+        if self.run is None or self._is_history_drawn or self._history is None:
+            return
+        self.picture("latent_usage", heatmap_picture(self._history), images_seen)
+        self._is_history_drawn = True
 
     def close(self) -> None:
         """Flushes and closes the files."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor, nn
 
 from shards.cli import UserError
 
@@ -38,3 +40,13 @@ def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None)
         precision, device = accelerator.mixed_precision, accelerator.device.type
         raise UserError(f"--mixed_precision {precision} does not work on a {device} device; use bf16 or no.")
     return accelerator
+
+
+def share_buffers(network: nn.Module) -> None:
+    """Gives every process the main process's buffers; every process must call it at the same step.
+
+    Each process moves batch norm's averages by its own share of a batch, and the main process's are those that are
+    saved. Without this, held-out metrics would depend on which process holds an image, and be none of the snapshot's.
+    """
+    for buffer in network.buffers():
+        buffer.copy_(cast(Tensor, broadcast(buffer)))

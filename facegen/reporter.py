@@ -11,13 +11,15 @@ from torch import Tensor
 from facegen.averages import Averages
 from facegen.config import TrainConfig
 from facegen.families import Family
+from facegen.latent_stats import LatentStats
 from facegen.losses import COLLAPSE_NATS_PER_DIM
 from facegen.monitor import Meter, Monitor, progress_line
 from facegen.optim import lr_at
 from facegen.pictures import family_grids, pair_grid, reconstruction_grid, sample_grid
 from facegen.preemption import StopFlag
+from facegen.processes import share_buffers
 from facegen.state import TrainState
-from facegen.validation import metric_names, validate, validate_pairs
+from facegen.validation import HeldOut, metric_names, validate, validate_pairs
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
 from shards.pairs import Pairs, held_out_pairs, read_pairs
@@ -41,6 +43,7 @@ class Reporter:
         self._pairs: Pairs | None = None
         self._window, self._epoch = Averages(), Averages()
         self._meter = Meter()
+        self._last_stats: tuple[int, LatentStats] | None = None
         self._monitor = Monitor(None, 0)
 
     def held_out_metrics(self, family: Family) -> list[str]:
@@ -122,32 +125,47 @@ class Reporter:
         """
         if self._held_out is None:
             return {}
-        config = self._config
-        batch_size = config.global_batch_size // self._accelerator.num_processes // config.gradient_accumulation_steps
-        num_images = min(config.monitor.num_validation_images, self._dataset.num_samples(self._held_out))
         family = state.inference_family.eval()
-        values, latents = validate(
-            family, self._dataset, self._held_out, num_images, batch_size, self._accelerator, stop
-        )
+        share_buffers(family)
+        held_out = self._pass(family, stop) if {"encode", "decode"} <= family.can else None
+        values = held_out.values if held_out else {}
         if self._pairs:
             values |= validate_pairs(
-                family, self._dataset, self._held_out, self._pairs, batch_size, self._accelerator, stop
+                family, self._dataset, self._held_out, self._pairs, self._batch_size, self._accelerator, stop
             )
         if values:
             self._monitor.scalars({f"val/{name}": value for name, value in values.items()}, state.images_seen)
             self.say("held out: " + " | ".join(f"{name} {value:.4g}" for name, value in values.items()))
-        if latents is not None:
-            self._monitor.histogram("latents/mu", latents, state.images_seen)
-            self._monitor.histogram("latents/variance_of_mu", latents.var(0, correction=0), state.images_seen)
+        if held_out:
+            self._last_stats = (state.images_seen, held_out.stats)
+            self._monitor.histogram("latents/mu", held_out.mu, state.images_seen)
+            self._monitor.histogram("latents/variance_of_mu", held_out.stats.variance, state.images_seen)
         return values
+
+    def measure_latents(self, state: TrainState, stop: StopFlag) -> None:
+        """Keeps how the epoch that ends uses the latent dims, on the images of validation.
+
+        Every process must call it at the same step. The first training images stand in where nothing is held out. An
+        epoch at whose end the run is asked to stop is left out.
+        """
+        if "encode" not in state.family.can:
+            return
+        if self._last_stats is None or self._last_stats[0] != state.images_seen:
+            family = state.inference_family.eval()
+            share_buffers(family)
+            held_out = self._pass(family, stop, only_encode=True)
+            if held_out is None:
+                return
+            self._last_stats = (state.images_seen, held_out.stats)
+        epoch = state.images_seen / self._epoch_size
+        self._monitor.latent_usage(self._split, epoch, *self._last_stats)
 
     def draw(self, state: TrainState) -> None:
         """Draws always the same held-out faces and latents: reconstructions, samples, and the family's own pictures."""
         if not self._accelerator.is_main_process:
             return
         family = state.inference_family.eval()
-        split = self._held_out or "train"
-        batch = next(evaluation_batches(self._dataset, split, NUM_GRID_IMAGES, limit=NUM_GRID_IMAGES))
+        batch = next(evaluation_batches(self._dataset, self._split, NUM_GRID_IMAGES, limit=NUM_GRID_IMAGES))
         if {"encode", "decode"} <= family.can:
             picture = reconstruction_grid(family, batch.images, batch.labels)
             self._monitor.picture("reconstructions", picture, state.images_seen)
@@ -160,6 +178,7 @@ class Reporter:
             self._monitor.picture("pairs", picture, state.images_seen)
         for name, picture in family_grids(family, batch.images, batch.labels).items():
             self._monitor.picture(name, picture, state.images_seen)
+        self._monitor.latent_heatmap(state.images_seen)
 
     def warn(self, state: TrainState) -> None:
         """Tells what the family finds wrong with the epoch that ends; every process must call it."""
@@ -175,3 +194,28 @@ class Reporter:
                 f"warning: the cosine schedule was planned for {previous_total_images:,} images and now ends at "
                 f"{self._total_images:,}, so the learning rate jumps."
             )
+
+    @property
+    def _split(self) -> str:
+        """Split of the faces that are watched."""
+        return self._held_out or "train"
+
+    @property
+    def _batch_size(self) -> int:
+        """Images, or pairs, of one pass on this process: as many as training takes."""
+        config = self._config
+        return config.global_batch_size // self._accelerator.num_processes // config.gradient_accumulation_steps
+
+    def _pass(self, family: Family, stop: StopFlag, only_encode: bool = False) -> HeldOut | None:
+        """Evaluates the split's first images, on all processes; None when asked to stop."""
+        num_images = min(self._config.monitor.num_validation_images, self._dataset.num_samples(self._split))
+        return validate(
+            family,
+            self._dataset,
+            self._split,
+            num_images,
+            self._batch_size,
+            self._accelerator,
+            stop,
+            only_encode=only_encode,
+        )

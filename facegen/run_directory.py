@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 from facegen import config as configs
 from facegen.checkpoint import newest_complete, set_aside_damaged
 from facegen.config import TrainConfig
+from facegen.families import FAMILIES
 from facegen.state import read_facts
 from shards.cli import UserError
 from shards.dataset import DATASET_FILE
@@ -95,8 +97,8 @@ def find_checkpoint(config: TrainConfig, fingerprint: str) -> Path | None:
             f"{run} was trained on data with fingerprint {state['dataset_fingerprint']}, but {config.data} has "
             f"{fingerprint}; give the data it was trained on, or another --run."
         )
-    old = {name: value for name, value in state["config"].items() if name not in _FREE_OPTIONS}
-    new = {name: value for name, value in configs.to_dict(config).items() if name not in _FREE_OPTIONS}
+    files = [f"model.{name}" for name in FAMILIES[config.family].family_class.file_options]
+    old, new = (_without(options, (*_FREE_OPTIONS, *files)) for options in (state["config"], configs.to_dict(config)))
     changed = configs.differences(old, new)
     if changed:
         raise UserError(f"{run} was started with other options: {', '.join(changed)}; give the same, or another --run.")
@@ -108,3 +110,13 @@ def save_config(config: TrainConfig) -> None:
     command = f"# Train again: accelerate launch facegen/train.py {config.family} --config THIS_FILE --run NEW_RUN\n"
     path = Path(config.run) / CONFIG_FILE
     path.write_text(command + yaml.safe_dump(configs.to_dict(config), sort_keys=False))
+
+
+def _without(options: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Nested options but for those of the (dotted) names."""
+    kept = {}
+    for name, value in options.items():
+        inner = [other.removeprefix(f"{name}.") for other in names if other.startswith(f"{name}.")]
+        if name not in names:
+            kept[name] = _without(value, inner) if inner and isinstance(value, dict) else value
+    return kept

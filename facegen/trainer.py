@@ -142,6 +142,8 @@ class Trainer:
                 reporter.warn(state)
             if self._due(config.monitor.validate_every_images):
                 self._validate(stop)
+            if self._due(self.loader.epoch_size):
+                reporter.measure_latents(state, stop)
             if self._due(config.monitor.grid_every_images):
                 reporter.draw(state)
             if self._due(config.checkpoint.every_images) and not self.is_over:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from facegen.families import Family
+from facegen.latent_stats import LatentStats
 from facegen.losses import kl_per_dim, reconstruction_error
 from facegen.pair_metrics import area_under_roc, equal_error_rate
 from facegen.pixels import to_float
@@ -18,6 +19,17 @@ from facegen.preemption import StopFlag
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
 from shards.pairs import Pairs, read_pairs
+
+
+class HeldOut(NamedTuple):
+    """What one pass over held-out images gives."""
+
+    values: dict[str, float]
+    """Means over the images: ``mse`` on [-1, 1], and ``kl`` in nats where there is a posterior."""
+    mu: Tensor
+    """This process's latent means, N x L."""
+    stats: LatentStats
+    """Of the latents of all processes."""
 
 
 def metric_names(family: Family) -> list[str]:
@@ -39,26 +51,27 @@ def validate(
     batch_size: int,
     accelerator: Accelerator,
     stop: StopFlag,
-) -> tuple[dict[str, float], Tensor | None]:
-    """Evaluates a family that encodes and decodes, on all processes together.
+    *,
+    only_encode: bool = False,
+) -> HeldOut | None:
+    """Evaluates a family that encodes, on all processes together.
 
     Args:
         family: In eval mode; encodes to the posterior's mean.
         dataset: Where the split is.
-        split: Held-out split.
+        split: Which one.
         num_images: How many of the split's first images.
         batch_size: Images per process and pass.
         accelerator: Device and processes.
-        stop: Asked after every batch; a run that must stop gets no metrics.
+        stop: Asked after every batch; a run that must stop gets nothing.
+        only_encode: Measures nothing but the latents, which is all that a family can that does not decode.
 
     Returns:
-        Means over the images (``mse`` on [-1, 1], ``kl`` in nats where there is a posterior), and this process's
-        latent means, N x L; empty and None for a family that does not reconstruct, or when asked to stop.
+        What was measured; None when asked to stop.
     """
-    if not {"encode", "decode"} <= family.can:
-        return {}, None
     # Every process reduces the same names, also one that gets none of the batches of a small split.
-    names = ["mse", "kl"] if "posterior" in family.can else ["mse"]
+    names = [] if only_encode else ["mse", "kl"] if "posterior" in family.can else ["mse"]
+    stats = LatentStats.empty(family.latent_size or 0)
     totals = torch.zeros(1 + len(names), dtype=torch.float64)
     means = [torch.empty(0, family.latent_size or 0, device=accelerator.device)]
     batches = evaluation_batches(
@@ -72,17 +85,20 @@ def validate(
     num_rounds = -(-num_images // (batch_size * accelerator.num_processes))
     for _ in range(num_rounds):
         if stop.agree(accelerator.device):
-            return {}, None
+            return None
         batch = next(batches, None)
         if batch is None:
             continue  # The other processes have one more, and all must ask ``stop`` equally often.
         images = to_float(batch.images.to(accelerator.device))
         labels = {name: label.to(accelerator.device) for name, label in batch.labels.items()}
-        mu, values = _measure(family, images, labels)
+        mu, logvar = family.posterior(images, labels)
         means.append(mu)
+        stats.update(mu, logvar)
+        values = {} if only_encode else _measure(family, images, labels, mu, logvar)
         totals += torch.tensor([len(images), *(values[name].double().sum() for name in names)], dtype=torch.float64)
     count, *sums = cast(Tensor, accelerator.reduce(totals.to(accelerator.device))).tolist()
-    return {name: total / count for name, total in zip(names, sums, strict=True)}, torch.cat(means)
+    values = {name: total / count for name, total in zip(names, sums, strict=True)}
+    return HeldOut(values, torch.cat(means), stats.over_processes(accelerator))
 
 
 @torch.inference_mode()
@@ -129,9 +145,10 @@ def validate_pairs(
     }
 
 
-def _measure(family: Family, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    mu, logvar = family.posterior(images, labels)
+def _measure(
+    family: Family, images: Tensor, labels: Mapping[str, Tensor], mu: Tensor, logvar: Tensor | None
+) -> dict[str, Tensor]:
     values = {"mse": reconstruction_error(images, family.decode(mu, labels), "mean")}
     if logvar is not None:
         values["kl"] = kl_per_dim(mu, logvar).sum(1)
-    return mu, values
+    return values

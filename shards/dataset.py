@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +24,6 @@ from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from shards.cli import UserError
 
@@ -125,59 +123,6 @@ class Manifest:
         schema = {name: [label.kind, list(label.classes)] for name, label in sorted(self.fields.items())}
         text = json.dumps([FORMAT_VERSION, asdict(self.image), schema, content], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The rows of an index before they are written, in the order of the manifest's shards."""
-
-    offset: np.ndarray
-    """int64, where the image's bytes start in its shard."""
-    size: np.ndarray
-    """int32, how many bytes the image has."""
-    keys: Sequence[str]
-    labels: Mapping[str, np.ndarray]
-
-
-def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
-    """Writes the index, then ``dataset.json``: each to a temporary name, fsynced and renamed.
-
-    Raises:
-        ValueError: Columns of different lengths, or labels that the schema does not name.
-    """
-    num_samples = sum(shard.num_samples for shard in manifest.shards)
-    lengths = {len(column) for column in (columns.offset, columns.size, columns.keys, *columns.labels.values())}
-    if lengths - {num_samples}:
-        raise ValueError(f"index columns have lengths {sorted(lengths)}, the shards {num_samples} samples")
-    if set(columns.labels) != set(manifest.fields):
-        raise ValueError(f"index labels {sorted(columns.labels)} are not the schema's {sorted(manifest.fields)}")
-    encoded_keys = [key.encode() for key in columns.keys]
-    tensors = {
-        "offset": np.asarray(columns.offset, np.int64),
-        "size": np.asarray(columns.size, np.int32),
-        "key_bytes": np.frombuffer(b"".join(encoded_keys), np.uint8),
-        "key_end": np.cumsum([len(key) for key in encoded_keys], dtype=np.int64),
-    }
-    for name, label in manifest.fields.items():
-        tensors[f"label.{name}"] = np.asarray(columns.labels[name], label.dtype)
-
-    temporary_index = root / f".{INDEX_FILE}.tmp"
-    temporary_index.write_bytes(save(tensors))  # Not save_file: it makes files that only their owner may read.
-    _publish(temporary_index, root / INDEX_FILE)
-
-    content = {"format_version": FORMAT_VERSION, "fingerprint": manifest.fingerprint, **asdict(manifest)}
-    temporary_manifest = root / f".{DATASET_FILE}.tmp"
-    temporary_manifest.write_text(json.dumps(content, indent=1) + "\n")
-    _publish(temporary_manifest, root / DATASET_FILE)
-
-
-def _publish(temporary: Path, final: Path) -> None:
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, final)
-    directory = os.open(final.parent, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
 
 
 class Dataset:

@@ -22,14 +22,13 @@ from shards.dataset import (
     DATASET_FILE,
     PACKING_DIR,
     SPLITS,
-    Columns,
     Dataset,
     ImageFormat,
     LabelField,
     Manifest,
     Shard,
-    write_dataset,
 )
+from shards.dataset_writer import Columns, write_dataset
 from shards.labels import class_field, convert, infer_field, is_identity
 from shards.shard_contents import FORMAT_OF_EXTENSION, ShardContents, read_contents, require_same
 from shards.tar import sha256_file

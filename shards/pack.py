@@ -36,7 +36,8 @@ from tqdm import tqdm
 
 from shards.cli import UserError, parse_command, run
 from shards.codecs import DEFAULT_QUALITY, check_codec
-from shards.dataset import Columns, Dataset, ImageFormat, Manifest, Shard, write_dataset
+from shards.dataset import Dataset, ImageFormat, Manifest, Shard
+from shards.dataset_writer import Columns, write_dataset
 from shards.images import Preparation, ResizeFilter, parse_crop
 from shards.packing import ShardJob, ShardResult, run_tasks
 from shards.packing_plan import Encoding, PackingPlan, SplitBy, Splitting, make_plan

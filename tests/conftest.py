@@ -11,10 +11,10 @@ import torch
 from hypothesis import settings
 from tensorboard.summary.writer import event_file_writer
 
-from facegen.augment import AugmentConfig
 from facegen.config import CheckpointConfig, LoaderConfig, MonitorConfig, TrainConfig, config_class
 from facegen.optim import OptimConfig
 from shards import pack
+from tiny_families import augment_for
 from tiny_families import tiny_config as tiny_model
 
 TINY_SIZE = 16
@@ -59,7 +59,7 @@ def tiny_config(tiny_dataset: Path, tmp_path: Path) -> Callable[..., TrainConfig
             "global_batch_size": 16,
             "max_steps": 4,
             "optim": OptimConfig(lr=1e-3, warmup_images=32),
-            "augment": AugmentConfig(flip=True, brightness=0.1),
+            "augment": augment_for(family),
             "loader": LoaderConfig(num_threads=0),
             "monitor": MonitorConfig(
                 log_every_images=32,

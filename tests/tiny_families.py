@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from facegen.augment import AugmentConfig
 from facegen.families import FAMILIES, Family, build
 from facegen.families.mod_vae import ClampedKind
 from facegen.networks.conv import ConvNetConfig, ImageShape
@@ -122,6 +123,12 @@ TINY: dict[str, Callable[[], Tiny]] = {
 def tiny_config(name: str, **options: Any) -> Any:
     """A family's config dataclass; ``options`` replace its small defaults."""
     return FAMILIES[name].config_class(**TINY[name]().options | options)
+
+
+def augment_for(name: str) -> AugmentConfig:
+    """As much augmentation as a family bears."""
+    augmentable = FAMILIES[name].family_class.augmentable
+    return AugmentConfig(flip=True, brightness=0.1) if augmentable else AugmentConfig(flip=False)
 
 
 def tiny_labels(name: str, num: int) -> dict[str, Tensor]:

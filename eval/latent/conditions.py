@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegen.families.cvae import degrees_of
+from facegen.degrees import degrees_of
 from shards.cli import UserError
 from shards.dataset import Dataset
 

@@ -1,8 +1,8 @@
 """How a model uses its latent dims: moments of mu, KL, and the aggregated posterior against N(0, 1).
 
-Always from mu (and logvar) in eval mode. Means and covariances are Welford's, merged across batches and ranks by the
-formula of Chan et al. 1983. The aggregated posterior q(z) = mean_x q(z|x) is a mixture of N Gaussians, so its
-distribution function is known exactly on a grid: no draws, no noise, and sums that merge.
+Always from mu (and logvar) in eval mode. Means, covariances and KL come from ``facegen.latent_stats``, as in training.
+The aggregated posterior q(z) = mean_x q(z|x) is a mixture of N Gaussians, so its distribution function is known exactly
+on a grid: no draws, no noise, and sums that merge.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegen.losses import kl_per_dim
+from facegen.latent_stats import ACTIVE_VARIANCE, LatentStats
 
-ACTIVE_VARIANCE = 0.01
-"""A dim is active where the variance of mu over images exceeds this (Burda et al. 2016)."""
 GRID = np.linspace(-6, 6, 241)
 """Where the distribution function of the aggregated posterior is known, in standard deviations of the prior."""
 _CDF_CHUNK = 16
@@ -27,77 +25,50 @@ _CDF_CHUNK = 16
 class LatentStatistics:
     """Accumulated statistics of L latent dims."""
 
-    count: int
-    mean: np.ndarray
-    """(L,) mean of mu."""
-    comoment: np.ndarray
-    """(L, L) sum over images of the outer products of mu minus its mean."""
-    kl: np.ndarray
-    """(L,) sum of KL in nats; stays 0 for a model without logvar."""
+    moments: LatentStats
+    """With covariances."""
     cdf: np.ndarray
     """(L, grid) sum over images of the posterior's distribution function."""
-    has_posterior: bool = False
 
     @classmethod
     def empty(cls, latent_size: int) -> LatentStatistics:
         """Statistics of no image at all."""
-        size = latent_size
-        return cls(0, np.zeros(size), np.zeros((size, size)), np.zeros(size), np.zeros((size, len(GRID))))
+        return cls(LatentStats.empty(latent_size, covariances=True), np.zeros((latent_size, len(GRID))))
 
     def update(self, mu: Tensor, logvar: Tensor | None = None) -> None:
         """Adds mu (N, L) and, where the encoder is probabilistic, logvar (N, L)."""
+        self.moments.update(mu, logvar)
         mu = mu.detach().double().cpu()
-        batch = LatentStatistics.empty(mu.shape[1])
-        batch.count = len(mu)
-        batch.mean = mu.mean(dim=0).numpy()
-        centered = mu.numpy() - batch.mean
-        batch.comoment = centered.T @ centered
         grid = torch.from_numpy(GRID)
         if logvar is None:
             for part_mu in mu.split(_CDF_CHUNK):
-                batch.cdf += (part_mu[:, :, None] <= grid).double().sum(dim=0).numpy()
-        else:
-            logvar = logvar.detach().double().cpu()
-            batch.has_posterior = True
-            batch.kl = kl_per_dim(mu, logvar).sum(dim=0).numpy()
-            std = (0.5 * logvar).exp()
-            for part_mu, part_std in zip(mu.split(_CDF_CHUNK), std.split(_CDF_CHUNK), strict=True):
-                standardized = (grid - part_mu[:, :, None]) / part_std[:, :, None]
-                batch.cdf += torch.special.ndtr(standardized).sum(dim=0).numpy()
-        vars(self).update(vars(self.merge(batch)))
+                self.cdf += (part_mu[:, :, None] <= grid).double().sum(dim=0).numpy()
+            return
+        std = (0.5 * logvar.detach().double().cpu()).exp()
+        for part_mu, part_std in zip(mu.split(_CDF_CHUNK), std.split(_CDF_CHUNK), strict=True):
+            standardized = (grid - part_mu[:, :, None]) / part_std[:, :, None]
+            self.cdf += torch.special.ndtr(standardized).sum(dim=0).numpy()
 
     def merge(self, other: LatentStatistics) -> LatentStatistics:
         """The statistics of both sets together."""
-        count = self.count + other.count
-        if count == 0:
-            return self
-        delta = other.mean - self.mean
-        between = np.outer(delta, delta) * (self.count * other.count / count)
-        return LatentStatistics(
-            count=count,
-            mean=self.mean + delta * (other.count / count),
-            comoment=self.comoment + other.comoment + between,
-            kl=self.kl + other.kl,
-            cdf=self.cdf + other.cdf,
-            has_posterior=self.has_posterior or other.has_posterior,
-        )
+        return LatentStatistics(self.moments.merge(other.moments), self.cdf + other.cdf)
 
     def usage(self) -> LatentUsage:
         """The finished numbers."""
-        covariance = self.comoment / self.count
-        variance = np.diag(covariance).copy()
+        moments = self.moments
+        variance, kl = moments.variance.numpy().copy(), moments.kl
         active = variance > ACTIVE_VARIANCE
-        cdf = self.cdf / self.count
+        cdf = self.cdf / moments.count
         prior = torch.special.ndtr(torch.from_numpy(GRID)).numpy()
         return LatentUsage(
-            mean=self.mean,
+            mean=moments.mean.numpy(),
             variance=variance,
-            kl=self.kl / self.count if self.has_posterior else None,
+            kl=None if kl is None else kl.numpy(),
             cdf=cdf,
             ks=np.abs(cdf - prior).max(axis=1),
             num_active=int(active.sum()),
             effective_dims=effective_dims(variance),
-            correlation=_correlation(covariance, active),
+            correlation=_correlation(moments.covariance.numpy(), active),
         )
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from eval.latent.conditions import UNKNOWN, condition_labels
 from eval.verification.pair_set import PairSet, batches
-from facegen.families.cvae import degrees_of
+from facegen.degrees import degrees_of
 from facegen.randomness import derive_seed
 from shards.dataset import Dataset
 

@@ -68,6 +68,10 @@ class Family(nn.Module):
         networks: The networks by name. Training gives ``losses`` their DDP-wrapped forms instead.
         latent_size: Number of latent dims; None where there are none.
         decoder_variance: Variance of the Gaussian decoder whose ELBO the objective is; None without a likelihood.
+        augmentable: Whether training images may be changed by chance; not where what differs between the images of a
+            unit is what is learned.
+        file_options: Names of the config's fields, dotted, that only say where a file lies. A run goes on with its file
+            in another place, as the family itself checks the content.
     """
 
     turns: tuple[str, ...]
@@ -79,6 +83,8 @@ class Family(nn.Module):
     condition_range: tuple[float, float] | None = None
     latent_size: int | None = None
     decoder_variance: float | None = None
+    augmentable: ClassVar[bool] = True
+    file_options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any, image: ImageShape) -> None:
         """Keeps the family's config dataclass and the shape of its images."""

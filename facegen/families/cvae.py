@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facegen.degrees import degrees_of, known_degrees
 from facegen.families.base import FamilyPicture, TrainBatch, TurnLosses
 from facegen.families.vae import VAE, Posterior, VAEConfig
 from facegen.losses import reparameterize
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
 from facegen.networks.degree import DegreeEmbedding, DegreePredictor
+from facegen.networks.norm import averages_kept
 from facegen.networks.smile import GraySmileDecoder, GraySmileEncoder, SmileDecoder, SmileEncoder
 from facegen.randomness import derive_seed
-from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.units import ChosenSamples, Units
 
@@ -32,7 +32,8 @@ class CVAEConfig(VAEConfig):
     latent_size: int = 20
     """Number of latent dims beside the degree."""
     label: str = "smile"
-    """Label that holds the degree: a float in [-1, 1], or a bool, which counts as -1 and +1."""
+    """Label that holds the degree: a float in [-1, 1], or a bool, which counts as -1 and +1. One that a mirror changes,
+    such as a pose to the left or right, needs --augment.flip false."""
     conditioning: Literal["decoder", "both"] = "both"
     """Where the degree enters. Given to the encoder, too, the latents have less reason to hold it once more."""
     condition_size: int = 1
@@ -166,7 +167,7 @@ class CVAE(VAE):
         dropped = batch.random.uniform("label_dropout") < config.label_dropout
         degrees = self._degrees(batch.labels, batch.images).masked_fill(dropped, torch.nan)
         if turn == "predictor":
-            with torch.no_grad():
+            with torch.no_grad(), averages_kept(networks["autoencoder"]):
                 mu, logvar = networks["autoencoder"].posterior(batch.images, degrees)  # type: ignore[operator]
             read = networks["predictor"](reparameterize(mu, logvar, noise))
             error = _error_where_known(read, degrees, degrees)
@@ -214,42 +215,3 @@ def _error_where_known(predicted: Tensor, wanted: Tensor, degrees: Tensor) -> Te
     """Squared error summed over images whose degree is known, divided by the number of all: a mean over any cut."""
     known = ~degrees.isnan()
     return torch.where(known, predicted - wanted.nan_to_num(), 0.0).square().mean()
-
-
-def degrees_of(labels: Tensor) -> Tensor:
-    """Labels as degrees.
-
-    Args:
-        labels: Floats are degrees already, NaN where not known; integers are those of a bool label: 1, 0, or -1 where
-            it is not known.
-
-    Returns:
-        float32, NaN where not known; of a bool label -1 and +1.
-    """
-    if labels.is_floating_point():
-        return labels.float()
-    return (2.0 * labels - 1).masked_fill(labels < 0, torch.nan)
-
-
-def known_degrees(dataset: Dataset, label: str, split: str) -> np.ndarray:
-    """All degrees of a split that are known, float32.
-
-    Raises:
-        UserError: No such label, one that is no degree, or none known.
-    """
-    usable = [name for name, field in dataset.fields.items() if field.kind != "class"]
-    choose = f"name one of these with --model.label: {', '.join(usable) or '(it has none)'}."
-    if label not in dataset.fields:
-        raise UserError(f"data set {dataset.root} has no label '{label}' to take the degree from; {choose}")
-    if dataset.fields[label].kind == "class":
-        raise UserError(f"label '{label}' of data set {dataset.root} holds classes, which are no degree; {choose}")
-    degrees = degrees_of(torch.from_numpy(dataset.labels(label, split))).numpy()
-    known = degrees[~np.isnan(degrees)]
-    if not len(known):
-        raise UserError(f"no image of the {split} split of {dataset.root} has the label '{label}'; {choose}")
-    if np.abs(known).max() > 1:
-        raise UserError(
-            f"label '{label}' of data set {dataset.root} goes from {known.min():g} to {known.max():g}, and a degree "
-            f"must lie in [-1, 1]; scale it before packing, or {choose}"
-        )
-    return known

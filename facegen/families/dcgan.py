@@ -21,6 +21,7 @@ from facegen.collapse import CollapseDetector
 from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.networks.conv import ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from facegen.networks.norm import averages_kept
 
 
 @dataclass
@@ -90,7 +91,7 @@ class DCGAN(Family):
 
     def _discriminator_losses(self, networks: Mapping[str, nn.Module], images: Tensor, prior: Tensor) -> TurnLosses:
         config = self.config
-        with torch.no_grad():
+        with torch.no_grad(), averages_kept(networks["generator"]):
             fakes = networks["generator"](prior)
         if config.r1_weight:
             images = images.detach().requires_grad_()

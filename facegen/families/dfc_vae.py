@@ -20,6 +20,7 @@ from facegen.perceptual.feature_net import FeatureNet, Frozen
 from facegen.perceptual.loading import load_feature_net
 from facegen.perceptual.loss import FeatureReduction, perceptual_error
 from facegen.perceptual.options import FeatureNetConfig
+from facegen.unused_options import refuse_unused
 from shards.cli import UserError
 from shards.dataset import Dataset
 
@@ -54,6 +55,8 @@ class DFCVAEConfig(VAEConfig):
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
         if not self.mse_weight and not self.perceptual_weight:
             raise ValueError("mse_weight and perceptual_weight must not both be 0: nothing would be reconstructed.")
+        if not self.perceptual_weight:
+            refuse_unused(self, ("features", "perceptual_reduction"), "with perceptual_weight 0")
         if self.decoder_sigma != "fixed":
             raise ValueError(f"decoder_sigma {self.decoder_sigma} needs a likelihood, which features do not have.")
 
@@ -87,6 +90,8 @@ class DFCVAELargeConfig(DFCVAEConfig):
 class DFCVAE(VAE):
     """Deep feature consistent VAE: reconstructions are compared by the features of a frozen net."""
 
+    # What lies there is compared with ``feature_sha256``.
+    file_options = ("features.weights",)
     config: DFCVAEConfig
     feature_sha256: Tensor
 

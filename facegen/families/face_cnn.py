@@ -13,6 +13,7 @@ from facegen.contrastive import contrastive_loss
 from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.networks.conv import ImageShape
 from facegen.networks.face_cnn import FaceNet, FaceNetConfig
+from facegen.unused_options import refuse_unused
 from shards.dataset import Dataset
 from shards.pairs import SAME, PairUnits, require_separate_people
 
@@ -41,6 +42,8 @@ class FaceCNNConfig:
             raise ValueError(f"contrastive_weight must not be negative, not {self.contrastive_weight}.")
         if self.temperature <= 0:
             raise ValueError(f"temperature must be positive, not {self.temperature}.")
+        if not self.contrastive_weight:
+            refuse_unused(self, ("temperature",), "with contrastive_weight 0")
 
 
 class FaceCNN(Family):

@@ -6,7 +6,7 @@ latents are replaced by their mean over the group. So what varies has to go into
 them.
 
 Augmentation has to be off: an image that is flipped by chance, and its neighbor that is not, differ in more than the
-factor of their group. The presets say so; a family never sees what was done to its images.
+factor of their group.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ class ClampedNetwork(VariationalNetwork):
 class ModVAE(VAE):
     """VAE on groups in which one factor varies; a free dim each takes up the factor."""
 
+    augmentable = False
     config: ModVAEConfig
     _free: Tensor
 

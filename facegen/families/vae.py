@@ -23,6 +23,7 @@ from facegen.losses import (
 )
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
 from facegen.networks.variance import LearnedVariance
+from facegen.unused_options import refuse_unused
 
 MIN_VARIANCE = (2 / 255) ** 2 / 12
 """Variance of rounding to one of 256 values in [-1, 1]; below it a likelihood would grow without saying anything."""
@@ -64,6 +65,8 @@ class VAEConfig:
             raise ValueError(f"kld_warmup_images must not be negative, not {self.kld_warmup_images}.")
         if (self.kld_warmup == "none") != (self.kld_warmup_images == 0):
             raise ValueError("kld_warmup and kld_warmup_images go together: set both, or leave 'none' and 0.")
+        if not self.kld_weight:
+            refuse_unused(self, ("kld_warmup", "kld_warmup_images", "free_bits"), "with kld_weight 0")
         if self.decoder_sigma != "fixed" and (self.kld_weight != 1 or self.reconstruction != "sum"):
             raise ValueError(
                 f"decoder_sigma {self.decoder_sigma} trains the negative ELBO, which weighs the KL by itself: set "

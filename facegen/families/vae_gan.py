@@ -29,6 +29,8 @@ from facegen.families.vae import VAE, VAEConfig, VariationalNetwork
 from facegen.losses import reconstruction_error, reparameterize
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, num_halvings
+from facegen.networks.norm import averages_kept
+from facegen.unused_options import refuse_unused
 
 
 class Observed(NamedTuple):
@@ -98,6 +100,12 @@ class VAEGANConfig(VAEConfig):
             raise ValueError(f"equilibrium_margin must be positive or null, not {self.equilibrium_margin}.")
         if self.equilibrium_margin is not None and self.gan_loss != "bce":
             raise ValueError("equilibrium_margin is measured in cross entropy; it needs gan_loss bce.")
+        if self.equilibrium_margin is None:
+            refuse_unused(self, ("equilibrium",), "without an equilibrium_margin")
+        if not self.feature_weight:
+            refuse_unused(self, ("feature_layer",), "with feature_weight 0")
+        if not self.adversarial_weight:
+            refuse_unused(self, ("adaptive_weight",), "with adversarial_weight 0")
 
 
 class Generated(NamedTuple):
@@ -153,11 +161,11 @@ class VAEGAN(VAE):
 
     @property
     def decoder_variance(self) -> float | None:  # type: ignore[override]
-        """Variance of the Gaussian decoder whose ELBO the objective is but for the game; None with matched features."""
-        variance, pixel_weight = super().decoder_variance, self.config.pixel_weight
-        if variance is None or not pixel_weight or self.config.feature_weight:
+        """Variance of the Gaussian decoder whose ELBO the objective is; None with a game or matched features."""
+        config, variance = self.config, super().decoder_variance
+        if variance is None or config.adversarial_weight or config.feature_weight:
             return None
-        return variance / pixel_weight
+        return variance / config.pixel_weight
 
     def make_network(self) -> nn.Module:
         """Encoder and decoder."""
@@ -197,7 +205,7 @@ class VAEGAN(VAE):
         are not even at logit 0 and a loss of ln 2, and the hinge drives the logits of all three groups below 0.
         """
         config = self.config
-        with torch.no_grad():
+        with torch.no_grad(), averages_kept(networks["autoencoder"]):
             generated = networks["autoencoder"](images, noise, prior)
         if config.r1_weight:
             images = images.detach().requires_grad_()

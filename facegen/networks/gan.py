@@ -55,9 +55,9 @@ class Judgment(NamedTuple):
     """What a discriminator says of one group of images."""
 
     logits: Tensor
-    """N; above 0 where an image is taken for a real one."""
+    """float32, N; above 0 where an image is taken for a real one."""
     features: Tensor | None
-    """Activations of the stage that was asked for, N x C x H x W."""
+    """Activations of the stage that was asked for, float32, N x C x H x W."""
 
 
 def num_halvings(image: ImageShape) -> int:
@@ -146,7 +146,8 @@ class Discriminator(nn.Module):
         for number, stage in enumerate(self.stages):
             values = stage(values)
             features = values if number == layer else features
-        return Judgment(self.head(values).flatten(), features)
+        # Squares, and means over a batch, of half-precision numbers overflow or vanish.
+        return Judgment(self.head(values).flatten().float(), None if features is None else features.float())
 
 
 def init_weights(module: nn.Module) -> None:

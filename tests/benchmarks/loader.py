@@ -30,7 +30,8 @@ from webdataset.compat import WebDataset
 
 from shards.cli import UserError, parse, run
 from shards.codecs import encode
-from shards.dataset import Columns, Dataset, ImageFormat, LabelField, Manifest, Shard, write_dataset
+from shards.dataset import Dataset, ImageFormat, LabelField, Manifest, Shard
+from shards.dataset_writer import Columns, write_dataset
 from shards.loader import TrainLoader
 from shards.reader import Reader
 from shards.tar import ShardWriter, read_samples, sha256_file

@@ -68,7 +68,23 @@ def test_every_preset_parses_with_its_family(preset: str) -> None:
 def test_presets_exist_for_what_the_report_trained() -> None:
     found = {path.stem for path in PRESETS.glob("*.yaml")}
     assert {"ae_lfw", "vae_lfw_kld_0.2", "vae_lfw_kld_0.1", "vae_lfw_kld_0.01", "vae_celeba_128", "vae_demo"} <= found
-    assert {"beta_vae_2", "beta_vae_4", "beta_vae_5", "beta_vae_10"} <= found
+    assert {"beta_vae_2", "beta_vae_4", "beta_vae_5", "beta_vae_10", "beta_vae_500"} <= found
+
+
+def test_what_was_not_trained_here_says_so_and_who_did() -> None:
+    papers = {"dcgan_radford": "Radford", "vae_gan_larsen": "Larsen", "dfc_vae_vgg19": "Hou"}
+    for preset in (*papers, "cvae_smile_gray", "beta_vae_500", "vae_lfw_residual"):
+        comment = (PRESETS / f"{preset}.yaml").read_text().partition("family:")[0]
+        assert "Not trained here, for a GPU" in " ".join(comment.replace("#", " ").split()), preset
+        assert papers.get(preset, "") in comment
+
+
+def test_the_residual_preset_differs_from_its_control_in_the_blocks_only() -> None:
+    ours, control = (
+        to_dict(parse_args(["vae", "--config", name, "--data", "d", "--run", "r"]))
+        for name in ("vae_lfw_residual", "vae_lfw_kld_0.2")
+    )
+    assert differences(control, ours) == ["model.network.residual_blocks (was 0, now 1)"]
 
 
 @pytest.mark.parametrize("form", [["--config", "vae_demo"], ["--config=vae_demo"]])

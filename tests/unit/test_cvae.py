@@ -17,9 +17,10 @@ from eval.conditions import condition_note, sample_labels
 from eval.run_pass import Protocol, run_split
 from facegen.augment import AugmentConfig
 from facegen.config import MonitorConfig, TrainConfig, parse_args
+from facegen.degrees import degrees_of
 from facegen.families import build
 from facegen.families.base import TrainBatch
-from facegen.families.cvae import CVAE, CVAEConfig, degrees_of
+from facegen.families.cvae import CVAE, CVAEConfig
 from facegen.losses import reparameterize
 from facegen.model import load
 from facegen.networks.conv import ConvNetConfig, ImageShape

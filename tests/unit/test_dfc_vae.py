@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from facegen.perceptual.feature_net import FeatureNet
 from facegen.perceptual.loss import perceptual_error
 from facegen.perceptual.options import FeatureNetConfig
 from facegen.randomness import SlotRandom
+from facegen.torchvision_ops import make_torchvision_importable
 from facegen.trainer import Trainer
 from shards.cli import UserError
 from tiny_families import IMAGE, tiny_family
@@ -144,7 +146,7 @@ def test_weights_start_truncated_and_batch_norm_learns_a_shift_only() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_small_nets_of_every_size(name: str, size: int, channels: int) -> None:
     image = ImageShape(channels, size, size)
-    family = tiny_family(name, image, perceptual_weight=0.0).eval()
+    family = tiny_family(name, image, perceptual_weight=0.0, features=FeatureNetConfig()).eval()
     with torch.no_grad():
         mu, logvar = family.posterior(images_of(2, image), {})
         assert mu.shape == (2, 6) and logvar is not None and logvar.shape == (2, 6)
@@ -181,7 +183,7 @@ def test_the_loss_term_by_term(reduction: str) -> None:
 
 def test_pixels_only_is_a_vae_and_loads_no_feature_net(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facegen.families.dfc_vae.load_feature_net", lambda *args: pytest.fail("loaded one"))
-    family = tiny(mse_weight=0.5, perceptual_weight=0.0, kld_weight=1.0)
+    family = tiny(mse_weight=0.5, perceptual_weight=0.0, kld_weight=1.0, features=FeatureNetConfig())
     family.prepare(None, CPU)  # type: ignore[arg-type]
     _, scalars = terms_of(family, images_of(4))
     assert "perceptual" not in scalars
@@ -277,6 +279,20 @@ def test_a_run_refuses_to_go_on_with_other_features(tiny_config: MakeConfig, tmp
         Trainer(tiny_config("dfc_vae", max_steps=3, model={"features": features(1)})).fit()
 
 
+def test_a_run_goes_on_with_its_weights_in_another_place(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    def config(weights: str, max_steps: int) -> TrainConfig:
+        features = FeatureNetConfig("inception_resnet_v1", str(tmp_path / weights), layers=["conv2d_1a"], input_size=16)
+        return tiny_config("dfc_vae", max_steps=max_steps, model={"features": features})
+
+    torch.save(build_stages("conv2d_2a").state_dict(), tmp_path / "before.pt")
+    assert Trainer(config("before.pt", 1)).fit() == 0
+    (tmp_path / "before.pt").rename(tmp_path / "after.pt")
+    assert Trainer(config("after.pt", 2)).fit() == 0
+    torch.save(build_stages("conv2d_2a").state_dict(), tmp_path / "others.pt")
+    with pytest.raises(UserError, match="began with a feature net"):
+        Trainer(config("others.pt", 3)).fit()
+
+
 def test_images_too_small_for_a_layer_are_one_sentence(tmp_path: Path) -> None:
     torch.save(build_stages("conv2d_4b").state_dict(), tmp_path / "weights.pt")
     layers = ["conv2d_1a", "conv2d_4b"]
@@ -307,6 +323,22 @@ def test_the_preset_of_the_reference() -> None:
     )
 
 
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+def test_the_preset_with_vgg_names_the_layers_of_the_paper() -> None:
+    make_torchvision_importable()
+    import timm
+
+    features = parse_args(["dfc_vae", "--config", "dfc_vae_vgg19", "--data", "d", "--run", "r"]).model.features
+    with torch.device("meta"):  # 20 million parameters, of which only the shapes matter.
+        layers = dict(timm.create_model(features.timm_model, num_classes=0).named_modules())
+    # relu1_1, relu2_1 and relu3_1: behind the first convolution of each width.
+    for name, width in zip(features.layers, (64, 128, 256), strict=True):
+        stage, _, number = name.rpartition(".")
+        convolution = layers[f"{stage}.{int(number) - 1}"]
+        assert isinstance(layers[name], nn.ReLU)
+        assert (convolution.in_channels, convolution.out_channels) == (3 if width == 64 else width // 2, width)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -314,6 +346,11 @@ def test_the_preset_of_the_reference() -> None:
         ({"perceptual_weight": -0.5}, "perceptual_weight"),
         ({"mse_weight": 0.0, "perceptual_weight": 0.0}, "both be 0"),
         ({"decoder_sigma": "learned", "kld_weight": 1.0, "reconstruction": "sum"}, "decoder_sigma"),
+        ({"perceptual_weight": 0.0}, "features has no effect with perceptual_weight 0"),
+        (
+            {"perceptual_weight": 0.0, "features": FeatureNetConfig(), "perceptual_reduction": "mean"},
+            "perceptual_reduction has no effect",
+        ),
     ],
 )
 def test_impossible_options(options: Mapping[str, Any], message: str) -> None:

@@ -159,7 +159,11 @@ def test_the_contrastive_weight_adds_its_term() -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"contrastive_weight": -1.0}, "contrastive_weight"), ({"temperature": 0.0}, "temperature")],
+    [
+        ({"contrastive_weight": -1.0}, "contrastive_weight"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": 0.2}, "temperature has no effect with contrastive_weight 0"),
+    ],
 )
 def test_impossible_options(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):

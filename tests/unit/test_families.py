@@ -173,6 +173,26 @@ def test_eval_mode_is_deterministic_and_independent_of_the_batch(name: str) -> N
         torch.testing.assert_close(mu[2:3], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "onlooker", "turn"),
+    [
+        ("cvae", "autoencoder", "predictor"),
+        ("dcgan", "generator", "discriminator"),
+        ("vae_gan", "autoencoder", "discriminator"),
+    ],
+)
+def test_batch_norm_s_averages_move_in_a_network_s_own_turn_only(name: str, onlooker: str, turn: str) -> None:
+    family = tiny_family(name).train()
+    images, labels = units_of(name)
+    network = family.networks[onlooker]
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    losses(family, turn, batch_of(images, labels=labels))
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    losses(family, onlooker, batch_of(images, labels=labels))
+    counts = [value.item() for key, value in network.state_dict().items() if key.endswith("num_batches_tracked")]
+    assert counts and set(counts) == {1}
+
+
 @every_family
 def test_images_that_cannot_be_halved_are_refused(name: str) -> None:
     refused = TINY[name]().refused
@@ -270,6 +290,8 @@ def test_the_beta_vae_is_the_summed_objective_with_a_weight_above_one() -> None:
         {"kld_warmup": "linear"},
         {"kld_warmup_images": 100},
         {"kld_warmup": "linear", "kld_warmup_images": -100},
+        {"kld_warmup": "linear", "kld_warmup_images": 100, "kld_weight": 0.0},
+        {"free_bits": 0.1, "kld_weight": 0.0},
     ],
 )
 def test_impossible_vae_options(options: dict[str, Any]) -> None:

@@ -27,7 +27,8 @@ from PIL import Image
 from shards import reader
 from shards.cli import UserError
 from shards.codecs import encode
-from shards.dataset import Columns, Dataset, ImageFormat, LabelField, Manifest, Shard, write_dataset
+from shards.dataset import Dataset, ImageFormat, LabelField, Manifest, Shard
+from shards.dataset_writer import Columns, write_dataset
 from shards.loader import Batch, TrainLoader, _in_order, evaluation_batches
 from shards.plan import BatchPlan, EpochOrder
 from shards.reader import Reader

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from facegen.config import config_class, model_config_from_dict, to_dict
+from facegen.augment import AugmentConfig
+from facegen.config import TrainConfig, config_class, model_config_from_dict, to_dict
 from facegen.families import FAMILIES
 from facegen.families.base import TrainBatch
 from facegen.families.mod_vae import ClampedKind, ClampedNetwork, ModVAE, ModVAEConfig, clamp_loss, group_means
 from facegen.losses import kl_per_dim
 from facegen.networks.conv import ConvNetConfig
 from facegen.randomness import SlotRandom
+from facegen.trainer import Trainer
 from shards.cli import UserError
 from shards.dataset import Dataset
 from tiny_families import IMAGE, tiny_family
@@ -180,6 +183,22 @@ def test_impossible_options(options: dict[str, Any], message: str | None) -> Non
     with pytest.raises(ValueError, match=message or "cannot learn its variance"):
         config = FAMILIES["mod_vae"].config_class(**options)
         FAMILIES["mod_vae"].family_class(config, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("augment", "advice"),
+    [
+        (AugmentConfig(), "set --augment.flip false."),
+        (AugmentConfig(flip=False, brightness=0.2), "set --augment.brightness 0."),
+        (AugmentConfig(contrast=0.1), "set --augment.flip false --augment.contrast 0."),
+    ],
+)
+def test_augmentation_would_break_the_groups(
+    augment: AugmentConfig, advice: str, tiny_config: Callable[..., TrainConfig]
+) -> None:
+    # A mirrored pose is another pose, and no other factor may differ within a group.
+    with pytest.raises(UserError, match=f"mod_vae learns from what differs .*{advice}$"):
+        Trainer(tiny_config("mod_vae", augment=augment))
 
 
 def test_labels_that_are_missing_stop_the_training(tiny_dataset: Any) -> None:

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from facegen.latent_history import read_latent_history
+from facegen.latent_stats import LatentStats
 from facegen.monitor import Meter, Monitor, peak_memory_mib, progress_line
 
 
@@ -71,12 +73,45 @@ def test_pictures_go_to_a_file_and_to_tensorboard(tmp_path: Path, channels: int,
     assert events.Tags()["histograms"] == ["latents/mu"]
 
 
+def latents(scale: float) -> LatentStats:
+    stats = LatentStats.empty(3)
+    stats.update(scale * torch.arange(12.0).view(4, 3))
+    return stats
+
+
+def test_each_epoch_of_latents_is_on_disk_at_once_and_drawn_once(tmp_path: Path) -> None:
+    monitor = Monitor(tmp_path, 0)
+    monitor.latent_heatmap(50)  # There is nothing yet.
+    for epoch in (1, 2):
+        monitor.latent_usage("val", epoch, 100 * epoch, latents(epoch))
+        history = read_latent_history(tmp_path)
+        assert history is not None
+        assert history.epochs.tolist() == list(range(1, epoch + 1))
+    monitor.latent_heatmap(210)
+    monitor.latent_heatmap(260)  # No epoch has ended since.
+    monitor.close()
+    resumed = Monitor(tmp_path, 150)
+    resumed.latent_heatmap(160)
+    resumed.latent_usage("val", 2, 200, latents(3))
+    resumed.latent_heatmap(220)
+    resumed.close()
+    history = read_latent_history(tmp_path)
+    assert history is not None
+    assert history.images_seen.tolist() == [100, 200]
+    assert (history.variance[1] / history.variance[0]).tolist() == pytest.approx([9, 9, 9])
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == [f"latent_usage_images_{number:012d}.png" for number in (210, 220)]
+    assert [event.step for event in EventAccumulator(str(tmp_path)).Reload().Images("latent_usage")] == [220]
+
+
 def test_without_a_run_directory_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monitor = Monitor(None, 0)
     monitor.scalars({"a": 1.0}, 1)
     monitor.picture("b", torch.zeros(2, 2, 3, dtype=torch.uint8), 1)
     monitor.histogram("c", torch.zeros(2), 1)
+    monitor.latent_usage("val", 1, 1, latents(1))
+    monitor.latent_heatmap(1)
     monitor.close()
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import math
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -28,7 +30,10 @@ from facegen.config import CheckpointConfig, EMAConfig, MonitorConfig, TrainConf
 from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import VAE
+from facegen.latent_history import LatentHistory, read_latent_history
+from facegen.latent_stats import LatentStats
 from facegen.losses import kl_per_dim
+from facegen.model import load
 from facegen.networks.conv import ConvNetConfig, ImageShape
 from facegen.optim import OptimConfig
 from facegen.pixels import to_float
@@ -474,7 +479,7 @@ def test_a_run_leaves_config_metrics_pictures_checkpoints_and_snapshots(
         f"{name}_images_{images_seen:012d}.png": (8 * 18 + 2, num_rows[name] * 18 + 2)
         for name in num_rows
         for images_seen in (64, 96)
-    }
+    } | {"latent_usage_images_000000000096.png": (544, 142)}
     metrics = metrics_of(config)
     trained, held_out = [[m["images_seen"] for m in metrics if key in m] for key in ("train/loss", "val/mse")]
     assert (trained, held_out) == ([32, 64, 96], [48, 96])
@@ -543,6 +548,9 @@ class OneOfMany:
         self.given.append(tensor)
         return tensor if self.of_the_group is None else self.of_the_group
 
+    def gather(self, tensor: Tensor) -> Tensor:
+        return tensor
+
 
 class Asked:
     """A stop flag that counts how often it is asked and says yes from some question on."""
@@ -571,9 +579,10 @@ def test_validation_is_the_mean_over_all_images_for_any_number_of_processes(
         expected["kl"] = kl_per_dim(mu, logvar).sum(1).mean().item()
 
     alone = OneOfMany(0, 1)
-    values, latents = validate(family, dataset, "val", 20, 6, alone, Asked())  # type: ignore[arg-type]
-    assert values == pytest.approx(expected, rel=1e-5)
-    torch.testing.assert_close(latents, mu)
+    whole = validate(family, dataset, "val", 20, 6, alone, Asked())  # type: ignore[arg-type]
+    assert whole is not None
+    assert whole.values == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(whole.mu, mu)
     for num_processes in (2, 5):  # 20 images in batches of 6: of five processes the last one gets none.
         group = [OneOfMany(rank, num_processes, alone.given[0]) for rank in range(num_processes)]
         asked = [Asked() for _ in group]
@@ -584,8 +593,121 @@ def test_validation_is_the_mean_over_all_images_for_any_number_of_processes(
         assert len({stop.questions for stop in asked}) == 1  # It is a collective call, too.
         assert [len(member.given) for member in group] == [1] * num_processes  # Each joins the one collective call.
         torch.testing.assert_close(torch.stack([member.given[0] for member in group]).sum(0), alone.given[0])
-        assert all(of_one == values for of_one, _ in results)
-    assert validate(family, dataset, "val", 20, 6, OneOfMany(0, 1), Asked(2)) == ({}, None)  # type: ignore[arg-type]
+        assert all(held_out is not None and held_out.values == whole.values for held_out in results)
+        together = functools.reduce(LatentStats.merge, [held_out.stats for held_out in results if held_out])
+        assert together.count == 20
+        torch.testing.assert_close(together.variance, mu.double().var(0, correction=0), rtol=1e-5, atol=1e-9)
+    assert validate(family, dataset, "val", 20, 6, OneOfMany(0, 1), Asked(2)) is None  # type: ignore[arg-type]
+
+
+# Latents over epochs.
+
+
+def history_of(config: TrainConfig) -> LatentHistory:
+    history = read_latent_history(Path(config.run))
+    assert history is not None
+    return history
+
+
+def assert_same_history(first: LatentHistory, second: LatentHistory) -> None:
+    assert first.split == second.split
+    for name, array in first.arrays().items():
+        np.testing.assert_array_equal(array, second.arrays()[name], name)
+
+
+@pytest.mark.parametrize("family", ["ae", "vae", "face_cnn", "dcgan"])
+def test_each_epoch_leaves_the_variance_of_its_latents(family: str, tiny_config: MakeConfig) -> None:
+    config = tiny_config(family, max_epochs=1.25, max_steps=None, ema=EMAConfig(half_life_images=50))
+    trained = train(config)
+    if family == "dcgan":
+        assert read_latent_history(Path(config.run)) is None
+        return
+    history = history_of(config)
+    epoch_size = history.images_seen[0]
+    assert history.images_seen.tolist() == [epoch_size, trained.images_seen]
+    assert history.epochs.tolist() == [1, trained.images_seen / epoch_size]
+    assert (history.split, history.count.tolist()) == ("val", [20, 20])
+    batch = next(evaluation_batches(Dataset(config.data), "val", 20))
+    with torch.no_grad():
+        mu, logvar = load(config.run).posterior(to_float(batch.images), batch.labels)  # The moving average's.
+    np.testing.assert_allclose(history.mean[-1], mu.double().mean(0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(history.variance[-1], np.var(mu.double().numpy(), axis=0), rtol=1e-5, atol=1e-9)
+    assert (history.kl is None) == (logvar is None)
+    if history.kl is not None and logvar is not None:
+        np.testing.assert_allclose(history.kl[-1], kl_per_dim(mu, logvar).mean(0), rtol=1e-4, atol=1e-6)
+    events = EventAccumulator(config.run).Reload()
+    assert [event.step for event in events.Images("latent_usage")] == [trained.images_seen]
+
+
+def test_a_crash_leaves_the_history_as_one_run_would(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    options = {"max_steps": 26, "checkpoint": CheckpointConfig(every_images=16 * 20)}
+    whole = tiny_config(run=str(tmp_path / "whole"), **options)
+    train(whole)
+    config = tiny_config(**options)
+    with pytest.raises(Crash):
+        train(config, crash_after(25))  # Beyond the second epoch, after 24 steps, and back to within it.
+    assert history_of(config).epochs.tolist() == [1, 2]
+    with pytest.raises(Crash):
+        train(config, crash_after(21))
+    assert history_of(config).epochs.tolist() == [1]
+    train(config)
+    assert_same_history(history_of(config), history_of(whole))
+
+
+def test_a_damaged_history_starts_anew(tiny_config: MakeConfig) -> None:
+    options = {"max_steps": None, "checkpoint": CheckpointConfig(every_images=96)}
+    config = tiny_config(max_epochs=1, **options)
+    train(config)
+    path = Path(config.run) / "latent_usage.safetensors"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.warns(UserWarning, match="latent_usage.safetensors is damaged"):
+        train(tiny_config(max_epochs=2, **options))
+    assert history_of(config).epochs.tolist() == [2]
+
+
+def test_what_validation_has_encoded_is_not_encoded_again(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[bool] = []
+
+    def counted(*args: Any, only_encode: bool) -> Any:
+        passes.append(only_encode)
+        return validate(*args, only_encode=only_encode)
+
+    monkeypatch.setattr("facegen.reporter.validate", counted)
+    monitor = MonitorConfig(validate_every_images=384, num_validation_images=20)
+    config = tiny_config(max_epochs=2.5, max_steps=None, monitor=monitor)
+    train(config)
+    assert passes == [True, False, False]  # Epoch 1; validation and epoch 2; validation and the end.
+    assert history_of(config).epochs.tolist() == [1, 2, 2.5]
+
+
+def test_a_signal_during_the_pass_leaves_that_epoch_out(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(max_epochs=2, max_steps=None)
+    right = VAE.posterior
+
+    def signaled(self: VAE, *args: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return right(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VAE, "posterior", signaled)
+        stopped = train(config)
+    assert stopped.exit_code == 143
+    assert read_latent_history(Path(config.run)) is None
+    assert train(config).exit_code == 0
+    assert history_of(config).images_seen.tolist() == [2 * stopped.images_seen]
+
+
+def test_training_faces_stand_in_where_nothing_is_held_out(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    fractions = ["--val_fraction", "0", "--test_fraction", "0"]
+    pack.main(["synthetic", data, "--num", "64", "--size", "16", "--workers", "1", *fractions])
+    config = tiny_config(data=data, max_steps=1)
+    train(config)
+    assert (history_of(config).split, history_of(config).count.tolist()) == ("train", [20])
 
 
 def test_a_data_set_is_no_run_directory(tiny_config: MakeConfig, tiny_dataset: Path) -> None:

@@ -173,14 +173,20 @@ def test_features_of_the_chosen_stage_are_matched() -> None:
         torch.testing.assert_close(losses.loss, vae + 2 * expected)
 
 
-def test_the_pixels_weight_sets_the_variance_and_features_leave_none() -> None:
+def test_without_game_and_features_the_pixels_weight_sets_the_variance() -> None:
     for pixel_weight in (1.0, 4.0):
-        family = make(pixel_weight=pixel_weight)
+        family = make(pixel_weight=pixel_weight, adversarial_weight=0.0)
         expected = family.config.kld_weight * IMAGE.num_pixels / (2 * 6 * pixel_weight)
         assert family.decoder_variance == pytest.approx(expected)
         logged = take_turn(family, "autoencoder", batch_of()).scalars["beta_eff"]
         assert logged.item() == pytest.approx(expected)
-    family = make(feature_weight=1.0, feature_layer=1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"feature_weight": 1.0, "feature_layer": 1, "adversarial_weight": 0.0}], ids=["game", "features"]
+)
+def test_neither_game_nor_features_have_a_likelihood(options: dict[str, float]) -> None:
+    family = make(**options)
     assert family.decoder_variance is None
     assert "beta_eff" not in take_turn(family, "autoencoder", batch_of()).scalars
 
@@ -215,6 +221,28 @@ def test_the_adaptive_weight_makes_both_gradients_equally_long() -> None:
     ]
     assert weight == pytest.approx(0.5 * lengths[0] / lengths[1], rel=1e-4)
     assert family.last_weight.shape[:2] == (8, 3)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_gradients_of_sums_and_means_are_measured_in_half_precision(reduction: str) -> None:
+    # The gradient of a sum overflows float16 under the factor that keeps that of a mean from vanishing.
+    torch.manual_seed(0)
+    layer, features = torch.nn.ConvTranspose2d(8, 3, 4, 2, 1), torch.rand(4, 8, 32, 32)
+    norms = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.float16, enabled=half):
+            squared = (layer(features).tanh() - 0.9).square().flatten(1)
+            loss = (squared.sum(1) if reduction == "sum" else 1e-5 * squared.mean(1)).mean()
+            norms.append(adversarial.gradient_norm(loss, layer.weight))
+    assert norms[1].dtype == torch.float32
+    torch.testing.assert_close(norms[1], norms[0], rtol=0.01, atol=0)
+
+
+def test_small_differences_of_features_do_not_vanish_in_half_precision() -> None:
+    discriminator = make().networks["discriminator"]
+    with torch.autocast("cpu", torch.float16):
+        (judged,) = discriminator([batch_of().images], 1)
+    assert judged.logits.dtype == judged.features.dtype == torch.float32
 
 
 # Equilibrium margins.
@@ -280,6 +308,9 @@ def test_training_skips_exactly_the_turns_that_the_step_before_decides(
         ({"equilibrium_margin": 0.3}, "gan_loss bce"),
         ({"decoder_sigma": "learned", "kld_weight": 1.0, "reconstruction": "sum"}, "decoder_sigma must be fixed"),
         ({"kld_weight": -1.0}, "kld_weight"),
+        ({"feature_layer": 1}, "feature_layer has no effect with feature_weight 0"),
+        ({"equilibrium": 0.5}, "equilibrium has no effect without an equilibrium_margin"),
+        ({"adversarial_weight": 0.0, "adaptive_weight": True}, "adaptive_weight has no effect with adversarial_weight"),
     ],
 )
 def test_impossible_options(options: dict[str, Any], named: str) -> None:

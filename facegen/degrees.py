@@ -1,0 +1,49 @@
+"""Labels as degrees in [-1, 1], such as the degree of smile: what a conditional family generates by."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shards.cli import UserError
+from shards.dataset import Dataset
+
+
+def degrees_of(labels: Tensor) -> Tensor:
+    """Labels as degrees.
+
+    Args:
+        labels: Floats are degrees already, NaN where not known; integers are those of a bool label: 1, 0, or -1 where
+            it is not known.
+
+    Returns:
+        float32, NaN where not known; of a bool label -1 and +1.
+    """
+    if labels.is_floating_point():
+        return labels.float()
+    return (2.0 * labels - 1).masked_fill(labels < 0, torch.nan)
+
+
+def known_degrees(dataset: Dataset, label: str, split: str) -> np.ndarray:
+    """All degrees of a split that are known, float32.
+
+    Raises:
+        UserError: No such label, one that is no degree, or none known.
+    """
+    usable = [name for name, field in dataset.fields.items() if field.kind != "class"]
+    choose = f"name one of these with --model.label: {', '.join(usable) or '(it has none)'}."
+    if label not in dataset.fields:
+        raise UserError(f"data set {dataset.root} has no label '{label}' to take the degree from; {choose}")
+    if dataset.fields[label].kind == "class":
+        raise UserError(f"label '{label}' of data set {dataset.root} holds classes, which are no degree; {choose}")
+    degrees = degrees_of(torch.from_numpy(dataset.labels(label, split))).numpy()
+    known = degrees[~np.isnan(degrees)]
+    if not len(known):
+        raise UserError(f"no image of the {split} split of {dataset.root} has the label '{label}'; {choose}")
+    if np.abs(known).max() > 1:
+        raise UserError(
+            f"label '{label}' of data set {dataset.root} goes from {known.min():g} to {known.max():g}, and a degree "
+            f"must lie in [-1, 1]; scale it before packing, or {choose}"
+        )
+    return known
