@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,16 @@ def save_animation(path: str | Path, frames: Sequence[Image.Image], frame_ms: in
     check_animation_path(str(path))
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(encode_animation(frames, file.suffix.lower(), frame_ms))
+
+
+def encode_animation(frames: Sequence[Image.Image], suffix: str = ".webp", frame_ms: int = FRAME_MS) -> bytes:
+    """The content of such a file; ``suffix`` is one of ``SUFFIXES``."""
     opaque = [_flatten(frame) for frame in frames]
-    options: dict[str, Any] = {} if file.suffix.lower() == ".gif" else {"quality": 90, "method": 4}
-    opaque[0].save(file, save_all=True, append_images=opaque[1:], duration=frame_ms, loop=0, **options)
+    options: dict[str, Any] = {"format": "GIF"} if suffix == ".gif" else {"format": "WEBP", "quality": 90, "method": 4}
+    buffer = io.BytesIO()
+    opaque[0].save(buffer, save_all=True, append_images=opaque[1:], duration=frame_ms, loop=0, **options)
+    return buffer.getvalue()
 
 
 def _flatten(frame: Image.Image) -> Image.Image:

@@ -12,8 +12,8 @@ from eval.columns import markdown_table, terminal_table
 from eval.metrics.bias import ChiSquare, Turned
 
 SCHEMA_VERSION = 1
-_HEADER = ["images", "number", "male [%]", "with smile [%]", "male, smile", "male, none", "female, smile"]
-_HEADER += ["female, none", "turned male", "turned female", "p"]
+HEADER = ["images", "number", "male [%]", "with smile [%]", "male, smile", "male, none", "female, smile"]
+HEADER += ["female, none", "turned male", "turned female", "p"]
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,15 @@ class Bias:
 
 def terminal(result: Bias) -> str:
     """Table, tests and notes."""
-    table = terminal_table(_HEADER, [_cells(row) for row in result.rows])
-    return "\n".join([result.title, "", table, "", *_test_lines(result), *(f"note: {note}" for note in result.notes)])
+    table = terminal_table(HEADER, [table_cells(row) for row in result.rows])
+    notes = [f"note: {note}" for note in result.notes]
+    return "\n".join([result.title, "", table, "", *chi_square_lines(result), *notes])
 
 
 def markdown(result: Bias, has_chart: bool) -> str:
     """The same in Markdown, with the chart that lies beside it."""
-    parts = [f"# {result.title}", markdown_table(_HEADER, [_cells(row) for row in result.rows])]
-    parts.append("\n".join(f"* {line}" for line in _test_lines(result)))
+    parts = [f"# {result.title}", markdown_table(HEADER, [table_cells(row) for row in result.rows])]
+    parts.append("\n".join(f"* {line}" for line in chi_square_lines(result)))
     parts += [f"> {note}" for note in result.notes]
     return "\n\n".join(parts + (["![bias.svg](bias.svg)"] if has_chart else [])) + "\n"
 
@@ -71,7 +72,8 @@ def chart(result: Bias) -> str | None:
     return svg.line_chart(result.title, series, "degree asked for")
 
 
-def _cells(row: Row) -> list[str]:
+def table_cells(row: Row) -> list[str]:
+    """A row's cells below ``HEADER``."""
     counts = np.array(row.counts)
     num = int(counts.sum())
     change = ["", "", ""]
@@ -83,7 +85,8 @@ def _cells(row: Row) -> list[str]:
     return [row.images, str(num), *shares, *map(str, by_cell), *change]
 
 
-def _test_lines(result: Bias) -> list[str]:
+def chi_square_lines(result: Bias) -> list[str]:
+    """A sentence for each test."""
     return [
         f"{name}: "
         + (

@@ -75,6 +75,39 @@ _DISENTANGLEMENT = [
     Metric("sap", "SAP", "Disentanglement", "", "higher", ".3f", "variance explained by the best dim less the second"),
     Metric("factor_vae", "FactorVAE score", "Disentanglement", "", "higher", ".3f", "fixed factor told by one dim"),
 ]
+_VERIFICATION = [
+    Metric(
+        "verification_accuracy",
+        "Verification accuracy",
+        "Verification of drawn pairs, cosine of mu",
+        "%",
+        "higher",
+        ".2f",
+        "at the threshold of the other folds, mean ± standard error; chance is 50",
+    ),
+    Metric(
+        "verification_eer",
+        "Equal error rate",
+        "Verification of drawn pairs, cosine of mu",
+        "%",
+        "lower",
+        ".2f",
+        "false accepts are as frequent as false rejects",
+    ),
+    Metric(
+        "verification_tar",
+        "TAR at FAR 0.001",
+        "Verification of drawn pairs, cosine of mu",
+        "%",
+        "higher",
+        ".2f",
+        "true accepts where one of 1,000 pairs of two people is accepted",
+    ),
+]
+VERIFICATION_KEYS = tuple(metric.key for metric in _VERIFICATION)
+RECONSTRUCTION_KEYS = tuple(metric.key for metric in _RECONSTRUCTION)
+LIKELIHOOD_KEYS = tuple(metric.key for metric in _LIKELIHOOD)
+LATENT_KEYS = tuple(metric.key for metric in _LATENT)
 DISENTANGLEMENT_KEYS = tuple(metric.key for metric in _DISENTANGLEMENT)
 _COST = [
     Metric("parameters", "Parameters", "Cost", "", "lower", "si"),
@@ -89,6 +122,20 @@ _COST = [
 COST_KEYS = tuple(metric.key for metric in _COST)
 
 
+SUMMARY_KEYS = (
+    "mse",
+    "ssim",
+    "frechet_efflite0_samples",
+    "frechet_inception_samples",
+    "diversity_samples",
+    "kl",
+    "active_units",
+    "verification_accuracy",
+    "parameters",
+)
+"""What a report says first."""
+
+
 def metrics() -> list[Metric]:
     """All rows of the table."""
     return [
@@ -98,6 +145,7 @@ def metrics() -> list[Metric]:
         *_LIKELIHOOD,
         *_LATENT,
         *_DISENTANGLEMENT,
+        *_VERIFICATION,
         *_COST,
     ]
 
@@ -113,6 +161,25 @@ def distance_keys(space: SpaceNames, images: str) -> tuple[str, str, str, str]:
         f"{metric}_{space.name}_{images}" for metric in ("frechet", "kernel", "precision", "recall")
     )
     return frechet, kernel, precision, recall
+
+
+def all_distance_keys(images: str) -> tuple[str, ...]:
+    """Keys of everything that is said of the features of ``samples`` or ``reconstructions``."""
+    return (*(key for space in SPACES for key in distance_keys(space, images)), diversity_key(images))
+
+
+def part_keys() -> dict[str, tuple[str, ...]]:
+    """The metrics of each part of a report that has some."""
+    return {
+        "reconstruction": RECONSTRUCTION_KEYS,
+        "distances:samples": all_distance_keys("samples"),
+        "distances:reconstructions": all_distance_keys("reconstructions"),
+        "likelihood": LIKELIHOOD_KEYS,
+        "latent": LATENT_KEYS,
+        "disentanglement": DISENTANGLEMENT_KEYS,
+        "verification": VERIFICATION_KEYS,
+        "cost": COST_KEYS,
+    }
 
 
 def _distances(group: str, images: str) -> list[Metric]:

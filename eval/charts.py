@@ -14,7 +14,12 @@ from eval.metrics.latent_usage import ACTIVE_VARIANCE, GRID, LatentUsage
 
 NUM_HISTOGRAMS = 30
 METRICS_FILE = "metrics.jsonl"
-CURVES = {"mse": ("Reconstruction MSE on [-1, 1] in training", True), "kl": ("KL in nats per image in training", False)}
+CURVES = {
+    "mse": ("Reconstruction MSE on [-1, 1] in training", True),
+    "kl": ("KL in nats per image in training", False),
+    "d_loss": ("Loss of the discriminator in training", False),
+    "g_loss": ("Loss of the generator in training", False),
+}
 """Logged key, without its ``train/`` or ``val/``: title of the chart, and whether its axis is logarithmic."""
 
 Point = Mapping[str, float]
@@ -34,12 +39,16 @@ def read_metrics(run: Path | None) -> list[Point]:
 
 
 def training_curves(key: str, runs: Sequence[tuple[str, Sequence[Point]]]) -> str | None:
-    """Held-out (strong) and training (faint) values of every run over images seen; None where none was logged."""
+    """Held-out (strong) and training values (faint, or strong where there are no others) of every run over images seen.
+
+    None where none was logged.
+    """
     title, log = CURVES[key]
     series = []
     for color, (name, points) in enumerate(runs):
-        for prefix, faint in (("train", True), ("val", False)):
-            x, y = _curve(points, f"{prefix}/{key}", log)
+        held_out, training = (_curve(points, f"{prefix}/{key}", log) for prefix in ("val", "train"))
+        has_both = len(held_out[0]) > 1
+        for (x, y), faint in ((training, has_both), (held_out, False)):
             if len(x) > 1:
                 series.append(svg.Series(name, x, y, color, faint))
     if not series:

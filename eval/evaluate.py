@@ -1,35 +1,42 @@
-"""Evaluates one run: all its numbers and pictures."""
+"""Evaluates one run: all its numbers, tables and pictures."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from accelerate import Accelerator
-from PIL import Image
 
-from eval import charts, pictures
-from eval.conditions import condition_note, sample_labels
+from eval import charts
 from eval.feature_set import FeatureSets
 from eval.features import FeatureSpace
 from eval.measures import (
+    Measures,
     cost_measures,
     disentanglement_measures,
     distance_measures,
     latent_measures,
     likelihood_measures,
     reconstruction_measures,
+    skipped_measures,
 )
 from eval.metrics.cost import measure_cost
 from eval.metrics.latent_usage import LatentUsage
-from eval.pictures import Faces
-from eval.render import Figure
-from eval.results import Picture, RunResult
-from eval.run_pass import Protocol, run_samples, run_split
+from eval.parts import group_of
+from eval.pictures.base import Absent, Context, Drawing, Figure, draw
+from eval.pictures.makers import RUN_PICTURES
+from eval.report_bias import TITLE as BIAS_TITLE
+from eval.report_bias import bias
+from eval.report_verification import Verification
+from eval.results import Missing, Picture, RunResult
+from eval.run_pass import Protocol, SplitStatistics, run_samples, run_split
 from eval.run_warnings import run_warnings
+from eval.stages import Stages
 from facegen.model import Model
+
+_MAX_DISENTANGLEMENT = 5000
+"""Images whose latents tell how disentangled they are: boosted trees of more take long."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +44,30 @@ class Evaluation:
     """What the evaluations of all runs share."""
 
     protocol: Protocol
+    parts: frozenset[str]
     spaces: Sequence[FeatureSpace]
     absent_spaces: Mapping[str, str]
     """Why a feature space is not there, by its name."""
-    reference: FeatureSets
-    faces: Faces
+    reference: FeatureSets | None
+    """Features of the split; None where no part needs them."""
+    train: FeatureSets | None
+    """Features of the first training images."""
+    verification: Verification | None
     accelerator: Accelerator
+    stages: Stages
 
 
 def evaluate_run(evaluation: Evaluation, label: str, model: Model, path: str) -> tuple[RunResult, dict[str, Figure]]:
-    """Evaluates one model; every rank has to call it, and only the main one measures cost and draws.
+    """Evaluates one model; every rank has to call it, and only the main one measures the rest and draws.
 
     Returns:
         The result, and the pictures by file name; complete on the main process only.
     """
-    split = run_split(model, evaluation.protocol, evaluation.spaces, evaluation.accelerator)
-    samples = run_samples(model, evaluation.protocol, evaluation.spaces, evaluation.accelerator)
+    protocol, parts, stages = evaluation.protocol, evaluation.parts, evaluation.stages
+    with stages.stage("split through encoder and decoder", label):
+        split = run_split(model, protocol, evaluation.spaces, evaluation.accelerator, parts)
+    with stages.stage("features of samples", label):
+        samples = run_samples(model, protocol, evaluation.spaces, evaluation.accelerator, parts)
     result = RunResult(
         name=label,
         path=path,
@@ -61,35 +76,97 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model, path: str) ->
         step=model.step,
         images_seen=model.images_seen,
         dataset_fingerprint=model.dataset_fingerprint,
-        difference=_difference(label, model, evaluation),
+        difference=_difference(label, model, protocol),
         warnings=run_warnings(charts.read_metrics(model.run_dir), model.images_seen),
+        condition=_condition(model, protocol),
     )
     if not evaluation.accelerator.is_main_process:
         return result, {}
     usage = split.latent.usage() if split else None
-    reconstructed = split.features if split else None
-    latents = split.latents.ordered() if split else None
-    result.measures = {
-        **reconstruction_measures(split.reconstruction if split else None, model.family),
-        **_distance_measures(evaluation, "samples", samples, model),
-        **_distance_measures(evaluation, "reconstructions", reconstructed, model),
-        **likelihood_measures(split.elbo if split else None, usage, model),
-        **latent_measures(usage, model.family),
-        **disentanglement_measures(latents, evaluation.protocol.dataset, evaluation.protocol.split, model.family),
-        **cost_measures(
-            measure_cost(model, evaluation.accelerator.device, evaluation.protocol.batch_size), model.family
-        ),
-    }
-    if usage is not None:
+    result.measures = _measures(evaluation, label, model, split, usage, samples)
+    if usage is not None and "latent" in parts:
         result.latent = _per_dim(usage)
-    drawn = _draw(evaluation, model, usage, latents)
+    context = Context(
+        protocol,
+        usage,
+        split.latents.ordered() if split else None,
+        samples,
+        evaluation.reference,
+        evaluation.train,
+    )
+    figures: dict[str, Figure] = {}
     prefix = re.sub(r"[^\w.-]+", "_", label)
-    result.pictures = [Picture(f"{prefix}-{name}", title, caption) for name, title, caption, _ in drawn]
-    return result, {f"{prefix}-{name}": figure for name, _, _, figure in drawn}
+
+    def add(part: str, file: str, title: str, drawn: Drawing | Absent) -> None:
+        if isinstance(drawn, Absent):
+            result.missing.append(Missing(title, drawn.reason))
+            return
+        result.pictures.append(Picture(f"{prefix}-{file}", title, drawn.caption, group_of(part)))
+        figures[f"{prefix}-{file}"] = drawn.figure
+
+    for maker in RUN_PICTURES:
+        if maker.part in parts:
+            with stages.stage(f"picture: {maker.title}", label):
+                add(maker.part, maker.file, maker.title, draw(maker, model, context))
+    if "bias" in parts:
+        with stages.stage("bias", label):
+            found = bias(model, protocol, evaluation.spaces[0])
+        if isinstance(found, Absent):
+            add("bias", "", BIAS_TITLE, found)
+        else:
+            table, drawn = found
+            result.tables.append(table)
+            if drawn is not None:
+                add("bias", "bias.svg", "Gender and smile over the degree", drawn)
+    return result, figures
 
 
-def _difference(label: str, model: Model, evaluation: Evaluation) -> str:
-    ours = evaluation.protocol.dataset.fingerprint
+def _measures(
+    evaluation: Evaluation,
+    label: str,
+    model: Model,
+    split: SplitStatistics | None,
+    usage: LatentUsage | None,
+    samples: FeatureSets | None,
+) -> Measures:
+    """The numbers of all parts; those of skipped ones say so."""
+    protocol, accelerator = evaluation.protocol, evaluation.accelerator
+
+    def distances(images: str, features: FeatureSets | None) -> Measures:
+        assert evaluation.reference is not None
+        return distance_measures(images, features, evaluation.reference, evaluation.absent_spaces, model.family)
+
+    def disentanglement() -> Measures:
+        latents = split.latents.ordered()[:_MAX_DISENTANGLEMENT] if split else None
+        return disentanglement_measures(latents, protocol.dataset, protocol.split, model.family)
+
+    def verification() -> Measures:
+        assert evaluation.verification is not None
+        return evaluation.verification.measure(label, model)
+
+    def cost() -> Measures:
+        return cost_measures(measure_cost(model, accelerator.device, protocol.batch_size), model.family)
+
+    makers: dict[str, Callable[[], Measures]] = {
+        "reconstruction": lambda: reconstruction_measures(split.reconstruction if split else None, model.family),
+        "distances:samples": lambda: distances("samples", samples),
+        "distances:reconstructions": lambda: distances("reconstructions", split.features if split else None),
+        "likelihood": lambda: likelihood_measures(split.elbo if split else None, usage, model),
+        "latent": lambda: latent_measures(usage, model.family),
+        "disentanglement": disentanglement,
+        "verification": verification,
+        "cost": cost,
+    }
+    measures = skipped_measures(evaluation.parts)
+    for part, make in makers.items():
+        if part in evaluation.parts:
+            with evaluation.stages.stage(part, label):
+                measures |= make()
+    return measures
+
+
+def _difference(label: str, model: Model, protocol: Protocol) -> str:
+    ours = protocol.dataset.fingerprint
     if model.dataset_fingerprint == ours:
         return ""
     return (
@@ -98,8 +175,19 @@ def _difference(label: str, model: Model, evaluation: Evaluation) -> str:
     )
 
 
-def _distance_measures(evaluation: Evaluation, images: str, features: FeatureSets | None, model: Model) -> dict:
-    return distance_measures(images, features, evaluation.reference, evaluation.absent_spaces, model.family)
+def _condition(model: Model, protocol: Protocol) -> str:
+    """What a conditional model generates by, and which of it the evaluation gives it."""
+    if model.condition is None or model.condition_range is None:
+        return ""
+    low, high = model.condition_range
+    field = protocol.dataset.fields.get(model.condition)
+    text = f"degree of the label {model.condition}, in training from {low:+.3g} to {high:+.3g}; "
+    if field is None:
+        return f"{text}this data set has no such label, so encoder, decoder and samples are given an unknown degree"
+    kind = "a bool label, so no is −1 and yes is +1" if field.kind == "bool" else "degrees as labeled"
+    return (
+        f"{text}here {kind}; encoder and decoder are given each image's own, samples those of the same images in turn"
+    )
 
 
 def _per_dim(usage: LatentUsage) -> dict[str, list[float]]:
@@ -107,33 +195,3 @@ def _per_dim(usage: LatentUsage) -> dict[str, list[float]]:
     if usage.kl is not None:
         columns["kl"] = usage.kl
     return {name: values.tolist() for name, values in columns.items()}
-
-
-def _draw(
-    evaluation: Evaluation, model: Model, usage: LatentUsage | None, latents: np.ndarray | None
-) -> list[tuple[str, str, str, Image.Image | str]]:
-    """File name, title, caption and figure of each picture that the model can give."""
-    drawn: list[tuple[str, str, str, Image.Image | str]] = []
-    if "sample" in model.can:
-        seed, split, dataset = evaluation.protocol.seed, evaluation.protocol.split, evaluation.protocol.dataset
-        labels = sample_labels(model, dataset, split, evaluation.protocol.num_images, 0, pictures.NUM_SAMPLES)
-        note = condition_note(model, dataset, split)
-        caption = (
-            f"The first of the {evaluation.protocol.num_samples:,} that the distances are measured on, not chosen."
-        )
-        drawn.append(("samples.png", "Samples", caption + note, pictures.sample_grid(model, seed, labels)))
-        caption = "The same latents times a standard deviation from 0.25 to 2; 1 is the prior."
-        by_std = pictures.std_grid(model, seed, labels)
-        drawn.append(("samples_by_std.png", "Samples by standard deviation", caption + note, by_std))
-    if usage is not None and "decode" in model.can:
-        unit = "the prior's standard deviations" if usage.kl is not None else "standard deviations of mu"
-        caption = f"One face, one latent dim at a time set to −1.2 … +1.2 {unit}; the last row is the least active dim."
-        drawn.append(("sweeps.png", "Axis sweeps", caption, pictures.sweep_grid(model, usage, evaluation.faces)))
-    if usage is not None and latents is not None:
-        caption = "How much each dim varies over images" + (
-            ", and what it costs in KL." if usage.kl is not None else "."
-        )
-        drawn.append(("latent_variance.svg", "Latent variance", caption, charts.latent_bars(usage)))
-        caption = f"The {min(charts.NUM_HISTOGRAMS, len(usage.variance))} most active dims against N(0, 1)."
-        drawn.append(("latent_histograms.svg", "Latent histograms", caption, charts.latent_histograms(usage, latents)))
-    return drawn

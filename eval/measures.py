@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from eval.catalog import COST_KEYS, DISENTANGLEMENT_KEYS, SPACES, SpaceNames, distance_keys, diversity_key
+from eval.catalog import (
+    COST_KEYS,
+    DISENTANGLEMENT_KEYS,
+    RECONSTRUCTION_KEYS,
+    SPACES,
+    VERIFICATION_KEYS,
+    SpaceNames,
+    distance_keys,
+    diversity_key,
+    part_keys,
+)
 from eval.disentanglement import measure
 from eval.factors import ground_truth, read_factors
 from eval.feature_set import FeatureSet, FeatureSets
@@ -17,7 +28,9 @@ from eval.metrics.kernel import kernel_distance
 from eval.metrics.latent_usage import LatentUsage
 from eval.metrics.precision_recall import NUM_NEIGHBORS, precision_recall
 from eval.metrics.reconstruction import SSIM_WINDOW, ReconstructionSums
+from eval.parts import SKIPPED
 from eval.results import Measure
+from eval.verification.evaluate import Line
 from shards.cli import UserError
 from shards.dataset import Dataset
 
@@ -31,7 +44,7 @@ _ELBO_KEYS = ("elbo", "bits_per_dim", "decoder_variance", "best_bits_per_dim", "
 def reconstruction_measures(sums: ReconstructionSums | None, family: str) -> Measures:
     """MSE, PSNR and SSIM."""
     if sums is None:
-        return _missing(("mse", "mse_unit", "psnr", "ssim"), f"{family} does not reconstruct")
+        return _missing(RECONSTRUCTION_KEYS, f"{family} does not reconstruct")
     measures = {name: Measure(value) for name, value in sums.means().items()}
     return _missing(("ssim",), f"images are smaller than the window of {SSIM_WINDOW} pixels") | measures
 
@@ -158,6 +171,30 @@ def _precision_recall(keys: tuple[str, str], ours: FeatureSet, theirs: FeatureSe
     result = precision_recall(first[:num_images], second[:num_images])
     note = f"of {num_images:,} images on either side: compare it only with values at the same number"
     return {key: Measure(value, note=note) for key, value in zip(keys, result, strict=True)}
+
+
+def verification_measures(line: Line | None, reason: str, control_accuracy: float = math.nan) -> Measures:
+    """What the cosine of latents says of pairs, in percent.
+
+    Args:
+        line: Of the cosine; None where nothing was measured.
+        reason: Why, then.
+        control_accuracy: That of random latents on the same pairs, a share.
+    """
+    if line is None:
+        return _missing(VERIFICATION_KEYS, reason)
+    accuracy, eer, tar = VERIFICATION_KEYS
+    note = f"random latents on the same pairs: {100 * control_accuracy:.1f} %"
+    return {
+        accuracy: Measure(100 * line.accuracy.mean, spread=100 * line.accuracy.standard_error, note=note),
+        eer: Measure(100 * line.discrimination.equal_error_rate),
+        tar: Measure(100 * line.discrimination.true_accept_rate),
+    }
+
+
+def skipped_measures(parts: frozenset[str]) -> Measures:
+    """Every number of the parts that are not done."""
+    return {key: Measure(reason=SKIPPED) for part, keys in part_keys().items() if part not in parts for key in keys}
 
 
 def cost_measures(costs: Mapping[str, float], family: str) -> Measures:

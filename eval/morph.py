@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from eval.animation import there_and_back
 from eval.grids import Row, face_grid
@@ -51,20 +52,31 @@ def main(args: Sequence[str] | None = None) -> None:
     kinds = list(PATHS) if config.path == "both" else [config.path]
     degrees = morph_degrees(faces.degrees, config.steps)
     images = {kind: decode_images(model, morph(latents, config.steps, PATHS[kind]), degrees) for kind in kinds}
-
-    rows = [
-        Row(np.concatenate([faces.images[part, None], images[kind][part], faces.images[part + 1, None]]), kind)
-        for part in range(len(latents) - 1)
-        for kind in kinds
-    ]
     positions = [f"{position:.2f}" for position in np.linspace(0, 1, config.steps)]
-    config.save_grid(face_grid(rows, ["from", *positions, "to"]))
+    config.save_grid(morph_grid(faces.images, images))
     if config.animation:
         # The end of a part is the start of the next.
         whole = {kind: np.concatenate([images[kind][0], *images[kind][1:, 1:]]) for kind in kinds}
         frames = np.stack([whole[kind] for kind in kinds])
         labels = [positions[0], *positions[1:] * (len(latents) - 1)]
         config.save_frames(there_and_back(list(labeled_frames(frames, labels))))
+
+
+def morph_grid(originals: np.ndarray, images: Mapping[str, np.ndarray]) -> Image.Image:
+    """A row for each way from each face to the next, between the two originals.
+
+    Args:
+        originals: uint8 (K, H, W, C).
+        images: By the way's name: uint8 (K - 1, S, H, W, C).
+    """
+    num_parts, num_steps = next(iter(images.values())).shape[:2]
+    rows = [
+        Row(np.concatenate([originals[part, None], morphed[part], originals[part + 1, None]]), kind)
+        for part in range(num_parts)
+        for kind, morphed in images.items()
+    ]
+    positions = [f"{position:.2f}" for position in np.linspace(0, 1, num_steps)]
+    return face_grid(rows, ["from", *positions, "to"])
 
 
 if __name__ == "__main__":

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
-from PIL import Image
 
+from eval.embedded import content_of, embed
+from eval.pictures.base import Figure
+from eval.report_markdown import FIGURES, group_missing, report_markdown
 from eval.results import SCHEMA_VERSION, Picture, Report, to_json
-from eval.table import build_table, markdown
+from eval.stage_table import stage_table
+from eval.table import build_table
 from shards.cli import UserError
 
-FIGURES = "figures"
 TEMPLATES = Path(__file__).parent / "templates"
-_EMBEDDED_QUALITY = 90
-"""WebP quality of the pictures inside the HTML; the files beside it are lossless PNG."""
-
-Figure = Image.Image | str
-"""A picture, or the text of an SVG chart."""
 
 
 def prepare_out(out: Path) -> None:
@@ -44,9 +39,9 @@ def write_report(out: Path, report: Report, figures: Mapping[str, Figure], split
     """Writes all files, each to a temporary name and then renamed; pictures of an earlier report there are removed."""
     earlier = _pictures_of_earlier_report(out)
     for name, figure in figures.items():
-        _write(out / FIGURES / name, figure.encode() if isinstance(figure, str) else _encode(figure, "PNG"))
+        _write(out / FIGURES / name, content_of(figure))
     _write(out / "report.html", html(report, figures, split_title).encode())
-    _write(out / "report.md", _markdown(report, split_title).encode())
+    _write(out / "report.md", report_markdown(report, split_title).encode())
     content = {"schema_version": SCHEMA_VERSION, **to_json(report)}
     _write(out / "report.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     for name in earlier - set(figures):
@@ -55,32 +50,29 @@ def write_report(out: Path, report: Report, figures: Mapping[str, Figure], split
 
 def html(report: Report, figures: Mapping[str, Figure], split_title: str) -> str:
     """The page, with every picture inside it."""
-    embedded = {name: figure if isinstance(figure, str) else _data_uri(figure) for name, figure in figures.items()}
+    embedded = {name: embed(figure) for name, figure in figures.items()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.get_template("report.html.j2")
-    return template.render(report=report, table=build_table(report), embedded=embedded, split_title=split_title)
+    return template.render(
+        report=report,
+        table=build_table(report),
+        stages=stage_table(report.stages) if report.stages else None,
+        embedded=embedded,
+        split_title=split_title,
+        anchors=[f"run-{number}" for number in range(1, len(report.runs) + 1)],
+        group_missing=group_missing,
+        grouped=_grouped,
+    )
 
 
-def _markdown(report: Report, split_title: str) -> str:
-    parts = [f"# {report.title}", report.created]
-    parts += [f"> **Note:** {warning}" for warning in report.warnings]
-    parts += [f"## Numbers ({split_title})", "↑ higher is better, ↓ lower is better; the best is bold."]
-    parts += [markdown(build_table(report))]
-    if report.pictures:
-        parts += [f"## All runs ({split_title})", *map(_markdown_picture, report.pictures)]
-    for run in report.runs:
-        parts += [f"## {run.name} ({run.family}, {split_title})"]
-        parts += [f"> **Note:** {note}" for note in (run.difference, *run.warnings) if note]
-        parts += [f"{run.weights} weights, step {run.step:,}, {run.images_seen:,} images seen, from `{run.path}`"]
-        parts += map(_markdown_picture, run.pictures)
-    parts += ["## Protocol", "\n".join(f"- {name}: {text}" for name, text in report.protocol.items())]
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_picture(picture: Picture) -> str:
-    return f"### {picture.title}\n\n{picture.caption}\n\n![{picture.title}]({FIGURES}/{picture.file})"
+def _grouped(pictures: Sequence[Picture]) -> list[tuple[str, list[Picture]]]:
+    """Pictures by group, groups in the order of their first picture."""
+    groups: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.group or "Pictures", []).append(picture)
+    return list(groups.items())
 
 
 def _pictures_of_earlier_report(out: Path) -> set[str]:
@@ -91,17 +83,6 @@ def _pictures_of_earlier_report(out: Path) -> set[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return set()
     return {name for name in names if Path(name).name == name}
-
-
-def _data_uri(picture: Image.Image) -> str:
-    data = base64.b64encode(_encode(picture, "WEBP", quality=_EMBEDDED_QUALITY)).decode()
-    return f"data:image/webp;base64,{data}"
-
-
-def _encode(picture: Image.Image, form: str, **options: int) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, form, **options)
-    return buffer.getvalue()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -6,7 +6,7 @@ Also ``accelerate launch -m eval.report ...`` on several processes, with the sam
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +18,17 @@ from eval.evaluate import Evaluation, evaluate_run
 from eval.features import FeatureSpace, load_efflite0, load_inception
 from eval.inception_weights import find_inception_weights
 from eval.measures import FEW_IMAGES
+from eval.metrics.kernel import MAX_FEATURES
+from eval.parts import DISTANCE_PARTS, FEATURE_PARTS, PARTS, REFERENCE_PARTS, choose_parts, describe_parts
+from eval.pictures.base import Context, Figure
+from eval.pictures.shared import curve_pictures, reconstruction_picture
 from eval.protocol import protocol_lines, split_title
 from eval.reference import reference_features
-from eval.render import Figure, prepare_out, write_report
-from eval.results import Report, RunResult
-from eval.run_pass import Protocol
-from eval.shared_pictures import held_out_faces, shared_pictures
+from eval.render import prepare_out, write_report
+from eval.report_verification import Verification
+from eval.results import Missing, Picture, Report, RunResult
+from eval.run_pass import NUM_QUERIES, Protocol
+from eval.stages import Stages
 from eval.table import build_table, terminal
 from facegen.model import Model, load
 from facegen.processes import make_accelerator
@@ -60,15 +65,30 @@ class ReportConfig:
     """auto takes what accelerate finds."""
     weights: Literal["ema", "raw"] | None = None
     """Moving average or trained weights; the average where there is one when null."""
+    only: list[str] = field(default_factory=list)
+    """Do only these parts of the report; all where none is named. What the parts are stands above."""
+    skip: list[str] = field(default_factory=list)
+    """Leave out these parts, and the work that only they need."""
+    num_train: int = MAX_FEATURES
+    """Training images, the first ones, in which principal components, attributes and nearest neighbors are looked for;
+    at most 10,000."""
     fid_weights: str = "auto"
     """File of Inception weights in torch-fidelity's layout for FID and KID; auto takes torch-fidelity's cached file or
     downloads it, none leaves FID out."""
 
     def __post_init__(self) -> None:
-        for name in ("num_images", "num_samples", "batch_size"):
+        for name in ("num_images", "num_samples", "batch_size", "num_train"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1.")
+        if self.num_train > MAX_FEATURES:
+            raise ValueError(f"num_train is {self.num_train}; it must be at most {MAX_FEATURES}.")
+        choose_parts(self.only, self.skip)
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """What to do."""
+        return choose_parts(self.only, self.skip)
 
 
 def main() -> None:
@@ -76,7 +96,8 @@ def main() -> None:
     config = cli.parse(
         ReportConfig,
         prog="python -m eval.report",
-        description="Evaluates trained runs on one split and writes report.html, report.md, report.json and figures/.",
+        description="Evaluates trained runs on one split and writes report.html, report.md, report.json and figures/. "
+        f"Parts, for --only and --skip: {describe_parts()}.",
         positional=["runs"],
     )
     dataset = Dataset(config.data)
@@ -134,15 +155,32 @@ def make_report(
     Returns:
         The report, and its pictures by file name; complete on the main process only.
     """
+    parts, stages = config.parts, Stages(quiet=not accelerator.is_main_process)
     available = dataset.num_samples(config.split)
     num_images = min(config.num_images or available, available)
     protocol = Protocol(
-        dataset, config.split, num_images, config.num_samples or num_images, config.batch_size, config.seed
+        dataset,
+        config.split,
+        num_images,
+        config.num_samples or num_images,
+        config.batch_size,
+        config.seed,
+        config.num_train,
     )
-    spaces, absent = load_spaces(config.fid_weights, accelerator)
-    reference = reference_features(dataset, config.split, num_images, spaces, config.batch_size, accelerator)
-    faces = held_out_faces(protocol)
-    evaluation = Evaluation(protocol, spaces, absent, reference, faces, accelerator)
+    spaces, absent = load_spaces(config.fid_weights, parts, accelerator)
+    reference = train = verification = None
+    if parts & REFERENCE_PARTS:
+        num_features = num_images if parts & DISTANCE_PARTS else min(num_images, NUM_QUERIES)
+        with stages.stage(f"features of {config.split}"):
+            reference = reference_features(dataset, config.split, num_features, spaces, config.batch_size, accelerator)
+    if needs_training_features(config, dataset, models):
+        with stages.stage("features of train"):
+            num_train = min(config.num_train, dataset.num_samples("train"))
+            train = reference_features(dataset, "train", num_train, spaces[:1], config.batch_size, accelerator)
+    if "verification" in parts and accelerator.is_main_process:
+        with stages.stage("verification: pairs and control"):
+            verification = Verification.start(protocol)
+    evaluation = Evaluation(protocol, parts, spaces, absent, reference, train, verification, accelerator, stages)
 
     figures: dict[str, Figure] = {}
     runs = []
@@ -156,17 +194,60 @@ def make_report(
         protocol=protocol_lines(protocol, spaces, _by_title(absent), accelerator),
         metrics=metrics(),
         runs=runs,
-        warnings=_warnings(protocol, _by_title(absent), runs),
+        warnings=_warnings(protocol, _by_title(absent), runs, bool(parts & DISTANCE_PARTS)),
+        skipped=[part for part in PARTS if part not in parts],
     )
     if accelerator.is_main_process:
-        report.pictures, shared = shared_pictures(faces, models)
-        figures |= shared
+        figures |= add_shared(report, evaluation, models)
+    report.stages = stages.close()
     return report, figures
 
 
-def load_spaces(fid_weights: str, accelerator: Accelerator) -> tuple[list[FeatureSpace], dict[str, str]]:
-    """Loads the feature spaces that can be had, and says why the others can't, by the space's name."""
+def needs_training_features(config: ReportConfig, dataset: Dataset, models: list[tuple[str, Model]]) -> bool:
+    """Whether some run's samples can be compared with the images that it was trained on."""
+    is_trained_on = any(
+        "sample" in model.can and model.dataset_fingerprint == dataset.fingerprint for _, model in models
+    )
+    return "neighbors" in config.parts and "train" in dataset.splits and is_trained_on
+
+
+def add_shared(report: Report, evaluation: Evaluation, models: list[tuple[str, Model]]) -> dict[str, Figure]:
+    """Adds what shows all runs side by side to the report.
+
+    Returns:
+        The pictures by file name.
+    """
+    shown: list[tuple[Picture, Figure]] = []
+    if "reconstruction" in evaluation.parts:
+        with evaluation.stages.stage("picture: Originals and reconstructions"):
+            grid = reconstruction_picture(models, Context(evaluation.protocol))
+        shown += [grid] if grid else []
+    if "curves" in evaluation.parts:
+        curves = curve_pictures(models)
+        shown += curves
+        if not curves:
+            report.missing.append(Missing("Training curves", "no run logged what they show"))
+    if evaluation.verification is not None:
+        report.tables = evaluation.verification.tables()
+        roc = evaluation.verification.picture()
+        if roc:
+            shown.append(roc)
+        else:
+            reason = evaluation.verification.absent or "no run encodes"
+            report.missing.append(Missing("Verification", reason))
+    report.pictures = [picture for picture, _ in shown]
+    return {picture.file: figure for picture, figure in shown}
+
+
+def load_spaces(
+    fid_weights: str, parts: frozenset[str], accelerator: Accelerator
+) -> tuple[list[FeatureSpace], dict[str, str]]:
+    """Loads the feature spaces that the parts need, and says why one of them can't be had, by the space's name."""
+    if not parts & FEATURE_PARTS:
+        return [], {}
     spaces = [load_efflite0(accelerator.device)]
+    if not parts & DISTANCE_PARTS:
+        return spaces, {}
     with accelerator.local_main_process_first():  # One download a machine.
         weights, reason = find_inception_weights(fid_weights)
     if weights is None:
@@ -178,11 +259,11 @@ def _by_title(absent: dict[str, str]) -> dict[str, str]:
     return {space.frechet: absent[space.name] for space in SPACES if space.name in absent}
 
 
-def _warnings(protocol: Protocol, absent: dict[str, str], runs: list[RunResult]) -> list[str]:
+def _warnings(protocol: Protocol, absent: dict[str, str], runs: list[RunResult], distances: bool) -> list[str]:
     warnings = [f"{name} was {reason}" for name, reason in absent.items()]
     if protocol.split == "train":
         warnings.append("These are numbers on images that the models were trained on, not on held-out ones.")
-    if min(protocol.num_images, protocol.num_samples) < FEW_IMAGES:
+    if distances and min(protocol.num_images, protocol.num_samples) < FEW_IMAGES:
         num = min(protocol.num_images, protocol.num_samples)
         warnings.append(
             f"Fréchet distances are over {num:,} images, fewer than {FEW_IMAGES:,}: they are biased upwards and can be "

@@ -47,6 +47,42 @@ class Picture:
     """Name below ``figures/``."""
     title: str
     caption: str = ""
+    group: str = ""
+    """What pictures of a run are folded together under."""
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A small table of its own."""
+
+    title: str
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+    """As long as the header each."""
+    notes: list[str] = field(default_factory=list)
+    num_text_columns: int = 1
+    """So many columns at the left are text, the others numbers."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a run's section could show and does not."""
+
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How long a part of the work took."""
+
+    name: str
+    run: str
+    """Whose it is; empty for what all runs share."""
+    seconds: float
+    peak_rss_mib: float
+    """Highest resident memory of the main process within it."""
 
 
 @dataclass
@@ -68,6 +104,11 @@ class RunResult:
     pictures: list[Picture] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     """What training warned of."""
+    condition: str = ""
+    """What a conditional model generates by, in words; empty for others."""
+    tables: list[TextTable] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
+    """Pictures and tables that could not be made."""
 
 
 @dataclass
@@ -82,6 +123,13 @@ class Report:
     pictures: list[Picture] = field(default_factory=list)
     """Those that show all runs."""
     warnings: list[str] = field(default_factory=list)
+    tables: list[TextTable] = field(default_factory=list)
+    """Those of all runs."""
+    missing: list[Missing] = field(default_factory=list)
+    """What all runs could show and do not."""
+    skipped: list[str] = field(default_factory=list)
+    """Parts that were not asked for."""
+    stages: list[Stage] = field(default_factory=list)
 
 
 def best_runs(metric: Metric, runs: list[RunResult]) -> set[int]:

@@ -17,6 +17,7 @@ from eval.features import FeatureSpace
 from eval.metrics.elbo import ElboSums, posterior_noise
 from eval.metrics.latent_usage import LatentStatistics
 from eval.metrics.reconstruction import ReconstructionSums
+from eval.parts import ALL_PARTS, SAMPLE_PARTS, SPLIT_PARTS
 from eval.ranks import Mergeable, merge_ranks
 from eval.row_bank import RowBank
 from facegen.losses import kl_per_dim, reconstruction_error, reparameterize
@@ -24,8 +25,10 @@ from facegen.pixels import to_float, to_uint8
 from shards.dataset import Dataset
 from shards.loader import Batch, evaluation_batches
 
-MAX_LATENTS = 5000
-"""Latents kept for histograms."""
+MAX_LATENTS = 20_000
+"""Latents kept for histograms, sweeps and maps."""
+NUM_QUERIES = 200
+"""Samples whose nearest training faces are looked for."""
 
 MergeableT = TypeVar("MergeableT", bound=Mergeable)
 
@@ -40,6 +43,8 @@ class Protocol:
     num_samples: int
     batch_size: int
     seed: int
+    num_train: int = 10_000
+    """Training images, the first ones, that components, attributes and nearest neighbors come from."""
 
 
 @dataclass
@@ -65,7 +70,11 @@ class SplitStatistics:
 
 
 def run_split(
-    model: Any, protocol: Protocol, spaces: Sequence[FeatureSpace], accelerator: Accelerator
+    model: Any,
+    protocol: Protocol,
+    spaces: Sequence[FeatureSpace],
+    accelerator: Accelerator,
+    parts: frozenset[str] = ALL_PARTS,
 ) -> SplitStatistics | None:
     """Encodes and decodes the split, each image once over all ranks.
 
@@ -74,21 +83,23 @@ def run_split(
         protocol: The split and how to go through it.
         spaces: Feature spaces of the reconstructions.
         accelerator: Ranks and device.
+        parts: Of the report; what none of them needs is not done.
 
     Returns:
-        Statistics over all ranks; None for a model that does not encode.
+        Statistics over all ranks; None for a model that does not encode, and where no part needs the split.
     """
-    if "encode" not in model.can:
+    if "encode" not in model.can or not parts & SPLIT_PARTS:
         return None
     num_values = model.image_shape[0] * model.image_shape[1] * model.image_shape[2]
     decodes = "decode" in model.can
     has_likelihood = decodes and "posterior" in model.can and model.decoder_variance is not None
+    wants_features = decodes and "distances:reconstructions" in parts
     statistics = SplitStatistics(
         latent=LatentStatistics.empty(model.latent_size),
         latents=RowBank(MAX_LATENTS),
-        reconstruction=ReconstructionSums() if decodes else None,
-        elbo=ElboSums(num_values) if has_likelihood else None,
-        features=FeatureSets.empty(spaces) if decodes else None,
+        reconstruction=ReconstructionSums() if decodes and "reconstruction" in parts else None,
+        elbo=ElboSums(num_values) if has_likelihood and "likelihood" in parts else None,
+        features=FeatureSets.empty(spaces) if wants_features else None,
     )
     batches = evaluation_batches(
         protocol.dataset,
@@ -127,28 +138,38 @@ def _add_batch(
         drawn = model.decode(reparameterize(mu, logvar, noise), batch.labels)
         kl = kl_per_dim(mu.cpu().double(), logvar.cpu().double()).sum(dim=1)
         statistics.elbo.update(kl.numpy(), _squared_error(images, drawn).numpy())
-    if statistics.reconstruction is not None and statistics.features is not None:
-        reconstructions = model.decode(mu, batch.labels)
+    if statistics.reconstruction is None and statistics.features is None:
+        return
+    reconstructions = model.decode(mu, batch.labels)
+    if statistics.reconstruction is not None:
         statistics.reconstruction.update(images, reconstructions)
+    if statistics.features is not None:
         statistics.features.update(spaces, rows, to_uint8(reconstructions))
 
 
 def run_samples(
-    model: Any, protocol: Protocol, spaces: Sequence[FeatureSpace], accelerator: Accelerator
+    model: Any,
+    protocol: Protocol,
+    spaces: Sequence[FeatureSpace],
+    accelerator: Accelerator,
+    parts: frozenset[str] = ALL_PARTS,
 ) -> FeatureSets | None:
     """Features of samples 0 to ``num_samples`` over all ranks; None for a model that does not sample.
 
     Sample i of a seed is the same image for every number of ranks and batch size; a conditional model's has the label
-    of row i of the split.
+    of row i of the split. Nothing is sampled where no part needs it, and few where only the nearest neighbors do.
     """
-    if "sample" not in model.can or not spaces:
+    if "sample" not in model.can or not spaces or not parts & SAMPLE_PARTS:
         return None
+    num_samples = protocol.num_samples
+    if "distances:samples" not in parts:
+        num_samples, spaces = min(num_samples, NUM_QUERIES), spaces[:1]
     features = FeatureSets.empty(spaces)
     stride = protocol.batch_size * accelerator.num_processes
-    starts = range(protocol.batch_size * accelerator.process_index, protocol.num_samples, stride)
+    starts = range(protocol.batch_size * accelerator.process_index, num_samples, stride)
     quiet = not accelerator.is_main_process
     for first in tqdm(starts, f"{model.name}: samples", leave=False, disable=quiet or None, unit="batch"):
-        num = min(protocol.batch_size, protocol.num_samples - first)
+        num = min(protocol.batch_size, num_samples - first)
         labels = sample_labels(model, protocol.dataset, protocol.split, protocol.num_images, first, num)
         images = to_uint8(model.sample(num, seed=protocol.seed, first=first, labels=labels))
         features.update(spaces, torch.arange(first, first + num).numpy(), images)

@@ -12,7 +12,7 @@ from eval.grids import Row, face_grid
 from eval.latent.conditions import degree_text, require_condition
 from eval.latent.degrees import EXTENDED_SWEEP, FORCED_SHIFTS, SWEEP, degree_sweep, forced
 from eval.latent.faces import choose_faces
-from eval.latent.frames import labeled_frames, signed
+from eval.latent.frames import beside_originals, labeled_frames, signed
 from eval.latent.options import FaceOptions, ModelOptions, PictureOptions, open_model
 from facegen.model import Model
 from shards import cli
@@ -61,12 +61,11 @@ def draw_sweep(config: SmileConfig, model: Model) -> None:
     if config.images or config.data:
         faces = choose_faces(config, model)
         images = degree_sweep(model, faces.encode(model), degrees)
-        shown = np.concatenate([faces.images[:, None], images], axis=1)
-        columns = ["original", *labels]
+        grid = beside_originals(faces.images, images, labels)
     else:
-        images = shown = degree_sweep(model, model.prior(config.num, seed=config.seed).cpu().numpy(), degrees)
-        columns = labels
-    config.save_grid(face_grid([Row(row) for row in shown], columns))
+        images = degree_sweep(model, model.prior(config.num, seed=config.seed).cpu().numpy(), degrees)
+        grid = face_grid([Row(row) for row in images], labels)
+    config.save_grid(grid)
     config.save_frames(there_and_back(list(labeled_frames(images, labels))))
 
 
@@ -80,10 +79,8 @@ def draw_forced(config: SmileConfig, model: Model) -> None:
             "give --degree NUMBER, or faces of a data set with that label."
         )
     images = forced(model, faces)
-    shown = np.concatenate([faces.images[:, None], images], axis=1)
     labels = ["own", *(signed(shift) for shift in FORCED_SHIFTS)]
-    rows = [Row(row, degree_text(degree)) for row, degree in zip(shown, faces.degrees, strict=True)]
-    config.save_grid(face_grid(rows, ["original", *labels]))
+    config.save_grid(beside_originals(faces.images, images, labels, [degree_text(degree) for degree in faces.degrees]))
     # From the strongest shift down to the strongest up, through the face as it is.
     order = np.argsort([0.0, *FORCED_SHIFTS], kind="stable")
     config.save_frames(there_and_back(list(labeled_frames(images[:, order], [labels[step] for step in order]))))

@@ -17,8 +17,7 @@ import torch
 from eval.latent.options import open_data, save_png
 from eval.verification.classifiers import CLASSIFIERS, PairFeatures
 from eval.verification.drawn_pairs import draw_pairs
-from eval.verification.embeddings import embed, own_probabilities
-from eval.verification.evaluate import CONTROL, CONTROL_TOLERANCE, OWN, Line, Scored, by_latents, by_score, control
+from eval.verification.evaluate import CONTROL, CONTROL_TOLERANCE, Line, Scored, by_model, control
 from eval.verification.output import Mistake, Verification, markdown, terminal, to_json
 from eval.verification.pair_set import PairSet
 from eval.verification.pairs_file import find_pairs, read_pairs_file
@@ -126,11 +125,9 @@ def verify(
     curves: list[Scored] = []
     seen, pictures, mistakes = {}, ["roc.svg"], []
     for label, model in models:
-        latents = embed(model, dataset, pairs, config.batch_size)
-        scored, judged = by_latents(label, latents, pairs, config.classifiers, config.pair_features)
-        if "verify" in model.can:
-            probabilities = own_probabilities(model, dataset, pairs, config.batch_size)
-            scored.insert(0, by_score(label, OWN, probabilities, pairs))
+        scored, judged = by_model(
+            label, model, dataset, pairs, config.classifiers, config.pair_features, config.batch_size
+        )
         lines += [result.line for result in scored] + judged
         curves += scored
         seen[f"training of {label}"] = seen_in_training(model, dataset, pairs, config.identity)

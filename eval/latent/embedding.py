@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from eval.latent.pca import fit_pca
 from shards.cli import UserError
 
 MAX_POINTS = 20_000
@@ -29,7 +29,9 @@ def embed(latents: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.nd
     """
     if len(latents) <= perplexity:
         raise UserError(f"{len(latents)} images are too few for a perplexity of {perplexity:g}; give a smaller one.")
-    points = latents
-    if latents.shape[1] > _NUM_COMPONENTS:
-        points = fit_pca(latents).project(latents)[:, :_NUM_COMPONENTS]
-    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points.astype(np.float32))
+    points = latents.astype(np.float32)
+    num_components = min(_NUM_COMPONENTS, len(latents))
+    if latents.shape[1] > num_components:
+        # Not all components as eval.latent.pca finds them: of thousands of dims that takes minutes.
+        points = PCA(num_components, random_state=seed).fit_transform(points)
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)

@@ -22,7 +22,9 @@ BATCH_SIZE = 64
 _FORMAT_VERSION = 1
 
 
-def encode_split(model: Any, dataset: Dataset, split: str, batch_size: int = BATCH_SIZE) -> np.ndarray:
+def encode_split(
+    model: Any, dataset: Dataset, split: str, batch_size: int = BATCH_SIZE, limit: int | None = None
+) -> np.ndarray:
     """The posterior's mean of every image of a split, in its order.
 
     Read from the user's cache directory where the same weights have encoded the same data before.
@@ -32,6 +34,7 @@ def encode_split(model: Any, dataset: Dataset, split: str, batch_size: int = BAT
         dataset: Images of the model's shape; a condition that they have is given to the encoder.
         split: Which of its splits.
         batch_size: Images in memory at a time, beside all latents.
+        limit: Take only the first so many images.
 
     Returns:
         float32 (N, L).
@@ -39,14 +42,15 @@ def encode_split(model: Any, dataset: Dataset, split: str, batch_size: int = BAT
     Raises:
         UserError: A model that does not encode, or a split without samples.
     """
-    path = cache_path(Origin.of(model, dataset, split))
-    shape = (dataset.num_samples(split), model.latent_size)
+    num_images = min(limit or dataset.num_samples(split), dataset.num_samples(split))
+    path = cache_path(Origin.of(model, dataset, split), num_images)
+    shape = (num_images, model.latent_size)
     cached = _load(path)
     if cached is not None and cached.shape == shape:
         return cached
     degrees = split_degrees(model, dataset, split)
     latents = np.empty(shape, np.float32)
-    batches = evaluation_batches(dataset, split, batch_size, fields=())
+    batches = evaluation_batches(dataset, split, batch_size, limit=limit, fields=())
     with tqdm(total=shape[0], desc=f"latents of {split}", leave=False, disable=None, unit="image") as progress:
         for batch in batches:
             rows = batch.rows.numpy()
@@ -56,9 +60,9 @@ def encode_split(model: Any, dataset: Dataset, split: str, batch_size: int = BAT
     return latents
 
 
-def cache_path(origin: Origin) -> Path:
-    """Where the latents of an origin are cached."""
-    key = f"{_FORMAT_VERSION} {origin.snapshot} {origin.fingerprint} {origin.split}"
+def cache_path(origin: Origin, num_images: int) -> Path:
+    """Where the latents of the first images of an origin are cached."""
+    key = f"{_FORMAT_VERSION} {origin.snapshot} {origin.fingerprint} {origin.split} {num_images}"
     return cache_directory() / "latents" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
 
 

@@ -22,6 +22,22 @@ def wall(images: np.ndarray, num_columns: int) -> Image.Image:
     return face_grid([Row(images[first : first + num_columns]) for first in range(0, len(images), num_columns)])
 
 
+def beside_originals(
+    originals: np.ndarray, images: np.ndarray, labels: Sequence[str], names: Sequence[str] = ()
+) -> Image.Image:
+    """A row for each face: the original, then the face at each step.
+
+    Args:
+        originals: uint8 (N, H, W, C).
+        images: uint8 (N, S, H, W, C).
+        labels: What to write above each of the S steps.
+        names: At the left of each of the N rows, or nothing.
+    """
+    shown = np.concatenate([originals[:, None], images], axis=1)
+    rows = [Row(row, name) for row, name in zip(shown, names or [""] * len(shown), strict=True)]
+    return face_grid(rows, ["original", *labels])
+
+
 def labeled_frames(images: np.ndarray, labels: Sequence[str]) -> Iterator[Image.Image]:
     """One frame a step, all of one size, with the same faces in it.
 

@@ -79,13 +79,13 @@ def nearest_rows(
     nearest = Nearest.empty(len(images), num_nearest)
     with tqdm(total=dataset.num_samples(split), desc=f"faces of {split}", leave=False, disable=None) as progress:
         for batch in evaluation_batches(dataset, split, batch_size, fields=()):
-            distances = [_distances(queries, view) for view in describe(batch.images.numpy())]
-            nearest.update(batch.rows.numpy(), np.min(distances, axis=0))
+            views = [distances(queries, view) for view in describe(batch.images.numpy())]
+            nearest.update(batch.rows.numpy(), np.min(views, axis=0))
             progress.update(len(batch.rows))
     return nearest
 
 
-def _distances(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
+def distances(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Euclidean distances (Q, n) of points (Q, d) and (n, d), in float64: small ones are differences of large sums."""
     left, right = queries.astype(np.float64), points.astype(np.float64)
     squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T

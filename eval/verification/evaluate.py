@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from eval.metrics.verification import Discrimination, FoldAccuracy, held_out_thresholds
 from eval.verification.classifiers import PairFeatures, judge_pairs
-from eval.verification.embeddings import random_latents
+from eval.verification.embeddings import embed, own_probabilities, random_latents
 from eval.verification.pair_set import PairSet
 from eval.verification.scores import SCORES
+from shards.dataset import Dataset
 
 OWN = "own probability"
 """Name of the score of a model that verifies."""
@@ -76,6 +78,24 @@ def by_latents(
     """Every score of the latents (N, L), and the lines of every classifier."""
     scored = [by_score(run, name, score(*_sides(latents, pairs)), pairs) for name, score in SCORES.items()]
     return scored, [by_classifier(run, name, latents, pairs, features) for name in classifiers]
+
+
+def by_model(
+    run: str,
+    model: Any,
+    dataset: Dataset,
+    pairs: PairSet,
+    classifiers: Sequence[str],
+    features: PairFeatures,
+    batch_size: int,
+) -> tuple[list[Scored], list[Line]]:
+    """The same of a model's own latents; first its own probability, where it gives one."""
+    latents = embed(model, dataset, pairs, batch_size)
+    scored, judged = by_latents(run, latents, pairs, classifiers, features)
+    if "verify" in model.can:
+        probabilities = own_probabilities(model, dataset, pairs, batch_size)
+        scored.insert(0, by_score(run, OWN, probabilities, pairs))
+    return scored, judged
 
 
 def control(pairs: PairSet, classifiers: Sequence[str], features: PairFeatures, seed: int) -> list[Line]:

@@ -9,7 +9,7 @@ from eval.columns import markdown_table, terminal_table
 from eval.verification.evaluate import Line
 
 SCHEMA_VERSION = 1
-_HEADER = ["run", "method", "accuracy [%]", "std [%]", "EER [%]", "AUC", "TAR at FAR 0.001 [%]"]
+HEADER = ["run", "method", "accuracy [%]", "std [%]", "EER [%]", "AUC", "TAR at FAR 0.001 [%]"]
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Verification:
 
 def terminal(result: Verification) -> str:
     """Table and notes."""
-    parts = [result.title, terminal_table(_HEADER, _rows(result.lines))]
+    parts = [result.title, terminal_table(HEADER, table_rows(result.lines))]
     parts.append("\n".join(f"{name}: {text}" for name, text in result.protocol.items()))
     return "\n\n".join([*parts, "\n".join(f"note: {note}" for note in result.notes)]).rstrip()
 
 
 def markdown(result: Verification) -> str:
     """The same in Markdown, with the pictures."""
-    parts = [f"# {result.title}", markdown_table(_HEADER, _rows(result.lines))]
+    parts = [f"# {result.title}", markdown_table(HEADER, table_rows(result.lines))]
     parts += [f"> {note}" for note in result.notes]
     parts.append("\n".join(f"* {name}: {text}" for name, text in result.protocol.items()))
     parts += [f"![{name}]({name})" for name in result.pictures]
@@ -85,7 +85,8 @@ def to_json(result: Verification) -> dict[str, object]:
     }
 
 
-def _rows(lines: Sequence[Line]) -> list[list[str]]:
+def table_rows(lines: Sequence[Line]) -> list[list[str]]:
+    """The cells below ``HEADER``."""
     return [
         [
             line.run,

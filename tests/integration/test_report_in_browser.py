@@ -1,0 +1,120 @@
+"""A whole report of tiny runs, opened from disk in a real browser without a network."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from PIL import Image
+
+from eval import report
+from tiny_runs import untrained_run
+
+SCHEMA = Path(report.__file__).parent / "report.schema.json"
+WIDTHS = {"narrow": 390, "wide": 1280}
+TIMEOUT_MS = 240_000
+
+
+@pytest.fixture(scope="module")
+def out(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report over a family that can nearly everything, one that only samples, and one that only encodes."""
+    root = tmp_path_factory.mktemp("browser")
+    runs = {family: untrained_run(root / family, tiny_dataset, family) for family in ("cvae", "dcgan", "face_cnn")}
+    (runs["cvae"] / "config.yaml").write_text("family: cvae\n")
+    (runs["cvae"] / "pictures").mkdir()
+    for number, color in ((320, "navy"), (640, "olive")):
+        picture = Image.new("RGB", (134, 66), color)
+        picture.save(runs["cvae"] / "pictures" / f"reconstructions_images_{number:012d}.png")
+    lines = [{"images_seen": number, "val/mse": 1 / number, "train/kl": number / 10} for number in (160, 320, 640)]
+    (runs["cvae"] / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = {"data": tiny_dataset, "out": root / "report", "num_images": 6, "num_samples": 4, "num_train": 40}
+    arguments = [str(path) for path in runs.values()]
+    arguments += [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEGEN_CACHE", str(root / "cache"))
+        patch.setattr(sys, "argv", ["eval.report", *arguments, "--fid_weights", "none", "--device", "cpu"])
+        report.main()
+    return root / "report"
+
+
+def test_pictures_numbers_and_reasons_of_a_report(out):
+    content = json.loads((out / "report.json").read_text())
+    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(content)
+    cvae, dcgan, face_cnn = content["runs"]
+    shown = {picture["file"] for holder in (content, *content["runs"]) for picture in holder["pictures"]}
+    assert shown == {path.name for path in (out / "figures").iterdir()}
+    names = {picture["title"] for picture in cvae["pictures"]}
+    assert {"Degree sweep", "Extended degree sweep", "Forced degrees", "Attribute edits", "Morphs"} <= names
+    assert {"Sweeps of principal components", "Map of the latents", "Reconstructions over training"} <= names
+    assert {"Samples", "Samples by standard deviation", "Samples and their nearest training faces"} <= names
+    assert {item["title"]: item["reason"] for item in cvae["missing"]} == {
+        "Latent usage over training": "the run kept no variances of mu per epoch",
+        "Samples over training": "the run kept 0 pictures of samples",
+    }
+    assert "smile" in cvae["condition"].lower()
+    assert not dcgan["condition"]
+    assert {"Morphs": "dcgan does not encode", "Degree sweep": "dcgan generates by no label"}.items() <= {
+        item["title"]: item["reason"] for item in dcgan["missing"]
+    }.items()
+    assert dcgan["measures"]["mse"]["reason"] == "dcgan does not reconstruct"
+    assert {item["title"] for item in face_cnn["missing"]} >= {"Samples", "Morphs", "Axis sweeps"}
+    assert {picture["title"] for picture in face_cnn["pictures"]} >= {"Map of the latents", "Latent variance"}
+    assert {(stage["run"], stage["name"]) for stage in content["stages"]} >= {
+        ("cvae", "cost"),
+        ("", "features of test"),
+    }
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium is on the path; install one to see the report in a browser")
+    with playwright.sync_playwright() as driver:
+        # Chromium does not start as root inside its sandbox, and all it opens here is our own page.
+        launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=TIMEOUT_MS)
+        yield launched
+        launched.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", list(WIDTHS))
+def test_the_page_opens_whole_without_a_network(out, browser, width, scheme):
+    context = browser.new_context(viewport={"width": WIDTHS[width], "height": 900}, color_scheme=scheme, offline=True)
+    context.set_default_timeout(TIMEOUT_MS)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url[:80]}"))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto((out / "report.html").as_uri(), wait_until="load")
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    loaded = page.evaluate(
+        "Promise.all([...document.images].map(async (image) => {"
+        " try { await image.decode(); } catch (error) { return 0; } return image.naturalWidth; }))"
+    )
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    screenshot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    context.close()
+
+    assert wrong == []
+    assert [url for url in requested if not url.startswith(("file:", "data:"))] == []
+    assert len(loaded) > 12 and all(loaded)
+    assert overflow <= 0
+    assert screenshot.width == WIDTHS[width]
+    pixels = np.asarray(screenshot, np.float64)
+    assert pixels.std() > 5, "the page is blank"
+    assert (pixels.mean() < 128) == (scheme == "dark")
+    assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 23, 27)")

@@ -1,0 +1,309 @@
+"""The parts of a report: which are chosen, what work each needs, how long it took, and the small pieces of its page."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from jsonschema import Draft202012Validator, ValidationError
+from PIL import Image
+
+from eval import run_pass
+from eval.catalog import metrics, part_keys
+from eval.measures import skipped_measures
+from eval.parts import ALL_PARTS, PARTS, choose_parts, describe_parts, group_of
+from eval.pictures.base import Absent, Context, Drawing, PictureMaker, draw
+from eval.pictures.chosen_attributes import choose_attributes
+from eval.pictures.makers import RUN_PICTURES
+from eval.pictures.training import sample_animation, training_pictures
+from eval.protocol import split_title
+from eval.render import prepare_out, write_report
+from eval.report import ReportConfig
+from eval.report_markdown import group_missing
+from eval.results import Measure, Metric, Missing, Picture, Report, RunResult, Stage, TextTable
+from eval.run_pass import Protocol, run_samples, run_split
+from eval.stages import Stages
+from eval.table import build_table, markdown, terminal
+from facegen.pixels import to_uint8
+from shards.cli import UserError
+from shards.dataset import LabelField
+from shards.loader import Batch
+
+SCHEMA = Path(__file__).resolve().parents[2] / "eval" / "report.schema.json"
+
+
+def test_only_and_skip():
+    assert choose_parts([], []) == ALL_PARTS
+    assert choose_parts(["samples", "tsne"], []) == {"samples", "tsne"}
+    assert choose_parts(["distances", "cost"], ["distances:samples"]) == {"distances:reconstructions", "cost"}
+    assert choose_parts([], ["cost"]) == ALL_PARTS - {"cost"}
+    with pytest.raises(ValueError, match="leave no part"):
+        choose_parts(["cost"], ["cost"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("sample", "samples"), ("tnse", "tsne"), ("distance", "distances"), ("morph", "morphs")]
+)
+def test_an_unknown_part_names_the_nearest_one(wrong, right):
+    with pytest.raises(ValueError, match=f"--skip: a report has no part '{wrong}'; did you mean '{right}'"):
+        ReportConfig(["run"], "data", "out", skip=[wrong])
+    with pytest.raises(ValueError, match="--only: a report has no part 'xyzzy'; there are reconstruction, "):
+        ReportConfig(["run"], "data", "out", only=["xyzzy"])
+
+
+def test_every_part_is_described_and_every_picture_belongs_to_one():
+    assert all(f"{name} (" in describe_parts() for name in PARTS)
+    assert {maker.part for maker in RUN_PICTURES} <= ALL_PARTS
+    assert all(group_of(part) for part in {maker.part for maker in RUN_PICTURES} | {"bias"})
+    files = [maker.file for maker in RUN_PICTURES]
+    assert len(set(files)) == len(files)
+
+
+def test_every_metric_belongs_to_one_part():
+    keys = [key for part in part_keys().values() for key in part]
+    assert sorted(keys) == sorted(metric.key for metric in metrics())
+    assert set(part_keys()) <= ALL_PARTS
+    skipped = skipped_measures(ALL_PARTS - {"latent", "cost"})
+    assert set(skipped) == {*part_keys()["latent"], *part_keys()["cost"]}
+    assert set(skipped.values()) == {Measure(reason="skipped")}
+
+
+class LazyVae:
+    """Counts how often it is asked to decode and to sample."""
+
+    name = family = "lazy"
+    can = frozenset({"encode", "posterior", "decode", "sample"})
+    image_shape = (3, 12, 12)
+    latent_size = 4
+    condition = None
+    decoder_variance = 0.1
+
+    def __init__(self) -> None:
+        self.num_decoded = self.num_sampled = 0
+
+    def posterior(self, images: torch.Tensor, labels: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+        mu = images.flatten(1)[:, :4]
+        return mu, torch.zeros_like(mu)
+
+    def decode(self, latents: torch.Tensor, labels: Any = None) -> torch.Tensor:
+        self.num_decoded += len(latents)
+        return latents.new_zeros(len(latents), 3, 12, 12)
+
+    def sample(self, num: int, seed: int = 0, std: float = 1.0, labels: Any = None, first: int = 0) -> torch.Tensor:
+        self.num_sampled += num
+        return torch.zeros(num, 3, 12, 12)
+
+
+class CountingSpace:
+    """A feature space that counts the images it has seen."""
+
+    name = "efflite0"
+    dim = 2
+
+    def __init__(self) -> None:
+        self.num_images = 0
+
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        self.num_images += len(images)
+        return np.zeros((len(images), 2), np.float32)
+
+
+@pytest.fixture
+def protocol(monkeypatch: pytest.MonkeyPatch) -> Protocol:
+    images = to_uint8(torch.rand(10, 3, 12, 12) * 2 - 1)
+    monkeypatch.setattr(
+        run_pass, "evaluation_batches", lambda *_, **__: iter([Batch(images, {}, torch.arange(len(images)))])
+    )
+    return Protocol(SimpleNamespace(), "test", 10, num_samples=300, batch_size=16, seed=0)  # type: ignore[arg-type]
+
+
+RANK: Accelerator = SimpleNamespace(  # type: ignore[assignment]
+    process_index=0, num_processes=1, device=torch.device("cpu"), is_main_process=True
+)
+
+
+@pytest.mark.parametrize(
+    ("parts", "num_decoded", "num_seen"),
+    [
+        ({"samples", "morphs", "cost", "distances:samples"}, None, 0),
+        ({"latent"}, 0, 0),
+        ({"tsne", "sweeps"}, 0, 0),
+        ({"reconstruction"}, 10, 0),
+        ({"likelihood"}, 10, 0),
+        ({"distances:reconstructions"}, 10, 10),
+        (ALL_PARTS, 20, 10),
+    ],
+)
+def test_the_split_is_worked_on_only_as_far_as_some_part_needs(protocol, parts, num_decoded, num_seen):
+    model, space = LazyVae(), CountingSpace()
+    statistics = run_split(model, protocol, [space], RANK, frozenset(parts))  # type: ignore[list-item]
+    assert (statistics is None) == (num_decoded is None)
+    assert (model.num_decoded, space.num_images) == (num_decoded or 0, num_seen)
+
+
+@pytest.mark.parametrize(
+    ("parts", "num_sampled"), [({"samples", "bias"}, 0), ({"neighbors"}, 200), ({"distances:samples"}, 300)]
+)
+def test_samples_are_made_only_as_far_as_some_part_needs(protocol, parts, num_sampled):
+    model = LazyVae()
+    run_samples(model, protocol, [CountingSpace()], RANK, frozenset(parts))  # type: ignore[list-item]
+    assert model.num_sampled == num_sampled
+
+
+def test_stages_measure_time_and_memory():
+    stages = Stages(quiet=True)
+    with stages.stage("small"):
+        time.sleep(0.02)
+    with stages.stage("large", "run"):
+        ballast = np.ones(200 * 2**20, np.uint8)
+        del ballast
+    with stages.stage("small again"):
+        pass
+    small, large, again = stages.close()
+    assert (small.name, small.run, large.run) == ("small", "", "run")
+    assert 0.02 <= small.seconds < 10
+    assert 190 < large.peak_rss_mib - small.peak_rss_mib < 400
+    assert again.peak_rss_mib <= large.peak_rss_mib
+
+
+def test_a_maker_says_why_it_makes_nothing():
+    def fail(model: Any, context: Context) -> Drawing:
+        raise UserError("too few images.")
+
+    def make(model: Any, context: Context) -> Drawing:
+        return Drawing("<svg/>", "")
+
+    model = SimpleNamespace(family="gan", can={"decode", "sample"}, condition=None)
+    context: Context = SimpleNamespace()  # type: ignore[assignment]
+    assert draw(PictureMaker("pca", "a.svg", "A", make), model, context) == Drawing("<svg/>", "")
+    assert draw(PictureMaker("pca", "a.svg", "A", fail), model, context) == Absent("too few images")
+    needy = PictureMaker("pca", "a.svg", "A", make, ("encode", "decode"))
+    assert draw(needy, model, context) == Absent("gan does not encode")
+    conditional = PictureMaker("degrees", "a.svg", "A", make, is_conditional=True)
+    assert draw(conditional, model, context) == Absent("gan generates by no label")
+
+
+def test_what_is_missing_for_one_reason_is_one_line():
+    missing = [Missing("A", "no x"), Missing("B", "no y"), Missing("C", "no x")]
+    assert group_missing(missing) == [("A, C", "no x"), ("B", "no y")]
+
+
+def test_attributes_are_the_known_ones_and_then_the_balanced_ones():
+    columns = {
+        "Rare": np.array([1] + [0] * 9, np.int8),
+        "Half": np.array([1] * 5 + [0] * 5, np.int8),
+        "Young": np.array([1] * 9 + [0], np.int8),
+        "Smiling": np.array([1] * 8 + [0, -1], np.int8),
+        "Never": np.zeros(10, np.int8),
+        "identity": np.arange(10, dtype=np.int32),
+        "yaw": np.linspace(-2, 1, 10, dtype=np.float32),
+    }
+    kinds = {"identity": LabelField("class", tuple("abcdefghij")), "yaw": LabelField("float")}
+    fields = {name: kinds.get(name, LabelField("bool")) for name in columns}
+    dataset: Any = SimpleNamespace(fields=fields, labels=lambda name, split: columns[name])
+    chosen = choose_attributes(dataset, "train", 10)
+    assert list(chosen) == ["Smiling", "Young", "Half", "yaw"]
+    assert [int(group.sum()) for group in chosen["Smiling"]] == [8, 1]
+    assert list(choose_attributes(dataset, "train", 8)) == ["Half", "yaw", "Rare"]
+
+
+def test_the_pictures_of_training_become_an_animation(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for images_seen, color in ((300, "blue"), (100, "red"), (200, "green")):
+        Image.new("RGB", (66, 66), color).save(tmp_path / "pictures" / f"samples_images_{images_seen:012d}.png")
+    Image.new("RGB", (66, 66)).save(tmp_path / "pictures" / "more_samples_images_000000000100.png")
+    found = training_pictures(tmp_path, "samples", images_seen=250)
+    assert [images_seen for images_seen, _ in found] == [100, 200]
+    assert training_pictures(None, "samples", 250) == []
+
+    context: Context = SimpleNamespace()  # type: ignore[assignment]
+    drawn = sample_animation(SimpleNamespace(run_dir=tmp_path, images_seen=300), context)
+    assert isinstance(drawn, Drawing) and isinstance(drawn.figure, bytes)
+    path = tmp_path / "all.webp"
+    path.write_bytes(drawn.figure)
+    with Image.open(path) as animation:
+        assert getattr(animation, "n_frames", 1) == 3
+        colors = []
+        for frame in range(3):
+            animation.seek(frame)
+            colors.append(int(np.argmax(animation.convert("RGB").getpixel((200, 200)))))
+    assert colors == [0, 1, 2]
+    only = sample_animation(SimpleNamespace(run_dir=tmp_path, images_seen=150), context)
+    assert only == Absent("the run kept 1 picture of samples")
+
+
+GROUPED = [Metric("mse", "MSE", "One", "", "lower", ".2f"), Metric("kl", "KL", "One"), Metric("mig", "MIG", "Two")]
+
+
+def a_run(name: str, mse: float | None, mig: Measure) -> RunResult:
+    measures = {"mse": Measure(mse) if mse else Measure(reason="none"), "kl": Measure(reason="none"), "mig": mig}
+    return RunResult(name, f"runs/{name}", "vae", "EMA", 10, 640, "abc", "", measures)
+
+
+def full_report() -> Report:
+    runs = [a_run("a", 0.5, Measure(reason="skipped")), a_run("b", 0.25, Measure(reason="skipped"))]
+    runs[0].pictures = [Picture("a.svg", "A", "about a", "Samples"), Picture("b.png", "B", "about b", "Edits")]
+    runs[0].tables = [TextTable("Table", "about it", ["what", "number"], [["x < y", "3"]], ["a note"])]
+    runs[0].missing = [Missing("C", "no c"), Missing("D", "no c")]
+    runs[0].latent = {"mean": [0.0], "variance": [1.0], "ks": [0.1], "kl": [2.0]}
+    runs[0].condition = "degree of the label smile"
+    stages = [Stage("samples", "a", 1.25, 300.0), Stage("cost", "", 0.5, 250.0)]
+    protocol = {"data set": "faces", "split": "test"}
+    return Report("A & B", "today", protocol, GROUPED, runs, skipped=["morphs"], stages=stages, warnings=["careful"])
+
+
+def test_a_group_without_any_number_is_one_line():
+    table = build_table(full_report())
+    assert table.absent == {"Two": "skipped"}
+    assert [(title, len(lines)) for title, lines in table.groups] == [("One", 2), ("Two", 0)]
+    assert table.footnotes == ("none",)
+    assert [line.metric.key for line in table.summary] == ["mse"]
+    assert "Two: skipped" in terminal(table)
+    assert "Two: skipped" in markdown(table)
+    other = full_report()
+    other.runs[1] = a_run("b", 0.25, Measure(reason="it has no dims"))
+    assert not build_table(other).absent
+
+
+def test_page_and_markdown_hold_tables_missing_pictures_and_stages(tmp_path):
+    prepare_out(tmp_path)
+    figures = {"a.svg": "<svg/>", "b.png": Image.new("RGB", (8, 8))}
+    write_report(tmp_path, full_report(), figures, split_title("test"))
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    assert "x &lt; y" in page and "| x < y | 3 |" in text
+    assert "C, D: no c" in page and "- C, D: no c" in text
+    assert "degree of the label smile" in page and "degree of the label smile" in text
+    assert "1.8 s in all, at most 300 MiB" in page and "| a | samples | 1.2 | 300 |" in text
+    assert page.count("<summary>") == 3
+    assert "skipped: morphs" in page and "Skipped: morphs." in text
+    ids = [part.split('"')[0] for part in page.split('id="')[1:]]
+    targets = {part.split('"')[0] for part in page.split('href="#')[1:]}
+    assert targets <= set(ids) and len(ids) == len(set(ids)) >= 6
+
+
+def test_json_follows_its_schema(tmp_path):
+    prepare_out(tmp_path)
+    figures = {"a.svg": "<svg/>", "b.png": Image.new("RGB", (8, 8))}
+    write_report(tmp_path, full_report(), figures, split_title("test"))
+    schema, content = json.loads(SCHEMA.read_text()), json.loads((tmp_path / "report.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    validator.validate(content)
+    for spoil in (
+        lambda report: report["runs"][0].pop("missing"),
+        lambda report: report["stages"][0].update(seconds="long"),
+        lambda report: report["runs"][0]["measures"]["mse"].update(unknown=1),
+        lambda report: report["metrics"][0].update(better="bigger"),
+        lambda report: report.update(schema_version=2),
+    ):
+        spoiled = json.loads(json.dumps(content))
+        spoil(spoiled)
+        with pytest.raises(ValidationError):
+            validator.validate(spoiled)
