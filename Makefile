@@ -20,7 +20,8 @@ demo: $(INSTALLED)
 	$(BIN)/python -m shards.pack synthetic demo/data --num 4000 --size 64 --seed 0
 	$(BIN)/accelerate launch --config_file jobs/accelerate/cpu.yaml \
 	    facegen/train.py vae --config vae_demo --data demo/data --run demo/run
-	$(BIN)/python -m eval.report demo/run --data demo/data --split test --fid_weights none --out demo/report
+	$(BIN)/python -m eval.report demo/run --data demo/data --split test --fid_weights none --num_train 1000 \
+	    --skip bias --out demo/report
 	@echo "Open demo/report/report.html; training curves: $(BIN)/tensorboard --logdir demo"
 
 # The pictures of the README.
