@@ -1,0 +1,154 @@
+"""Every family on one data set at an equal number of images, in batches of one size: trains, reports, prints a table.
+
+    python tests/benchmarks/families.py DATA OUT [--max_images 21120] [--only '[vae,dfc_vae]']
+
+Each member is trained with ``facegen/train.py`` from a preset; what differs from the preset is listed in ``MEMBERS``. A
+member that is complete already is not trained again. The report of all of them lies in OUT/report; ``--report false``
+leaves it out, for the training speeds alone. Speeds are the median over the windows between two log lines of one
+process, validation and checkpoints not counted, and mean little unless the machine has nothing else to do.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from shards.cli import UserError, parse, run
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = ROOT / "facegen" / "presets"
+_TRAINING = Path("facegen") / "train.py"
+
+
+class Member(NamedTuple):
+    """One row: a family, the preset that it starts from, and what is set besides."""
+
+    family: str
+    preset: str
+    changes: dict[str, Any] = {}
+
+
+_PERSONS = [
+    {"same": ["identity"], "varies": None, "where": [], "ratio": 1, "free": ["0-15"]},
+    {"same": [], "varies": None, "where": [], "ratio": 1, "free": ["16-63"]},
+]
+"""Groups of one person, in which everything else varies, and groups of many."""
+
+MEMBERS = {
+    "ae": Member("ae", "ae_lfw"),
+    "vae": Member("vae", "vae_lfw_kld_0.2"),
+    "sigma_vae": Member("vae", "sigma_vae_lfw"),
+    "beta_vae": Member("beta_vae", "beta_vae_4"),
+    "cvae": Member("cvae", "cvae_celeba", {"model": {"label": "Smiling"}}),
+    "dfc_vae_pixels": Member("dfc_vae", "dfc_vae_lfw_pixels"),
+    "dfc_vae": Member("dfc_vae", "dfc_vae_lfw"),
+    "dfc_vae_resnet": Member("dfc_vae_resnet", "dfc_vae_lfw"),
+    "dfc_vae_large": Member("dfc_vae_large", "dfc_vae_lfw"),
+    "mod_vae": Member("mod_vae", "mod_vae_synthetic", {"model": {"latent_size": 64, "groups": _PERSONS}}),
+    "vae_gan": Member("vae_gan", "vae_gan_lfw"),
+    "vae_gan_spatial": Member("vae_gan", "vae_gan_lfw_spatial"),
+    "dcgan": Member("dcgan", "dcgan_lfw"),
+    "face_cnn": Member("face_cnn", "face_cnn_small"),
+}
+_FEW_STEPS = {"warmup_images": 1000}
+_HAS_ITS_OWN_START = ("vae_gan", "dcgan")
+
+
+@dataclass
+class Config:
+    """Settings of the benchmark."""
+
+    data: Path
+    """A packed data set; members whose labels it lacks have to be left out with --only."""
+    out: Path
+    """Folder for the runs, the report and families.md."""
+    max_images: int = 21120
+    """Images that each member sees."""
+    batch_size: int = 16
+    """Images of a batch, of every member; a multiple of 4."""
+    only: list[str] | None = None
+    """Members to train and compare; all when not given."""
+    report: bool = True
+    """Whether to compare the runs on the test split."""
+    num_images: int = 1000
+    """Held-out images, and samples, that the report takes."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        unknown = sorted(set(self.only or ()) - set(MEMBERS))
+        if unknown:
+            raise ValueError(f"--only names {', '.join(unknown)}; there are {', '.join(MEMBERS)}.")
+
+
+def main() -> None:
+    """Trains, reports, prints."""
+    config = parse(Config, prog="tests/benchmarks/families.py", description=__doc__, positional=["data", "out"])
+    names = config.only or list(MEMBERS)
+    for name in names:
+        train(name, config)
+    lines = ["| member | images seen | images/s |", "|---|---:|---:|"]
+    for name in names:
+        speeds = [row["speed/images_per_sec"] for row in metrics(config.out / name) if "speed/images_per_sec" in row]
+        lines.append(f"| {name} | {config.max_images:,} | {statistics.median(speeds):.0f} |")
+    (config.out / "families.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    if config.report:
+        compare([name for name in names if MEMBERS[name].family != "face_cnn"], config)
+
+
+def train(name: str, config: Config) -> None:
+    """Trains a member, or goes on where it stopped; its configuration lies beside its run."""
+    path = config.out / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(options(MEMBERS[name], config), sort_keys=False))
+    arguments = ["--config", str(path), "--data", str(config.data), "--run", str(config.out / name)]
+    command = [sys.executable, str(_TRAINING), MEMBERS[name].family, *arguments]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        raise UserError(f"{name} could not be trained; its own message stands above.")
+
+
+def options(member: Member, config: Config) -> dict[str, Any]:
+    """The preset, with the member's changes, at the common length and batch size."""
+    preset = yaml.safe_load((PRESETS / f"{member.preset}.yaml").read_text())
+    result = merged(preset | {"family": member.family}, member.changes)
+    for name in ("max_epochs", "max_steps"):
+        result.pop(name, None)
+    warmup = {} if member.family in _HAS_ITS_OWN_START else {"optim": _FEW_STEPS}
+    every = {"log_every_images": 960, "validate_every_images": config.max_images}
+    common = {"global_batch_size": config.batch_size, "max_images": config.max_images, "monitor": every}
+    return merged(merged(result, common), warmup)
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``changes``, level by level."""
+    result = dict(base)
+    for name, value in changes.items():
+        inner = result.get(name)
+        result[name] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
+def metrics(directory: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl."""
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def compare(names: list[str], config: Config) -> None:
+    """One report over the members."""
+    number = str(config.num_images)
+    command = [sys.executable, "-m", "eval.report", *(str(config.out / name) for name in names)]
+    command += ["--data", str(config.data), "--split", "test", "--fid_weights", "none"]
+    command += ["--num_images", number, "--num_samples", number, "--out", str(config.out / "report")]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        raise UserError("the report could not be made; its own message stands above.")
+
+
+if __name__ == "__main__":
+    run(main)
