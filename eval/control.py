@@ -1,14 +1,16 @@
-"""Does a conditional model do what it is asked: ``python -m eval.control RUN --data DIR [--judge FILE] --out DIR``.
+"""Does a conditional model do what it is asked: ``python -m eval.control RUN [RUN ...] --data DIR --out DIR``.
 
 The judge is a regressor trained on the data set's training images and their true degrees, checked on held-out ones; or
-a TorchScript file, such as a smile classifier, for real faces whose label is only yes or no.
+a TorchScript file, such as a smile classifier, for real faces whose label is only yes or no. It sees new faces, and
+held-out ones that were encoded with their own degree and decoded with another.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +19,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from eval.degree_judge import as_judge, judge_quality, load_judge, train_judge
+from eval.degree_judge import as_judge, judge_faces, judge_quality, judge_samples, load_judge, train_judge
 from eval.grids import Row, face_grid
-from eval.metrics.conditional_control import ASKED, Judge, control, judge_samples, telling
-from facegen.model import Model, load
+from eval.latent.encode import decode_images, encode_split
+from eval.metrics.conditional_control import ASKED, Judge, control, telling
+from eval.open_run import open_runs
+from facegen.model import Model
 from facegen.pixels import to_uint8
 from facegen.processes import make_accelerator
 from shards import cli
@@ -30,30 +34,30 @@ from shards.reader import check_split
 
 TOLD_APART = (-0.7, 0.7)
 """The two degrees that the judge has to tell apart."""
-_SWEEP = tuple(np.linspace(-1, 1, 11).round(2))
-_NUM_SWEPT = 8
+_SWEEP = np.linspace(-1, 1, 11).round(2)
+_NUM_SWEPT = 4
 
 
 @dataclass
 class ControlConfig:
     """Options of the measurement of conditional control."""
 
-    run: str
-    """Run directory or snapshot directory of a conditional model."""
+    runs: list[str]
+    """Runs or snapshots of conditional models with one label; RUN:NAME samples with a sampler fitted to it."""
     data: str
-    """Packed data set with the true degrees, for training or checking the judge."""
+    """Packed data set with the true degrees, for training or checking the judge; its held-out faces are edited."""
     out: str
-    """Directory for control.json and degree_sweep.png."""
+    """Directory for control.json and, for each run, a picture of sweeps."""
     judge: str | None = None
     """TorchScript file: images N x 3 x H x W in [0, 255] to one value each. Null trains a regressor on the data set."""
     threshold: float | None = None
     """Judgment from which a face has the trait; 0 for a regressor and 0.5 for a file when null."""
     num_samples: int = 256
-    """Samples at each degree."""
+    """Samples, and held-out faces, at each degree."""
     judge_epochs: int = 15
     """Epochs of the regressor's training."""
     split: str = "test"
-    """Held-out split that the judge is checked on."""
+    """Held-out split that the judge is checked on, and whose first faces are edited."""
     seed: int = 0
     """Seed of the samples and of the regressor."""
 
@@ -71,36 +75,60 @@ class ChosenJudge(NamedTuple):
     description: dict[str, Any]
 
 
-def main() -> None:
-    """The entry point."""
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line."""
     config = cli.parse(
         ControlConfig,
         prog="python -m eval.control",
-        description="Measures whether generated faces have the degree that was asked for.",
-        positional=["run"],
+        description="Measures whether generated and edited faces have the degree that was asked for.",
+        positional=["runs"],
+        args=args,
     )
-    device = make_accelerator().device
-    model, dataset = load(config.run, device=device), Dataset(config.data)
+    device, dataset = make_accelerator().device, Dataset(config.data)
     check_split(dataset, config.split)
-    results = measure(model, dataset, config, choose_judge(model, dataset, config, device))
+    models = open_runs(config.runs, dataset, device)
+    chosen = choose_judge(common_condition(models), dataset, config, device)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
+    results = {
+        "dataset_fingerprint": dataset.fingerprint,
+        "split": config.split,
+        "judge": chosen.description,
+        "seed": config.seed,
+        "runs": [],
+    }
+    print(judge_line(chosen))
+    for name, model in models:
+        results["runs"].append({"run": name} | measure(model, dataset, config, chosen))
+        print("\n".join(summary(results["runs"][-1])))
+        picture = sweep_picture(model, dataset, config)
+        picture.save(out / f"sweep_{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}.png")
     (out / "control.json").write_text(json.dumps(results, indent=1) + "\n")
-    sweep_picture(model, config.seed).save(out / "degree_sweep.png")
-    print("\n".join(summary(results)))
-    print(f"wrote {out / 'control.json'} and {out / 'degree_sweep.png'}")
+    print(f"wrote {out / 'control.json'} and sweep_*.png beside it")
 
 
-def choose_judge(model: Model, dataset: Dataset, config: ControlConfig, device: torch.device) -> ChosenJudge:
-    """Loads or trains the judge, and checks it where the split has true degrees.
+def common_condition(models: Sequence[tuple[str, Model]]) -> str:
+    """The label that all models generate by.
 
     Raises:
-        UserError: A model without a condition, or a judge that cannot be had.
+        UserError: A model without one, or different ones.
     """
-    if model.condition is None:
-        raise UserError(f"{config.run} is no conditional model: the family {model.family} has no condition.")
+    for name, model in models:
+        if model.condition is None:
+            raise UserError(f"{name} is no conditional model: the family {model.family} has no condition.")
+    conditions = {str(model.condition) for _, model in models}
+    if len(conditions) > 1:
+        raise UserError(f"the runs generate by {' and '.join(sorted(conditions))}; give runs of one label at a time.")
+    return conditions.pop()
+
+
+def choose_judge(label: str, dataset: Dataset, config: ControlConfig, device: torch.device) -> ChosenJudge:
+    """Loads or trains the judge, and checks a trained one on the split.
+
+    Raises:
+        UserError: A judge that cannot be had.
+    """
     if config.judge is None:
-        label = model.condition
         judge = as_judge(train_judge(dataset, label, config.judge_epochs, config.seed, device))
         quality = judge_quality(judge, dataset, config.split, label)
         description = {"kind": "regressor", "epochs": config.judge_epochs, "held_out": quality._asdict()}
@@ -112,61 +140,76 @@ def choose_judge(model: Model, dataset: Dataset, config: ControlConfig, device: 
 
 
 def measure(model: Model, dataset: Dataset, config: ControlConfig, chosen: ChosenJudge) -> dict[str, Any]:
-    """Everything that control.json holds: the protocol and the numbers."""
-    judged = judge_samples(model, chosen.judge, ASKED, config.num_samples, config.seed)
-    low, high = judge_samples(model, chosen.judge, TOLD_APART, config.num_samples, config.seed)
-    return {
-        "run": model.name,
+    """What control.json holds of a run: samples, and held-out faces under degrees that are not their own."""
+    result = {
         "weights": model.weights,
         "images_seen": model.images_seen,
         "condition": model.condition,
         "trained_range": model.condition_range,
-        "dataset_fingerprint": dataset.fingerprint,
-        "split": config.split,
-        "judge": chosen.description,
-        "samples_per_degree": config.num_samples,
-        "seed": config.seed,
-        "control": asdict(control(np.array(ASKED), judged)),
-        "told_apart": {
-            "degrees": TOLD_APART,
-            "threshold": chosen.threshold,
-            **asdict(telling(low, high, chosen.threshold)),
-        },
-        "curve": {
-            "asked": list(ASKED),
-            "mean": judged.mean(axis=1).tolist(),
-            "std": judged.std(axis=1).tolist(),
-        },
     }
+    latents = encode_split(model, dataset, config.split, limit=config.num_samples)
+    views = {
+        "samples": lambda degrees: judge_samples(model, chosen.judge, degrees, config.num_samples, config.seed),
+        "faces": lambda degrees: judge_faces(model, chosen.judge, degrees, latents),
+    }
+    for name, judged_at in views.items():
+        judged, (low, high) = judged_at(ASKED), judged_at(TOLD_APART)
+        result[name] = {
+            "num": judged.shape[1],
+            "control": asdict(control(np.array(ASKED), judged)),
+            "told_apart": {
+                "degrees": TOLD_APART,
+                "threshold": chosen.threshold,
+                **asdict(telling(low, high, chosen.threshold)),
+            },
+            "curve": {
+                "asked": list(ASKED),
+                "mean": judged.mean(axis=1).tolist(),
+                "std": judged.std(axis=1).tolist(),
+            },
+        }
+    return result
 
 
-def summary(results: Mapping[str, Any]) -> list[str]:
-    """The numbers as lines of text."""
-    numbers, told, judge = results["control"], results["told_apart"], results["judge"]
+def judge_line(chosen: ChosenJudge) -> str:
+    """What the judge is worth, in words."""
+    if "held_out" not in chosen.description:
+        return f"the judge: a file, sha256 {chosen.description['sha256'][:12]}"
+    quality = chosen.description["held_out"]
+    return (
+        f"the judge, on {quality['num_images']:,} held-out images: slope {quality['slope']:.3f}, correlation "
+        f"{quality['correlation']:.3f}, mean absolute error {quality['mean_absolute_error']:.3f}"
+    )
+
+
+def summary(result: dict[str, Any]) -> list[str]:
+    """The numbers of a run as lines of text."""
+    low, high = result["trained_range"]
     lines = [
-        f"{results['run']} ({results['weights']}, {results['images_seen']:,} images seen), condition "
-        f"{results['condition']}, trained from {results['trained_range'][0]:g} to {results['trained_range'][1]:g}",
-        f"asked -1 to 1: slope {numbers['slope']:.3f}, correlation {numbers['correlation']:.3f}; "
-        f"it has an effect from {numbers['low']:g} to {numbers['high']:g}",
-        f"{told['degrees'][0]:g} and {told['degrees'][1]:g} of the same latents: in the right order "
-        f"{told['paired']:.1%}, on the right side of {told['threshold']:g} {told['accuracy']:.1%}",
+        f"{result['run']} ({result['weights']}, {result['images_seen']:,} images seen), condition "
+        f"{result['condition']}, trained from {low:g} to {high:g}"
     ]
-    if "held_out" in judge:
-        quality = judge["held_out"]
+    for view in ("samples", "faces"):
+        numbers, told = result[view]["control"], result[view]["told_apart"]
         lines.append(
-            f"the judge on {quality['num_images']:,} held-out images: slope {quality['slope']:.3f}, correlation "
-            f"{quality['correlation']:.3f}, mean absolute error {quality['mean_absolute_error']:.3f}"
+            f"  {result[view]['num']} {view}, asked -1 to 1: slope {numbers['slope']:.3f}, correlation "
+            f"{numbers['correlation']:.3f}; it has an effect from {numbers['low']:g} to {numbers['high']:g}; "
+            f"{told['degrees'][0]:g} and {told['degrees'][1]:g} are in the right order {told['paired']:.1%}, on the "
+            f"right side of {told['threshold']:g} {told['accuracy']:.1%}"
         )
     return lines
 
 
-def sweep_picture(model: Model, seed: int) -> Image.Image:
-    """Samples at degrees from -1 to 1, a row for each latent vector."""
+def sweep_picture(model: Model, dataset: Dataset, config: ControlConfig) -> Image.Image:
+    """Degrees from -1 to 1, a row for each latent vector: held-out faces, then samples."""
+    latents = encode_split(model, dataset, config.split, limit=config.num_samples)[:_NUM_SWEPT]
+    rows = [Row(row) for row in decode_images(model, np.repeat(latents[:, None], len(_SWEEP), axis=1), _SWEEP)]
     columns = []
     for degree in _SWEEP:
         labels = {str(model.condition): torch.full((_NUM_SWEPT,), float(degree))}
-        columns.append(to_uint8(model.sample(_NUM_SWEPT, seed=seed, labels=labels)).cpu().numpy())
-    return face_grid([Row(row) for row in np.stack(columns, axis=1)], [f"{degree:+.1f}" for degree in _SWEEP])
+        columns.append(to_uint8(model.sample(_NUM_SWEPT, seed=config.seed, labels=labels)).cpu().numpy())
+    rows += [Row(row) for row in np.stack(columns, axis=1)]
+    return face_grid(rows, [f"{degree:+.1f}" for degree in _SWEEP])
 
 
 if __name__ == "__main__":

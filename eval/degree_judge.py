@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from eval.latent.encode import decode_images
 from eval.metrics.conditional_control import Judge
 from facegen.augment import AugmentConfig, augment
-from facegen.pixels import to_float
+from facegen.pixels import to_float, to_uint8
 from facegen.randomness import SlotRandom, derive_seed
 from shards.cli import UserError
 from shards.dataset import Dataset
@@ -135,6 +136,49 @@ def load_judge(path: Path, device: torch.device) -> Judge:
         return network(planes.to(device).float()).double().flatten().cpu().numpy()
 
     return judge
+
+
+def judge_samples(
+    model: Any, judge: Judge, degrees: tuple[float, ...], num: int, seed: int, batch_size: int = 64
+) -> np.ndarray:
+    """What a judge sees in samples of always the same latents at each degree.
+
+    Args:
+        model: A conditional model, as ``facegen.model.load`` returns it.
+        judge: Measures the degree.
+        degrees: What to ask for.
+        num: Samples at each degree.
+        seed: Of the samples.
+        batch_size: Samples made at a time.
+
+    Returns:
+        float64, degrees x num.
+    """
+    rows = []
+    for degree in degrees:
+        judged = []
+        for first in range(0, num, batch_size):
+            count = min(batch_size, num - first)
+            labels = {model.condition: torch.full((count,), float(degree))}
+            judged.append(judge(to_uint8(model.sample(count, seed=seed, first=first, labels=labels)).cpu()))
+        rows.append(np.concatenate(judged))
+    return np.stack(rows)
+
+
+def judge_faces(model: Any, judge: Judge, degrees: tuple[float, ...], latents: np.ndarray) -> np.ndarray:
+    """What a judge sees in the same encoded faces, decoded at each degree.
+
+    Args:
+        model: A conditional model, as ``facegen.model.load`` returns it.
+        judge: Measures the degree.
+        degrees: What to ask for.
+        latents: float (N, L), such as the posterior's means of held-out faces.
+
+    Returns:
+        float64, degrees x N.
+    """
+    faces = (decode_images(model, latents, np.array(degree, np.float32)) for degree in degrees)
+    return np.stack([judge(torch.from_numpy(images)) for images in faces])
 
 
 def judge_quality(judge: Judge, dataset: Dataset, split: str, label: str) -> JudgeQuality:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 
 from eval.catalog import SPACES, metrics
@@ -19,6 +18,7 @@ from eval.features import FeatureSpace, load_efflite0, load_inception
 from eval.inception_weights import find_inception_weights
 from eval.measures import FEW_IMAGES
 from eval.metrics.kernel import MAX_FEATURES
+from eval.open_run import open_runs
 from eval.parts import DISTANCE_PARTS, FEATURE_PARTS, PARTS, REFERENCE_PARTS, choose_parts, describe_parts
 from eval.pictures.base import Context, Figure
 from eval.pictures.shared import curve_pictures, reconstruction_picture
@@ -30,10 +30,9 @@ from eval.results import Missing, Picture, Report, RunResult
 from eval.run_pass import NUM_QUERIES, Protocol
 from eval.stages import Stages
 from eval.table import build_table, terminal
-from facegen.model import Model, load
+from facegen.model import Model
 from facegen.processes import make_accelerator
 from shards import cli
-from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.reader import check_split
 
@@ -103,7 +102,7 @@ def main() -> None:
     dataset = Dataset(config.data)
     check_split(dataset, config.split)
     accelerator = make_accelerator(config.device == "cpu", [InitProcessGroupKwargs(timeout=_WAIT)])
-    models = load_models(config, dataset, accelerator.device)
+    models = open_runs(config.runs, dataset, accelerator.device, config.weights)
     out = Path(config.out)
     prepare_out(out)
     report, figures = make_report(config, dataset, models, accelerator)
@@ -114,37 +113,6 @@ def main() -> None:
             print(f"note: {warning}")
         print(f"wrote {out / 'report.html'}")
     accelerator.end_training()
-
-
-def load_models(config: ReportConfig, dataset: Dataset, device: torch.device) -> list[tuple[str, Model]]:
-    """Loads the runs and names them apart.
-
-    Raises:
-        UserError: No snapshot, or a model of other images than the data set's.
-    """
-    models = [load_run(path, device, config.weights) for path in config.runs]
-    image = dataset.image
-    for path, model in zip(config.runs, models, strict=True):
-        if tuple(model.image_shape) != (image.channels, image.height, image.width):
-            theirs = "x".join(map(str, (*model.image_shape[1:], model.image_shape[0])))
-            raise UserError(
-                f"{path} was trained on images of {theirs} (height x width x channels) and {dataset.root} holds "
-                f"{image.height}x{image.width}x{image.channels}; pack the data set at the run's size."
-            )
-    names = [f"{model.name}:{model.sampler}" if model.sampler else model.name for model in models]
-    is_unique = [names.count(name) == 1 for name in names]
-    labels = [
-        name if unique else f"{name} ({n})" for n, (name, unique) in enumerate(zip(names, is_unique, strict=True), 1)
-    ]
-    return list(zip(labels, models, strict=True))
-
-
-def load_run(path: str, device: torch.device, weights: Literal["ema", "raw"] | None) -> Model:
-    """Loads ``RUN`` with its prior, or ``RUN:NAME`` with a sampler."""
-    run, colon, sampler = path.rpartition(":")
-    if colon and not Path(path).exists():
-        return load(run, device=device, weights=weights, sampler=sampler)
-    return load(path, device=device, weights=weights)
 
 
 def make_report(

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from eval.latent.options import open_data, save_png
+from eval.open_run import named_apart
 from eval.verification.classifiers import CLASSIFIERS, PairFeatures
 from eval.verification.drawn_pairs import draw_pairs
 from eval.verification.evaluate import CONTROL, CONTROL_TOLERANCE, Line, Scored, by_model, control
@@ -164,11 +165,7 @@ def _load_models(config: VerifyConfig) -> list[tuple[str, Any]]:
     for model in models:
         if "encode" not in model.can:
             raise UserError(f"{model.name} is of the family {model.family}, which cannot encode; leave it out.")
-    names = [model.name for model in models]
-    return [
-        (name if names.count(name) == 1 else f"{name} ({number})", model)
-        for number, (name, model) in enumerate(zip(names, models, strict=True), start=1)
-    ]
+    return named_apart(models)
 
 
 def _choose_pairs(config: VerifyConfig, dataset: Dataset) -> tuple[PairSet, str]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-
-from facegen.pixels import to_uint8
 
 Judge = Callable[[torch.Tensor], np.ndarray]
 """uint8 images N x H x W x C to what it sees in each, float64 (N,)."""
@@ -48,33 +45,6 @@ class Telling:
 
     paired: float
     accuracy: float
-
-
-def judge_samples(
-    model: Any, judge: Judge, degrees: tuple[float, ...], num: int, seed: int, batch_size: int = 64
-) -> np.ndarray:
-    """What a judge sees in samples of always the same latents at each degree.
-
-    Args:
-        model: A conditional model, as ``facegen.model.load`` returns it.
-        judge: Measures the degree.
-        degrees: What to ask for.
-        num: Samples at each degree.
-        seed: Of the samples.
-        batch_size: Samples made at a time.
-
-    Returns:
-        float64, degrees x num.
-    """
-    rows = []
-    for degree in degrees:
-        judged = []
-        for first in range(0, num, batch_size):
-            count = min(batch_size, num - first)
-            labels = {model.condition: torch.full((count,), float(degree))}
-            judged.append(judge(to_uint8(model.sample(count, seed=seed, first=first, labels=labels)).cpu()))
-        rows.append(np.concatenate(judged))
-    return np.stack(rows)
 
 
 def control(asked: np.ndarray, measured: np.ndarray) -> Control:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval.degree_judge import load_judge
-from eval.metrics.conditional_control import judge_samples, telling
+from eval.degree_judge import judge_samples, load_judge
+from eval.metrics.conditional_control import telling
 from facegen.config import parse_args
 from facegen.model import load
 from facegen.trainer import Trainer
