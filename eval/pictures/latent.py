@@ -11,8 +11,8 @@ from eval.latent.scatter import color_by_label, density_panel, scatter_panel, si
 from eval.pictures.base import Absent, Context, Drawing
 from eval.pictures.chosen_attributes import choose_attributes
 
-MAX_TSNE_POINTS = 5000
-"""t-SNE of more takes minutes on one core."""
+MAX_TSNE_POINTS = 20_000
+"""As many as `eval.tsne` takes; t-SNE of so many takes minutes on one core."""
 _NUM_COLORINGS = 2
 
 
