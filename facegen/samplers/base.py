@@ -18,16 +18,18 @@ class Latents(NamedTuple):
     """Log variances, N x L; None for a deterministic encoder."""
 
 
-def check_full_covariance(mu: Tensor) -> None:
-    """Refuses latents N x L whose covariance is singular.
+def check_full_covariance(mu: Tensor, num_components: int = 1) -> None:
+    """Refuses latents N x L that are too few for as many full covariances to be regular.
 
     Raises:
-        UserError: Fewer latents than dims.
+        UserError: Fewer latents than dims for each covariance, on average.
     """
     num, latent_size = mu.shape
-    if num <= latent_size:
+    if num <= num_components * latent_size:
+        what = "a full covariance" if num_components == 1 else f"{num_components} full covariances"
+        fewer = "" if num_components == 1 else "take fewer --num_components, "
         raise UserError(
-            f"a full covariance of {latent_size:,} dims cannot be fitted to {num:,} latents; encode more images, or "
+            f"{what} of {latent_size:,} dims cannot be fitted to {num:,} latents; {fewer}encode more images, or "
             "fit a gaussian_mixture with --covariance_type diag."
         )
 

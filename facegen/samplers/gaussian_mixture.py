@@ -62,7 +62,7 @@ class GaussianMixtureSampler(Sampler):
 
         config = self.config
         if config.covariance_type == "full":
-            check_full_covariance(latents.mu)
+            check_full_covariance(latents.mu, config.num_components)
         mu = latents.mu.double().cpu()
         center, scale = mu.mean(0), mu.std(0, correction=0)
         scale = torch.where(scale > 0, scale, 1.0)

@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from eval.report import ReportConfig, load_models
+from eval.open_run import open_runs
 from facegen import fit_sampler
 from facegen.config import PRESETS, TrainConfig
 from facegen.fit_sampler import check_fit, command_class, fit
@@ -232,15 +232,16 @@ def test_what_no_sampler_can_be_fitted_to(tiny_dataset: Path) -> None:
         fit("gaussian", GaussianConfig(), Latents(torch.full((4, 2), torch.nan), None), 0)
     with pytest.raises(UserError, match="cannot be fitted to 4 latents"):
         fit("gaussian_mixture", GaussianMixtureConfig(num_components=5), Latents(normal(4, 2), None), 0)
-    for name in ("gaussian", "gaussian_mixture"):
-        with pytest.raises(UserError, match="a full covariance of 8 dims cannot be fitted to 8 latents"):
-            fit(name, QUICK[name], Latents(normal(8, 8), None), 0)
+    with pytest.raises(UserError, match="a full covariance of 8 dims cannot be fitted to 8 latents"):
+        fit("gaussian", QUICK["gaussian"], Latents(normal(8, 8), None), 0)
+    with pytest.raises(UserError, match="2 full covariances of 8 dims cannot be fitted to 16 latents; take fewer"):
+        fit("gaussian_mixture", GaussianMixtureConfig(num_components=2), Latents(normal(16, 8), None), 0)
+    fit("gaussian_mixture", GaussianMixtureConfig(num_components=2), Latents(normal(17, 8), None), 0)
 
 
 def test_a_report_names_the_sampler(run: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_in(run, tiny_dataset, monkeypatch)
-    config = ReportConfig([str(run), f"{run}:gaussian"], str(tiny_dataset), "out")
-    models = load_models(config, Dataset(tiny_dataset), torch.device("cpu"))
+    models = open_runs([str(run), f"{run}:gaussian"], Dataset(tiny_dataset), torch.device("cpu"))
     assert [(label, model.sampler) for label, model in models] == [("run", None), ("run:gaussian", "gaussian")]
 
 
