@@ -1,0 +1,100 @@
+"""Two hosts: network namespaces joined by a cable of their own (veth), one process group over them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from test_launch import RECORD, ROOT, TINY, environment, launch, records, run
+
+HOSTS = {"facegen0": "10.213.7.1", "facegen1": "10.213.7.2"}
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+def can_make_hosts() -> bool:
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        return False
+    probe = subprocess.run(["ip", "netns", "add", "facegen-probe"], capture_output=True)
+    subprocess.run(["ip", "netns", "delete", "facegen-probe"], capture_output=True)
+    return probe.returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not can_make_hosts(), reason="needs root and `ip` to make network namespaces")
+
+
+@pytest.fixture
+def hosts() -> Iterator[None]:
+    """Two namespaces, in each of which only its end of the cable and the loopback can be seen."""
+    try:
+        for name in HOSTS:
+            ip("netns", "add", name)
+        ip("link", "add", "cable0", "netns", "facegen0", "type", "veth", "peer", "name", "cable1", "netns", "facegen1")
+        for number, (name, address) in enumerate(HOSTS.items()):
+            ip("-n", name, "address", "add", f"{address}/24", "dev", f"cable{number}")
+            ip("-n", name, "link", "set", f"cable{number}", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        yield
+    finally:
+        for name in HOSTS:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+def on_host(number: int, *script: str | Path) -> subprocess.Popen[str]:
+    """The documented line of one machine."""
+    name = list(HOSTS)[number]
+    command = ["ip", "netns", "exec", name, sys.executable, "-m", "accelerate.commands.launch"]
+    command += ["--config_file", str(ROOT / "jobs" / "accelerate" / "cpu_nodes.yaml"), "--machine_rank", str(number)]
+    command += ["--main_process_ip", HOSTS["facegen0"], "--main_process_port", "29517", *map(str, script)]
+    return subprocess.Popen(
+        command,
+        env=environment() | {"GLOO_SOCKET_IFNAME": f"cable{number}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
+    try:
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    return outputs
+
+
+def test_two_hosts_do_what_two_processes_of_one_host_do(hosts: None, tiny_dataset: Path, tmp_path: Path) -> None:
+    options = ["vae", "--data", tiny_dataset, "--global_batch_size", 32, "--max_steps", 12, *TINY]
+    run(launch(2, RECORD, tmp_path / "one.jsonl", *options, "--run", tmp_path / "one"))
+    both = [RECORD, tmp_path / "two.jsonl", *options, "--run", tmp_path / "two"]
+    outputs = finish([on_host(0, *both), on_host(1, *both)])
+    for rank in (0, 1):
+        assert records(tmp_path / "two.jsonl", rank) == records(tmp_path / "one.jsonl", rank)
+    assert "2 process(es)" in outputs[0] and "2 process(es)" not in outputs[1]  # One speaks for all.
+
+
+def test_a_run_of_two_hosts_goes_on_with_one(hosts: None, tiny_dataset: Path, tmp_path: Path) -> None:
+    options = ["ae", "--data", tiny_dataset, "--global_batch_size", 32, *TINY, "--run", tmp_path / "cut"]
+    start = [RECORD, tmp_path / "start.jsonl", *options, "--max_steps", 4]
+    finish([on_host(0, *start), on_host(1, *start)])
+    run(launch(1, RECORD, tmp_path / "rest.jsonl", *options, "--max_steps", 10))
+    whole = [*options[:-1], tmp_path / "whole"]
+    run(launch(1, RECORD, tmp_path / "whole.jsonl", *whole, "--max_steps", 10))
+    for alone, continued in zip(
+        records(tmp_path / "whole.jsonl", 0)[4:], records(tmp_path / "rest.jsonl", 0), strict=True
+    ):
+        assert continued["rows"] == alone["rows"]
+        assert continued["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+    state = json.loads((tmp_path / "cut" / "checkpoints" / f"images_{320:012d}" / "state.json").read_text())
+    assert state["images_seen"] == 320

@@ -1,0 +1,78 @@
+"""Launch files: each is one that its launcher takes. Those that can run here are run in tests/integration."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
+from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
+
+from facegen.families import FAMILIES
+
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
+CONFIGS = sorted((JOBS / "accelerate").glob("*.yaml"))
+
+
+def without(values: object, dropped: tuple[str, ...] = ()) -> object:
+    """Plain values without nulls, to compare what was read with what was written."""
+    if isinstance(values, dict):
+        return {key: without(value) for key, value in values.items() if value is not None}
+    return [without(value) for value in values] if isinstance(values, list) else values
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_accelerate_reads_its_configs_and_knows_every_key(path: Path) -> None:
+    config = load_config_from_file(str(path))
+    assert isinstance(config, ClusterConfig)
+    written = yaml.safe_load(path.read_text())
+    assert written["use_cpu"] is config.use_cpu
+    assert config.num_processes == written["num_processes"] >= config.num_machines
+    assert config.mixed_precision == ("no" if config.use_cpu else "bf16")
+
+
+def test_the_jobset_is_one_that_the_published_schema_describes() -> None:
+    written = yaml.safe_load((JOBS / "kubernetes" / "jobset.yaml").read_text())
+    read = JobsetV1alpha2JobSet.from_dict(written)
+    assert read is not None
+    assert without(read.to_dict()) == written  # A key that the schema does not have would be lost.
+
+
+def test_the_jobset_starts_as_many_processes_as_there_are_gpus() -> None:
+    jobset = yaml.safe_load((JOBS / "kubernetes" / "jobset.yaml").read_text())
+    (job,) = jobset["spec"]["replicatedJobs"]
+    spec = job["template"]["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    options = dict(arg.removeprefix("--").split("=", 1) for arg in container["args"] if arg.startswith("--"))
+    assert spec["parallelism"] == spec["completions"] == int(options["num_machines"])
+    gpus = container["resources"]["limits"]["nvidia.com/gpu"]
+    assert int(options["num_processes"]) == gpus * int(options["num_machines"])
+    assert options["main_process_ip"] == f"{jobset['metadata']['name']}-{job['name']}-0-0.{jobset['metadata']['name']}"
+    assert container["args"][container["args"].index("facegen/train.py") + 1] in FAMILIES
+    assert (JOBS.parent / options["config_file"]).is_file()
+    assert (JOBS.parent / "facegen" / "presets" / f"{options['config']}.yaml").is_file()
+
+
+def test_the_container_installs_what_the_project_pins() -> None:
+    lines = (JOBS / "kubernetes" / "Dockerfile").read_text().splitlines()
+    copied = [line.split()[1] for line in lines if line.startswith("COPY")]
+    assert all((JOBS.parent / path).exists() for path in copied)
+    installs = [line for line in lines if "pip install" in line]
+    assert installs and all("-c constraints.txt" in line for line in installs)
+
+
+def test_the_batch_script_is_shell() -> None:
+    script = JOBS / "slurm" / "train.sbatch"
+    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_launch_file_is_documented() -> None:
+    page = (JOBS / "README.md").read_text()
+    named = set(re.findall(r"jobs/[\w./-]+", page))
+    files = {str(path.relative_to(JOBS.parent)) for path in JOBS.rglob("*") if path.is_file()}
+    assert files - {"jobs/README.md"} <= named
+    assert {name.rstrip(".") for name in named} <= files
