@@ -23,7 +23,7 @@ from eval.degree_judge import as_judge, judge_faces, judge_quality, judge_sample
 from eval.grids import Row, face_grid
 from eval.latent.encode import decode_images, encode_split
 from eval.metrics.conditional_control import ASKED, Judge, control, telling
-from eval.open_run import open_runs
+from eval.runs import open_runs
 from facegen.model import Model
 from facegen.pixels import to_uint8
 from facegen.processes import make_accelerator

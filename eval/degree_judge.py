@@ -24,6 +24,7 @@ _LR = 3e-3
 _BATCH_SIZE = 64
 _AUGMENT = AugmentConfig(flip=True, brightness=0.2, contrast=0.2, saturation=0.2)
 _MAX_SHIFT = 3
+_MAX_BLURS = 3
 
 
 class JudgeQuality(NamedTuple):
@@ -88,7 +89,7 @@ def _fit(dataset: Dataset, label: str, num_epochs: int, seed: int, device: torch
     for _ in tqdm(range(num_steps), "training the judge", leave=False, disable=None):
         position, batch = loader.samples_seen, next(batches)
         random = SlotRandom(seed, position, slice(0, batch_size), batch_size, device)
-        images = _disturbed(augment(to_float(batch.images.to(device)), _AUGMENT, random))
+        images = disturbed(augment(to_float(batch.images.to(device)), _AUGMENT, random))
         loss = (network(images) - batch.labels[label].to(device)).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -98,13 +99,20 @@ def _fit(dataset: Dataset, label: str, num_epochs: int, seed: int, device: torch
     return network.eval()
 
 
-def _disturbed(images: Tensor) -> Tensor:
-    """The batch moved by a few pixels and, every other time, blurred, as samples of many models are."""
+def disturbed(images: Tensor) -> Tensor:
+    """The batch moved by a few pixels and blurred up to ``_MAX_BLURS`` times.
+
+    Generated faces are softer than photographs: a judge that has seen only sharp ones reads a weaker degree in them.
+    """
     rows, columns = torch.randint(-_MAX_SHIFT, _MAX_SHIFT + 1, (2,)).tolist()
-    images = images.roll((rows, columns), (2, 3))
-    if torch.rand(()) < 0.5:
-        return images
-    return nn.functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    return blurred(images.roll((rows, columns), (2, 3)), int(torch.randint(_MAX_BLURS + 1, ())))
+
+
+def blurred(images: Tensor, times: int) -> Tensor:
+    """Images N x C x H x W averaged over 3x3 pixels, repeatedly."""
+    for _ in range(times):
+        images = nn.functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    return images
 
 
 def as_judge(network: DegreeRegressor) -> Judge:

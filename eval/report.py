@@ -18,7 +18,6 @@ from eval.features import FeatureSpace, load_efflite0, load_inception
 from eval.inception_weights import find_inception_weights
 from eval.measures import FEW_IMAGES
 from eval.metrics.kernel import MAX_FEATURES
-from eval.open_run import open_runs
 from eval.parts import DISTANCE_PARTS, FEATURE_PARTS, PARTS, REFERENCE_PARTS, choose_parts, describe_parts
 from eval.pictures.base import Context, Figure
 from eval.pictures.shared import curve_pictures, reconstruction_picture
@@ -28,6 +27,7 @@ from eval.render import prepare_out, write_report
 from eval.report_verification import Verification
 from eval.results import Missing, Picture, Report, RunResult
 from eval.run_pass import NUM_QUERIES, Protocol
+from eval.runs import open_runs
 from eval.stages import Stages
 from eval.table import build_table, terminal
 from facegen.model import Model

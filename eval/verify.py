@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from eval.latent.options import open_data, save_png
-from eval.open_run import named_apart
+from eval.runs import distinct_names
 from eval.verification.classifiers import CLASSIFIERS, PairFeatures
 from eval.verification.drawn_pairs import draw_pairs
 from eval.verification.evaluate import CONTROL, CONTROL_TOLERANCE, Line, Scored, by_model, control
@@ -165,7 +165,7 @@ def _load_models(config: VerifyConfig) -> list[tuple[str, Any]]:
     for model in models:
         if "encode" not in model.can:
             raise UserError(f"{model.name} is of the family {model.family}, which cannot encode; leave it out.")
-    return named_apart(models)
+    return list(zip(distinct_names(models), models, strict=True))
 
 
 def _choose_pairs(config: VerifyConfig, dataset: Dataset) -> tuple[PairSet, str]:

@@ -6,8 +6,6 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from eval import control as command
-from eval.degree_judge import as_judge, judge_quality, load_judge, train_judge
-from eval.metrics.conditional_control import ASKED, control, judge_samples, telling
-from facegen.config import TrainConfig
-from facegen.trainer import Trainer
+from eval.degree_judge import (
+    as_judge,
+    blurred,
+    disturbed,
+    judge_faces,
+    judge_quality,
+    judge_samples,
+    load_judge,
+    train_judge,
+)
+from eval.metrics.conditional_control import ASKED, control, telling
+from facegen import fit_sampler
+from facegen.model import load
 from shards.cli import UserError
 from shards.dataset import Dataset
+from tiny_runs import untrained_run
 
-MakeConfig = Callable[..., TrainConfig]
 DEGREES = np.array(ASKED)
 
 
@@ -82,6 +89,16 @@ def test_all_degrees_are_measured_on_the_same_latents() -> None:
     np.testing.assert_allclose(judged, [np.arange(5) / 100 - 0.5, np.arange(5) / 100 + 0.25], atol=0.005)
 
 
+def test_faces_keep_their_latents_and_get_the_degree(tiny_dataset: Path, tmp_path: Path) -> None:
+    model = load(untrained_run(tmp_path / "run", tiny_dataset, "cvae"))
+    latents = torch.randn(3, model.latent_size, generator=torch.Generator().manual_seed(0)).numpy()
+    judged = judge_faces(model, lambda images: images.double().mean((1, 2, 3)).numpy(), (-1.0, 1.0), latents)
+    for row, degree in zip(judged, (-1.0, 1.0), strict=True):
+        images = model.decode(latents, {"smile": torch.full((3,), degree)})
+        assert row == pytest.approx(images.astype(np.float64).mean(axis=(1, 2, 3)))
+    assert not np.allclose(judged[0], judged[1])
+
+
 # Judges.
 
 
@@ -122,30 +139,68 @@ def test_a_file_that_is_no_judge(tmp_path: Path, content: bytes | None) -> None:
         load_judge(tmp_path / "judge.pt", torch.device("cpu"))
 
 
+def test_a_judge_learns_from_sharp_and_soft_faces() -> None:
+    stripes = torch.tensor([-1.0, 1.0]).repeat(8).expand(1, 3, 16, 16)
+    contrasts = [blurred(stripes, times).std() for times in range(4)]
+    assert len({round(float(contrast), 2) for contrast in contrasts}) == 4
+    torch.manual_seed(0)
+    seen = [disturbed(stripes).std() for _ in range(40)]
+    assert all(any(torch.isclose(contrast, other, rtol=0.05) for other in seen) for contrast in contrasts)
+
+
 # The command.
 
 
-def test_the_command_writes_numbers_and_a_sweep(
-    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tiny_config("cvae", max_steps=1)
-    Trainer(config).fit()
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_file_as_the_judge(tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = untrained_run(tmp_path / "run", tiny_dataset, "cvae")
     torch.jit.script(MeanOfRed()).save(tmp_path / "judge.pt")  # type: ignore[union-attr]
-    for judge in ([], ["--judge", str(tmp_path / "judge.pt")]):
-        options = ["--data", config.data, "--out", str(tmp_path / "out"), "--num_samples", "3", "--judge_epochs", "1"]
-        monkeypatch.setattr(sys, "argv", ["eval.control", config.run, *options, *judge])
-        command.main()
-        results = json.loads((tmp_path / "out" / "control.json").read_text())
-        assert results["condition"] == "smile"
-        assert len(results["curve"]["mean"]) == len(ASKED)
-        assert results["judge"]["kind"] == ("file" if judge else "regressor")
-        assert results["told_apart"]["threshold"] == (0.5 if judge else 0.0)
-        assert (tmp_path / "out" / "degree_sweep.png").stat().st_size > 1000
-        assert ("held-out images" in capsys.readouterr().out) == (not judge)
+    options = ["--data", str(tiny_dataset), "--out", str(tmp_path / "out"), "--num_samples", "3"]
+    command.main([str(run), *options, "--judge", str(tmp_path / "judge.pt")])
+    results = json.loads((tmp_path / "out" / "control.json").read_text())
+    assert results["judge"]["kind"] == "file"
+    (measured,) = results["runs"]
+    assert measured["condition"] == "smile"
+    assert len(measured["samples"]["curve"]["mean"]) == len(ASKED)
+    assert measured["samples"]["told_apart"]["threshold"] == 0.5
+    assert "held-out images" not in capsys.readouterr().out
 
 
-def test_a_model_without_a_condition_is_refused(tiny_dataset: Path) -> None:
-    config = command.ControlConfig(run="run", data=str(tiny_dataset), out="out")
-    model: Any = SimpleNamespace(condition=None, family="vae")
-    with pytest.raises(UserError, match="run is no conditional model"):
-        command.choose_judge(model, Dataset(tiny_dataset), config, torch.device("cpu"))
+@pytest.mark.usefixtures("cache")
+def test_the_command_measures_runs_and_samplers_with_one_judge(
+    tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = untrained_run(tmp_path / "run", tiny_dataset, "cvae")
+    (run / "config.yaml").touch()  # A run keeps its samplers; a bare snapshot could not.
+    monkeypatch.setattr(sys, "argv", ["fit_sampler", "gaussian", str(run), "--data", str(tiny_dataset)])
+    fit_sampler.main()
+    options = ["--data", str(tiny_dataset), "--out", str(tmp_path / "out"), "--num_samples", "4", "--judge_epochs", "1"]
+    command.main([str(run), f"{run}:gaussian", *options])
+    results = json.loads((tmp_path / "out" / "control.json").read_text())
+    prior, fitted = results["runs"]
+    assert [prior["run"], fitted["run"]] == ["run", "run:gaussian"]
+    assert prior["faces"] == fitted["faces"]  # A sampler changes samples only.
+    assert prior["samples"]["curve"]["mean"] != fitted["samples"]["curve"]["mean"]
+    assert prior["samples"]["num"] == prior["faces"]["num"] == 4
+    assert results["judge"]["held_out"]["num_images"] == Dataset(tiny_dataset).num_samples("test")
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"sweep_run.png", "sweep_run_gaussian.png"}
+    assert "4 faces, asked -1 to 1: slope" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("cache")
+def test_runs_without_a_condition_or_with_different_ones_are_refused(tiny_dataset: Path, tmp_path: Path) -> None:
+    plain, smile, yaw = (
+        str(untrained_run(tmp_path / name, tiny_dataset, family, **options))
+        for name, family, options in (("plain", "vae", {}), ("smile", "cvae", {}), ("yaw", "cvae", {"label": "yaw"}))
+    )
+    options = ["--data", str(tiny_dataset), "--out", str(tmp_path / "out")]
+    with pytest.raises(UserError, match="plain is no conditional model"):
+        command.main([smile, plain, *options])
+    with pytest.raises(UserError, match="generate by smile and yaw; give runs of one label"):
+        command.main([smile, yaw, *options])
+    assert not (tmp_path / "out").exists()

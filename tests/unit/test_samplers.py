@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from eval.open_run import open_runs
+from eval.runs import open_runs
 from facegen import fit_sampler
 from facegen.config import PRESETS, TrainConfig
 from facegen.fit_sampler import check_fit, command_class, fit

@@ -1,4 +1,4 @@
-"""Runs as commands name them: ``RUN`` with its prior, or ``RUN:NAME`` with a sampler that was fitted to it."""
+"""The runs that a command line names: loaded, and with names that tell them apart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def open_runs(
     Raises:
         UserError: No snapshot, or a model of other images than the data set's.
     """
-    models = [open_run(path, device, weights) for path in paths]
+    models = [load_run(path, device, weights) for path in paths]
     image = dataset.image
     for path, model in zip(paths, models, strict=True):
         if tuple(model.image_shape) != (image.channels, image.height, image.width):
@@ -30,21 +30,18 @@ def open_runs(
                 f"{path} was trained on images of {theirs} (height x width x channels) and {dataset.root} holds "
                 f"{image.height}x{image.width}x{image.channels}; pack the data set at the run's size."
             )
-    return named_apart(models)
+    return list(zip(distinct_names(models), models, strict=True))
 
 
-def named_apart(models: Sequence[Model]) -> list[tuple[str, Model]]:
-    """Models with the names that tables and pictures show: a sampler's behind a colon, a number where two are alike."""
-    names = [f"{model.name}:{model.sampler}" if model.sampler else model.name for model in models]
-    return [
-        (name if names.count(name) == 1 else f"{name} ({number})", model)
-        for number, (name, model) in enumerate(zip(names, models, strict=True), start=1)
-    ]
-
-
-def open_run(path: str, device: torch.device, weights: Literal["ema", "raw"] | None = None) -> Model:
+def load_run(path: str, device: str | torch.device, weights: Literal["ema", "raw"] | None) -> Model:
     """Loads ``RUN`` with its prior, or ``RUN:NAME`` with a sampler."""
     run, colon, sampler = path.rpartition(":")
     if colon and not Path(path).exists():
         return load(run, device=device, weights=weights, sampler=sampler)
     return load(path, device=device, weights=weights)
+
+
+def distinct_names(models: Sequence[Model]) -> list[str]:
+    """The name of each run, with its sampler; those that are alike are numbered by their place."""
+    names = [f"{model.name}:{model.sampler}" if model.sampler else model.name for model in models]
+    return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
