@@ -36,6 +36,8 @@ TOLD_APART = (-0.7, 0.7)
 """The two degrees that the judge has to tell apart."""
 _SWEEP = np.linspace(-1, 1, 11).round(2)
 _NUM_SWEPT = 4
+_SOFT = 2
+"""Averagings over 3x3 pixels that leave a face about as soft as a small model's samples are."""
 
 
 @dataclass
@@ -130,8 +132,12 @@ def choose_judge(label: str, dataset: Dataset, config: ControlConfig, device: to
     """
     if config.judge is None:
         judge = as_judge(train_judge(dataset, label, config.judge_epochs, config.seed, device))
-        quality = judge_quality(judge, dataset, config.split, label)
-        description = {"kind": "regressor", "epochs": config.judge_epochs, "held_out": quality._asdict()}
+        description = {
+            "kind": "regressor",
+            "epochs": config.judge_epochs,
+            "held_out": judge_quality(judge, dataset, config.split, label)._asdict(),
+            "held_out_soft": judge_quality(judge, dataset, config.split, label, _SOFT)._asdict(),
+        }
         return ChosenJudge(judge, 0.0 if config.threshold is None else config.threshold, description)
     path = Path(config.judge)
     judge = load_judge(path, device)
@@ -175,10 +181,11 @@ def judge_line(chosen: ChosenJudge) -> str:
     """What the judge is worth, in words."""
     if "held_out" not in chosen.description:
         return f"the judge: a file, sha256 {chosen.description['sha256'][:12]}"
-    quality = chosen.description["held_out"]
+    sharp, soft = chosen.description["held_out"], chosen.description["held_out_soft"]
     return (
-        f"the judge, on {quality['num_images']:,} held-out images: slope {quality['slope']:.3f}, correlation "
-        f"{quality['correlation']:.3f}, mean absolute error {quality['mean_absolute_error']:.3f}"
+        f"the judge, on {sharp['num_images']:,} held-out images: slope {sharp['slope']:.3f}, correlation "
+        f"{sharp['correlation']:.3f}, mean absolute error {sharp['mean_absolute_error']:.3f}; on the same ones softened, "
+        f"as generated faces are: slope {soft['slope']:.3f}, correlation {soft['correlation']:.3f}"
     )
 
 

@@ -189,11 +189,20 @@ def judge_faces(model: Any, judge: Judge, degrees: tuple[float, ...], latents: n
     return np.stack([judge(torch.from_numpy(images)) for images in faces])
 
 
-def judge_quality(judge: Judge, dataset: Dataset, split: str, label: str) -> JudgeQuality:
-    """Measures a judge on the labels of a split: slope and correlation of what it reads, and its error."""
+def judge_quality(judge: Judge, dataset: Dataset, split: str, label: str, blurs: int = 0) -> JudgeQuality:
+    """Measures a judge on the labels of a split: slope and correlation of what it reads, and its error.
+
+    Args:
+        judge: What is measured.
+        dataset: Images with true degrees.
+        split: Which of them.
+        label: The degree.
+        blurs: How often the images are averaged over 3x3 pixels before the judge sees them.
+    """
     judged, true = [], []
     for batch in evaluation_batches(dataset, split, _BATCH_SIZE, fields=[label]):
-        judged.append(judge(batch.images))
+        images = to_uint8(blurred(to_float(batch.images), blurs)) if blurs else batch.images
+        judged.append(judge(images))
         true.append(batch.labels[label].double().numpy())
     read, degrees = np.concatenate(judged), np.concatenate(true)
     slope, correlation = np.polyfit(degrees, read, 1)[0], np.corrcoef(degrees, read)[0, 1]

@@ -111,6 +111,7 @@ def test_a_regressor_learns_the_degree_and_is_checked_on_held_out_images(tiny_da
     assert quality.num_images == dataset.num_samples("test")
     assert quality.correlation > 0.8
     assert quality.mean_absolute_error < 0.25
+    assert judge_quality(as_judge(network), dataset, "test", "background_lightness", blurs=2) != quality
 
 
 @pytest.mark.parametrize("label", ["identity", "grin", "Smiling"])
@@ -187,7 +188,8 @@ def test_the_command_measures_runs_and_samplers_with_one_judge(
     assert prior["faces"] == fitted["faces"]  # A sampler changes samples only.
     assert prior["samples"]["curve"]["mean"] != fitted["samples"]["curve"]["mean"]
     assert prior["samples"]["num"] == prior["faces"]["num"] == 4
-    assert results["judge"]["held_out"]["num_images"] == Dataset(tiny_dataset).num_samples("test")
+    for view in ("held_out", "held_out_soft"):
+        assert results["judge"][view]["num_images"] == Dataset(tiny_dataset).num_samples("test")
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"sweep_run.png", "sweep_run_gaussian.png"}
     assert "4 faces, asked -1 to 1: slope" in capsys.readouterr().out
 
