@@ -184,8 +184,8 @@ def judge_line(chosen: ChosenJudge) -> str:
     sharp, soft = chosen.description["held_out"], chosen.description["held_out_soft"]
     return (
         f"the judge, on {sharp['num_images']:,} held-out images: slope {sharp['slope']:.3f}, correlation "
-        f"{sharp['correlation']:.3f}, mean absolute error {sharp['mean_absolute_error']:.3f}; on the same ones softened, "
-        f"as generated faces are: slope {soft['slope']:.3f}, correlation {soft['correlation']:.3f}"
+        f"{sharp['correlation']:.3f}, mean absolute error {sharp['mean_absolute_error']:.3f}; on the same ones "
+        f"softened, as generated faces are: slope {soft['slope']:.3f}, correlation {soft['correlation']:.3f}"
     )
 
 
