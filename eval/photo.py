@@ -1,20 +1,39 @@
-"""The one way in which a user's own image file becomes a model's input: guarded, and prepared as packing does."""
+"""The one place where a user's own image becomes a model's input: guarded, and prepared as packing does."""
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from shards.cli import UserError
-from shards.images import BadImage, Preparation, ResizeFilter, open_image, parse_crop, prepare
+from shards.images import (
+    BadImage,
+    Preparation,
+    ResizeFilter,
+    decode_image,
+    open_image,
+    parse_crop,
+    prepare,
+    to_mode,
+)
 
 MAX_BYTES = 100_000_000
 """Largest file that is opened: an uncompressed photograph of 30 megapixels."""
+UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP")
+"""What is taken from a network: what browsers, phones and webcams make, and no decoder beyond these."""
+MAX_UPLOAD_BYTES = 20_000_000
+MAX_UPLOAD_PIXELS = 50_000_000
+KEPT_SIDE = 512
+"""Longest side of an uploaded photo that is kept."""
+_FILTERED_MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
+"""Modes that a picture can be shrunk in; the others are converted before that."""
 
 
 def load_photo(
@@ -46,9 +65,7 @@ def load_photo(
     if file.is_file() and file.stat().st_size > MAX_BYTES:
         raise UserError(f"photo {path} has more than {MAX_BYTES // 1_000_000} MB; give a smaller copy.")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of many pixels below the number from which it refuses; ours is lower still.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with _without_bomb_warning():
             image = open_image(file)
     except BadImage as error:
         raise UserError(f"photo {path} cannot be used: {error.reason}; give a JPEG, PNG or other photograph.") from None
@@ -61,3 +78,32 @@ def load_photo(
             else "save it with 8 bits a channel"
         )
         raise UserError(f"photo {path} cannot be used: {error.reason}; {advice}.") from None
+
+
+def read_upload(data: bytes) -> Image.Image:
+    """Decodes a photo that somebody sent: turned upright, RGB, its longest side at most ``KEPT_SIDE`` pixels.
+
+    Raises:
+        UserError: Not one of ``UPLOAD_FORMATS``, damaged, or too large in bytes or pixels.
+    """
+    if not data:
+        raise UserError("the file is empty; choose a JPEG, PNG or WebP photograph.")
+    if len(data) > MAX_UPLOAD_BYTES:
+        raise UserError(f"the file has more than {MAX_UPLOAD_BYTES // 1_000_000} MB; give a smaller copy.")
+    try:
+        with _without_bomb_warning():
+            image = decode_image(io.BytesIO(data), UPLOAD_FORMATS, MAX_UPLOAD_PIXELS)
+        if image.mode not in _FILTERED_MODES:
+            image = to_mode(image, "RGB")
+        image.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.LANCZOS)
+        return to_mode(image, "RGB")
+    except BadImage as error:
+        raise UserError(f"this photo cannot be used: {error.reason}; give a JPEG, PNG or WebP photograph.") from None
+
+
+@contextmanager
+def _without_bomb_warning() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Pillow warns of many pixels below the number from which it refuses; ours is lower still.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield

@@ -179,12 +179,16 @@ class Model:
         Returns:
             float, num x C x H x W in [-1, 1]; ``facegen.pixels.to_uint8`` makes bytes of them.
         """
+        return self.decode(self.sample_latents(num, seed=seed, std=std, first=first), labels)
+
+    @torch.inference_mode()
+    def sample_latents(self, num: int, *, seed: int = 0, std: float = 1.0, first: int = 0) -> Tensor:
+        """The latents of which ``sample`` makes images, float, num x L."""
         self._require("sample")
         if num < 1:
             raise UserError(f"the number of samples must be at least 1, not {num}.")
         assert self._sampler is not None
-        noise = self._noise(self._sampler.noise_size, num, seed, first)
-        return self.decode(self._sampler(noise, std), labels)
+        return self._sampler(self._noise(self._sampler.noise_size, num, seed, first), std)
 
     def prior(self, num: int, *, seed: int = 0, first: int = 0) -> Tensor:
         """Standard normal latents of samples ``first`` to ``first + num``, num x L."""

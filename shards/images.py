@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -87,9 +88,30 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
             raise BadImage("not a regular file")
         if status.st_size == 0:
             raise BadImage("empty file")
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise BadImage(f"more than {MAX_PIXELS // 1_000_000} million pixels")
+        with open(path, "rb") as file:
+            return decode_image(file)
+    except (FileNotFoundError, PermissionError) as error:
+        raise BadImage("missing file" if isinstance(error, FileNotFoundError) else "no permission to read") from None
+
+
+def decode_image(file: BinaryIO, formats: Sequence[str] = _FORMATS, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decodes an image; the first frame where it has several.
+
+    Args:
+        file: Its bytes.
+        formats: Names of the formats that are tried, as Pillow calls them.
+        max_pixels: Largest width x height that is decoded.
+
+    Returns:
+        The decoded image, turned upright as its EXIF orientation says, in the file's own mode.
+
+    Raises:
+        BadImage: No image of these formats, too many pixels, truncated or damaged.
+    """
+    try:
+        with Image.open(file, formats=formats) as image:
+            if image.width * image.height > max_pixels:
+                raise BadImage(f"more than {max_pixels // 1_000_000} million pixels")
             image.load()
             return ImageOps.exif_transpose(image)
     except BadImage:
@@ -97,9 +119,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     except UnidentifiedImageError:
         raise BadImage("not an image") from None
     except Image.DecompressionBombError:
-        raise BadImage(f"more than {MAX_PIXELS // 1_000_000} million pixels") from None
-    except (FileNotFoundError, PermissionError) as error:
-        raise BadImage("missing file" if isinstance(error, FileNotFoundError) else "no permission to read") from None
+        raise BadImage(f"more than {max_pixels // 1_000_000} million pixels") from None
     except Exception as error:  # Pillow's plugins raise nearly every built-in error on damaged files.
         raise BadImage("truncated image" if "truncated" in str(error).lower() else "damaged image") from None
 

@@ -118,19 +118,19 @@ def fit_attributes(latents: np.ndarray, labels: dict[str, tuple[np.ndarray, np.n
     )
 
 
-def split_attributes(model: Any, dataset: Dataset, split: str) -> Attributes:
-    """The vectors of all bool and degree labels of a split.
+def split_attributes(model: Any, dataset: Dataset, split: str, limit: int | None = None) -> Attributes:
+    """The vectors of all bool and degree labels of a split, or of its first ``limit`` images.
 
     Raises:
         UserError: No label tells two groups apart.
     """
-    found = {name: presence(field, dataset.labels(name, split)) for name, field in dataset.fields.items()}
+    found = {name: presence(field, dataset.labels(name, split)[:limit]) for name, field in dataset.fields.items()}
     labels = {name: groups for name, groups in found.items() if groups}
     if not labels:
         raise UserError(
             f"split {split} of {dataset.root} has no bool or degree label with both values; pack one with labels."
         )
-    return fit_attributes(encode_split(model, dataset, split), labels)
+    return fit_attributes(encode_split(model, dataset, split, limit=limit), labels)
 
 
 def save_attributes(path: str | Path, attributes: Attributes, origin: Origin) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,3 +77,26 @@ def sweep(latent: np.ndarray, axes: Axes, steps: np.ndarray) -> np.ndarray:
     targets = axes.centers[:, None] + axes.units[:, None] * steps
     moves = targets - (axes.directions @ latent)[:, None]
     return latent + moves[:, :, None] * axes.directions[:, None]
+
+
+def coordinates(latent: np.ndarray, axes: Axes) -> np.ndarray:
+    """Where a latent (L,) lies along each axis, (A,), in the axes' units; 0 along an axis whose unit is 0."""
+    distances = axes.directions @ latent - axes.centers
+    return np.divide(distances, axes.units, out=np.zeros_like(distances), where=axes.units > 0)
+
+
+def moved(latent: np.ndarray, axes: Axes, targets: Mapping[int, float]) -> np.ndarray:
+    """One latent with some coordinates set, the rest of it unchanged.
+
+    Args:
+        latent: float (L,).
+        axes: Orthogonal to each other.
+        targets: Coordinate in the axis's unit, by number of the axis.
+
+    Returns:
+        float64 (L,).
+    """
+    chosen = list(targets)
+    directions = axes.directions[chosen]
+    wanted = axes.centers[chosen] + axes.units[chosen] * np.array(list(targets.values()), np.float64)
+    return latent + (wanted - directions @ latent) @ directions
