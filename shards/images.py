@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -94,7 +93,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         raise BadImage("missing file" if isinstance(error, FileNotFoundError) else "no permission to read") from None
 
 
-def decode_image(file: BinaryIO, formats: Sequence[str] = _FORMATS, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_image(file: BinaryIO, formats: tuple[str, ...] = _FORMATS, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decodes an image; the first frame where it has several.
 
     Args:

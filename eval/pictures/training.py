@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from eval.animation import encode_animation
 from eval.latent.faces import even_rows
 from eval.latent_heatmap import latent_heatmap
 from eval.pictures.base import Absent, Context, Drawing
-from facegen.monitor import PICTURES
+from eval.training_pictures import training_pictures
 
 MAX_FRAMES = 30
 FRAME_MS = 400
@@ -39,18 +38,6 @@ def heatmap(model: Any, context: Context) -> Drawing | Absent:
     if chart is None:
         return Absent("the run kept no variances of mu per epoch")
     return Drawing(chart, "A dim is alive where the variance of mu over images is above 0.01.")
-
-
-def training_pictures(run: Path | None, kind: str, images_seen: int) -> list[tuple[int, Path]]:
-    """Images seen and file of each picture of a kind that training drew up to a snapshot, in order."""
-    if run is None:
-        return []
-    found = []
-    for path in (run / PICTURES).glob(f"{kind}_images_*.png"):
-        number = re.fullmatch(rf"{re.escape(kind)}_images_(\d+)", path.stem)
-        if number and int(number[1]) <= images_seen:
-            found.append((int(number[1]), path))
-    return sorted(found)
 
 
 def _animation(model: Any, kind: str, caption: str) -> Drawing | Absent:

@@ -22,7 +22,7 @@ from eval.parts import ALL_PARTS, PARTS, choose_parts, describe_parts, group_of
 from eval.pictures.base import Absent, Context, Drawing, PictureMaker, draw
 from eval.pictures.chosen_attributes import choose_attributes
 from eval.pictures.makers import RUN_PICTURES
-from eval.pictures.training import sample_animation, training_pictures
+from eval.pictures.training import sample_animation
 from eval.protocol import split_title
 from eval.render import prepare_out, write_report
 from eval.report import ReportConfig
@@ -31,6 +31,7 @@ from eval.results import Measure, Metric, Missing, Picture, Report, RunResult, S
 from eval.run_pass import Protocol, run_samples, run_split
 from eval.stages import Stages
 from eval.table import build_table, markdown, terminal
+from eval.training_pictures import training_pictures
 from facegen.pixels import to_uint8
 from shards.cli import UserError
 from shards.dataset import LabelField

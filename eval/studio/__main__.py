@@ -1,0 +1,126 @@
+"""The studio: ``python -m eval.studio RUN [RUN ...] --data DIR``."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+import webbrowser
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eval.studio.config import StudioConfig
+from eval.studio.studio import Studio
+from shards import cli
+from shards.cli import UserError
+
+PASSWORD_VARIABLE = "FACEGEN_STUDIO_PASSWORD"
+MIN_PASSWORD = 8
+MAX_CONNECTIONS = 256
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line."""
+    config = cli.parse(
+        StudioConfig,
+        prog="python -m eval.studio",
+        description="Opens a page on which faces of trained models are made, edited, morphed and compared.",
+        positional=["runs"],
+        args=args,
+    )
+    uvicorn, make_app = import_server()
+    password = ask_password() if config.share else None
+    report = None if config.report is None else read_report(Path(config.report))
+    listening = listen("0.0.0.0" if config.share else "127.0.0.1", config.port)
+    # One core a picture: where there are more, several are decoded at a time.
+    torch.set_num_threads(1)
+    device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
+    studio = Studio(config.runs, config.data, attributes=config.attributes, device=device)
+    links = {} if config.tensorboard is None else {"TensorBoard": config.tensorboard}
+    app = make_app(studio, links=links, report=report, password=password)
+    for note in studio.notes:
+        print(note)
+    port = listening.getsockname()[1]
+    address = f"http://127.0.0.1:{port}/"
+    elsewhere = f", and at port {port} of this machine's other addresses" if config.share else ""
+    print(f"The studio is at {address}{elsewhere}. Ctrl-C ends it.", flush=True)
+    if config.open_browser and has_screen():
+        webbrowser.open(address)
+    options = {"log_level": "warning", "access_log": False, "server_header": False}
+    server = uvicorn.Server(uvicorn.Config(app, limit_concurrency=MAX_CONNECTIONS, **options))
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+
+
+def import_server() -> tuple[Any, Any]:
+    """The web server and the application, whose packages are optional.
+
+    Raises:
+        UserError: They are not installed.
+    """
+    try:
+        import uvicorn
+
+        from eval.studio.app import make_app
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "uvicorn"):
+            raise
+        raise UserError("the studio needs fastapi and uvicorn; get them with: pip install 'facegen[studio]'") from None
+    return uvicorn, make_app
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Takes a port.
+
+    Raises:
+        UserError: Another program has it, or this user may not.
+    """
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        advice = "give another --port, or 0 for a free one"
+        raise UserError(f"port {port} cannot be used ({error.strerror}); {advice}.") from None
+
+
+def ask_password() -> str:
+    """The password of a shared studio, from the environment or the terminal.
+
+    Raises:
+        UserError: None, or a short one.
+    """
+    password = os.environ.get(PASSWORD_VARIABLE)
+    if password is None:
+        if not sys.stdin.isatty():
+            raise UserError(f"--share asks for a password: start it in a terminal, or set {PASSWORD_VARIABLE}.")
+        password = getpass.getpass("Password for those who open the studio: ")
+    if len(password) < MIN_PASSWORD:
+        raise UserError(f"the password must have at least {MIN_PASSWORD} characters.")
+    return password
+
+
+def read_report(path: Path) -> bytes:
+    """The content of a report, given its file or its directory.
+
+    Raises:
+        UserError: No such file.
+    """
+    file = path / "report.html" if path.is_dir() else path
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        advice = "make one with: python -m eval.report"
+        raise UserError(f"report {file} cannot be read ({error.strerror}); {advice}") from None
+
+
+def has_screen() -> bool:
+    """Whether a browser would open in a window, not in this terminal."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+if __name__ == "__main__":
+    cli.run(main)

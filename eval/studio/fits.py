@@ -1,0 +1,93 @@
+"""What the studio fits to the latents of training faces: the axes of its sliders, and attribute vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from eval.latent.attributes import Attributes, load_attributes, split_attributes
+from eval.latent.encode import encode_split
+from eval.latent.origin import Origin, snapshot_identity
+from eval.latent.pca import Pca, fit_pca, load_pca, save_pca
+from eval.latent.sweeps import Axes, component_axes
+from facegen.cache import cache_directory
+from facegen.model import Model
+from shards.cli import UserError
+from shards.dataset import Dataset
+
+FIT_FACES = 20_000
+"""At most so many faces of the first split are used."""
+
+
+@dataclass(frozen=True)
+class Sliders:
+    """The axes that a face is moved along."""
+
+    kind: Literal["component", "dim"]
+    axes: Axes
+    shares: np.ndarray | None
+    """(A,) share of the variance that each component explains; None for single dims."""
+
+
+def fit_sliders(model: Model, dataset: Dataset | None) -> Sliders:
+    """Principal components of the latents of faces; the single dims of a model without faces or without an encoder."""
+    size = model.latent_size or 0
+    if dataset is None or "encode" not in model.can:
+        names = tuple(f"dim {dim}" for dim in range(size))
+        return Sliders("dim", Axes(names, np.eye(size, dtype=np.float32), np.zeros(size), np.ones(size)), None)
+    pca = _components(model, dataset)
+    axes = component_axes(pca, range(size))
+    # Of thousands of dims the directions are the one large array; half of it is enough to move a float32 latent.
+    axes = Axes(axes.names, axes.directions.astype(np.float32), axes.centers, axes.units)
+    return Sliders("component", axes, pca.variances / max(pca.variances.sum(), np.finfo(float).tiny))
+
+
+def fit_attributes(model: Model, dataset: Dataset | None, files: Sequence[str]) -> Attributes:
+    """The vectors of files that belong to this model, then those of the data set's labels.
+
+    Raises:
+        UserError: Neither gives one, or a file that holds none.
+    """
+    parts = []
+    for path in files:
+        attributes, origin = load_attributes(path)
+        if origin.snapshot == snapshot_identity(model):
+            parts.append(attributes)
+    problem = "start the studio with --data DIR or --attributes FILE to have attributes."
+    if dataset is not None and "encode" in model.can:
+        try:
+            parts.append(split_attributes(model, dataset, dataset.splits[0], limit=FIT_FACES))
+        except UserError:
+            problem = "the data set has no bool or degree label to fit attributes to; --attributes FILE brings others."
+    if not parts:
+        raise UserError(f"there are no attributes for {model.name}: {problem}")
+    return _joined(parts)
+
+
+def _components(model: Model, dataset: Dataset) -> Pca:
+    """From the user's cache directory where they are there."""
+    origin = Origin.of(model, dataset, dataset.splits[0])
+    name = f"{origin.snapshot}-{origin.fingerprint}-{origin.split}.safetensors"
+    path = cache_directory() / "components" / name
+    try:
+        return load_pca(path)[0]
+    except UserError:
+        pca = fit_pca(encode_split(model, dataset, origin.split, limit=FIT_FACES))
+        save_pca(path, pca, origin)
+        return pca
+
+
+def _joined(parts: Sequence[Attributes]) -> Attributes:
+    """All vectors; of those of one name the first."""
+    rows = {name: (part, row) for part in reversed(parts) for row, name in enumerate(part.names)}
+    names = tuple(sorted(rows))
+    chosen = [rows[name] for name in names]
+    return Attributes(
+        names,
+        np.stack([part.vectors[row] for part, row in chosen]),
+        np.array([part.num_present[row] for part, row in chosen]),
+        np.array([part.num_absent[row] for part, row in chosen]),
+    )

@@ -1,0 +1,178 @@
+"""What stands before every request: whose it is, where it comes from, how large it is, and what a page may do."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_JSON_BYTES = 1_000_000
+BODY_SECONDS = 30.0
+"""How long the body of a request may take to arrive."""
+WRONG_PASSWORD_SECONDS = 1.0
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+_LARGE_BODIES = 4
+"""Uploads that are in memory at a time."""
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "cache-control": "no-cache",
+}
+
+
+def refuse(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer that says what is wrong."""
+    return JSONResponse({"error": sentence}, status, headers)
+
+
+class SafeHeaders:
+    """Adds ``HEADERS`` to every answer that does not set them itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wraps an application."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class SameSite:
+    """Refuses requests of other sites' pages.
+
+    A page anywhere can make its visitor's browser send requests to 127.0.0.1, or give its own name that address.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] | None) -> None:
+        """``hosts``: names under which the studio may be asked; None for any, where a password protects it."""
+        self.app = app
+        self.hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        if scope["type"] == "http" and (sentence := self._objection(scope)):
+            await refuse(403, sentence)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _objection(self, scope: Scope) -> str:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if self.hosts is not None and _without_port(host) not in self.hosts:
+            return "the studio is only to be had from this machine, as http://127.0.0.1 with its port."
+        if scope["method"] in ("GET", "HEAD"):
+            return ""
+        origin = headers.get("origin")
+        is_own = origin is None or urlsplit(origin).netloc == host
+        if not is_own or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return "requests of other pages are refused; open the studio's own page."
+        return ""
+
+
+class Password:
+    """Asks for a password, with any name (HTTP Basic)."""
+
+    def __init__(self, app: ASGIApp, password: str) -> None:
+        """Wraps an application."""
+        self.app = app
+        self.password = password.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = _password(Headers(scope=scope).get("authorization", ""))
+        if given is not None and hmac.compare_digest(given, self.password):
+            await self.app(scope, receive, send)
+            return
+        if given is not None:
+            await asyncio.sleep(WRONG_PASSWORD_SECONDS)
+        asks = {"www-authenticate": 'Basic realm="facegen studio", charset="UTF-8"'}
+        await refuse(401, "the studio asks for its password.", asks)(scope, receive, send)
+
+
+class BodyLimit:
+    """Reads the body before anything else does, and refuses one that is too large or too slow."""
+
+    def __init__(self, app: ASGIApp, large: Mapping[str, int]) -> None:
+        """``large``: the most bytes for each path that takes more than ``MAX_JSON_BYTES``."""
+        self.app = app
+        self.large = large
+        self._few = asyncio.Semaphore(_LARGE_BODIES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+        elif scope["path"] in self.large:
+            async with self._few:
+                await self._limited(scope, receive, send, self.large[scope["path"]])
+        else:
+            await self._limited(scope, receive, send, MAX_JSON_BYTES)
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        claimed = Headers(scope=scope).get("content-length", "0")
+        too_large = refuse(413, f"this is more than {limit / 1e6:g} MB; send less.", {"connection": "close"})
+        if not claimed.isascii() or not claimed.isdigit() or int(claimed[:20]) > limit:
+            await too_large(scope, receive, send)
+            return
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return
+                    body += message.get("body", b"")
+                    if len(body) > limit:
+                        await too_large(scope, receive, send)
+                        return
+                    if not message.get("more_body", False):
+                        break
+        except TimeoutError:
+            await refuse(408, "the request took too long to arrive.", {"connection": "close"})(scope, receive, send)
+            return
+        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def replay() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self.app(scope, replay, send)
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower()
+
+
+def _password(authorization: str) -> bytes | None:
+    kind, _, value = authorization.partition(" ")
+    if kind.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(value, validate=True).partition(b":")[2]
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,237 @@
+// Edit: a photo, a face of the data set or a saved latent, changed by attributes and degree.
+
+import { get, picture, runPath, upload } from "./api.js";
+import { $, Painter, Slider, copyLink, degreeSlider, describeFace, element, notify, on, save, show } from "./dom.js";
+import { numberOr, packNumbers, readLink, unpackNumbers, writeLink } from "./link.js";
+import { pickFace, takePhoto } from "./picker.js";
+
+const SPAN = 2;
+
+export function makeEdit(page) {
+  let run;
+  let base = null; // A recipe: the face before edits.
+  let strengths = {};
+  let degree = null;
+  let attributes = [];
+  let size = { width: 1, height: 1 };
+  let framing = [];
+
+  const edited = () => ({ ...base, attributes: strengths, degree: run.condition ? (degree ?? base.degree ?? null) : null });
+  const painter = new Painter(
+    $("edit-face"),
+    async (recipe) => ({ blob: await picture(runPath(run.name, "picture"), recipe, say), alt: `Edited ${describeFace(recipe.face)}` }),
+    $("edit-ms"),
+  );
+
+  // The face of a link, else the one that is there if the run can take it, else one to begin with.
+  function firstFace(encodes, linked) {
+    if (linked.has("row")) return { kind: "data", split: linked.get("split"), row: numberOr(linked.get("row"), 0) };
+    if (linked.has("seed")) return { kind: "sample", seed: numberOr(linked.get("seed"), 0), std: numberOr(linked.get("std"), 1) };
+    const there = base?.face;
+    if (there && (there.kind === "sample" || (encodes && there.kind !== "latent"))) return there;
+    return encodes && page.studio.data ? { kind: "data", split: page.studio.data.held_out, row: 0 } : { kind: "sample", seed: 0, std: 1 };
+  }
+
+  function say(text) {
+    $("edit-caption").textContent = text;
+  }
+
+  function paint(since) {
+    if (!base) return;
+    painter.paint(edited(), since);
+    write();
+  }
+
+  function write() {
+    const face = base?.face ?? {};
+    writeLink("edit", {
+      run: run?.name,
+      seed: face.seed,
+      std: face.std === 1 ? "" : face.std,
+      split: face.split,
+      row: face.row,
+      axes: packNumbers(base?.axes ?? {}),
+      attributes: packNumbers(strengths),
+      degree,
+    });
+  }
+
+  async function setBase(recipe) {
+    base = recipe;
+    degree = null;
+    makeDegree();
+    await showBase();
+  }
+
+  async function showBase() {
+    const face = base.face;
+    const isFace = face.kind === "data" || face.kind === "upload";
+    $("edit-framing").hidden = face.kind !== "upload";
+    say(`${describeFace(face)}${isFace ? "" : ": made by the model, so that there is no original"}`);
+    paint();
+    const tasks = [show($("edit-reconstruction"), await picture(runPath(run.name, "picture"), base, say), "Reconstruction")];
+    if (isFace) tasks.push(show($("edit-original"), await picture(runPath(run.name, "original"), face), "Original"));
+    else $("edit-original").removeAttribute("src");
+    await Promise.all(tasks);
+  }
+
+  async function open(file) {
+    const answer = await upload(file);
+    if (answer.width) {
+      size = answer;
+      makeFraming();
+      await setBase({ face: { ...answer.face, crop: crop() }, axes: {} });
+    } else {
+      await setBase({ face: answer.face, axes: {} });
+    }
+  }
+
+  // The square part of the photo that the framing sliders say, as fractions.
+  function crop() {
+    const [zoom, right, down] = framing.map((slider) => slider.value);
+    const side = Math.min(size.width, size.height) / zoom;
+    const left = ((size.width - side) * (right + 1)) / 2 / size.width;
+    const upper = ((size.height - side) * (down + 1)) / 2 / size.height;
+    const bounded = (value) => Math.min(Math.max(value, 0), 1);
+    return [left, upper, left + side / size.width, upper + side / size.height].map(bounded);
+  }
+
+  function makeFraming() {
+    framing = [
+      new Slider({ label: "Zoom", min: 1, max: 4, step: 0.02, value: 1 }),
+      new Slider({ label: "Left to right", min: -1, max: 1, step: 0.02 }),
+      new Slider({ label: "Up to down", min: -1, max: 1, step: 0.02 }),
+    ];
+    for (const slider of framing) {
+      slider.onmove = () => {
+        base = { ...base, face: { ...base.face, crop: crop() } };
+        frame.paint(base);
+        paint();
+      };
+      on(slider.range, "change", showBase);
+    }
+    $("edit-crop").replaceChildren(...framing.map((slider) => slider.element));
+    if (!$("edit-guide").src)
+      picture(runPath(run.name, "picture"), { face: { kind: "mean" } })
+        .then((blob) => show($("edit-guide"), blob, "Average training face"))
+        .catch(notify);
+  }
+
+  const frame = new Painter($("edit-original"), async ({ face }) => ({ blob: await picture(runPath(run.name, "original"), face), alt: "Original" }));
+
+  function makeDegree() {
+    $("edit-degree").replaceChildren();
+    if (!run.condition) return;
+    const slider = degreeSlider(run.condition, degree);
+    slider.onmove = (value, since) => {
+      degree = value;
+      paint(since);
+    };
+    $("edit-degree").append(slider.element);
+  }
+
+  async function loadAttributes() {
+    const list = $("edit-attributes");
+    attributes = [];
+    list.setAttribute("aria-busy", "true");
+    const asked = run.name;
+    try {
+      const found = await get(runPath(run.name, "attributes"), (text) => list.replaceChildren(element("p", { className: "working", textContent: text })));
+      if (asked !== run.name) return;
+      attributes = found.map((attribute) => {
+        const slider = new Slider({
+          label: attribute.name.replaceAll("_", " "),
+          small: `${attribute.num_present.toLocaleString("en")} with, ${attribute.num_absent.toLocaleString("en")} without`,
+          min: -SPAN,
+          max: SPAN,
+          limit: 10,
+          value: strengths[attribute.name] ?? 0,
+        });
+        slider.onmove = (value, since) => {
+          if (value) strengths = { ...strengths, [attribute.name]: value };
+          else delete strengths[attribute.name];
+          paint(since);
+        };
+        slider.onreset = () => slider.moved(0, { timeStamp: performance.now() });
+        return { name: attribute.name, slider };
+      });
+      list.replaceChildren(...attributes.map(({ slider }) => slider.element));
+      $("edit-attributes-about").textContent = `${attributes.length}; 1 is the way from the mean without to the mean with it`;
+      search();
+    } catch (error) {
+      list.replaceChildren(element("p", { className: "working", textContent: error.message }));
+    }
+    list.setAttribute("aria-busy", "false");
+  }
+
+  function search() {
+    const wanted = $("edit-search").value.trim().toLowerCase().replaceAll("_", " ");
+    for (const { name, slider } of attributes) {
+      slider.element.hidden = !name.toLowerCase().replaceAll("_", " ").includes(wanted);
+    }
+  }
+
+  on($("edit-search"), "input", search);
+  on($("edit-file"), "change", async () => {
+    const [file] = $("edit-file").files;
+    $("edit-file").value = "";
+    if (file) await open(file);
+  });
+  on($("edit-webcam"), "click", () => takePhoto(open));
+  on($("edit-data"), "click", () => pickFace(page.studio.data, (face) => setBase({ face, axes: {} })));
+  on($("edit-reset"), "click", () => {
+    strengths = {};
+    degree = null;
+    makeDegree();
+    for (const { slider } of attributes) slider.show(0);
+    paint();
+  });
+  on($("edit-morph"), "click", () => base && page.addToMorph(edited(), $("edit-morph")));
+  on($("edit-compare"), "click", () => base && page.compare(base.face));
+  on($("edit-link"), "click", () => copyLink($("edit-link")));
+  on($("edit-png"), "click", async () => base && save(await picture(runPath(run.name, "picture"), edited()), `${run.name}-edit.png`));
+  on($("edit-latent"), "click", async () => base && save(await picture(runPath(run.name, "latent"), edited()), `${run.name}-edit.safetensors`));
+
+  const drop = $("edit");
+  for (const name of ["dragenter", "dragover"]) {
+    drop.addEventListener(name, (event) => {
+      event.preventDefault();
+      $("edit-drop").classList.add("over");
+    });
+  }
+  drop.addEventListener("dragleave", () => $("edit-drop").classList.remove("over"));
+  on(drop, "drop", async (event) => {
+    event.preventDefault();
+    $("edit-drop").classList.remove("over");
+    if (event.dataTransfer.files[0]) await open(event.dataTransfer.files[0]);
+  });
+  on(document, "paste", async (event) => {
+    const file = [...(event.clipboardData?.files ?? [])][0];
+    if (file && page.tab() === "edit") await open(file);
+  });
+
+  return {
+    setBase,
+    async setRun(chosen) {
+      run = chosen;
+      const { tab, values } = readLink();
+      strengths = tab === "edit" ? unpackNumbers(values.get("attributes")) : {};
+      degree = null;
+      $("edit-guide").removeAttribute("src");
+      const encodes = run.can.includes("encode");
+      for (const id of ["edit-file", "edit-webcam"]) $(id).disabled = !encodes;
+      $("edit-data").disabled = !encodes || !page.studio.data;
+      base = { face: firstFace(encodes, tab === "edit" ? values : new URLSearchParams()), axes: tab === "edit" ? unpackNumbers(values.get("axes")) : {} };
+      if (tab === "edit" && values.has("degree")) degree = numberOr(values.get("degree"), null);
+      makeDegree();
+      const attributesThere = loadAttributes();
+      if (page.tab() === "edit") await showBase();
+      await attributesThere;
+    },
+    async show() {
+      write();
+      if (base && !$("edit-face").hasAttribute("src")) await showBase();
+    },
+    stale: () => $("edit-face").removeAttribute("src"),
+  };
+}

@@ -1,0 +1,186 @@
+"""A run in the studio: recipes become latents, and latents become pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from eval.latent.attributes import Attributes
+from eval.latent.conditions import UNKNOWN, condition_labels
+from eval.latent.encode import decode_images
+from eval.latent.faces import read_faces
+from eval.latent.options import open_data
+from eval.latent.origin import snapshot_identity
+from eval.latent.sweeps import moved
+from eval.studio.background import Later
+from eval.studio.fits import Sliders, fit_attributes, fit_sliders
+from eval.studio.recipes import Face, Given, Mean, Recipe, Sample, Stored, Uploaded
+from eval.studio.uploads import Uploads
+from facegen.model import Model
+from shards.cli import UserError
+from shards.dataset import Dataset
+from shards.images import BadImage, Preparation, prepare
+
+_KEPT_LATENTS = 256
+
+
+class Point(NamedTuple):
+    """A place in latent space, from which a picture is decoded."""
+
+    latent: np.ndarray
+    """float32 (L,)."""
+    degree: float
+    """Condition; NaN where it is not known, or where the model has none."""
+
+
+class StudioRun:
+    """One run that decodes. Its methods may be called from several threads at a time.
+
+    Attributes:
+        name: What pages and requests call it.
+        model: The model.
+        dataset: Faces of its image size, or None.
+        sliders: Its axes, once they are fitted.
+        attributes: Its attribute vectors, once they are fitted.
+    """
+
+    def __init__(
+        self, name: str, model: Model, dataset: Dataset | None, attribute_files: Sequence[str], uploads: Uploads
+    ) -> None:
+        """Fits nothing yet.
+
+        Args:
+            name: What it is called.
+            model: One that decodes.
+            dataset: Faces to pick, and to fit components and attributes to.
+            attribute_files: Vectors that were fitted before; those of other models are passed over.
+            uploads: Where photos of recipes are.
+
+        Raises:
+            UserError: Faces of another size than the model's.
+        """
+        self.name = name
+        self.model = model
+        self.dataset = None if dataset is None else open_data(str(dataset.root), model)
+        self.sliders: Later[Sliders] = Later(
+            f"the components of {name} are being fitted", lambda: fit_sliders(model, self.dataset)
+        )
+        self.attributes: Later[Attributes] = Later(
+            f"the attributes of {name} are being fitted", lambda: fit_attributes(model, self.dataset, attribute_files)
+        )
+        self._uploads = uploads
+        # A slider moves one face many times, which then is encoded once.
+        self.start = lru_cache(maxsize=_KEPT_LATENTS)(self._start)
+
+    @property
+    def can_encode(self) -> bool:
+        """Whether it takes faces, not only makes them."""
+        return "encode" in self.model.can
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells its weights from all others."""
+        return snapshot_identity(self.model)
+
+    def point(self, recipe: Recipe) -> Point:
+        """Where a recipe leads.
+
+        Raises:
+            UserError: A face, an axis or an attribute that this run does not have.
+            NotYet: It needs something that is still being fitted.
+        """
+        latent, degree = self.start(recipe.face)  # type: ignore[arg-type]
+        moves = latent.astype(np.float64)
+        if recipe.axes:
+            axes = self.sliders.get().axes
+            self.check_axes(recipe.axes)
+            moves = moved(moves, axes, recipe.axes)
+        if recipe.attributes:
+            attributes = self.attributes.get()
+            for name, strength in recipe.attributes.items():
+                moves += strength * attributes.vector(name)
+        return Point(moves.astype(np.float32), degree if recipe.degree is None else recipe.degree)
+
+    def check_axes(self, numbers: Sequence[int] | dict[int, float]) -> None:
+        """Checks that the run has these axes.
+
+        Raises:
+            UserError: It has not.
+        """
+        available = self.model.latent_size or 0
+        for number in numbers:
+            if number >= available:
+                raise UserError(f"{self.name} has axes 0 to {available - 1}, not {number}.")
+
+    def decode(self, latents: np.ndarray, degrees: np.ndarray | float) -> np.ndarray:
+        """Latents (..., L) of degrees (...) as uint8 (..., H, W, C)."""
+        return decode_images(self.model, latents, np.asarray(degrees, np.float32))
+
+    def picture(self, recipe: Recipe) -> np.ndarray:
+        """The face of a recipe, uint8 (H, W, C)."""
+        return self.decode(*self.point(recipe))
+
+    def original(self, face: Face) -> np.ndarray:
+        """A face as the encoder sees it, uint8 (H, W, C).
+
+        Raises:
+            UserError: A face that never was a picture, or that is not there.
+        """
+        return self._read(face)[0]
+
+    def _start(self, face: Face) -> Point:
+        """The latent of a face before any change, and its own degree."""
+        middle = UNKNOWN if self.model.condition_range is None else float(np.mean(self.model.condition_range))
+        if isinstance(face, Sample):
+            return Point(self._sample(face), middle)
+        if isinstance(face, Mean):
+            axes = self.sliders.get().axes
+            return Point((axes.centers @ axes.directions).astype(np.float32), middle)
+        if isinstance(face, Given):
+            return Point(self._given(face), middle)
+        if not self.can_encode:
+            raise UserError(f"{self.name} makes faces and takes none; choose a run that encodes.")
+        image, degree = self._read(face)
+        return Point(self.model.encode(image[None], condition_labels(self.model, np.array([degree])))[0], degree)
+
+    def _sample(self, face: Sample) -> np.ndarray:
+        if "sample" in self.model.can:
+            return self.model.sample_latents(1, seed=face.seed, std=face.std)[0].cpu().numpy()
+        # Without a prior or a sampler: the normal distribution that has the components' variances.
+        axes = self.sliders.get().axes
+        noise = self.model.prior(1, seed=face.seed)[0].cpu().numpy()
+        return ((axes.centers + face.std * axes.units * noise) @ axes.directions).astype(np.float32)
+
+    def _given(self, face: Given) -> np.ndarray:
+        latent = self._uploads.latent(face.token)
+        if latent.snapshot != self.identity or latent.values.shape != (self.model.latent_size,):
+            raise UserError(f"this latent is not of the weights of {self.name}; choose the run that it was saved from.")
+        return latent.values
+
+    def _read(self, face: Face) -> tuple[np.ndarray, float]:
+        """A face as pixels, and its degree where that is known."""
+        if isinstance(face, Uploaded):
+            return self._framed(face), UNKNOWN
+        if not isinstance(face, Stored):
+            raise UserError("this face was made by the model: there is no original of it.")
+        if self.dataset is None:
+            raise UserError("the studio was started without --data DIR, so that there are no faces to pick.")
+        available = self.dataset.num_samples(face.split)
+        if face.row >= available:
+            raise UserError(f"the {face.split} split has {available:,} faces, counted from 0; there is no {face.row}.")
+        faces = read_faces(self.model, self.dataset, face.split, np.array([face.row]))
+        return faces.images[0], float(faces.degrees[0])
+
+    def _framed(self, face: Uploaded) -> np.ndarray:
+        """An uploaded photo, framed as training images are, uint8 (H, W, C)."""
+        pixels = self._uploads.photo(face.token).pixels
+        channels, height, width = self.model.image_shape
+        if height != width:
+            raise UserError(f"photos are prepared for square images, and those of {self.name} are {height}x{width}.")
+        try:
+            return prepare(pixels, Preparation(height, channels, face.crop, "lanczos"))[0].copy()
+        except BadImage:
+            raise UserError("this part of the photo has no area; give left < right and upper < lower.") from None

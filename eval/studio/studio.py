@@ -1,0 +1,220 @@
+"""What the server holds: runs by name, the data set, uploads, and runs that may still be training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from eval.open_run import named_apart, open_run
+from eval.photo import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, UPLOAD_FORMATS
+from eval.studio.background import Later
+from eval.studio.face_map import FaceMap, Method, held_out_split, make_map
+from eval.studio.run import StudioRun
+from eval.studio.training import Training, is_run
+from eval.studio.uploads import Uploads
+from facegen.model import Model
+from shards.cli import UserError
+from shards.codecs import encode
+from shards.dataset import Dataset
+from shards.reader import Reader
+
+
+class Studio:
+    """All that requests are answered from.
+
+    Attributes:
+        runs: Those that decode, by name, in the order in which they were given.
+        trainings: Run directories by name, whether or not they have a snapshot yet.
+        dataset: The faces to pick from, or None.
+        uploads: What was sent.
+        notes: Sentences about runs that are not shown.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        data: str | None = None,
+        *,
+        attributes: Sequence[str] = (),
+        device: str = "cpu",
+    ) -> None:
+        """Loads the runs.
+
+        Args:
+            paths: Run directories, ``RUN:SAMPLER``, or snapshot directories.
+            data: Packed data set.
+            attributes: Files of ``eval.attributes fit``.
+            device: Where to compute.
+
+        Raises:
+            UserError: Nothing to show, or runs and data that do not belong together.
+        """
+        self.dataset = None if data is None else Dataset(data)
+        self.uploads = Uploads()
+        self.trainings: dict[str, Training] = {}
+        self.notes: list[str] = []
+        models = [model for path in paths if (model := self._load(path, device)) is not None]
+        self.runs = {
+            name: StudioRun(name, model, self.dataset, attributes, self.uploads) for name, model in named_apart(models)
+        }
+        if not self.runs and not self.trainings:
+            raise UserError(f"there is nothing to show: {' '.join(self.notes)}")
+        self._maps: dict[tuple[str, Method], Later[FaceMap]] = {
+            (name, method): Later(
+                f"the map of {name} is being laid out", lambda run=run, method=method: make_map(run, method)
+            )
+            for name, run in self.runs.items()
+            for method in ("tsne", "pca")
+        }
+
+    def run(self, name: str) -> StudioRun:
+        """A run by name.
+
+        Raises:
+            UserError: There is none of this name.
+        """
+        if name not in self.runs:
+            raise UserError(f"there is no run of this name; there are {', '.join(self.runs) or 'none yet'}.")
+        return self.runs[name]
+
+    def training(self, name: str) -> Training:
+        """What a run has written, by name.
+
+        Raises:
+            UserError: There is none of this name.
+        """
+        if name not in self.trainings:
+            raise UserError(f"no run of this name keeps a training; there are {', '.join(self.trainings) or 'none'}.")
+        return self.trainings[name]
+
+    def face_map(self, name: str, method: Method) -> FaceMap:
+        """The map of a run.
+
+        Raises:
+            UserError: There can be none.
+            NotYet: It is being laid out.
+        """
+        self.run(name)
+        return self._maps[name, method].get()
+
+    def faces(self, split: str, first: int, num: int) -> list[dict[str, Any]]:
+        """Rows of the data set with their keys and known labels.
+
+        Raises:
+            UserError: No data set, or no such split.
+        """
+        dataset = self._data(split)
+        rows = range(min(first, dataset.num_samples(split)), min(first + num, dataset.num_samples(split)))
+        return [{"row": row, "key": dataset.key(split, row), "labels": self._labels(split, row)} for row in rows]
+
+    def face_picture(self, split: str, row: int) -> bytes:
+        """One face of the data set as PNG.
+
+        Raises:
+            UserError: There is none.
+        """
+        dataset = self._data(split)
+        if row >= dataset.num_samples(split):
+            raise UserError(f"the {split} split has no row {row}.")
+        image = np.empty((1, dataset.image.height, dataset.image.width, dataset.image.channels), np.uint8)
+        self._readers[split].read_images(np.array([row]), image)
+        return encode(image[0], "png")
+
+    def describe(self) -> dict[str, Any]:
+        """All that a page has to know before it asks for faces."""
+        return {
+            "runs": [_describe_run(run) for run in self.runs.values()],
+            "data": None if self.dataset is None else self._describe_data(self.dataset),
+            "trainings": list(self.trainings),
+            "notes": self.notes,
+            "upload": {
+                "max_bytes": MAX_UPLOAD_BYTES,
+                "max_pixels": MAX_UPLOAD_PIXELS,
+                "formats": list(UPLOAD_FORMATS),
+            },
+        }
+
+    def _load(self, path: str, device: str) -> Model | None:
+        """Loads a run; None for one that has nothing to show but its training."""
+        try:
+            model = open_run(path, torch.device(device))
+        except UserError as error:
+            if not is_run(Path(path)):
+                raise
+            self._add_training(Path(path))
+            self.notes.append(f"Only the training of {Path(path).resolve().name} is shown: {error}")
+            return None
+        if model.run_dir is not None:
+            self._add_training(model.run_dir)
+        if "decode" not in model.can:
+            self.notes.append(f"{model.name} is of the family {model.family}, which makes no faces.")
+            return None
+        return model
+
+    def _add_training(self, run: Path) -> None:
+        run = run.resolve()
+        if any(training.run == run for training in self.trainings.values()):
+            return
+        same = sum(training.run.name == run.name for training in self.trainings.values())
+        name = f"{run.name} ({same + 1})" if same else run.name
+        self.trainings[name] = Training(name, run)
+
+    def _data(self, split: str) -> Dataset:
+        if self.dataset is None:
+            raise UserError("the studio was started without --data DIR, so that there are no faces to pick.")
+        if split not in self.dataset.splits:
+            raise UserError(f"there is no split of this name; there are {', '.join(self.dataset.splits)}.")
+        return self.dataset
+
+    def _labels(self, split: str, row: int) -> dict[str, Any]:
+        assert self.dataset is not None
+        labels: dict[str, Any] = {}
+        for name, field in self.dataset.fields.items():
+            value = self.dataset.labels(name, split)[row]
+            if field.kind == "float":
+                if not np.isnan(value):
+                    labels[name] = round(float(value), 3)
+            elif value != field.missing:
+                labels[name] = bool(value) if field.kind == "bool" else field.classes[value]
+        return labels
+
+    @cached_property
+    def _readers(self) -> dict[str, Reader]:
+        assert self.dataset is not None
+        return {split: Reader(self.dataset, split) for split in self.dataset.splits}
+
+    def _describe_data(self, dataset: Dataset) -> dict[str, Any]:
+        return {
+            "name": dataset.manifest.name,
+            "splits": {split: dataset.num_samples(split) for split in dataset.splits},
+            "held_out": held_out_split(dataset),
+            "labels": list(dataset.fields),
+        }
+
+
+def _describe_run(run: StudioRun) -> dict[str, Any]:
+    model = run.model
+    channels, height, width = model.image_shape
+    condition = None
+    if model.condition is not None:
+        low, high = model.condition_range or (-1.0, 1.0)
+        condition = {"label": model.condition, "low": low, "high": high}
+    return {
+        "name": run.name,
+        "family": model.family,
+        "can": sorted(model.can),
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "latent_size": model.latent_size,
+        "condition": condition,
+        "sampler": model.sampler,
+        "images_seen": model.images_seen,
+        "num_parameters": model.num_parameters,
+        "same_data": run.dataset is not None and run.dataset.fingerprint == model.dataset_fingerprint,
+    }

@@ -1,0 +1,47 @@
+"""A studio over tiny untrained runs, and ways to ask it, for all tests of the studio."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from eval.studio.app import make_app
+from eval.studio.studio import Studio
+from tiny_runs import untrained_run
+
+ADDRESS = "http://127.0.0.1:7860"
+
+
+def tiny_studio(root: Path, data: Path | None, *families: str, **options: Any) -> Studio:
+    """One run of each family, all fits done."""
+    runs = [str(untrained_run(root / family, data or options.pop("made_of"), family)) for family in families]
+    studio = Studio(runs, None if data is None else str(data), **options)
+    for run in studio.runs.values():
+        run.sliders.wait()
+    return studio
+
+
+@contextmanager
+def client_of(studio: Studio, **options: Any) -> Iterator[TestClient]:
+    """Asks a studio's application without a network."""
+    with TestClient(make_app(studio, **options), base_url=ADDRESS, raise_server_exceptions=False) as client:
+        yield client
+
+
+def pixels_of(content: bytes) -> np.ndarray:
+    """A picture's pixels."""
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def png(size: tuple[int, int] = (40, 30), color: str = "olive") -> bytes:
+    """A small photo."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, color).save(buffer, "PNG")
+    return buffer.getvalue()
