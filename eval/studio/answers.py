@@ -97,6 +97,14 @@ class AttributeAnswer(BaseModel):
     length: float
 
 
+class AttributesAnswer(BaseModel):
+    """All of a run."""
+
+    attributes: list[AttributeAnswer]
+    reason: str
+    """Why there are none; else empty."""
+
+
 class FaceAnswer(BaseModel):
     """A face of the data set."""
 
@@ -125,11 +133,14 @@ class ComparedAnswer(BaseModel):
     """One run's picture of a recipe."""
 
     run: str
-    image: str | None
-    original: str | None
-    mse: float | None
+    image: str | None = None
+    original: str | None = None
+    mse: float | None = None
     """Against the original, on [-1, 1]."""
-    error: str | None
+    error: str | None = None
+    """Why the run has none."""
+    working: str | None = None
+    """What is being computed for it; ask again in a second."""
 
 
 class MapAnswer(BaseModel):
@@ -149,7 +160,8 @@ class ProgressAnswer(BaseModel):
     images_seen: int
     goal: str
     latest: dict[str, float]
-    curves: list[str]
+    curves: dict[str, str]
+    """Titles by key."""
     pictures: dict[str, list[int]]
     warnings: list[str]
 

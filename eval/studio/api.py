@@ -14,6 +14,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from eval.studio import answers, pictures
+from eval.studio.background import NotYet
 from eval.studio.face_map import Method, colors
 from eval.studio.recipes import (
     AnimationRequest,
@@ -90,11 +91,14 @@ def _add_overview(router: APIRouter, studio: Studio, links: Mapping[str, str]) -
         return answers.AxesAnswer(kind=sliders.kind, total=len(sliders.axes.units), axes=listed)
 
     @router.get("/runs/{run}/attributes", tags=["Overview"])
-    def attributes(run: RunName) -> list[answers.AttributeAnswer]:
-        """Attribute vectors, with how many faces are behind each."""
-        found = studio.run(run).attributes.get()
+    def attributes(run: RunName) -> answers.AttributesAnswer:
+        """Attribute vectors, with how many faces are behind each; or why there are none."""
+        try:
+            found = studio.run(run).attributes.get()
+        except UserError as error:
+            return answers.AttributesAnswer(attributes=[], reason=str(error))
         lengths = np.linalg.norm(found.vectors, axis=1)
-        return [
+        listed = [
             answers.AttributeAnswer(
                 name=name,
                 num_present=int(found.num_present[row]),
@@ -103,6 +107,7 @@ def _add_overview(router: APIRouter, studio: Studio, links: Mapping[str, str]) -
             )
             for row, name in enumerate(found.names)
         ]
+        return answers.AttributesAnswer(attributes=listed, reason="")
 
 
 def _add_faces(router: APIRouter, studio: Studio) -> None:
@@ -235,10 +240,11 @@ def _compared(run: StudioRun, recipe: Recipe) -> answers.ComparedAnswer:
             image=_data_uri(image),
             original=_data_uri(run.original(recipe.face)) if has_original else None,
             mse=pictures.squared_error(run, recipe, image),
-            error=None,
         )
     except UserError as error:
-        return answers.ComparedAnswer(run=run.name, image=None, original=None, mse=None, error=str(error))
+        return answers.ComparedAnswer(run=run.name, error=str(error))
+    except NotYet as working:
+        return answers.ComparedAnswer(run=run.name, working=str(working))
 
 
 def _data_uri(image: np.ndarray) -> str:

@@ -72,7 +72,7 @@ def colors(dataset: Dataset, face_map: FaceMap, label: str) -> tuple[list[str], 
         UserError: A label that the data set does not have.
     """
     if label not in dataset.fields:
-        raise UserError(f"the data set has no label '{label}'; it has {', '.join(dataset.fields) or 'none'}.")
+        raise UserError("the data set has no label of this name; /api/studio lists its labels.")
     # SciPy takes seconds to import, and the first picture shall not wait for a map.
     from eval.latent.scatter import color_by_label
 

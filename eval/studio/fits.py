@@ -13,6 +13,7 @@ from eval.latent.encode import encode_split
 from eval.latent.origin import Origin, snapshot_identity
 from eval.latent.pca import Pca, fit_pca, load_pca, save_pca
 from eval.latent.sweeps import Axes, component_axes
+from eval.pictures.chosen_attributes import PREFERRED
 from facegen.cache import cache_directory
 from facegen.model import Model
 from shards.cli import UserError
@@ -81,9 +82,9 @@ def _components(model: Model, dataset: Dataset) -> Pca:
 
 
 def _joined(parts: Sequence[Attributes]) -> Attributes:
-    """All vectors; of those of one name the first."""
+    """All vectors, the best known first; of those of one name the first."""
     rows = {name: (part, row) for part in reversed(parts) for row, name in enumerate(part.names)}
-    names = tuple(sorted(rows))
+    names = tuple(sorted(rows, key=lambda name: (name not in PREFERRED, name.casefold())))
     chosen = [rows[name] for name in names]
     return Attributes(
         names,

@@ -101,6 +101,8 @@ class StudioRun:
         if recipe.attributes:
             attributes = self.attributes.get()
             for name, strength in recipe.attributes.items():
+                if name not in attributes.names:
+                    raise UserError(f"{self.name} has no attribute of this name; its list of attributes says which.")
                 moves += strength * attributes.vector(name)
         return Point(moves.astype(np.float32), degree if recipe.degree is None else recipe.degree)
 

@@ -29,8 +29,8 @@ class Progress:
     """Where it stops, as its config says it; empty where it has none."""
     latest: dict[str, float]
     """The newest value of each training and held-out number."""
-    curves: list[str]
-    """Keys of the curves that can be drawn."""
+    curves: dict[str, str]
+    """Key and title of the curves that can be drawn."""
     pictures: dict[PictureKind, list[int]]
     """Images seen of each picture of a kind, in order."""
     warnings: list[str]
@@ -58,7 +58,7 @@ class Training:
             images_seen=int(max((point.get("images_seen", 0) for point in points), default=0)),
             goal=_goal(self.run),
             latest={key: latest[key] for key in ordered},
-            curves=[key for key in CURVES if training_curves(key, [(self.name, points)])],
+            curves={key: title for key, (title, _) in CURVES.items() if training_curves(key, [(self.name, points)])},
             pictures={kind: [number for number, _ in self._pictures(kind)] for kind in KINDS},
             warnings=[str(point["warning"]) for point in points if "warning" in point][-3:],
         )

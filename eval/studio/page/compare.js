@@ -5,11 +5,14 @@ import { $, Slider, degreeSlider, describeFace, element, notify, on, randomSeed 
 import { numberOr } from "./link.js";
 import { pickFace } from "./picker.js";
 
+const WAIT_MS = 1000;
+
 export function makeCompare(page) {
   let face = { kind: "sample", seed: 0, std: 1 };
   let degree = null;
   let next = null;
   let busy = false;
+  let later = 0;
 
   const std = new Slider({ label: "Standard deviation", min: 0, max: 2, limit: 4, value: 1 });
   std.number.min = 0;
@@ -31,6 +34,8 @@ export function makeCompare(page) {
         const answers = await post("compare", body, about);
         about(`${describeFace(body.recipe.face)}${body.recipe.face.kind === "sample" ? ": the same noise where latents are of one size" : ""}`);
         $("compare-runs").replaceChildren(...answers.map(card));
+        clearTimeout(later);
+        if (answers.some(({ working }) => working)) later = setTimeout(ask, WAIT_MS);
       }
     } catch (error) {
       notify(error);
@@ -39,7 +44,7 @@ export function makeCompare(page) {
     }
   }
 
-  function card({ run, image, original, mse, error }) {
+  function card({ run, image, original, mse, error, working }) {
     const about = page.studio.runs.find(({ name }) => name === run);
     const figure = (src, caption) =>
       element("figure", { className: "face" }, element("img", { src, alt: `${caption}, ${run}` }), element("figcaption", { textContent: caption }));
@@ -52,7 +57,7 @@ export function makeCompare(page) {
       {},
       element("h2", { textContent: run }),
       element("p", { className: "soft", textContent: facts }),
-      error ? element("p", { className: "soft", textContent: error }) : pair,
+      image ? pair : element("p", { className: "working", textContent: error ?? working }),
     );
   }
 

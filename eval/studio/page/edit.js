@@ -136,7 +136,7 @@ export function makeEdit(page) {
     list.setAttribute("aria-busy", "true");
     const asked = run.name;
     try {
-      const found = await get(runPath(run.name, "attributes"), (text) => list.replaceChildren(element("p", { className: "working", textContent: text })));
+      const { attributes: found, reason } = await get(runPath(run.name, "attributes"), (text) => list.replaceChildren(element("p", { className: "working", textContent: text })));
       if (asked !== run.name) return;
       attributes = found.map((attribute) => {
         const slider = new Slider({
@@ -156,7 +156,9 @@ export function makeEdit(page) {
         return { name: attribute.name, slider };
       });
       list.replaceChildren(...attributes.map(({ slider }) => slider.element));
-      $("edit-attributes-about").textContent = `${attributes.length}; 1 is the way from the mean without to the mean with it`;
+      if (reason) list.replaceChildren(element("p", { className: "working", textContent: reason }));
+      $("edit-attributes-about").textContent = reason ? "" : `${attributes.length}; 1 is the way from the mean without to the mean with it`;
+      $("edit-search").parentElement.hidden = attributes.length === 0;
       search();
     } catch (error) {
       list.replaceChildren(element("p", { className: "working", textContent: error.message }));

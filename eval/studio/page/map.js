@@ -18,6 +18,11 @@ export function makeMap(page) {
     points = null;
     current = -1;
     draw();
+    if (!page.studio.data || !run.can.includes("encode")) {
+      $("map-about").textContent = page.studio.data ? `${run.name} makes faces and takes none.` : "Start the studio with --data DIR to see its faces.";
+      $("map-legend").replaceChildren();
+      return;
+    }
     const asked = `${run.name} ${$("map-method").value} ${$("map-label").value}`;
     const label = $("map-label").value;
     const query = `map?method=${$("map-method").value}${label ? `&label=${encodeURIComponent(label)}` : ""}`;

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { $, Slider, element, notify, on, option } from "./dom.js";
 
 const EVERY_MS = 4000;
-const TITLES = { reconstructions: "Reconstructions: each row of originals above its own", samples: "Samples of the same latents" };
+const TITLES = { reconstructions: "Held-out faces above their reconstructions", samples: "Samples of the same latents" };
 
 export function makeTraining(page) {
   let timer = 0;
@@ -24,7 +24,7 @@ export function makeTraining(page) {
   }
 
   function draw(found) {
-    const goal = found.goal ? ` of ${found.goal}` : "";
+    const goal = found.goal ? `, trains to ${found.goal}` : "";
     $("training-about").textContent = `${found.images_seen.toLocaleString("en")} images seen${goal}`;
     $("training-numbers").replaceChildren(
       ...Object.entries(found.latest).map(([key, value]) =>
@@ -33,11 +33,12 @@ export function makeTraining(page) {
     );
     $("training-warnings").replaceChildren(...found.warnings.map((text) => element("p", { className: "notice", textContent: text })));
     for (const [kind, numbers] of Object.entries(found.pictures)) drawPictures(kind, numbers);
-    const curves = found.curves.map((key) => {
-      const kept = $("training-curves").querySelector(`[data-key=${key}]`) ?? element("img", { alt: `Curve of ${key}` });
-      kept.dataset.key = key;
-      kept.src = `/api/${path(`/curves/${key}`)}?images_seen=${found.images_seen}`;
-      return kept;
+    const curves = Object.entries(found.curves).map(([key, title]) => {
+      const known = $("training-curves").querySelector(`[data-key=${key}]`);
+      const figure = known ?? element("figure", { className: "curve" }, element("figcaption", { textContent: title }), element("img", { alt: title }));
+      figure.dataset.key = key;
+      figure.querySelector("img").src = `/api/${path(`/curves/${key}`)}?images_seen=${found.images_seen}`;
+      return figure;
     });
     $("training-curves").replaceChildren(...curves);
   }
