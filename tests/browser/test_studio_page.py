@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from studio_pages import move, pixels, repainted
 from studio_runs import png
 from tiny_runs import untrained_run
 
@@ -70,36 +71,6 @@ def open_page(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert wrong == []
-
-
-def pixels(page: Any, image: str) -> np.ndarray:
-    """What a picture of the page shows, at its own size."""
-    page.wait_for_selector(f"{image}[src]")
-    data = page.eval_on_selector(
-        image,
-        "async (image) => { await image.decode(); const canvas = document.createElement('canvas');"
-        " canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;"
-        " const pen = canvas.getContext('2d'); pen.drawImage(image, 0, 0);"
-        " return [canvas.width, ...pen.getImageData(0, 0, canvas.width, canvas.height).data]; }",
-    )
-    return np.array(data[1:], np.uint8).reshape(-1, data[0], 4)[..., :3]
-
-
-def repainted(page: Any, image: str, act: Callable[[], object]) -> np.ndarray:
-    """What a picture shows once it has changed after ``act``."""
-    before = page.get_attribute(image, "src")
-    act()
-    page.wait_for_selector(f'{image}[src]:not([src="{before}"])')
-    page.wait_for_load_state("networkidle")
-    return pixels(page, image)
-
-
-def move(page: Any, slider: str, value: float) -> None:
-    page.eval_on_selector(
-        slider,
-        "(range, value) => { range.value = value; range.dispatchEvent(new Event('input', { bubbles: true })); }",
-        value,
-    )
 
 
 def sliders_there(page: Any) -> None:
@@ -345,7 +316,8 @@ def test_training_is_read_again_while_it_is_open(open_page):
     page.wait_for_selector("#training-curves img")
     assert "640 images seen, trains to 1,000 images" in page.inner_text("#training-about")
     assert page.locator("#training-pictures img").count() == 1
-    page.wait_for_request(lambda request: request.url.endswith("/trainings/vae"))
+    with page.expect_request(lambda request: request.url.endswith("/trainings/vae")):
+        pass
 
 
 def test_the_api_page_documents_what_the_page_calls(open_page):

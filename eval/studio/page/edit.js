@@ -36,10 +36,19 @@ export function makeEdit(page) {
     $("edit-caption").textContent = text;
   }
 
+  const reconstruction = new Painter($("edit-reconstruction"), async (recipe) => ({
+    blob: await picture(runPath(run.name, "picture"), recipe, say),
+    alt: "Reconstruction",
+  }));
+  const original = new Painter($("edit-original"), async (face) => ({
+    blob: await picture(runPath(run.name, "original"), face),
+    alt: "Original",
+  }));
+
   function paint(since) {
-    if (!base) return;
-    painter.paint(edited(), since);
+    if (!base) return undefined;
     write();
+    return painter.paint(edited(), since);
   }
 
   function write() {
@@ -68,11 +77,8 @@ export function makeEdit(page) {
     const isFace = face.kind === "data" || face.kind === "upload";
     $("edit-framing").hidden = face.kind !== "upload";
     say(`${describeFace(face)}${isFace ? "" : ": made by the model, so that there is no original"}`);
-    paint();
-    const tasks = [show($("edit-reconstruction"), await picture(runPath(run.name, "picture"), base, say), "Reconstruction")];
-    if (isFace) tasks.push(show($("edit-original"), await picture(runPath(run.name, "original"), face), "Original"));
-    else $("edit-original").removeAttribute("src");
-    await Promise.all(tasks);
+    if (!isFace) $("edit-original").removeAttribute("src");
+    await Promise.all([paint(), reconstruction.paint(base), isFace && original.paint(face)]);
   }
 
   async function open(file) {
@@ -105,10 +111,8 @@ export function makeEdit(page) {
     for (const slider of framing) {
       slider.onmove = () => {
         base = { ...base, face: { ...base.face, crop: crop() } };
-        frame.paint(base);
-        paint();
+        showBase();
       };
-      on(slider.range, "change", showBase);
     }
     $("edit-crop").replaceChildren(...framing.map((slider) => slider.element));
     if (!$("edit-guide").src)
@@ -116,8 +120,6 @@ export function makeEdit(page) {
         .then((blob) => show($("edit-guide"), blob, "Average training face"))
         .catch(notify);
   }
-
-  const frame = new Painter($("edit-original"), async ({ face }) => ({ blob: await picture(runPath(run.name, "original"), face), alt: "Original" }));
 
   function makeDegree() {
     $("edit-degree").replaceChildren();
