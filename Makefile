@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo docs test test-slow lint setup clean
+.PHONY: demo studio docs test test-slow lint setup clean
 
 setup: $(INSTALLED)
 
@@ -24,11 +24,16 @@ demo: $(INSTALLED)
 	    --skip bias --out demo/report
 	@echo "Open demo/report/report.html; training curves: $(BIN)/tensorboard --logdir demo"
 
-# The pictures of the README.
+# The page on which the demo's faces are moved by hand.
+studio: $(INSTALLED)
+	$(BIN)/python -m eval.studio demo/run --data demo/data --report demo/report
+
+# The pictures of the README. The last one needs a Chromium on the path.
 docs: demo
 	mkdir -p docs
 	cp demo/report/figures/reconstructions.png docs/demo_reconstructions.png
 	cp demo/report/figures/run-samples.png docs/demo_samples.png
+	$(BIN)/python tests/browser/studio_screenshot.py demo/run demo/data docs/studio.png
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not slow'

@@ -52,11 +52,8 @@ def test_eight_at_once(browser, start_studio, tiny_dataset, tmp_path, seconds):
         durations += times
         _check_own(page, person)
     low, middle, high = np.percentile(durations, (5, 50, 95))
-    load = os.getloadavg()[0]
-    print(
-        f"{NUM_PEOPLE} people for {seconds} s, {len(durations)} repaints: median {middle:.0f} ms, 5 to 95 % {low:.0f} to "
-        f"{high:.0f} ms, with a load of {load:.1f} on {os.cpu_count()} cores"
-    )
+    measured = f"{len(durations)} repaints in {seconds} s: median {middle:.0f} ms, 5 to 95 % {low:.0f} to {high:.0f} ms"
+    print(f"{NUM_PEOPLE} people, {measured}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     for page in pages:
         page.context.close()
 
@@ -78,21 +75,16 @@ def _open(browser: Any, address: str, person: int, folder: Path) -> Any:
 
 def _check_own(page: Any, person: int) -> None:
     """Shows this person's face, with this person's sliders."""
+    with page.expect_response(lambda response: response.url.endswith("/picture")) as answer:
+        page.eval_on_selector(
+            _sliders(person), "(list) => list.querySelector('input').dispatchEvent(new Event('input'))"
+        )
+    recipe = answer.value.request.post_data_json
     if person % 2:
         assert (pixels(page, "#edit-original") == _color(person)).all()
-        with page.expect_response(lambda response: response.url.endswith("/picture")) as answer:
-            page.eval_on_selector(
-                "#edit-attributes", "(list) => list.querySelector('input').dispatchEvent(new Event('input'))"
-            )
-        recipe = answer.value.request.post_data_json
         assert recipe["face"]["kind"] == "upload" and len(recipe["attributes"]) >= 4
     else:
         assert f"seed={1000 + person}&" in page.url
-        with page.expect_response(lambda response: response.url.endswith("/picture")) as answer:
-            page.eval_on_selector(
-                "#generate-axes", "(list) => list.querySelector('input').dispatchEvent(new Event('input'))"
-            )
-        recipe = answer.value.request.post_data_json
         assert recipe["face"]["seed"] == 1000 + person and len(recipe["axes"]) == 5
     page.wait_for_load_state("networkidle")
     image = "#edit-face" if person % 2 else "#generate-face"
@@ -103,6 +95,10 @@ def _check_own(page: Any, person: int) -> None:
         [image, list(fresh)],
     )
     np.testing.assert_array_equal(pixels(page, image), shown)
+
+
+def _sliders(person: int) -> str:
+    return "#edit-attributes" if person % 2 else "#generate-axes"
 
 
 def _color(person: int) -> tuple[int, int, int]:

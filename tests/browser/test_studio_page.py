@@ -268,7 +268,7 @@ def test_a_morph_is_scrubbed_and_exported(open_page):
     with page.expect_download() as download:
         page.click("#morph-export")
     with Image.open(download.value.path()) as animation:
-        assert animation.format == "WEBP" and animation.n_frames == 8
+        assert animation.format == "WEBP" and getattr(animation, "n_frames", 1) == 8
     page.click("[aria-label='Remove face 2']")
     assert page.is_disabled("#morph-play") and page.is_disabled("#morph-export")
 

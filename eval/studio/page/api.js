@@ -14,7 +14,7 @@ async function request(path, options) {
   throw new Error(sentence(error ?? `the studio answered with status ${response.status}.`));
 }
 
-function sentence(text) {
+export function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 

@@ -1,6 +1,6 @@
 // Compare: the same face, or the same noise, through every run.
 
-import { post } from "./api.js";
+import { post, sentence } from "./api.js";
 import { $, Slider, degreeSlider, describeFace, element, notify, on, randomSeed } from "./dom.js";
 import { numberOr } from "./link.js";
 import { pickFace } from "./picker.js";
@@ -57,7 +57,7 @@ export function makeCompare(page) {
       {},
       element("h2", { textContent: run }),
       element("p", { className: "soft", textContent: facts }),
-      image ? pair : element("p", { className: "working", textContent: error ?? working }),
+      image ? pair : element("p", { className: "working", textContent: sentence(error ?? working) }),
     );
   }
 

@@ -1,6 +1,6 @@
 // Edit: a photo, a face of the data set or a saved latent, changed by attributes and degree.
 
-import { get, picture, runPath, upload } from "./api.js";
+import { get, picture, runPath, sentence, upload } from "./api.js";
 import { $, Painter, Slider, copyLink, degreeSlider, describeFace, element, notify, on, save, show } from "./dom.js";
 import { numberOr, packNumbers, readLink, unpackNumbers, writeLink } from "./link.js";
 import { pickFace, takePhoto } from "./picker.js";
@@ -158,7 +158,7 @@ export function makeEdit(page) {
         return { name: attribute.name, slider };
       });
       list.replaceChildren(...attributes.map(({ slider }) => slider.element));
-      if (reason) list.replaceChildren(element("p", { className: "working", textContent: reason }));
+      if (reason) list.replaceChildren(element("p", { className: "working", textContent: sentence(reason) }));
       $("edit-attributes-about").textContent = reason ? "" : `${attributes.length}; 1 is the way from the mean without to the mean with it`;
       $("edit-search").parentElement.hidden = attributes.length === 0;
       search();
