@@ -63,8 +63,7 @@ def _open(browser: Any, address: str, person: int, folder: Path) -> Any:
     page = browser.new_context().new_page()
     page.context.set_default_timeout(TIMEOUT_MS)
     page.goto(f"{address}#{'edit' if person % 2 else 'generate'}?run=vae&seed={1000 + person}")
-    page.wait_for_selector("#generate-axes[aria-busy=false] .slider")
-    page.wait_for_selector("#edit-attributes[aria-busy=false] .slider")
+    page.wait_for_selector(f"{_sliders(person)}[aria-busy=false] .slider")
     if person % 2:
         Image.new("RGB", (40, 40), _color(person)).save(folder / f"{person}.png")
         page.set_input_files("#edit-file", folder / f"{person}.png")

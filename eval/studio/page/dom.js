@@ -102,7 +102,7 @@ export function degreeSlider(condition, value) {
   const span = Math.max(high - low, 0.1);
   return new Slider({
     label: `Degree of ${label}`,
-    small: value === null ? "as the face is" : "",
+    small: value === null ? "the face's own" : "",
     min: Math.max(low - span, -5),
     max: Math.min(high + span, 5),
     limit: 5,

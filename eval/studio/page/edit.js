@@ -1,6 +1,6 @@
 // Edit: a photo, a face of the data set or a saved latent, changed by attributes and degree.
 
-import { get, picture, runPath, sentence, upload } from "./api.js";
+import { get, picture, post, runPath, sentence, upload } from "./api.js";
 import { $, Painter, Slider, copyLink, degreeSlider, describeFace, element, notify, on, save, show } from "./dom.js";
 import { numberOr, packNumbers, readLink, unpackNumbers, writeLink } from "./link.js";
 import { pickFace, takePhoto } from "./picker.js";
@@ -12,6 +12,7 @@ export function makeEdit(page) {
   let base = null; // A recipe: the face before edits.
   let strengths = {};
   let degree = null;
+  let ownDegree = null;
   let attributes = [];
   let size = { width: 1, height: 1 };
   let framing = [];
@@ -78,7 +79,17 @@ export function makeEdit(page) {
     $("edit-framing").hidden = face.kind !== "upload";
     say(`${describeFace(face)}${isFace ? "" : ": made by the model, so that there is no original"}`);
     if (!isFace) $("edit-original").removeAttribute("src");
-    await Promise.all([paint(), reconstruction.paint(base), isFace && original.paint(face)]);
+    await Promise.all([paint(), reconstruction.paint(base), isFace && original.paint(face), showOwnDegree()]);
+  }
+
+  // Puts the slider where the face is, unless it has been moved; a photo's degree is not known.
+  async function showOwnDegree() {
+    if (!run.condition || degree !== null) return;
+    const asked = base;
+    const { degree: own } = await post(runPath(run.name, "place?num=1"), asked);
+    if (asked !== base || degree !== null) return;
+    if (own === null) ownDegree.element.querySelector("small").textContent = "not known of this face";
+    else ownDegree.show(own);
   }
 
   async function open(file) {
@@ -127,8 +138,10 @@ export function makeEdit(page) {
     const slider = degreeSlider(run.condition, degree);
     slider.onmove = (value, since) => {
       degree = value;
+      slider.element.querySelector("small")?.remove();
       paint(since);
     };
+    ownDegree = slider;
     $("edit-degree").append(slider.element);
   }
 
