@@ -57,8 +57,9 @@ def training_curves(key: str, runs: Sequence[tuple[str, Sequence[Point]]]) -> st
 
 
 def _curve(points: Sequence[Point], key: str, log: bool) -> tuple[list[float], list[float]]:
-    kept = [(point["images_seen"], point[key]) for point in points if math.isfinite(point.get(key, math.nan))]
-    kept = [(x, y) for x, y in kept if y > 0 or not log]
+    # A number that was not finite is logged as null.
+    values = [(point["images_seen"], point[key]) for point in points if point.get(key) is not None]
+    kept = [(x, y) for x, y in values if math.isfinite(y) and (y > 0 or not log)]
     return [x for x, _ in kept], [y for _, y in kept]
 
 

@@ -18,6 +18,8 @@ BODY_SECONDS = 30.0
 """How long the body of a request may take to arrive."""
 WRONG_PASSWORD_SECONDS = 1.0
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+MAX_IGNORED_BYTES = 100_000_000
+"""Read beyond a limit before the connection is cut."""
 _LARGE_BODIES = 4
 """Uploads that are in memory at a time."""
 HEADERS = {
@@ -134,33 +136,55 @@ class BodyLimit:
             await self._limited(scope, receive, send, MAX_JSON_BYTES)
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        claimed = Headers(scope=scope).get("content-length", "0")
-        too_large = refuse(413, f"this is more than {limit / 1e6:g} MB; send less.", {"connection": "close"})
-        if not claimed.isascii() or not claimed.isdigit() or int(claimed[:20]) > limit:
-            await too_large(scope, receive, send)
-            return
-        body = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return
-                    body += message.get("body", b"")
-                    if len(body) > limit:
-                        await too_large(scope, receive, send)
-                        return
-                    if not message.get("more_body", False):
-                        break
+                body = await _read(receive, limit, limit + MAX_IGNORED_BYTES)
         except TimeoutError:
-            await refuse(408, "the request took too long to arrive.", {"connection": "close"})(scope, receive, send)
+            body = refuse(408, "the request took too long to arrive.", {"connection": "close"})
+        except _TooLarge:
+            body = refuse(413, f"this is more than {limit / 1e6:g} MB; send less.", {"connection": "close"})
+        if body is None:
             return
-        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+        if isinstance(body, Response):
+            await body(scope, receive, send)
+            return
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
             return whole.pop() if whole else await receive()
 
         await self.app(scope, replay, send)
+
+
+class _TooLarge(Exception):
+    """A body beyond its limit."""
+
+
+async def _read(receive: Receive, limit: int, most: int) -> bytes | None:
+    """A whole body, or None where the other side has gone.
+
+    What is beyond the limit is read and thrown away, since a browser that is still sending does not hear an answer; up
+    to ``most`` bytes.
+
+    Raises:
+        _TooLarge: More than ``limit`` bytes.
+    """
+    body, num_bytes = bytearray(), 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        part = message.get("body", b"")
+        num_bytes += len(part)
+        if num_bytes <= limit:
+            body += part
+        else:
+            body.clear()
+        is_last = not message.get("more_body", False)
+        if num_bytes > most or (is_last and num_bytes > limit):
+            raise _TooLarge
+        if is_last:
+            return bytes(body)
 
 
 def _without_port(host: str) -> str:

@@ -93,6 +93,8 @@ export function makeEdit(page) {
   }
 
   async function open(file) {
+    const { max_bytes: most } = page.studio.upload;
+    if (file.size > most) throw new Error(`This file has more than ${most / 1e6} MB; give a smaller copy.`);
     const answer = await upload(file);
     if (answer.width) {
       size = answer;

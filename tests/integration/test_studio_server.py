@@ -1,0 +1,96 @@
+"""The studio as a process of its own: what it listens to, what breaks it not, and that its memory stays flat."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from studio_hostile import HOSTILE_CALLS, HOSTILE_FILES, ODD_BUT_GOOD, SEED
+from studio_process import Started, studio_process
+from studio_runs import pixels_of
+from tiny_runs import untrained_run
+
+ROUNDS = 3
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return untrained_run(tmp_path_factory.mktemp("server") / "vae", tiny_dataset)
+
+
+@pytest.fixture(scope="module")
+def started(run: Path, tiny_dataset: Path) -> Iterator[Started]:
+    with studio_process(str(run), "--data", str(tiny_dataset), FACEGEN_CACHE=str(run.parent / "cache")) as process:
+        yield process
+
+
+def is_alive(address: str) -> bool:
+    response = httpx.post(f"{address}api/runs/vae/picture", json={"face": SEED}, timeout=60)
+    return response.status_code == 200 and pixels_of(response.content).shape == (16, 16, 3)
+
+
+def test_memory_stays_flat_under_hostile_files_and_calls(started):
+    sizes = []
+    for _ in range(ROUNDS):
+        with httpx.Client(base_url=started.address, timeout=120) as client:
+            for name, make in (HOSTILE_FILES | ODD_BUT_GOOD).items():
+                response = client.post("api/uploads", content=make())
+                assert response.status_code in ((400, 413) if name in HOSTILE_FILES else (200,)), name
+        for method, path, options in HOSTILE_CALLS.values():
+            kind = {"content-type": "application/json"} if "content" in options else {}
+            options = {**options, "headers": kind | options.get("headers", {})}
+            try:
+                # A new connection each, as a client that lies about lengths leaves a broken one behind.
+                response = httpx.request(method, started.address.rstrip("/") + path, timeout=60, **options)
+            except (httpx.RemoteProtocolError, httpx.LocalProtocolError):
+                continue
+            assert response.status_code < 500
+        assert is_alive(started.address)
+        sizes.append(started.resident_mib())
+    print(f"resident after each round: {', '.join(f'{size:.0f}' for size in sizes)} MiB")
+    assert sizes[-1] - sizes[0] < 30, sizes
+
+
+def test_bytes_that_are_no_request(started):
+    place = urlsplit(started.address)
+    for garbage in (
+        b"\x00" * 4096,
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 50_000 + b"\r\n",
+        b"POST /api/uploads HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFF\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+    ):
+        # The studio may cut the connection before all is sent.
+        with (
+            suppress(ConnectionError),
+            socket.create_connection((place.hostname, place.port), timeout=30) as connection,
+        ):
+            connection.sendall(garbage)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
+    assert is_alive(started.address)
+
+
+def test_it_listens_on_this_machine_only(started):
+    own = socket.gethostbyname(socket.gethostname())
+    if own.startswith("127."):
+        pytest.skip("this machine has no other address by name")
+    with pytest.raises(OSError):
+        socket.create_connection((own, urlsplit(started.address).port or 80), timeout=5)
+
+
+def test_shared_it_listens_everywhere_and_asks_for_the_password(run):
+    with studio_process(str(run), "--share", FACEGEN_STUDIO_PASSWORD=PASSWORD) as shared:
+        assert httpx.get(f"{shared.address}api/studio", timeout=60).status_code == 401
+        assert httpx.get(f"{shared.address}api/studio", auth=("me", PASSWORD), timeout=60).status_code == 200
+        with socket.socket() as other, pytest.raises(OSError):
+            other.bind(("0.0.0.0", urlsplit(shared.address).port or 80))
