@@ -60,6 +60,7 @@ def test_memory_stays_flat_under_hostile_files_and_calls(started):
 
 def test_bytes_that_are_no_request(started):
     place = urlsplit(started.address)
+    address = (place.hostname, place.port)
     for garbage in (
         b"\x00" * 4096,
         b"GET / HTTP/9.9\r\n\r\n",
@@ -71,7 +72,7 @@ def test_bytes_that_are_no_request(started):
         # The studio may cut the connection before all is sent.
         with (
             suppress(ConnectionError),
-            socket.create_connection((place.hostname, place.port), timeout=30) as connection,
+            socket.create_connection(address, timeout=30) as connection,
         ):
             connection.sendall(garbage)
             connection.shutdown(socket.SHUT_WR)
