@@ -61,11 +61,15 @@ export function makeMap(page) {
     const style = getComputedStyle(document.documentElement);
     const unknown = style.getPropertyValue("--soft");
     pen.globalAlpha = 0.85;
+    // Of every color some are near to the background, in light or in dark.
+    pen.strokeStyle = unknown;
+    pen.lineWidth = 0.6;
     points.rows.forEach((_, index) => {
       pen.fillStyle = points.colors[index] || unknown;
       pen.beginPath();
       pen.arc(...place(index), RADIUS, 0, 2 * Math.PI);
       pen.fill();
+      pen.stroke();
     });
     if (current < 0) return;
     pen.globalAlpha = 1;
