@@ -32,7 +32,6 @@ class RunAnswer(BaseModel):
     sampler: str | None
     images_seen: int
     num_parameters: int
-    same_data: bool
 
 
 class DataAnswer(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -106,7 +106,7 @@ class StudioRun:
                 moves += strength * attributes.vector(name)
         return Point(moves.astype(np.float32), degree if recipe.degree is None else recipe.degree)
 
-    def check_axes(self, numbers: Sequence[int] | dict[int, float]) -> None:
+    def check_axes(self, numbers: Iterable[int]) -> None:
         """Checks that the run has these axes.
 
         Raises:

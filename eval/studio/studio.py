@@ -216,5 +216,4 @@ def _describe_run(run: StudioRun) -> dict[str, Any]:
         "sampler": model.sampler,
         "images_seen": model.images_seen,
         "num_parameters": model.num_parameters,
-        "same_data": run.dataset is not None and run.dataset.fingerprint == model.dataset_fingerprint,
     }

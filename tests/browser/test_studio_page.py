@@ -322,6 +322,8 @@ def test_training_is_read_again_while_it_is_open(open_page):
 
 def test_the_api_page_documents_what_the_page_calls(open_page):
     page = open_page("api/docs")
+    colors = page.evaluate("[document.body, document.links[0]].map((node) => getComputedStyle(node).color)")
+    assert "rgb(31, 35, 40)" in colors
     text = page.inner_text("main")
     for part in ("/api/runs/{run}/picture", "/api/uploads", "/api/compare", "Recipe", "MorphRequest"):
         assert part in text
