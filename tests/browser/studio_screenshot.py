@@ -36,6 +36,10 @@ def main() -> None:
             page.wait_for_selector("#edit-attributes[aria-busy=false] .slider")
             page.wait_for_selector("#edit-face[src]")
             page.wait_for_load_state("networkidle")
+            # Once more, now that nothing has to be fitted.
+            page.reload()
+            page.wait_for_selector("#edit-attributes[aria-busy=false] .slider")
+            page.wait_for_load_state("networkidle")
             page.screenshot(path=out)
             browser.close()
     finally:

@@ -77,9 +77,12 @@ export function makeEdit(page) {
     const face = base.face;
     const isFace = face.kind === "data" || face.kind === "upload";
     $("edit-framing").hidden = face.kind !== "upload";
-    say(`${describeFace(face)}${isFace ? "" : ": made by the model, so that there is no original"}`);
+    const caption = `${describeFace(face)}${isFace ? "" : ": made by the model, so that there is no original"}`;
+    say(caption);
     if (!isFace) $("edit-original").removeAttribute("src");
     await Promise.all([paint(), reconstruction.paint(base), isFace && original.paint(face), showOwnDegree()]);
+    // What had to be waited for is there.
+    if (base.face === face) say(caption);
   }
 
   // Puts the slider where the face is, unless it has been moved; a photo's degree is not known.
