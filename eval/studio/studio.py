@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from eval.open_run import named_apart, open_run
 from eval.photo import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, UPLOAD_FORMATS
+from eval.runs import distinct_names, load_run
 from eval.studio.background import Later
 from eval.studio.face_map import FaceMap, Method, held_out_split, make_map
 from eval.studio.run import StudioRun
@@ -60,7 +59,8 @@ class Studio:
         self.notes: list[str] = []
         models = [model for path in paths if (model := self._load(path, device)) is not None]
         self.runs = {
-            name: StudioRun(name, model, self.dataset, attributes, self.uploads) for name, model in named_apart(models)
+            name: StudioRun(name, model, self.dataset, attributes, self.uploads)
+            for name, model in zip(distinct_names(models), models, strict=True)
         }
         if not self.runs and not self.trainings:
             raise UserError(f"there is nothing to show: {' '.join(self.notes)}")
@@ -142,7 +142,7 @@ class Studio:
     def _load(self, path: str, device: str) -> Model | None:
         """Loads a run; None for one that has nothing to show but its training."""
         try:
-            model = open_run(path, torch.device(device))
+            model = load_run(path, device, None)
         except UserError as error:
             if not is_run(Path(path)):
                 raise
