@@ -65,7 +65,7 @@ def load_photo(
     if file.is_file() and file.stat().st_size > MAX_BYTES:
         raise UserError(f"photo {path} has more than {MAX_BYTES // 1_000_000} MB; give a smaller copy.")
     try:
-        with _without_bomb_warning():
+        with _without(Image.DecompressionBombWarning):
             image = open_image(file)
     except BadImage as error:
         raise UserError(f"photo {path} cannot be used: {error.reason}; give a JPEG, PNG or other photograph.") from None
@@ -91,7 +91,7 @@ def read_upload(data: bytes) -> Image.Image:
     if len(data) > MAX_UPLOAD_BYTES:
         raise UserError(f"the file has more than {MAX_UPLOAD_BYTES // 1_000_000} MB; give a smaller copy.")
     try:
-        with _without_bomb_warning():
+        with _without(Warning):
             image = decode_image(io.BytesIO(data), UPLOAD_FORMATS, MAX_UPLOAD_PIXELS)
         if image.mode not in _FILTERED_MODES:
             image = to_mode(image, "RGB")
@@ -102,8 +102,8 @@ def read_upload(data: bytes) -> Image.Image:
 
 
 @contextmanager
-def _without_bomb_warning() -> Iterator[None]:
+def _without(category: type[Warning]) -> Iterator[None]:
+    """Keeps Pillow quiet: of many pixels it warns below the number from which it refuses, and ours is lower still."""
     with warnings.catch_warnings():
-        # Pillow warns of many pixels below the number from which it refuses; ours is lower still.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore", category)
         yield
