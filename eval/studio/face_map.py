@@ -46,6 +46,7 @@ def make_map(run: StudioRun, method: Method) -> FaceMap:
 
     Raises:
         UserError: No faces, or a run that takes none.
+        NotYet: The components are still being fitted.
     """
     dataset = run.dataset
     if dataset is None:
@@ -56,7 +57,7 @@ def make_map(run: StudioRun, method: Method) -> FaceMap:
     rows = even_rows(dataset.num_samples(split), MAP_FACES)
     latents = encode_split(run.model, dataset, split)[rows]
     if method == "pca":
-        axes = run.sliders.wait().axes
+        axes = run.sliders.get().axes
         places = latents @ axes.directions[:2].T
         if places.shape[1] == 1:
             places = np.hstack([places, np.zeros_like(places)])

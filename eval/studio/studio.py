@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eval.latent.attributes import load_attributes
 from eval.photo import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, UPLOAD_FORMATS
 from eval.runs import distinct_names, load_run
 from eval.studio.background import Later
@@ -57,6 +58,8 @@ class Studio:
         self.uploads = Uploads()
         self.trainings: dict[str, Training] = {}
         self.notes: list[str] = []
+        for path in attributes:
+            load_attributes(path)
         models = [model for path in paths if (model := self._load(path, device)) is not None]
         self.runs = {
             name: StudioRun(name, model, self.dataset, attributes, self.uploads)
@@ -99,7 +102,10 @@ class Studio:
             UserError: There can be none.
             NotYet: It is being laid out.
         """
-        self.run(name)
+        run = self.run(name)
+        if method == "pca":
+            # Not within the map's own turn: what is fitted in the background is fitted one after the other.
+            run.sliders.get()
         return self._maps[name, method].get()
 
     def faces(self, split: str, first: int, num: int) -> list[dict[str, Any]]:

@@ -14,14 +14,19 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors.numpy import load
 
-from eval.latent.attributes import split_attributes
+from eval.latent.attributes import Attributes, save_attributes, split_attributes
+from eval.latent.origin import Origin
 from eval.latent.pca import split_pca
+from eval.studio.background import NotYet
 from eval.studio.pictures import face_coordinates, morph_point, neighbors
 from eval.studio.recipes import GridRequest, Morph, Recipe
 from eval.studio.studio import Studio
+from facegen.model import load as load_model
 from facegen.pixels import to_uint8
 from shards.cli import UserError
+from shards.dataset import Dataset
 from studio_runs import client_of, pixels_of, png, tiny_studio
+from tiny_runs import untrained_run
 
 SEED = {"kind": "sample", "seed": 7}
 HELD_OUT = {"kind": "data", "split": "test", "row": 3}
@@ -221,6 +226,38 @@ def test_the_map_shows_every_held_out_face(client, studio):
         smiling = {color for color, value in zip(found["colors"], column, strict=True) if value == 1}
         assert len(smiling) == 1 and len(set(found["colors"])) == 2
         assert [text.split(" ")[0] for text, _ in found["legend"]] == ["no", "yes"]
+
+
+def test_a_map_of_components_that_are_not_fitted_yet_waits_for_them(tiny_dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
+    studio = Studio([str(untrained_run(tmp_path / "vae", tiny_dataset))], str(tiny_dataset))
+    deadline = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < deadline
+        try:
+            assert len(studio.face_map("vae", "pca").rows) == studio.dataset.num_samples("test")
+            return
+        except NotYet:
+            time.sleep(0.05)
+
+
+def test_attribute_vectors_from_a_file_come_before_those_of_the_data(tiny_dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
+    run, other = (untrained_run(tmp_path / name, tiny_dataset, seed=seed) for seed, name in enumerate(("vae", "other")))
+    dataset = Dataset(tiny_dataset)
+    files = []
+    for path, value in ((run, 2.0), (other, 3.0)):
+        model = load_model(path)
+        size = model.latent_size
+        made = Attributes(
+            ("Smiling", "Own"), np.full((2, size), value, np.float32), np.ones(2, np.int64), np.ones(2, np.int64)
+        )
+        files.append(str(tmp_path / f"{path.name}.safetensors"))
+        save_attributes(files[-1], made, Origin.of(model, dataset, "train"))
+    attributes = Studio([str(run)], str(tiny_dataset), attributes=files).run("vae").attributes.wait()
+    assert (attributes.vector("Smiling") == 2).all() and (attributes.vector("Own") == 2).all()
+    fitted = split_attributes(load_model(run), dataset, "train")
+    np.testing.assert_array_equal(attributes.vector("Male"), fitted.vector("Male"))
 
 
 def test_faces_of_the_data_set_with_their_labels(client, studio):

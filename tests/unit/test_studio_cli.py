@@ -45,6 +45,8 @@ def test_what_is_not_there_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.delenv("FACEGEN_STUDIO_PASSWORD", raising=False)
     with pytest.raises(UserError, match="nowhere does not exist"):
         main([str(tmp_path / "nowhere"), "--port", "0"])
+    with pytest.raises(UserError, match="holds no attribute vectors"):
+        main([str(tmp_path), "--port", "0", "--attributes", str(tmp_path / "nowhere")])
     with pytest.raises(UserError, match="--share asks for a password"):
         main([str(tmp_path), "--share"])
     with pytest.raises(UserError, match="make one with: python -m eval.report"):
