@@ -9,10 +9,15 @@ export function element(name, properties = {}, ...children) {
 }
 
 export function notify(error) {
+  $("notices").replaceChildren(notice(error.message ?? String(error)));
+}
+
+// A sentence that stays until it is closed.
+export function notice(text) {
   const close = element("button", { type: "button", textContent: "Close" });
-  const notice = element("div", { className: "notice" }, element("span", { textContent: error.message ?? String(error) }), close);
-  close.addEventListener("click", () => notice.remove());
-  $("notices").replaceChildren(notice);
+  const made = element("div", { className: "notice" }, element("span", { textContent: text }), close);
+  close.addEventListener("click", () => made.remove());
+  return made;
 }
 
 export const clearNotices = () => $("notices").replaceChildren();

@@ -1,7 +1,7 @@
 // The page: tabs, the choice of the run, and what tabs ask of each other.
 
 import { get } from "./api.js";
-import { $, element, notify, on, option } from "./dom.js";
+import { $, element, notice, notify, on, option } from "./dom.js";
 import { makeCompare } from "./compare.js";
 import { makeEdit } from "./edit.js";
 import { makeGenerate } from "./generate.js";
@@ -101,7 +101,7 @@ try {
   makePicker();
   $("run").replaceChildren(...page.studio.runs.map((run) => option(run.name, `${run.name} (${run.family})`)));
   $("links").prepend(...Object.entries(page.studio.links).map(([title, href]) => element("a", { href, textContent: title, target: "_blank", rel: "noopener" })));
-  for (const note of page.studio.notes) notify(new Error(note));
+  $("notes").replaceChildren(...page.studio.notes.map(notice));
   await start();
 } catch (error) {
   notify(error);
