@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Literal
 
 import numpy as np
@@ -83,11 +84,27 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadImage("not a regular file")
-        if status.st_size == 0:
-            raise BadImage("empty file")
-        with Image.open(path, formats=_FORMATS) as image:
+    except (FileNotFoundError, PermissionError) as error:
+        raise BadImage("missing file" if isinstance(error, FileNotFoundError) else "no permission to read") from None
+    except (OSError, ValueError):
+        raise BadImage("damaged image") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage("not a regular file")
+    if status.st_size == 0:
+        raise BadImage("empty file")
+    return _decode(path)
+
+
+def open_image_bytes(data: bytes) -> Image.Image:
+    """As ``open_image``, of a file's content."""
+    if not data:
+        raise BadImage("empty file")
+    return _decode(BytesIO(data))
+
+
+def _decode(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(f"more than {MAX_PIXELS // 1_000_000} million pixels")
             image.load()
@@ -98,8 +115,8 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         raise BadImage("not an image") from None
     except Image.DecompressionBombError:
         raise BadImage(f"more than {MAX_PIXELS // 1_000_000} million pixels") from None
-    except (FileNotFoundError, PermissionError) as error:
-        raise BadImage("missing file" if isinstance(error, FileNotFoundError) else "no permission to read") from None
+    except PermissionError:
+        raise BadImage("no permission to read") from None
     except Exception as error:  # Pillow's plugins raise nearly every built-in error on damaged files.
         raise BadImage("truncated image" if "truncated" in str(error).lower() else "damaged image") from None
 

@@ -258,8 +258,8 @@ def main(args: Sequence[str] | None = None) -> None:
     print(f"{config.output}: {counts}; fingerprint {dataset.fingerprint}")
 
 
-def _check_apart(source: Path | None, output: Path) -> None:
-    if source is not None and output.resolve().is_relative_to(source.resolve()):
+def _check_apart(source: Path | str | None, output: Path) -> None:
+    if source is not None and Path(source).exists() and output.resolve().is_relative_to(Path(source).resolve()):
         raise UserError(f"the output {output} lies inside the input {source}; give a folder outside it.")
 
 

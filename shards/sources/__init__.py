@@ -5,6 +5,7 @@ from shards.sources.casia_webface import CasiaWebfaceConfig, open_casia_webface
 from shards.sources.celeba import CelebaConfig, CelebaSource
 from shards.sources.fei import FeiConfig, open_fei
 from shards.sources.folder import FolderConfig, FolderSource
+from shards.sources.hf import HfConfig, HfSource
 from shards.sources.lfw import LfwConfig, LfwSource
 from shards.sources.olivetti import OlivettiConfig, OlivettiSource
 from shards.sources.smiles import SmilesConfig, open_smiles
@@ -20,5 +21,6 @@ SOURCES: dict[str, SourceEntry] = {
     "casia_webface": SourceEntry(CasiaWebfaceConfig, lambda config, size: open_casia_webface(config)),
     "fei": SourceEntry(FeiConfig, lambda config, size: open_fei(config)),
     "smiles": SourceEntry(SmilesConfig, lambda config, size: open_smiles(config)),
+    "hf": SourceEntry(HfConfig, lambda config, size: HfSource(config)),
     "olivetti": SourceEntry(OlivettiConfig, lambda config, size: OlivettiSource(config)),
 }
