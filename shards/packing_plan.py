@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from shards.alignment import Alignment
 from shards.cli import UserError
 from shards.dataset import SPLITS
 from shards.images import Preparation
@@ -81,6 +82,7 @@ class PackingPlan:
         spec: Everything that decides the bytes of the data set, as JSON values. Two packings with the same one give the
             same data set.
         preparation: From opened image to pixels.
+        alignment: How faces are brought to one place; None leaves them where they are.
         encoding: From pixels to bytes.
         tasks: The shards, split by split.
         inventory: Keys and labels of all items.
@@ -90,6 +92,7 @@ class PackingPlan:
 
     spec: dict[str, Any]
     preparation: Preparation
+    alignment: Alignment | None
     encoding: Encoding
     tasks: tuple[ShardTask, ...]
     inventory: Inventory
@@ -98,7 +101,12 @@ class PackingPlan:
 
 
 def make_plan(
-    source: Source, preparation: Preparation, encoding: Encoding, splitting: Splitting, samples_per_shard: int
+    source: Source,
+    preparation: Preparation,
+    encoding: Encoding,
+    splitting: Splitting,
+    samples_per_shard: int,
+    alignment: Alignment | None = None,
 ) -> PackingPlan:
     """Decides which item goes where.
 
@@ -125,11 +133,13 @@ def make_plan(
             "val_fraction": splitting.fractions.val,
             "test_fraction": splitting.fractions.test,
             "seed": splitting.seed,
+            **({"align": asdict(alignment)} if alignment else {}),
         },
     }
     return PackingPlan(
         spec=json.loads(json.dumps(spec)),
         preparation=preparation,
+        alignment=alignment,
         encoding=encoding,
         tasks=tuple(tasks),
         inventory=inventory,
