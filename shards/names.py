@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
@@ -17,6 +19,16 @@ class Names(Sequence[str]):
         ends = np.fromiter(_append(text, names), np.int64)
         self._text = bytes(text)
         self._ends = np.concatenate([[0], ends]).astype(np.uint32 if len(text) < 2**32 else np.int64)
+
+    @property
+    def text(self) -> bytes:
+        """All names, UTF-8, one behind the other."""
+        return self._text
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Where each name ends in ``text``, int64 (N,)."""
+        return self._ends[1:].astype(np.int64)
 
     def __len__(self) -> int:
         """Number of names."""
@@ -46,6 +58,25 @@ class Names(Sequence[str]):
         return NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def hashes(names: Iterable[str], salt: str = "") -> np.ndarray:
+    """64 bits of BLAKE2b of each name, behind a salt: uint64 (N,), the same on every machine."""
+    digests = bytearray()
+    for name in names:
+        digests += hashlib.blake2b((salt + name).encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return np.frombuffer(bytes(digests), ">u8")
+
+
+def find_repeated(names: Iterable[str]) -> set[str]:
+    """The names that occur more than once; ``names`` is gone through twice."""
+    values, counts = np.unique(hashes(names), return_counts=True)
+    suspicious = set(values[counts > 1].tolist())
+    if not suspicious:
+        return set()
+    # Two names may share a hash by chance, so that the few in question are counted themselves.
+    counted = Counter(name for name in names if int(hashes([name])[0]) in suspicious)
+    return {name for name, count in counted.items() if count > 1}
 
 
 def _append(text: bytearray, names: Iterable[str]) -> Iterator[int]:

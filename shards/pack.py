@@ -38,6 +38,7 @@ from shards.dataset_writer import Columns, write_dataset
 from shards.detector import require_detector
 from shards.faceless import save_faceless_sheet
 from shards.images import Preparation, parse_crop
+from shards.names import Names
 from shards.pack_options import PackOptions
 from shards.packing import ShardJob, ShardResult, run_tasks
 from shards.packing_plan import Encoding, PackingPlan, Splitting, make_plan
@@ -112,7 +113,7 @@ def write_shards(
         # Closed at once when too many are bad, so that the workers stop before the error is printed.
         with closing(run_tasks(job, missing, workers, bar.update)) as new_results:
             for result in new_results:
-                results[result.name] = result
+                results[result.name] = result.compact()
                 check_skipped(results, len(source), options.max_skipped_fraction)
     if missing:
         num_new, seconds = len(source) - num_finished, time.monotonic() - start
@@ -167,7 +168,7 @@ def finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], r
     columns = Columns(
         offset=np.concatenate([np.array(result.offsets, np.int64) for _, result in done]),
         size=np.concatenate([np.array(result.sizes, np.int32) for _, result in done]),
-        keys=[plan.inventory.keys[position] for position in positions],
+        keys=Names(plan.inventory.keys[position] for position in positions.tolist()),
         labels={name: column[positions] for name, column in plan.inventory.labels.items()},
     )
     write_dataset(root, manifest, columns)

@@ -7,11 +7,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,17 @@ class ShardResult:
     name: str
     num_bytes: int
     sha256: str
-    positions: list[int]
-    offsets: list[int]
-    sizes: list[int]
+    positions: Sequence[int] | np.ndarray
+    offsets: Sequence[int] | np.ndarray
+    sizes: Sequence[int] | np.ndarray
     skipped: list[tuple[str, str]]
     num_enlarged: int
     faceless: list[int] = field(default_factory=list)
+
+    def compact(self) -> ShardResult:
+        """The same with int64 arrays, at a fifth of the memory of lists."""
+        columns = {name: np.array(getattr(self, name), np.int64) for name in ("positions", "offsets", "sizes")}
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)

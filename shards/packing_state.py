@@ -74,7 +74,7 @@ class Workspace:
                 result = ShardResult(**{**content, "skipped": [(key, reason) for key, reason in content["skipped"]]})
                 shard = self.root / task.name
                 if not result.num_bytes or (shard.exists() and shard.stat().st_size == result.num_bytes):
-                    results[task.name] = result
+                    results[task.name] = result.compact()
         return results
 
     def close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from PIL import Image
 
 from shards.dataset import LabelField
 from shards.images import BadImage, Crop, open_image
-from shards.names import Names
+from shards.names import Names, find_repeated
 from shards.sources.base import Item, LabelValue
 
 BAD_NAME = "file name of another form"
@@ -92,7 +91,7 @@ def name_key(file: str) -> str:
 def short_key(files: Names) -> Callable[[str], str]:
     """The shortest of three keys that tells all files apart: name, relative path without suffix, relative path."""
     for key in (name_key, path_key):
-        if Counter(map(key, files)).most_common(1)[0][1] == 1:
+        if not find_repeated([key(file) for file in files]):
             return key
     return str
 

@@ -22,7 +22,7 @@ from shards.labeling.answers import read_answers
 
 REPO = Path(__file__).resolve().parents[2]
 NUM = 50
-TIMEOUT_MS = 120_000
+TIMEOUT_MS = 60_000
 NOW = "performance.now()"
 
 
@@ -95,6 +95,10 @@ def done(page: Any) -> int:
     return int(page.inner_text("#count").split()[0])
 
 
+def wait_for_count(page: Any, num: int) -> None:
+    page.wait_for_selector(f"#count >> text=/^{num} of/")
+
+
 def wait_for_face(page: Any) -> None:
     page.wait_for_selector("body[data-state=showing]")
 
@@ -107,7 +111,7 @@ def test_fifty_faces_at_known_times(page: Any, images: Path, tmp_path: Path) -> 
     bounds: list[tuple[float, float]] = []  # what the clock of the page says around the script's own key
     smiles: list[bool] = []
     begin(page, server.url, "ann")
-    position = 0
+    position, has_undone = 0, False
     while position < NUM:
         before = page.evaluate(NOW)
         wait_for_face(page)
@@ -123,19 +127,20 @@ def test_fifty_faces_at_known_times(page: Any, images: Path, tmp_path: Path) -> 
         smiles.append(smile)
         position += 1
         if position == 26:
-            page.wait_for_function("document.getElementById('trouble').textContent.includes('cannot be reached')")
+            page.wait_for_selector("#trouble >> text=cannot be reached")
             assert len(read_answers(folder)["ann"]) == 25
             server = Server(images, folder, server.port, "--repeats", "0")
-        page.wait_for_function(f"document.getElementById('count').textContent.startsWith('{position} of')")
+        wait_for_count(page, position)
         if position == 35:  # the tab is closed and opened again
             page.goto("about:blank")
             begin(page, server.url, "ann")
-            page.wait_for_function("document.getElementById('count').textContent.startsWith('35 of')")
-        if position == 40 and len(bounds) == 40:
+            wait_for_count(page, 35)
+        if position == 40 and not has_undone:
+            has_undone = True
             for left in (39, 38):
                 wait_for_face(page)
                 page.keyboard.press("Backspace")
-                page.wait_for_function(f"document.getElementById('count').textContent.startsWith('{left} of')")
+                wait_for_count(page, left)
             position = 38
             del bounds[38:], smiles[38:]
     page.wait_for_selector("body[data-state=end]")
@@ -147,10 +152,9 @@ def test_fifty_faces_at_known_times(page: Any, images: Path, tmp_path: Path) -> 
     assert len(answers) == NUM and len({answer.image for answer in answers}) == NUM
     assert len(lines) == NUM + 4 and sum("undo" in json.loads(line) for line in lines) == 2
     assert [answer.smile for answer in answers] == smiles
-    for answer, (low, high) in zip(answers, bounds, strict=True):
+    for answer, (low, high), delay in zip(answers, bounds, delays, strict=True):
         # The face came before the script saw it, at most a frame; the key came after the script's clock.
-        assert low - 1 <= answer.rt_ms <= high, (answer, low, high)
-    assert np.corrcoef([answer.rt_ms for answer in answers], delays)[0, 1] > 0.7
+        assert 1000 * delay - 5 < low - 1 <= answer.rt_ms <= high, (answer, low, high, delay)
 
     main(["export", str(folder), str(tmp_path / "degrees.csv")])
     rows = [line.split(",") for line in (tmp_path / "degrees.csv").read_text().splitlines()[1:]]
@@ -182,7 +186,7 @@ def test_keys_that_do_not_count(page: Any, images: Path, tmp_path: Path) -> None
         page.keyboard.down("j")
         page.keyboard.down("j")
         page.keyboard.up("j")
-        page.wait_for_function("document.getElementById('count').textContent.startsWith('1 of')")
+        wait_for_count(page, 1)
         wait_for_face(page)
         assert done(page) == 1 and page.inner_text("#count") == "1 of 55"
         assert page.problems == []
@@ -207,7 +211,7 @@ def test_two_subjects_and_a_name_that_is_none(page: Any, browser: Any, images: P
                 tab.keyboard.press("Space")
                 wait_for_face(tab)
             tab.keyboard.press(key)
-            tab.wait_for_function("document.getElementById('count').textContent.startsWith('1 of')")
+            wait_for_count(tab, 1)
     finally:
         other.close()
         server.kill()

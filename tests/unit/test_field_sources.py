@@ -11,7 +11,6 @@ from bad_images import BAD_FILES
 from field_trees import CASIA, FEI, SMILES, TREES, UTKFACE, write_images, write_olivetti
 from shards.cli import UserError
 from shards.dataset import Dataset
-from shards.names import Names
 from shards.pack import PackOptions, main, pack
 from shards.sources import SOURCES
 from shards.sources.base import Source
@@ -27,16 +26,6 @@ def open_source(name: str, root: Path, **options: object) -> Source:
 
 def items(source: Source) -> dict[str, dict]:
     return {item.key: dict(item.labels) for item in map(source.__getitem__, range(len(source)))}
-
-
-def test_names_are_a_list_of_strings() -> None:
-    texts = ["", "Ärger/é.jpg", "b", "x" * 300, "\udcff.jpg"]
-    names = Names(iter(texts))
-    assert list(names) == texts and len(names) == 5 and names[-1] == texts[-1]
-    assert names == Names(texts) and names != Names(texts[:-1]) and list(names[1:3]) == texts[1:3]
-    assert "b" in names and "c" not in names
-    with pytest.raises(IndexError):
-        names[5]
 
 
 def test_utkface_labels_come_from_the_names(tmp_path: Path) -> None:

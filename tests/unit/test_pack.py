@@ -25,6 +25,7 @@ from shards.cli import UserError, run
 from shards.codecs import decode
 from shards.dataset import Dataset, LabelField
 from shards.images import Crop, Preparation
+from shards.names import Names
 from shards.pack import PackOptions, main, pack
 from shards.packing import ShardJob, run_tasks
 from shards.packing_plan import Encoding, Splitting, make_plan
@@ -358,8 +359,8 @@ def test_plan_is_balanced_complete_and_independent_of_listing_order(images: Path
         return [(task.name, [source[position].key for position in task.positions]) for task in made.tasks]
 
     source, reversed_source = folder(images), folder(images)
-    reversed_source._files.reverse()
-    reversed_source._keys.reverse()
+    reversed_source._files = Names(reversed(reversed_source._files))
+    reversed_source._keys = Names(reversed(reversed_source._keys))
     for column in reversed_source._columns.values():
         column.reverse()
     tasks = plan(source)
