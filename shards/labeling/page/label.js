@@ -58,7 +58,8 @@ function take(state) {
   progress.max = state.total;
   progress.value = state.done;
   document.getElementById("count").textContent = `${state.done} of ${state.total}`;
-  for (const { image } of upcoming) picture(image);
+  // What fails now is asked for again when it is to be shown.
+  for (const { image } of upcoming) picture(image).catch(() => pictures.delete(image));
 }
 
 // Fetched and decoded ahead of time, so that the clock does not measure that.
