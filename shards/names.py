@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -68,14 +68,18 @@ def hashes(names: Iterable[str], salt: str = "") -> np.ndarray:
     return np.frombuffer(bytes(digests), ">u8")
 
 
-def find_repeated(names: Iterable[str]) -> set[str]:
-    """The names that occur more than once; ``names`` is gone through twice."""
-    values, counts = np.unique(hashes(names), return_counts=True)
+def find_repeated(make_names: Callable[[], Iterable[str]]) -> set[str]:
+    """The names that occur more than once.
+
+    Args:
+        make_names: Gives the names, the same ones whenever it is called, so that none of them has to stay in memory.
+    """
+    values, counts = np.unique(hashes(make_names()), return_counts=True)
     suspicious = set(values[counts > 1].tolist())
     if not suspicious:
         return set()
     # Two names may share a hash by chance, so that the few in question are counted themselves.
-    counted = Counter(name for name in names if int(hashes([name])[0]) in suspicious)
+    counted = Counter(name for name in make_names() if int(hashes([name])[0]) in suspicious)
     return {name for name, count in counted.items() if count > 1}
 
 

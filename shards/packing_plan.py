@@ -169,7 +169,7 @@ def take_inventory(source: Source) -> Inventory:
             yield from (member_key(item.key) for item in items)
 
     keys = Names(read())
-    if find_repeated(keys):
+    if find_repeated(lambda: keys):
         raise ValueError(f"source '{source.name}' gives the same key to two items")
     return Inventory(keys, {name: np.concatenate(columns) for name, columns in chunks.items()}, partitions)
 

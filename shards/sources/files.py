@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -91,7 +92,7 @@ def name_key(file: str) -> str:
 def short_key(files: Names) -> Callable[[str], str]:
     """The shortest of three keys that tells all files apart: name, relative path without suffix, relative path."""
     for key in (name_key, path_key):
-        if not find_repeated([key(file) for file in files]):
+        if not find_repeated(partial(map, key, files)):
             return key
     return str
 

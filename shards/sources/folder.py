@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -143,10 +143,10 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
             yield folder, name
 
 
-def unique_keys(files: list[str]) -> list[str]:
+def unique_keys(files: Sequence[str]) -> Iterator[str]:
     """A key for each relative path: without the suffix, except where ``a.jpg`` and ``a.png`` lie side by side."""
-    repeated = find_repeated([_stem(file) for file in files])
-    return [file if stem in repeated else stem for file, stem in ((file, _stem(file)) for file in files)]
+    repeated = find_repeated(lambda: map(_stem, files))
+    return (file if stem in repeated else stem for file, stem in zip(files, map(_stem, files), strict=True))
 
 
 def _stem(file: str) -> str:

@@ -1,10 +1,10 @@
 """Packing at scale: memory by the number of images, and throughput against bare decoding, resizing and encoding.
 
 Usage:
-    python tests/benchmarks/packing.py memory WORK OUT.json [--nums 2000 20000 200000]
+    python tests/benchmarks/packing.py memory WORK OUT.json [--nums 2000 20000 200000] [--workers 2]
     python tests/benchmarks/packing.py throughput WORK OUT.json --images FOLDER [--num 2500] [--size 64]
 
-WORK is made, and deleted afterwards. ``memory`` packs folders of small JPEG files, 32x32 noise, with two workers;
+WORK is made, and deleted afterwards. ``memory`` packs folders of small JPEG files, 32x32 noise;
 memory is the peak resident size of the packing process, and of the largest of its workers. ``throughput`` packs copies
 of the first files of FOLDER, with one worker and with two, and compares with a loop that decodes, crops, resizes and
 encodes the same files with the same functions and writes nothing. CPU seconds are compared as well, since they depend
@@ -51,7 +51,7 @@ def pack(images: Path, out: Path, size: int, workers: int) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def memory(work: Path, nums: list[int]) -> dict[str, Any]:
+def memory(work: Path, nums: list[int], workers: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     pool = [encode(rng.integers(0, 255, (32, 32, 3), np.uint8), "jpg", quality=80) for _ in range(64)]
     rows, start = [], 0
@@ -60,9 +60,13 @@ def memory(work: Path, nums: list[int]) -> dict[str, Any]:
             folder = work / "images" / f"{number // 1000:05d}"
             if number % 1000 == 0:
                 folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"image{number:07d}.jpg").write_bytes(pool[number % len(pool)])
+            path = folder / f"image{number:07d}.jpg"
+            if number < len(pool):
+                path.write_bytes(pool[number])
+            else:  # links to the first ones: the disk is no part of this
+                os.link(work / "images" / "00000" / f"image{number % len(pool):07d}.jpg", path)
         start = num
-        rows.append({"num_images": num, "workers": 2} | pack(work / "images", work / "packed", 24, 2))
+        rows.append({"num_images": num, "workers": workers} | pack(work / "images", work / "packed", 24, workers))
         print(rows[-1], flush=True)
     return {"memory": rows}
 
@@ -105,6 +109,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--nums", type=int, nargs="+", default=[2000, 20000, 200000])
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--num", type=int, default=2500)
     parser.add_argument("--size", type=int, default=64)
@@ -114,7 +119,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     try:
         if options.what == "memory":
-            result = memory(options.work, options.nums)
+            result = memory(options.work, options.nums, options.workers)
         else:
             result = throughput(options.work, options.images, options.num, options.size)
     finally:
