@@ -24,7 +24,7 @@ from eval.features import FeatureSpace
 from eval.files import save_whole
 from eval.latent.conditions import condition_labels
 from eval.latent.faces import Faces, read_faces
-from facegen.cache import cache_directory
+from shards.cache import cache_directory
 from shards.cli import UserError
 from shards.dataset import Dataset
 

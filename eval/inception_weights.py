@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from facegen.perceptual.download import download
 from shards.cli import UserError
+from shards.download import download
 
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 CONNECT_TIMEOUT_SEC = 10.0

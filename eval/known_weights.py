@@ -15,10 +15,11 @@ from eval.features import load_efflite0, load_inception
 from eval.inception_weights import INCEPTION_SHA256, inception_source
 from facegen.networks.efficientnet_lite import weights_file
 from facegen.networks.inception_resnet import STAGES
-from facegen.perceptual.download import cached_path, download, is_web_page
+from facegen.perceptual.download import cached_path
 from facegen.perceptual.loading import INCEPTION_URLS, load_feature_net
 from facegen.perceptual.options import FeatureNetConfig
 from shards.cli import UserError
+from shards.download import download, is_web_page
 from shards.tar import sha256_file
 
 _CPU = torch.device("cpu")

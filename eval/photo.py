@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from shards.alignment import NO_FACE, Alignment, prepare_aligned
 from shards.cli import UserError
 from shards.images import (
     BadImage,
@@ -41,6 +42,7 @@ def load_photo(
     image_shape: Sequence[int],
     crop: str = "center",
     resize_filter: ResizeFilter = "lanczos",
+    alignment: Alignment | None = None,
 ) -> np.ndarray:
     """Reads an image file as a model's input: turned upright, cropped, resized, RGB or gray as the model has it.
 
@@ -50,12 +52,13 @@ def load_photo(
         crop: ``center`` for the largest centered square, or ``left,upper,right,lower`` in pixels of the upright image
             or as fractions of it.
         resize_filter: As the model's data set was packed with.
+        alignment: Find the face and bring it to its place, as ``shards.pack --align`` does, instead of cropping.
 
     Returns:
         uint8 (H, W, C).
 
     Raises:
-        UserError: A file that is no image, or is damaged or too large, or that does not contain the crop box.
+        UserError: A file that is no image, or is damaged or too large, or that does not contain the crop box or a face.
     """
     channels, height, width = image_shape
     if height != width:
@@ -70,13 +73,15 @@ def load_photo(
     except BadImage as error:
         raise UserError(f"photo {path} cannot be used: {error.reason}; give a JPEG, PNG or other photograph.") from None
     try:
+        if alignment is not None:
+            return prepare_aligned(image, preparation, alignment)[0]
         return prepare(image, preparation)[0]
     except BadImage as error:
-        advice = (
-            f"it has {image.width}x{image.height} pixels, give another --crop"
-            if "crop" in error.reason
-            else "save it with 8 bits a channel"
-        )
+        advice = "save it with 8 bits a channel"
+        if error.reason == NO_FACE:
+            advice = "give another one, or --crop instead of --align"
+        elif "crop" in error.reason:
+            advice = f"it has {image.width}x{image.height} pixels, give another --crop"
         raise UserError(f"photo {path} cannot be used: {error.reason}; {advice}.") from None
 
 

@@ -51,10 +51,11 @@ def _image_line(dataset: Dataset) -> str:
 
 
 def _packing(dataset: Dataset) -> dict[str, Any]:
-    """What the provenance says about crop and resizing; another's shards that were only indexed say nothing."""
+    """What the provenance says about crop, alignment and resizing; others' shards, only indexed, say nothing."""
     provenance = dataset.manifest.provenance
     options = provenance.get("options", {})
-    named = {"source": provenance.get("source"), **{name: options.get(name) for name in ("crop", "resize_filter")}}
+    named = {name: options.get(name) for name in ("crop", "align", "resize_filter")}
+    named = {"source": provenance.get("source"), **named}
     return {name: value for name, value in named.items() if value is not None}
 
 

@@ -21,7 +21,7 @@ from eval.metrics.frechet import FeatureStatistics
 from eval.metrics.kernel import MAX_FEATURES
 from eval.ranks import merge_ranks
 from eval.row_bank import RowBank
-from facegen.cache import cache_directory
+from shards.cache import cache_directory
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
 

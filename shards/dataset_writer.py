@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from shards.dataset import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, Manifest
+from shards.names import Names
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
         raise ValueError(f"index columns have lengths {sorted(lengths)}, the shards {num_samples} samples")
     if set(columns.labels) != set(manifest.fields):
         raise ValueError(f"index labels {sorted(columns.labels)} are not the schema's {sorted(manifest.fields)}")
-    encoded_keys = [key.encode() for key in columns.keys]
+    keys = columns.keys if isinstance(columns.keys, Names) else Names(columns.keys)
     tensors = {
         "offset": np.asarray(columns.offset, np.int64),
         "size": np.asarray(columns.size, np.int32),
-        "key_bytes": np.frombuffer(b"".join(encoded_keys), np.uint8),
-        "key_end": np.cumsum([len(key) for key in encoded_keys], dtype=np.int64),
+        "key_bytes": np.frombuffer(keys.text, np.uint8),
+        "key_end": keys.ends,
     }
     for name, label in manifest.fields.items():
         tensors[f"label.{name}"] = np.asarray(columns.labels[name], label.dtype)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -83,21 +85,31 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadImage("not a regular file")
-        if status.st_size == 0:
-            raise BadImage("empty file")
-        with open(path, "rb") as file:
-            return decode_image(file)
     except (FileNotFoundError, PermissionError) as error:
         raise BadImage("missing file" if isinstance(error, FileNotFoundError) else "no permission to read") from None
+    except (OSError, ValueError):
+        raise BadImage("damaged image") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage("not a regular file")
+    if status.st_size == 0:
+        raise BadImage("empty file")
+    return decode_image(path)
 
 
-def decode_image(file: BinaryIO, formats: tuple[str, ...] = _FORMATS, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image_bytes(data: bytes) -> Image.Image:
+    """As ``open_image``, of a file's content."""
+    if not data:
+        raise BadImage("empty file")
+    return decode_image(BytesIO(data))
+
+
+def decode_image(
+    file: str | os.PathLike[str] | BinaryIO, formats: Sequence[str] = _FORMATS, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Decodes an image; the first frame where it has several.
 
     Args:
-        file: Its bytes.
+        file: A path, or the bytes.
         formats: Names of the formats that are tried, as Pillow calls them.
         max_pixels: Largest width x height that is decoded.
 
@@ -119,6 +131,8 @@ def decode_image(file: BinaryIO, formats: tuple[str, ...] = _FORMATS, max_pixels
         raise BadImage("not an image") from None
     except Image.DecompressionBombError:
         raise BadImage(f"more than {max_pixels // 1_000_000} million pixels") from None
+    except PermissionError:
+        raise BadImage("no permission to read") from None
     except Exception as error:  # Pillow's plugins raise nearly every built-in error on damaged files.
         raise BadImage("truncated image" if "truncated" in str(error).lower() else "damaged image") from None
 

@@ -1,7 +1,8 @@
 """``python -m shards.index DIR``: an index for WebDataset shards that somebody else wrote, and a check of checksums.
 
-The first image member of each sample is its image. Labels come from ``json`` (scalars of the object), ``cls`` (a class)
-and ``txt`` (by content). Shards that ``shards.pack`` wrote get back a lost index with their own schema and splits.
+The first image member of each sample is its image; samples without one are left out, counted and named. Labels come
+from ``json`` (scalars of the object), ``cls`` (a class) and ``txt`` (by content). Shards that ``shards.pack`` wrote get
+back a lost index with their own schema and splits.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _SPLIT_WORDS = {
     "test": "test",
 }
 _VERIFY_THREADS = 4
+_NUM_NAMED = 10
 
 
 @dataclass
@@ -68,7 +70,7 @@ def index(root: Path, split: str | None = None, replace: bool = False) -> Datase
 
     Raises:
         UserError: No shards, an unfinished packing, shards that are damaged, compressed, or hold no images or images of
-            several sizes, or a difference to the existing ``dataset.json``.
+            several sizes or codecs, or a difference to the existing ``dataset.json``.
     """
     if (root / PACKING_DIR).exists():
         raise UserError(f"{root} holds an unfinished packing; finish it with the `shards.pack` command that began it.")
@@ -136,6 +138,11 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
         require_same(path, content.keys[0], "codec", contents[0].extension, content.extension)
         require_same(path, content.keys[0], "size", contents[0].shape, content.shape)
     fields, notes = _infer_fields(contents)
+    imageless = [key for content in contents for key in content.imageless]
+    if imageless:
+        more = ", ..." if len(imageless) > _NUM_NAMED else ""
+        named = ", ".join(imageless[:_NUM_NAMED])
+        notes.append(f"{len(imageless)} samples hold no image and are left out: {named}{more}")
     for note in notes:
         print(note)
     identity = next((name for name, label in fields.items() if label.kind == "class" and is_identity(name)), None)

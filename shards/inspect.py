@@ -1,4 +1,4 @@
-"""``python -m shards.inspect DIR``: what a data set holds, in words and as a contact sheet."""
+"""``python -m shards.inspect DIR``: what a data set holds, in words, as a contact sheet and as a data card."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from shards.card.page import make_card, write_card
 from shards.cli import UserError, parse, run
 from shards.codecs import decode
 from shards.dataset import Dataset, LabelField
@@ -32,6 +33,21 @@ class InspectConfig:
     """Folder of the data set."""
     out: Path | None = None
     """PNG file for a contact sheet of images spread evenly over each split."""
+    card: Path | None = None
+    """Folder for a data card: card.html and PNGs with the labels' histograms, a table of gender and smile, images that
+    are there twice, and images that are dark, bright or blurred."""
+    gender: str | None = None
+    """Label of the card's table; Male, gender or presentation when not given."""
+    smile: str | None = None
+    """Label of the card's table; Smiling or smile when not given."""
+    max_images: int = 200_000
+    """Images that the card looks at, spread evenly over the splits where there are more; looking for duplicates takes
+    time with their square."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number of images below 1."""
+        if self.max_images < 1:
+            raise ValueError(f"max_images must be 1 or more, not {self.max_images}.")
 
 
 def describe(dataset: Dataset) -> list[str]:
@@ -160,18 +176,29 @@ def main(args: Sequence[str] | None = None) -> None:
     config = parse(
         InspectConfig,
         prog="python -m shards.inspect",
-        description="Prints what a data set holds and draws a contact sheet.",
+        description="Prints what a data set holds; draws a contact sheet, writes a data card.",
         positional=("root",),
         args=args,
     )
     dataset = Dataset(config.root)
-    print("\n".join(describe(dataset)))
+    facts = describe(dataset)
+    print("\n".join(facts))
     if config.out is not None:
         try:
             contact_sheet(dataset).save(config.out, "PNG")
         except OSError as error:
             raise UserError(f"cannot write {config.out} ({error.strerror}); give another file name.") from None
         print(f"Contact sheet: {config.out}")
+    if config.card is not None:
+        # A card may be given away: it does not say where the data set lies.
+        facts[0] = facts[0].removeprefix(f"{dataset.root}: ")
+        card = make_card(dataset, facts, config.gender, config.smile, config.max_images, contact_sheet(dataset))
+        print("\n".join(["", *card.lines()]))
+        try:
+            page = write_card(card, dataset.manifest.name, config.card)
+        except OSError as error:
+            raise UserError(f"cannot write to {config.card} ({error.strerror}); give another folder.") from None
+        print(f"Data card: {page}")
 
 
 if __name__ == "__main__":

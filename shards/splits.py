@@ -6,7 +6,6 @@ place on every machine, and stays there when the listing is sorted differently.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from shards.cli import UserError
 from shards.dataset import SPLITS
+from shards.names import hashes
 
 TRAIN, VAL, TEST = range(len(SPLITS))
 
@@ -53,13 +53,11 @@ def hashed_order(names: Sequence[str], seed: int, purpose: str) -> np.ndarray:
     Returns:
         int64 (num_names,): positions in shuffled order.
     """
-    salt = f"{seed}\0{purpose}\0"
-    digests = [
-        hashlib.blake2b((salt + name).encode("utf-8", "surrogateescape"), digest_size=8).digest() for name in names
-    ]
-    hashes = np.frombuffer(b"".join(digests), ">u8")
+    values = hashes(names, salt=f"{seed}\0{purpose}\0")
+    order = np.argsort(values)
     # Equal hashes are settled by name, so that the listing's order never shows.
-    return np.lexsort((np.array(names, dtype=object), hashes)) if len(set(digests)) < len(names) else np.argsort(hashes)
+    is_unique = bool((values[order][1:] != values[order][:-1]).all())
+    return order if is_unique else np.lexsort((np.array(list(names), dtype=object), values))
 
 
 def split_by_sample(keys: Sequence[str], fractions: Fractions, seed: int) -> np.ndarray:

@@ -133,12 +133,17 @@ def _read_headers(path: Path) -> Iterator[tuple[str, int, int]]:
                 if info.isreg():
                     if info.issparse() or info.offset_data + info.size > num_bytes:
                         raise tarfile.ReadError("unexpected end of data")
-                    yield info.name.removeprefix("./"), info.offset_data, info.size
+                    yield _readable(info.name.removeprefix("./")), info.offset_data, info.size
             # tarfile takes a damaged or cut-off header for the end of the archive.
             if _read_block(path, tar.offset) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("the end mark is missing")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise UserError(f"{path} is no whole tar file ({error}); fetch or make it again.") from None
+
+
+def _readable(name: str) -> str:
+    """The name with a replacement sign for bytes that are no UTF-8, as old archives have them."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _read_block(path: Path, offset: int) -> bytes:

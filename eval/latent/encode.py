@@ -14,7 +14,7 @@ from tqdm import tqdm
 from eval.files import save_whole
 from eval.latent.conditions import condition_labels, split_degrees
 from eval.latent.origin import Origin
-from facegen.cache import cache_directory
+from shards.cache import cache_directory
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
 

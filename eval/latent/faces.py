@@ -49,7 +49,7 @@ def choose_faces(options: FaceOptions, model: Any, at_least: int = 1) -> Faces:
     Raises:
         UserError: Photos or data that cannot be used, or too few faces.
     """
-    photos = [load_photo(path, model.image_shape, options.crop) for path in options.images]
+    photos = [load_photo(path, model.image_shape, options.crop, alignment=options.alignment) for path in options.images]
     parts = []
     if photos:
         names = tuple(Path(path).stem for path in options.images)

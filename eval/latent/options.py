@@ -13,6 +13,7 @@ from PIL import Image
 
 from eval.animation import check_animation_path, save_animation
 from facegen.model import Model, load
+from shards.alignment import Alignment, TemplateName
 from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.images import parse_crop
@@ -47,6 +48,12 @@ class FaceOptions(Options):
     """Image files of your own, such as photos; the face should fill most of the crop, as in the training images."""
     crop: str = "center"
     """Part of each photo: center (largest square) or left,upper,right,lower in pixels or as fractions."""
+    align: TemplateName | None = None
+    """Find the face in each photo and frame it as this template does, instead of cropping: lfw or celeba for models of
+    those data sets as they are packed by default, otherwise what --align was when the data was packed; needs the extra
+    align."""
+    align_margin: float = 0.0
+    """With --align: as when the data was packed."""
     data: str | None = None
     """Packed data set."""
     split: str = "test"
@@ -60,10 +67,20 @@ class FaceOptions(Options):
     degree: float | None = None
     """For conditional models: the degree of these faces, instead of the data set's own."""
 
+    @property
+    def alignment(self) -> Alignment | None:
+        """How the face of a photo is aligned, the largest one where there are several; None where it is cropped."""
+        return Alignment(self.align, self.align_margin, "largest") if self.align else None
+
     def __post_init__(self) -> None:
         """Rejects impossible values."""
         super().__post_init__()
         parse_crop(self.crop, None)
+        _ = self.alignment  # checks its values
+        if self.align is None and self.align_margin:
+            raise ValueError("--align_margin needs --align TEMPLATE.")
+        if self.align is not None and self.crop != "center":
+            raise ValueError("--align and --crop both say what to cut out of a photo; give one of them.")
         if (self.rows or self.sample_keys) and not self.data:
             raise ValueError("--rows and --sample_keys need --data DIR, the data set that they are of.")
         if self.num < 1:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from shards.cli import UserError
 from shards.dataset import LabelField
 from shards.images import IMAGE_SUFFIXES, Crop, open_image
 from shards.labels import Scalar, sorted_names
+from shards.names import Names, find_repeated
 from shards.sources.base import Item
 from shards.sources.label_file import join_labels, read_label_file
 
@@ -55,8 +55,8 @@ class FolderSource:
         files, others = list_files(self._root, exclude=label_path)
         if not files:
             raise UserError(f"no image files below {self._root}; known are {' '.join(sorted(IMAGE_SUFFIXES))}.")
-        self._files = files
-        self._keys = unique_keys(files)
+        self._files = Names(files)
+        self._keys = Names(unique_keys(files))
         self.fields: dict[str, LabelField] = {}
         self._columns: dict[str, list[Scalar]] = {}
         self.identity_field: str | None = None
@@ -143,11 +143,14 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
             yield folder, name
 
 
-def unique_keys(files: list[str]) -> list[str]:
+def unique_keys(files: Sequence[str]) -> Iterator[str]:
     """A key for each relative path: without the suffix, except where ``a.jpg`` and ``a.png`` lie side by side."""
-    stems = [str(PurePosixPath(file).with_suffix("")) for file in files]
-    counts = Counter(stems)
-    return [stem if counts[stem] == 1 else file for stem, file in zip(stems, files, strict=True)]
+    repeated = find_repeated(lambda: map(_stem, files))
+    return (file if stem in repeated else stem for file, stem in zip(files, map(_stem, files), strict=True))
+
+
+def _stem(file: str) -> str:
+    return str(PurePosixPath(file).with_suffix(""))
 
 
 def _find_label_file(config: FolderConfig) -> Path | None:

@@ -20,6 +20,7 @@ from shards.cli import UserError
 from shards.dataset import LabelField
 from shards.images import Crop, open_image
 from shards.sources.base import Item
+from shards.sources.files import find_tree
 
 LFWCROP_BOX: Crop = (83, 92, 167, 176)
 _IMAGE_NAME = re.compile(r"(.+)_\d{4}\.(jpg|jpeg|png|ppm|pgm)", re.IGNORECASE)
@@ -47,7 +48,7 @@ class LfwSource:
         Raises:
             UserError: No such tree there.
         """
-        self._tree = find_tree(config.input)
+        self._tree = find_tree_of_people(config.input)
         self._files: list[str] = []
         persons = []
         for folder in sorted(entry.name for entry in os.scandir(self._tree) if entry.is_dir()):
@@ -76,25 +77,19 @@ class LfwSource:
         return open_image(self._tree / item.ref)
 
 
-def find_tree(root: Path) -> Path:
+def find_tree_of_people(root: Path) -> Path:
     """The folder of person folders: ``root`` or one that is at most two levels below it.
 
     Raises:
         UserError: There is none.
     """
-    if root.is_dir():
-        children = [path for path in sorted(root.iterdir()) if path.is_dir()]
-        for candidate in itertools.chain([root], children):
-            if _is_tree(candidate):
-                return candidate
-        for child in children:
-            for grandchild in sorted(child.iterdir()):
-                if grandchild.is_dir() and _is_tree(grandchild):
-                    return grandchild
-    raise UserError(
-        f"no LFW tree at {root}: looked there and two levels down for <Person>/<Person>_0001.jpg, "
-        "such as lfw-deepfunneled/Aaron_Eckhart/Aaron_Eckhart_0001.jpg."
-    )
+    tree = find_tree(root, _is_tree)
+    if tree is None:
+        raise UserError(
+            f"no LFW tree at {root}: looked there and two levels down for <Person>/<Person>_0001.jpg, "
+            "such as lfw-deepfunneled/Aaron_Eckhart/Aaron_Eckhart_0001.jpg."
+        )
+    return tree
 
 
 def _is_tree(folder: Path) -> bool:

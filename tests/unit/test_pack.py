@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +20,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bad_images import BAD_FILES, add_bad_images
 from shards.cli import UserError, run
 from shards.codecs import decode
 from shards.dataset import Dataset, LabelField
 from shards.images import Crop, Preparation
+from shards.names import Names
 from shards.pack import PackOptions, main, pack
 from shards.packing import ShardJob, run_tasks
 from shards.packing_plan import Encoding, Splitting, make_plan
@@ -134,33 +133,6 @@ def test_codecs_and_channels(images: Path, tmp_path: Path, codec: str, channels:
     if channels == 3 and codec != "webp":
         number = int(dataset.keys("train")[position].split("/")[1])
         assert pixels[8, 8].tolist() == list(list(colors(30))[number])
-
-
-BAD_FILES = {
-    "empty.jpg": b"",
-    "text.jpg": b"this is no image",
-    "truncated.jpg": None,
-    "zeros.png": b"\0" * 500,
-    "half_header.png": b"\x89PNG\r\n\x1a\n\0\0",
-    "html.gif": b"<html>404</html>",
-    "bad.webp": b"RIFF\x10\0\0\0WEBPVP8 ",
-    "bad.tif": b"II*\0\xff\xff\xff\x7f",
-    "bad.bmp": b"BM" + b"\xff" * 60,
-    "bomb.png": None,
-}
-
-
-def add_bad_images(root: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "JPEG")
-    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\x01IDAT"
-    files = BAD_FILES | {"truncated.jpg": buffer.getvalue()[:900], "bomb.png": bomb}
-    for name, data in files.items():
-        (root / name).write_bytes(data or b"")
-    (root / "dangling.jpg").symlink_to(root / "gone.jpg")
-    (root / "folder.jpg").mkdir()
 
 
 def test_bad_images_are_named_counted_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -387,8 +359,8 @@ def test_plan_is_balanced_complete_and_independent_of_listing_order(images: Path
         return [(task.name, [source[position].key for position in task.positions]) for task in made.tasks]
 
     source, reversed_source = folder(images), folder(images)
-    reversed_source._files.reverse()
-    reversed_source._keys.reverse()
+    reversed_source._files = Names(reversed(reversed_source._files))
+    reversed_source._keys = Names(reversed(reversed_source._keys))
     for column in reversed_source._columns.values():
         column.reverse()
     tasks = plan(source)

@@ -1,0 +1,172 @@
+"""``python -m shards.align IN OUT``: aligned copies of the faces of a folder, without packing them.
+
+``shards.pack --align`` does the same on the way into shards.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from shards.alignment import NO_FACE, Alignment, TemplateName, prepare_aligned
+from shards.cli import UserError, parse, run
+from shards.codecs import encode
+from shards.cores import num_cores
+from shards.detector import FaceChoice, require_detector
+from shards.faceless import save_faceless_sheet
+from shards.images import BadImage, Preparation, open_image
+from shards.sources.folder import list_files, unique_keys
+
+
+@dataclass
+class AlignConfig:
+    """Options of ``shards.align``."""
+
+    input: Path
+    """Folder of images, searched recursively."""
+    output: Path
+    """Folder for the copies, under the same relative paths; those that are there already are not made again."""
+    size: int = 160
+    """Side of the copies in pixels."""
+    template: TemplateName = "facenet"
+    """Where the eyes, the nose and the mouth go: lfw and celeba frame faces as those data sets are packed by default,
+    facenet as its 160x160 crops, arcface tightly, ffhq as FFHQ was made."""
+    margin: float = 0.0
+    """Widens the picture by this share of its side; 0.1375 turns facenet's 160 pixels into its 182."""
+    face: FaceChoice = "center"
+    """Which one of several faces: the one nearest to the center, or the largest."""
+    without_face: Literal["skip", "crop"] = "skip"
+    """Images in which no face is found are left out, or their largest centered square is copied."""
+    faceless_sheet: Path | None = None
+    """PNG file that shows the images in which no face was found."""
+    format: Literal["png", "jpg"] = "png"
+    """Of the copies; jpg has quality 95."""
+    workers: int | None = None
+    """Processes; the number of cores when not given."""
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ValueError: A value out of range.
+        """
+        for name, least in (("size", 1), ("workers", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be {least} or more, not {value}.")
+        _ = self.alignment
+
+    @property
+    def alignment(self) -> Alignment:
+        """How faces are aligned."""
+        return Alignment(self.template, self.margin, self.face, self.without_face)
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """One image to align: files, and how."""
+
+    source: Path
+    target: Path
+    size: int
+    alignment: Alignment
+
+
+def align_folder(config: AlignConfig) -> Counter[str]:
+    """Aligns all images of a folder.
+
+    Returns:
+        How many images were ``aligned``, ``there already``, and how many were not for each reason.
+
+    Raises:
+        UserError: No images, an output inside the input, or one that cannot be written to.
+    """
+    if not config.input.is_dir():
+        raise UserError(f"{config.input} is no folder; give the folder that holds the images.")
+    if config.output.resolve().is_relative_to(config.input.resolve()):
+        raise UserError(f"the output {config.output} lies inside the input {config.input}; give a folder outside it.")
+    require_detector()
+    files = list_files(config.input)[0]
+    if not files:
+        raise UserError(f"no image files below {config.input}.")
+    targets = [config.output / f"{key}.{config.format}" for key in unique_keys(files)]
+    copies = [
+        _Copy(config.input / file, target, config.size, config.alignment)
+        for file, target in zip(files, targets, strict=True)
+        if not target.exists()
+    ]
+    counts: Counter[str] = Counter({"there already": len(files) - len(copies)} if len(copies) < len(files) else {})
+    faceless = []
+    for copy, outcome in zip(
+        copies, tqdm(_outcomes(copies, config.workers), total=len(copies), disable=None), strict=True
+    ):
+        counts[outcome] += 1
+        if outcome.startswith(NO_FACE):
+            faceless.append(copy.source)
+    if config.faceless_sheet is not None:
+        pictures = ((path.relative_to(config.input).as_posix(), open_image(path)) for path in faceless)
+        save_faceless_sheet(config.faceless_sheet, pictures, len(faceless), len(copies))
+    return counts
+
+
+def _outcomes(copies: Sequence[_Copy], workers: int | None) -> Iterable[str]:
+    """What became of each image, in order."""
+    workers = min(workers or num_cores(), max(len(copies), 1))
+    if workers == 1:
+        yield from map(_align_file, copies)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts) as pool:
+        try:
+            yield from pool.map(_align_file, copies, chunksize=16)
+        except GeneratorExit:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches the whole process group; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _align_file(copy: _Copy) -> str:
+    try:
+        preparation = Preparation(copy.size, 3, None, "lanczos")
+        pixels, _, has_face = prepare_aligned(open_image(copy.source), preparation, copy.alignment)
+    except BadImage as error:
+        return error.reason
+    temporary = copy.target.with_name(f".{copy.target.name}.tmp")
+    try:
+        copy.target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(encode(pixels, copy.target.suffix[1:]))
+        os.replace(temporary, copy.target)
+    except OSError as error:
+        raise UserError(f"cannot write {copy.target} ({error.strerror}); mend that and run the same again.") from None
+    return "aligned" if has_face else f"{NO_FACE}, cropped"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line."""
+    config = parse(
+        AlignConfig,
+        prog="python -m shards.align",
+        description="Finds the face in each image of a folder and writes an aligned copy.",
+        positional=("input", "output"),
+        args=args,
+    )
+    counts = align_folder(config)
+    print(", ".join(f"{outcome}: {num:,}" for outcome, num in sorted(counts.items())))
+    if not counts["aligned"] and not counts["there already"]:
+        raise UserError(f"not one face was found below {config.input}.")
+
+
+if __name__ == "__main__":
+    run(main)

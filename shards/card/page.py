@@ -1,0 +1,173 @@
+"""Writes a data card: what a data set holds, as one self-contained page and as pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from shards.card.duplicates import MAX_DISTANCE, MIN_CORRELATION, Pairs, across_splits, find_duplicates
+from shards.card.measures import HASH_BITS, THUMBNAIL, Measures, measure
+from shards.card.outliers import MIN_SCORE, Outliers, find_outliers
+from shards.card.pictures import Face, draw_faces, draw_histograms, to_image
+from shards.card.tables import GENDER_NAMES, SMILE_NAMES, CrossTable, all_values, cross_table, find_label, histogram
+from shards.dataset import Dataset
+from shards.reader import Reader
+
+PAGE = "card.html"
+_TEMPLATES = Path(__file__).parents[1] / "templates"
+_NUM_SHOWN_PAIRS, _NUM_SHOWN_OUTLIERS = 24, 8
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the card: its file, what it shows, and the picture itself."""
+
+    file: str
+    title: str
+    caption: str
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card says.
+
+    Attributes:
+        facts: Lines of text about format, splits and labels.
+        num_images: Images that were measured.
+        table: Gender against smile; None where the data set lacks one of them.
+        duplicates: Pairs that look alike, as ``name: number``.
+        outliers: Number of outliers, as ``name: number``.
+        pictures: In the order of the page.
+    """
+
+    facts: Sequence[str]
+    num_images: int
+    table: CrossTable | None
+    duplicates: dict[str, int]
+    outliers: dict[str, int]
+    pictures: Sequence[Picture]
+
+    def lines(self) -> list[str]:
+        """The findings as text."""
+        lines = [f"Pairs of images that look alike, {name}: {num:,}" for name, num in self.duplicates.items()]
+        lines += [f"Outliers, {name.lower()}: {num:,} of {self.num_images:,}" for name, num in self.outliers.items()]
+        if self.table is not None:
+            lines.append(f"{self.table.row_label} x {self.table.column_label}:")
+            for name, counts in zip(self.table.rows, self.table.counts.tolist(), strict=True):
+                cells = ", ".join(
+                    f"{column} {count:,}" for column, count in zip(self.table.columns, counts, strict=True)
+                )
+                lines.append(f"  {name}: {cells}")
+        return lines
+
+
+def make_card(
+    dataset: Dataset, facts: Sequence[str], gender: str | None, smile: str | None, max_images: int, sheet: Image.Image
+) -> Card:
+    """Measures the images and draws the pictures.
+
+    Args:
+        dataset: The data set.
+        facts: Lines of text for the page's head.
+        gender: Label of the table's rows; None takes one by its name.
+        smile: Label of the table's columns; None takes one by its name.
+        max_images: How many images are measured at most.
+        sheet: The contact sheet.
+
+    Raises:
+        UserError: A label that the data set does not have, or a damaged shard.
+    """
+    rows, columns = find_label(dataset, gender, GENDER_NAMES), find_label(dataset, smile, SMILE_NAMES)
+    table = cross_table(dataset, rows, columns) if rows and columns else None
+    measures = measure(dataset, max_images)
+    pairs = find_duplicates(measures)
+    across = across_splits(pairs, measures)
+    outliers = find_outliers(measures)
+    pictures = [Picture("sheet.png", "Images", "Spread evenly over each split.", sheet)]
+    if dataset.fields:
+        histograms = [histogram(name, label, all_values(dataset, name)) for name, label in dataset.fields.items()]
+        pictures.append(
+            Picture("labels.png", "Labels", "Images by the value of each label.", draw_histograms(histograms))
+        )
+    pictures += [_pairs_picture(dataset, measures, pairs, across), _outliers_picture(dataset, measures, outliers)]
+    return Card(
+        facts=facts,
+        num_images=len(measures),
+        table=table,
+        duplicates={"within a split": len(pairs) - len(across), "across splits": len(across)},
+        outliers={kind.title: kind.num for kind in outliers},
+        pictures=pictures,
+    )
+
+
+def write_card(card: Card, title: str, folder: Path) -> Path:
+    """Writes the page, and beside it the pictures that are also in it.
+
+    Returns:
+        The page.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    embedded = []
+    for picture in card.pictures:
+        buffer = BytesIO()
+        picture.image.save(buffer, "PNG", optimize=True)
+        (folder / picture.file).write_bytes(buffer.getvalue())
+        embedded.append((picture, base64.b64encode(buffer.getvalue()).decode()))
+    method = (
+        f"Alike: perceptual hashes differ in at most {MAX_DISTANCE} of {HASH_BITS} bits, and thumbnails of "
+        f"{THUMBNAIL}x{THUMBNAIL} pixels correlate by {MIN_CORRELATION} or more. Outlier: robust z-score beyond "
+        f"{MIN_SCORE}."
+    )
+    template = environment.get_template("card.html.j2")
+    page = template.render(title=title, card=card, pictures=embedded, method=method)
+    (folder / PAGE).write_text(page, encoding="utf-8")
+    return folder / PAGE
+
+
+def _pairs_picture(dataset: Dataset, measures: Measures, pairs: Pairs, across: Pairs) -> Picture:
+    within = pairs.where(measures.split[pairs.first] == measures.split[pairs.second])
+    rows = []
+    for name, found in (("across splits", across), ("within a split", within)):
+        shown = found.where(np.arange(min(len(found), _NUM_SHOWN_PAIRS)))
+        positions = np.stack([shown.first, shown.second], axis=1).reshape(-1)
+        notes = [f"{value:.3f}" for value in np.repeat(shown.correlation, 2)]
+        more = f", the first {len(shown)}" if len(shown) < len(found) else ""
+        rows.append((f"{len(found):,} pairs {name}{more}", _faces(dataset, measures, positions, notes)))
+    caption = "Side by side, with the correlation of their thumbnails."
+    return Picture("duplicates.png", "Images that look alike", caption, draw_faces(rows))
+
+
+def _outliers_picture(dataset: Dataset, measures: Measures, outliers: Sequence[Outliers]) -> Picture:
+    rows = []
+    for kind in outliers:
+        positions = kind.positions[:_NUM_SHOWN_OUTLIERS]
+        notes = [f"{value:.4g}" for value in kind.values[:_NUM_SHOWN_OUTLIERS]]
+        rows.append((f"{kind.title}: {kind.num:,} outliers", _faces(dataset, measures, positions, notes)))
+    caption = "The most extreme, whether they are outliers or not, with their brightness (0 to 255) or sharpness."
+    return Picture("outliers.png", "Brightness and sharpness", caption, draw_faces(rows))
+
+
+def _faces(dataset: Dataset, measures: Measures, positions: np.ndarray, notes: Sequence[str]) -> list[Face]:
+    faces = []
+    readers = {split: Reader(dataset, split) for split in dataset.splits}
+    image = dataset.image
+    for position, note in zip(positions.tolist(), notes, strict=True):
+        split, row = dataset.splits[measures.split[position]], int(measures.row[position])
+        pixels = np.empty((1, image.height, image.width, image.channels), np.uint8)
+        readers[split].read_images(np.array([row]), pixels)
+        faces.append(Face(to_image(pixels[0]), dataset.key(split, row), f"{split}, {note}"))
+    return faces

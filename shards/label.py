@@ -1,0 +1,179 @@
+"""``python -m shards.label``: degrees of smile from the reaction times of people who look at faces.
+
+``serve IMAGES FOLDER`` opens a page on this machine on which a subject says of one face after the other, as fast as
+possible, whether it smiles; the browser measures how long that takes. ``export FOLDER OUT.csv`` makes degrees from -1
+to 1 of the answers (``shards.labeling.degrees`` has the formula), in the format that ``shards.pack utkface --degrees``
+and ``shards.pack folder --labels`` read.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import webbrowser
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shards.card.pictures import draw_histograms
+from shards.card.tables import histogram
+from shards.cli import UserError, parse_command, run
+from shards.dataset import LabelField
+from shards.labeling.answers import read_answers
+from shards.labeling.degrees import Degrees, combine, notes
+from shards.labeling.server import HOST, Labeling, make_server
+from shards.labeling.session import SESSION_FILE, open_session
+from shards.sources.degrees import DEGREE_COLUMN, FILE_COLUMN
+
+
+@dataclass
+class ServeConfig:
+    """Serves the labeling page on this machine; the same command goes on after an interruption."""
+
+    images: Path
+    """Folder of pictures, searched recursively."""
+    folder: Path
+    """Folder for the answers: one file for each subject, to which every answer is added at once."""
+    port: int = 8765
+    """Port of the page; 0 takes any that is free."""
+    repeats: float = 0.1
+    """Share of the pictures that are shown a second time, to see who pays attention."""
+    seed: int = 0
+    """Of the order of pictures, which is another one for every subject."""
+    open: bool = False
+    """Open the page in the browser."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number out of range."""
+        if not 0 <= self.repeats <= 1:
+            raise ValueError(f"repeats must be between 0 and 1, not {self.repeats}.")
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port must be between 0 and 65535, not {self.port}.")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, it is {self.seed}.")
+
+
+@dataclass
+class ExportConfig:
+    """Makes a CSV of degrees of smile from the answers."""
+
+    folder: Path
+    """Folder of the answers."""
+    out: Path
+    """CSV file: stimulus_filename,avg_encode."""
+    min_consistency: float = 0.0
+    """Leave out subjects who answered fewer than this share of the repeated pictures as they did the first time."""
+    histogram: Path | None = None
+    """PNG file for a histogram of the degrees."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a share out of range."""
+        if not 0 <= self.min_consistency <= 1:
+            raise ValueError(f"min_consistency must be between 0 and 1, not {self.min_consistency}.")
+
+
+def serve(config: ServeConfig) -> None:
+    """Serves until it is interrupted.
+
+    Raises:
+        UserError: No pictures, another labeling in the folder, or a port that is taken.
+    """
+    session = open_session(config.folder, config.images, config.seed, config.repeats)
+    labeling = Labeling(config.images, config.folder, session)
+    with make_server(labeling, config.port) as server:
+        address = f"http://{HOST}:{server.server_port}/"
+        print(
+            f"{len(session.files)} pictures, {session.num_trials} answers of each subject. Open {address}", flush=True
+        )
+        print("Ctrl-C ends it; every answer is kept at once.", flush=True)
+        if config.open:
+            webbrowser.open(address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+        finally:
+            labeling.close()
+
+
+def export(config: ExportConfig) -> Degrees:
+    """Writes the CSV and, where it is asked for, the histogram.
+
+    Raises:
+        UserError: No answers there, or files that cannot be written.
+    """
+    if not (config.folder / SESSION_FILE).is_file():
+        raise UserError(
+            f"{config.folder} holds no labeling; begin one with: python -m shards.label serve IMAGES FOLDER"
+        )
+    result = combine(read_answers(config.folder), config.min_consistency)
+    if not result.degrees:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in result.left_out.items()) or "nobody answered yet"
+        raise UserError(f"{config.folder} gives no degrees ({reasons}).")
+    try:
+        _write_csv(config.out, result.degrees)
+        if config.histogram is not None:
+            values = np.array(list(result.degrees.values()), np.float32)
+            bars = histogram("degree of smile", LabelField("float"), values)
+            draw_histograms([bars]).save(config.histogram, "PNG")
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename} ({error.strerror}); give another file name.") from None
+    return result
+
+
+def report(result: Degrees) -> list[str]:
+    """What the export says about subjects, agreement and degrees."""
+    lines = [f"{'subject':20}{'answers':>9}{'repeats':>9}{'same answer':>13}"]
+    for name, subject in result.subjects.items():
+        same = "-" if math.isnan(subject.consistency) else f"{subject.consistency:.0%}"
+        lines.append(f"{name:20}{subject.num_answers:>9}{subject.num_repeated:>9}{same:>13}")
+    lines += [f"Left out: {name}, {reason}." for name, reason in result.left_out.items()]
+    lines += notes(result)
+    for what, alpha in (("degrees", result.alpha_degree), ("smile or no smile", result.alpha_sign)):
+        text = "needs two subjects with pictures in common" if math.isnan(alpha) else f"{alpha:.3f}"
+        lines.append(f"Agreement between subjects, {what} (Krippendorff's alpha): {text}")
+    values = np.array(list(result.degrees.values()))
+    counts, _ = np.histogram(values, bins=10, range=(-1, 1))
+    lines.append(f"{len(values)} degrees from {values.min():.3f} to {values.max():.3f}, mean {values.mean():.3f}:")
+    for number, count in enumerate(counts.tolist()):
+        low = -1 + number / 5
+        lines.append(f"{low:5.1f} to {low + 0.2:4.1f} {'#' * round(40 * count / counts.max())} {count}")
+    return lines
+
+
+def _write_csv(path: Path, degrees: Mapping[str, float]) -> None:
+    """Whole or not at all; pictures by their file names, or by their paths where two have one name."""
+    names = Counter(file.rsplit("/", 1)[-1] for file in degrees)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([FILE_COLUMN, DEGREE_COLUMN])
+        for image, degree in degrees.items():
+            name = image.rsplit("/", 1)[-1]
+            writer.writerow([name if names[name] == 1 else image, f"{degree:.6f}"])
+    os.replace(temporary, path)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line."""
+    _, config = parse_command(
+        {"serve": ServeConfig, "export": ExportConfig},
+        prog="python -m shards.label",
+        description="Labels faces with a degree of smile by reaction times: serve the page, then export the degrees.",
+        dest="command",
+        positional=lambda name: ("images", "folder") if name == "serve" else ("folder", "out"),
+        args=args,
+    )
+    if isinstance(config, ServeConfig):
+        serve(config)
+        return
+    print("\n".join(report(export(config))))
+    print(f"Degrees: {config.out}")
+
+
+if __name__ == "__main__":
+    run(main)

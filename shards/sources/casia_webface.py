@@ -1,0 +1,70 @@
+"""CASIA-WebFace: 494,414 images of 10,575 people in the folders of their numbers, such as ``0000045/001.jpg``.
+
+Source: Yi, Lei, Liao, Li: Learning Face Representation from Scratch, 2014, https://arxiv.org/abs/1411.7923. The images
+are 250x250 with the face in the middle, its place and size much less fixed than LFW's: pack them with ``--align``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards.cli import UserError
+from shards.dataset import LabelField
+from shards.labels import sorted_names
+from shards.names import Names
+from shards.sources.base import LabelValue
+from shards.sources.files import FileSource, find_tree, path_key
+from shards.sources.folder import list_files
+
+_FILE = re.compile(r"(\d{3,})/\d{1,8}\.(jpg|jpeg|png)", re.IGNORECASE)
+_NUM_PROBED_FOLDERS = 20
+
+
+@dataclass
+class CasiaWebfaceConfig:
+    """CASIA-WebFace, with the person from the folder."""
+
+    input: Path
+    """Folder that holds the numbered folders of people, or one at most two levels above it."""
+
+
+def open_casia_webface(config: CasiaWebfaceConfig) -> FileSource:
+    """Lists the images.
+
+    Raises:
+        UserError: No such tree there.
+    """
+    tree = find_tree(config.input, _is_tree)
+    if tree is None:
+        raise UserError(
+            f"no CASIA-WebFace tree at {config.input}: looked there and two levels down for PERSON/NUMBER.jpg, "
+            "such as 0000045/001.jpg."
+        )
+    files = Names(list_files(tree)[0])
+    people = sorted_names({match[1] for match in map(_FILE.fullmatch, files) if match})
+    return FileSource(
+        "casia_webface",
+        tree,
+        files,
+        path_key,
+        labels_of,
+        {"identity": LabelField("class", people, "CASIA's number of the person")},
+        {"data_set": "CASIA-WebFace, https://arxiv.org/abs/1411.7923", "tree": tree.name, "num_files": len(files)},
+        identity_field="identity",
+    )
+
+
+def labels_of(file: str) -> dict[str, LabelValue] | None:
+    """The person of a file; None for one that lies elsewhere or is called otherwise."""
+    match = _FILE.fullmatch(file)
+    return {"identity": match[1]} if match else None
+
+
+def _is_tree(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        people = list(itertools.islice((entry for entry in entries if entry.is_dir()), _NUM_PROBED_FOLDERS))
+    return any(_FILE.fullmatch(f"{person.name}/{name}") for person in people for name in os.listdir(person.path))

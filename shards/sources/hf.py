@@ -1,0 +1,230 @@
+"""Any Hugging Face image data set, by its name on the hub or by a local path, streamed.
+
+Rows pass through one by one; only what is packed is kept: the encoded bytes of the images and the scalar labels, in a
+spool in the cache directory, since packing shuffles and a stream cannot. A stream that broke off goes on where it
+stopped. Needs ``pip install 'facegen[hf]'``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from shards.cache import cache_directory
+from shards.cli import UserError
+from shards.dataset import LabelField
+from shards.images import Crop, open_image_bytes
+from shards.labels import Scalar, convert, infer_field, is_identity
+from shards.sources.base import Item
+from shards.sources.spool import Spool, SpoolWriter
+
+_SPLIT_OF_WORD = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
+_ADVICE = "check the name, the network and, for a gated data set, HF_TOKEN"
+
+
+@dataclass
+class HfConfig:
+    """Any Hugging Face image data set, by name or local path; needs the extra hf."""
+
+    input: str
+    """Name on the hub, such as nielsr/CelebA-faces, or a local folder: parquet or other data files, an image folder, or
+    what save_to_disk wrote."""
+    subset: str | None = None
+    """Configuration of a data set that has several."""
+    split: str | None = None
+    """Which split to take, such as train; all of them when not given, as the data set's own partition."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    image_column: str | None = None
+    """Column of the images; the first one of that type when not given."""
+    identity_column: str | None = None
+    """Column that names the person; one called identity, person or subject when not given."""
+    limit: int | None = None
+    """Take only the first images of each split; no more are downloaded."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a limit below 1."""
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"--limit must be at least 1, not {self.limit}.")
+
+
+class HfSource:
+    """The images in the order of the stream. Implements ``shards.sources.base.Source``."""
+
+    name = "hf"
+    crop: Crop | None = None
+
+    def __init__(self, config: HfConfig) -> None:
+        """Streams the data set into the spool, unless it is there, and types its labels.
+
+        Raises:
+            UserError: The extra is missing, no such data set, no images in it, or a stream that broke off.
+        """
+        spool = fill_spool(config)
+        self._spool = Spool(spool)
+        splits, rows = self._spool.splits, self._spool.labels
+        self._partitions = [_SPLIT_OF_WORD.get(split) for split in splits] if len(set(splits)) > 1 else None
+        self._keys = _keys(splits)
+        self.fields: dict[str, LabelField] = {}
+        self._columns: dict[str, list[Scalar]] = {}
+        notes = []
+        for name in dict.fromkeys(name for row in rows for name in row):
+            values = [row.get(name) for row in rows]
+            label = infer_field(name, values)
+            if label is None:
+                notes.append(f"Column '{name}' is free text (all values differ) and was left out.")
+            else:
+                self.fields[name], self._columns[name] = label, convert(values, label.kind)
+        self.identity_field = self._identity(config.identity_column)
+        others = sorted(set(splits) - set(_SPLIT_OF_WORD)) if self._partitions else []
+        if others:
+            notes.append(f"Splits {', '.join(others)} are none of train, validation and test: used for training.")
+        self.provenance: dict[str, Any] = {
+            **asdict(config),
+            # A path of this machine says nothing elsewhere.
+            "input": Path(config.input).resolve().name if Path(config.input).exists() else config.input,
+            "num_files": len(rows),
+            "notes": notes,
+        }
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._keys)
+
+    def __getitem__(self, position: int) -> Item:
+        """The image at a position."""
+        labels = {name: column[position] for name, column in self._columns.items()}
+        partition = self._partitions[position] if self._partitions else None
+        return Item(self._keys[position], labels, ref=position, partition=partition)
+
+    def load(self, item: Item) -> Image.Image:
+        """Decodes the image's bytes from the spool."""
+        return open_image_bytes(self._spool.read(item.ref))
+
+    def _identity(self, wanted: str | None) -> str | None:
+        names = [name for name, label in self.fields.items() if label.kind == "class"]
+        if wanted is not None and wanted not in names:
+            raise UserError(
+                f"there is no column '{wanted}' of names of people; there are {', '.join(names) or 'none'}."
+            )
+        return wanted or next((name for name in names if is_identity(name)), None)
+
+
+def fill_spool(config: HfConfig) -> Path:
+    """Streams a data set into its spool, from where an earlier stream broke off.
+
+    Returns:
+        The folder of the complete spool.
+
+    Raises:
+        UserError: As ``HfSource``.
+    """
+    folder = cache_directory() / "hf" / _spool_name(config)
+    writer = SpoolWriter(folder)
+    if writer.is_complete:
+        writer.close()
+        return folder
+    if writer.num_rows:
+        print(f"Going on: {writer.num_rows} images are in {folder} already.")
+    try:
+        for split, stream in _streams(config).items():
+            num_there = writer.num_of_split(split)
+            rows = stream.skip(num_there) if num_there else stream
+            num_wanted = None if config.limit is None else config.limit - num_there
+            for image, labels in itertools.islice(_rows(rows, config), num_wanted):
+                writer.add(split, image, labels)
+        if not writer.num_rows:
+            raise UserError(f"{config.input} holds no rows.")
+        writer.complete()
+    except UserError:
+        raise
+    except Exception as error:  # The library's formats and file systems raise what they like.
+        text = " ".join(str(error).split())[:300]
+        raise UserError(f"{config.input} cannot be streamed ({text}); {_ADVICE}, and run it again to go on.") from None
+    finally:
+        writer.close()
+    return folder
+
+
+def _streams(config: HfConfig) -> Mapping[Any, Any]:
+    """An iterable data set for each split."""
+    try:
+        import datasets
+    except ImportError:
+        raise UserError("source 'hf' needs the package datasets: pip install 'facegen[hf]'") from None
+    path = Path(config.input)
+    if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
+        loaded = datasets.load_from_disk(str(path))
+        splits = loaded if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
+        streams: Mapping[Any, Any] = {str(split): part.to_iterable_dataset() for split, part in splits.items()}
+    else:
+        streams = datasets.load_dataset(config.input, config.subset, revision=config.revision, streaming=True)
+    if config.split is None:
+        return streams
+    if config.split not in streams:
+        raise UserError(f"{config.input} has no split '{config.split}'; it has {', '.join(streams)}.")
+    return {config.split: streams[config.split]}
+
+
+def _rows(stream: Any, config: HfConfig) -> Iterator[tuple[bytes, dict[str, Scalar]]]:
+    """Encoded image and labels of each row; classes by their names."""
+    import datasets
+
+    # Formats without a schema, such as CSV, show theirs in the first row only.
+    features = stream.features or dict.fromkeys(next(iter(stream), {}))
+    images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
+    column = config.image_column or next(iter(images), None)
+    if column not in images:
+        wanted = f"no image column '{column}'" if config.image_column else "no column of images"
+        raise UserError(f"{config.input} has {wanted}; its columns are {', '.join(features) or 'unknown'}.")
+    names = {name: kind.names for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)}
+    for row in stream.cast_column(column, datasets.Image(decode=False)):
+        labels = {name: value for name, value in row.items() if name not in images and _is_scalar(value)}
+        for name, classes in names.items():
+            value = labels.get(name)
+            # -1 is how the library writes a class that is not known.
+            labels[name] = classes[value] if isinstance(value, int) and value >= 0 else None
+        yield _image_bytes(row[column]), labels
+
+
+def _image_bytes(value: Mapping[str, Any] | None) -> bytes:
+    """The file's content; empty, so that packing counts it as bad, where it is missing."""
+    if value is None:
+        return b""
+    if value.get("bytes") is not None:
+        return value["bytes"]
+    from datasets.utils.file_utils import xopen
+
+    try:
+        with xopen(value["path"], "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _is_scalar(value: object) -> bool:
+    return value is None or isinstance(value, str | bool | int | float)
+
+
+def _keys(splits: list[str]) -> list[str]:
+    """SPLIT/NUMBER; the number counts within the split."""
+    counters = {split: itertools.count() for split in dict.fromkeys(splits)}
+    return [f"{split}/{next(counters[split]):08d}" for split in splits]
+
+
+def _spool_name(config: HfConfig) -> str:
+    """A name for the exact data: another one when a local file changes."""
+    content: dict[str, Any] = asdict(config) | {"identity_column": None}
+    path = Path(config.input)
+    if path.exists():
+        stats = [(str(file.relative_to(path)), file.stat()) for file in sorted(path.rglob("*")) if file.is_file()]
+        content["files"] = [(name, status.st_size, status.st_mtime_ns) for name, status in stats]
+        content["input"] = str(path.resolve())
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]

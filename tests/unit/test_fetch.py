@@ -1,0 +1,186 @@
+"""Fetching published data sets from a server on this machine, up to packing them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from field_trees import SMILES, write_images, write_olivetti
+from file_server import serving
+from shards import fetch as fetching
+from shards import pack
+from shards.cli import UserError
+from shards.dataset import Dataset
+from shards.fetch import FetchConfig, fetch, main
+from shards.published import ELSEWHERE, PUBLISHED, Published, PublishedFile
+from shards.sources import SOURCES
+from shards.unpacking import unpack
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    with serving("") as running:
+        yield running
+
+
+def zipped(root: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for path in sorted(root.rglob("*")):
+            file.write(path, path.relative_to(root))
+    return buffer.getvalue()
+
+
+def tarred(root: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for path in sorted(root.iterdir()):
+            tar.add(path, path.name)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def fei(server: Any, tmp_path: Path) -> Any:
+    """A server with the four archives of FEI, three pictures of ten people in each of them."""
+    for number, (name, url, _, _) in enumerate(vars(file).values() for file in PUBLISHED["fei"].files):
+        people = range(number * 10 + 1, number * 10 + 11)
+        tree = tmp_path / "trees" / name
+        write_images(tree, [f"{person}-{pose:02d}.jpg" for person in people for pose in (1, 11, 12)])
+        server.files[f"/{name}"] = zipped(tree)
+        assert url.endswith(name)
+    return server
+
+
+def test_fei_is_fetched_unpacked_and_packed(fei: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "faces"
+    main(["fei", str(folder), "--mirror", fei.url])
+    printed = capsys.readouterr().out
+    sha256 = hashlib.sha256(fei.files["/originalimages_part1.zip"]).hexdigest()
+    assert f"sha256 {sha256}; no checksum is published" in printed and "Terms: for research" in printed
+    assert f"python -m shards.pack fei {folder} OUTPUT" in printed
+    record = json.loads((folder / "fetched.json").read_text())
+    assert list(record) == [file.name for file in PUBLISHED["fei"].files]
+    assert record["originalimages_part1.zip"]["sha256"] == sha256
+    left = {path.name for path in folder.iterdir()}
+    assert "fetched.json" in left and not any(name.endswith(".zip") or name.startswith(".") for name in left)
+    pack.main(["fei", str(folder), str(tmp_path / "out"), "--size", "16", "--workers", "1"])
+    dataset = Dataset(tmp_path / "out")
+    assert sum(map(dataset.num_samples, dataset.splits)) == 120
+    # Again: nothing is asked of the server.
+    num_requests = len(fei.ranges)
+    main(["fei", str(folder), "--mirror", fei.url])
+    assert len(fei.ranges) == num_requests and "is there already" in capsys.readouterr().out
+
+
+def test_a_fetch_that_broke_off_goes_on(fei: Any, tmp_path: Path) -> None:
+    config = FetchConfig("fei", tmp_path / "faces", mirror=fei.url)
+    fei.stops_after = 2000
+    with pytest.raises(UserError, match="part1.zip could not be downloaded .2,000 of .*run the same again to go on"):
+        fetch(config)
+    fei.stops_after = None
+    assert len(fetch(config)) == 120
+    assert fei.ranges[:2] == [None, "bytes=2000-"]
+
+
+def test_checksums_are_checked_also_for_files_put_there_by_hand(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_olivetti(tmp_path / "tree")
+    content = (tmp_path / "tree" / "olivettifaces.mat").read_bytes()
+    server.files["/olivettifaces.mat"] = content
+    config = FetchConfig("olivetti", tmp_path / "faces", mirror=server.url)
+    with pytest.raises(UserError, match=f"its sha256 is {hashlib.sha256(content).hexdigest()} and not b612fb"):
+        fetch(config)
+    config.folder.mkdir(exist_ok=True)
+    (config.folder / "olivettifaces.mat").write_bytes(content)
+    with pytest.raises(UserError, match="is not what it should be .its sha256 .*delete it"):
+        fetch(config)
+    file = PublishedFile("olivettifaces.mat", "", sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(fetching.PUBLISHED, "olivetti", Published("olivetti", (file,), "tests"))
+    assert fetch(config) == [config.folder / "olivettifaces.mat"] and server.ranges == [None]
+
+
+def test_a_web_page_in_place_of_an_archive_is_recognized(fei: Any, tmp_path: Path) -> None:
+    fei.files["/originalimages_part2.zip"] = b"<!DOCTYPE html><html><body>Sign in</body></html>"
+    config = FetchConfig("fei", tmp_path / "faces", mirror=fei.url)
+    with pytest.raises(UserError, match="part2.zip could not be downloaded .the server answered with a web page"):
+        fetch(config)
+    assert (config.folder / "1-01.jpg").is_file()  # The first part stays.
+    fei.files["/originalimages_part2.zip"] = fei.files["/originalimages_part1.zip"]
+    assert len(fetch(config)) == 120
+
+
+def test_a_missing_file_and_a_missing_server(fei: Any, tmp_path: Path) -> None:
+    del fei.files["/originalimages_part1.zip"]
+    with pytest.raises(UserError, match="404.*; download it elsewhere into .*or give --mirror"):
+        fetch(FetchConfig("fei", tmp_path / "faces", mirror=fei.url))
+    with pytest.raises(UserError, match="could not be downloaded"):
+        fetch(FetchConfig("fei", tmp_path / "faces", mirror="http://127.0.0.1:9"))
+
+
+def test_a_damaged_archive_leaves_nothing_half(fei: Any, tmp_path: Path) -> None:
+    fei.files["/originalimages_part1.zip"] = fei.files["/originalimages_part1.zip"][:3000]
+    config = FetchConfig("fei", tmp_path / "faces", mirror=fei.url)
+    with pytest.raises(UserError, match="cannot be unpacked .*delete it and fetch it again"):
+        fetch(config)
+    assert {path.name for path in config.folder.iterdir() if not path.name.startswith(".")} == {
+        "originalimages_part1.zip"
+    }
+
+
+def test_tar_archives_and_archives_that_stay(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = [f"lfw_funneled/{person}/{person}_0001.jpg" for person in ("Ann_Lee", "Bo")]
+    write_images(tmp_path / "tree", people)
+    server.files["/lfw-funneled.tgz"] = content = tarred(tmp_path / "tree")
+    file = PublishedFile("lfw-funneled.tgz", "", md5=hashlib.md5(content).hexdigest())
+    monkeypatch.setitem(fetching.PUBLISHED, "lfw_funneled", Published("lfw", (file,), "tests"))
+    config = FetchConfig("lfw_funneled", tmp_path / "faces", mirror=server.url, keep_archives=True)
+    assert fetch(config) == [config.folder / "lfw_funneled"]
+    assert (config.folder / "lfw-funneled.tgz").is_file()
+    entry = SOURCES["lfw"]
+    assert len(entry.open(entry.config_class(input=config.folder), 16)) == 2
+
+
+def test_smiles_as_its_authors_pack_it(server: Any, tmp_path: Path) -> None:
+    write_images(tmp_path / "tree" / "SMILEsmileD-master", SMILES, "L")
+    server.files["/SMILEsmileD.zip"] = zipped(tmp_path / "tree")
+    fetch(FetchConfig("smiles", tmp_path / "faces", mirror=server.url))
+    entry = SOURCES["smiles"]
+    assert len(entry.open(entry.config_class(input=tmp_path / "faces"), 16)) == 3
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_archives_write_nothing_outside_their_folder(kind: str, tmp_path: Path) -> None:
+    archive = tmp_path / f"bad.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("good.txt", "x")
+            file.writestr("../evil.txt", "x")
+    else:
+        with tarfile.open(archive, "w") as tar:
+            tar.addfile(tarfile.TarInfo("good.txt"))
+            tar.addfile(tarfile.TarInfo("../evil.txt"))
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        unpack(archive, tmp_path / "in")
+    assert not (tmp_path / "evil.txt").exists() and list((tmp_path / "in").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_other_sources_say_where_to_go(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="python -m shards.pack"):
+        fetch(FetchConfig(name, tmp_path))
+
+
+def test_every_source_can_be_fetched_or_says_where_to_go(tmp_path: Path) -> None:
+    assert {entry.source for entry in PUBLISHED.values()} | set(ELSEWHERE) == set(SOURCES)
+    assert not set(PUBLISHED) & set(ELSEWHERE)
+    with pytest.raises(UserError, match="no data set 'lfv' to fetch; known are lfw"):
+        fetch(FetchConfig("lfv", tmp_path))

@@ -1,0 +1,185 @@
+"""Hugging Face data sets of four local forms, streamed, interrupted and packed; no network takes part."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bad_images import BAD_FILES
+from shards.cli import UserError
+from shards.dataset import Dataset
+from shards.pack import main
+from shards.sources import hf
+from shards.sources.hf import HfConfig, HfSource, fill_spool
+
+datasets = pytest.importorskip("datasets")
+NUM = 30
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def table(num: int = NUM, start: int = 0) -> Any:
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "age": datasets.Value("int32"),
+            "gender": datasets.ClassLabel(names=["female", "male"]),
+            "smiling": datasets.Value("bool"),
+            "person": datasets.Value("string"),
+            "box": datasets.Sequence(datasets.Value("int32")),
+        }
+    )
+    numbers = range(start, start + num)
+    rows = {
+        "image": [Image.new("RGB", (20, 20), (n * 4, 50, 9)) for n in numbers],
+        "age": [n + 10 for n in numbers],
+        "gender": [n % 3 - 1 for n in numbers],
+        "smiling": [n % 2 == 0 for n in numbers],
+        "person": [f"p{n % 10}" for n in numbers],
+        "box": [[1, 2]] * num,
+    }
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Path:
+    root = tmp_path / "faces"
+    root.mkdir()
+    table().to_parquet(root / "train-00000.parquet")
+    table(10, 30).to_parquet(root / "validation-00000.parquet")
+    return root
+
+
+def test_parquet_rows_and_labels(parquet: Path) -> None:
+    source = pickle.loads(pickle.dumps(HfSource(HfConfig(str(parquet)))))
+    assert len(source) == 40 and {name: label.kind for name, label in source.fields.items()} == {
+        "age": "float",
+        "gender": "class",
+        "smiling": "bool",
+        "person": "class",
+    }
+    item = source[4]
+    assert item.key == "train/00000004" and item.partition == "train"
+    assert item.labels == {"age": 14, "gender": "female", "smiling": True, "person": "p4"}
+    assert source[3].labels["gender"] is None  # -1 stands for unknown
+    assert source[39].key == "validation/00000009" and source[39].partition == "val"
+    assert np.asarray(source.load(source[39]))[0, 0].tolist() == [156, 50, 9]
+    assert source.identity_field == "person" and str(parquet.parent) not in json.dumps(source.provenance)
+
+
+def test_one_split_and_a_limit(parquet: Path) -> None:
+    source = HfSource(HfConfig(str(parquet), split="train", limit=7))
+    assert [source[position].key for position in range(len(source))] == [f"train/{n:08d}" for n in range(7)]
+    assert source[0].partition is None  # packing splits it
+    assert len(HfSource(HfConfig(str(parquet), limit=7))) == 14
+
+
+def test_image_folders_and_saved_data_sets(tmp_path: Path) -> None:
+    for number in range(6):
+        path = tmp_path / "images" / ("glad" if number % 2 else "sad") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), (number * 40, 0, 0)).save(path)
+    source = HfSource(HfConfig(str(tmp_path / "images")))
+    found = {source.load(source[p]).getpixel((0, 0))[0]: source[p].labels["label"] for p in range(len(source))}
+    assert found == {number * 40: "glad" if number % 2 else "sad" for number in range(6)}
+    table().save_to_disk(tmp_path / "saved")
+    assert len(HfSource(HfConfig(str(tmp_path / "saved")))) == NUM
+    datasets.DatasetDict(train=table(), test=table(4)).save_to_disk(tmp_path / "saved_splits")
+    assert len(HfSource(HfConfig(str(tmp_path / "saved_splits"), split="test"))) == 4
+
+
+def test_a_stream_that_broke_off_goes_on(
+    parquet: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = HfConfig(str(parquet))
+    rows = hf._rows
+
+    def breaking(stream: Any, config: HfConfig) -> Iterator[Any]:
+        yield from itertools.islice(rows(stream, config), 12)
+        raise ConnectionError("the network is gone")
+
+    monkeypatch.setattr(hf, "_rows", breaking)
+    with pytest.raises(UserError, match="cannot be streamed .the network is gone.*run it again to go on"):
+        fill_spool(config)
+    taken: list[int] = []
+
+    def counting(stream: Any, config: HfConfig) -> Iterator[Any]:
+        for row in rows(stream, config):
+            taken.append(1)
+            yield row
+
+    monkeypatch.setattr(hf, "_rows", counting)
+    source = HfSource(config)
+    assert "Going on: 12 images" in capsys.readouterr().out and len(taken) == 40 - 12
+    reds = [source.load(source[position]).getpixel((0, 0))[0] for position in range(40)]
+    assert reds == [number * 4 for number in range(40)]
+    HfSource(config)
+    assert len(taken) == 28  # a complete spool is not streamed again
+
+
+def test_a_half_written_row_is_cut_off(parquet: Path) -> None:
+    config = HfConfig(str(parquet))
+    folder = fill_spool(config)
+    whole = {name: (folder / name).read_bytes() for name in ("images.bin", "rows.jsonl")}
+    (folder / "complete").unlink()
+    (folder / "images.bin").write_bytes(whole["images.bin"][:-200])
+    (folder / "rows.jsonl").write_bytes(whole["rows.jsonl"][:-5])
+    assert fill_spool(config) == folder
+    assert {name: (folder / name).read_bytes() for name in whole} == whole
+
+
+def test_changed_files_are_streamed_anew(parquet: Path) -> None:
+    assert len(HfSource(HfConfig(str(parquet)))) == 40
+    table(5, 50).to_parquet(parquet / "test-00000.parquet")
+    assert len(HfSource(HfConfig(str(parquet)))) == 45
+
+
+def test_packing_counts_broken_images(tmp_path: Path) -> None:
+    good = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(good, "PNG")
+    contents = [good.getvalue()] * 20 + [b"no image", b"", BAD_FILES["truncated.jpg"]]
+    features = datasets.Features({"picture": datasets.Image(decode=False), "age": datasets.Value("float32")})
+    rows = {"picture": [{"bytes": data, "path": None} for data in contents] + [None], "age": [1.5] * 24}
+    (tmp_path / "faces").mkdir()
+    saved = datasets.Dataset.from_dict(rows, features=features).cast_column("picture", datasets.Image())
+    saved.to_parquet(tmp_path / "faces" / "train.parquet")
+    out = tmp_path / "out"
+    options = ["--size", "16", "--max_skipped_fraction", "0.3", "--workers", "1"]
+    main(["hf", str(tmp_path / "faces"), str(out), *options])
+    dataset = Dataset(out)
+    assert sum(map(dataset.num_samples, dataset.splits)) == 20
+    reasons = {name: found["num"] for name, found in dataset.manifest.provenance["skipped"]["reasons"].items()}
+    assert reasons["empty file"] == 2 and sum(reasons.values()) == 4
+
+
+def test_mistakes_are_one_sentence(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="has no split 'test'; it has train, validation"):
+        HfSource(HfConfig(str(parquet), split="test"))
+    with pytest.raises(UserError, match="no image column 'photo'; its columns are image, age"):
+        HfSource(HfConfig(str(parquet), image_column="photo"))
+    with pytest.raises(UserError, match="no column 'age' of names of people; there are gender, person"):
+        HfSource(HfConfig(str(parquet), identity_column="age"))
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "train.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="has no column of images; its columns are a, b"):
+        HfSource(HfConfig(str(tmp_path / "text")))
+    with pytest.raises(UserError, match="nowhere cannot be streamed .*check the name"):
+        HfSource(HfConfig(str(tmp_path / "nowhere")))
+    with pytest.raises(ValueError, match="--limit must be at least 1"):
+        HfConfig("x", limit=0)
+    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    with pytest.raises(UserError, match="pip install 'facegen.hf.'"):
+        HfSource(HfConfig(str(parquet), limit=1))

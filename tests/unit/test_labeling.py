@@ -1,0 +1,293 @@
+"""The labeling page without a browser: orders, answers that survive, the formula, agreement, and what is served."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from field_trees import write_images
+from shards.cli import UserError
+from shards.label import ExportConfig, export, main, report
+from shards.labeling.answers import Answer, AnswerLog, read_answers
+from shards.labeling.degrees import combine, evaluate, strength
+from shards.labeling.server import Labeling, make_server
+from shards.labeling.session import Session, check_subject, open_session
+from shards.pack import main as pack_main
+
+FILES = tuple(f"face{number:02d}.png" for number in range(40))
+
+
+def test_every_subject_sees_every_picture_and_some_twice() -> None:
+    session = Session(FILES, seed=3, repeats=0.25)
+    order = session.order("ann")
+    assert session.num_trials == len(order) == 50 and set(order) == set(range(40))
+    assert session.order("ann") == order != session.order("bob") and order != sorted(order)
+    twice = [image for image in set(order) if order.count(image) == 2]
+    gaps = [len(order) - 1 - order[::-1].index(image) - order.index(image) for image in twice]
+    assert len(twice) == 10 and min(gaps) > 10
+
+
+@pytest.mark.parametrize(("num", "repeats"), [(1, 1.0), (5, 1.0), (12, 0.5), (3, 0.0)])
+def test_orders_of_few_pictures(num: int, repeats: float) -> None:
+    session = Session(FILES[:num], 0, repeats)
+    assert len(session.order("x")) == session.num_trials and set(session.order("x")) == set(range(num))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x", "ä", "x" * 41])
+def test_names_that_are_no_file_names(name: str) -> None:
+    with pytest.raises(UserError, match="cannot name a subject"):
+        check_subject(name)
+
+
+def test_answers_are_appended_undone_and_read_again(tmp_path: Path) -> None:
+    log = AnswerLog(tmp_path, "ann")
+    answers = [Answer(trial, FILES[trial], trial % 2 == 0, 500.0 + trial) for trial in range(5)]
+    assert all(log.add(answer) for answer in answers)
+    assert not log.add(answers[3])  # came twice
+    assert not log.add(Answer(9, "x", True, 1.0))  # from the future
+    assert log.undo() and log.undo()
+    changed = Answer(3, FILES[3], True, 700.0)
+    assert log.add(changed)
+    assert log.answers == [*answers[:3], changed] == read_answers(tmp_path)["ann"]
+    path = tmp_path / "answers" / "ann.jsonl"
+    assert len(path.read_text().splitlines()) == 8  # nothing is ever taken out of the file
+    log.close()
+    # Killed in the midst of a line.
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"trial": 4, "ima')
+    assert read_answers(tmp_path)["ann"] == [*answers[:3], changed]
+    again = AnswerLog(tmp_path, "ann")
+    assert path.read_bytes() == whole and again.add(answers[4])
+    assert [answer.trial for answer in again.answers] == [0, 1, 2, 3, 4]
+    assert not AnswerLog(tmp_path, "bob").undo()
+
+
+def test_the_formula_by_hand() -> None:
+    times = np.exp(np.linspace(np.log(400), np.log(1600), 21))
+    strengths = strength(times)
+    # The 5th and 95th percentiles of 21 evenly spread values are the second and the last but one.
+    expected = np.clip(1 - (np.arange(21) - 1) / 18, 0, 1)
+    assert strengths == pytest.approx(expected)
+    assert strength(np.array([500.0, 500.0])).tolist() == [1, 1] and len(strength(np.array([]))) == 0
+    answers = [Answer(i, f"{i}.png", i % 2 == 0, float(t)) for i, t in enumerate(times)]
+    degrees = evaluate(answers).degrees
+    assert [degrees[f"{i}.png"] for i in range(21)] == pytest.approx(
+        [s if i % 2 == 0 else -s for i, s in enumerate(expected)]
+    )
+
+
+def test_hasty_answers_repeats_and_inattentive_subjects() -> None:
+    base = [Answer(i, f"{i}.png", i < 10, 500.0 + 20 * i) for i in range(20)]
+    attentive = [
+        *base,
+        Answer(20, "3.png", True, 520.0),
+        Answer(21, "15.png", False, 600.0),
+        Answer(22, "4.png", True, 90.0),
+    ]
+    careless = [*base, Answer(20, "3.png", False, 520.0), Answer(21, "15.png", True, 600.0)]
+    result = combine({"ann": attentive, "bob": careless, "eve": []}, min_consistency=0.5)
+    ann = result.subjects["ann"]
+    assert (ann.num_answers, ann.num_too_fast, ann.num_repeated, ann.consistency) == (23, 1, 2, 1.0)
+    assert result.left_out == {"bob": "only 0% of 2 repeats answered alike", "eve": "no answers"}
+    strengths = strength(np.array([answer.rt_ms for answer in attentive[:-1]]))
+    assert result.degrees["3.png"] == pytest.approx((strengths[3] + strengths[20]) / 2)
+    assert result.degrees["15.png"] == pytest.approx(-(strengths[15] + strengths[21]) / 2)
+    assert math.isnan(result.alpha_degree)
+    assert set(combine({"ann": attentive, "bob": careless}).subjects) == {"ann", "bob"}
+
+
+def test_each_subject_counts_once_and_agreement_is_krippendorffs() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(-1, 1, 60)
+
+    def subject(felt: np.ndarray, pace: float) -> list[Answer]:
+        return [Answer(i, f"{i:02d}.png", bool(f > 0), float(pace * np.exp(-abs(f)))) for i, f in enumerate(felt)]
+
+    alike = combine({"ann": subject(truth, 900), "bob": subject(truth + 0.02 * rng.normal(size=60), 2500)})
+    assert alike.alpha_degree > 0.95 and alike.alpha_sign > 0.9
+    found = np.array([alike.degrees[f"{i:02d}.png"] for i in range(60)])
+    assert np.corrcoef(found, truth)[0, 1] > 0.98 and np.abs(found).max() <= 1
+    mean = np.mean([list(alike.subjects[name].degrees.values()) for name in ("ann", "bob")], axis=0)
+    assert found == pytest.approx(mean)
+    strangers = combine({"ann": subject(truth, 900), "bob": subject(rng.uniform(-1, 1, 60), 900)})
+    assert abs(strangers.alpha_degree) < 0.3
+    same = [Answer(i, f"{i}.png", True, 400.0) for i in range(3)]
+    assert combine({"ann": same, "bob": same}).alpha_sign == 1.0
+
+
+def test_alpha_by_hand() -> None:
+    # Two subjects, nominal, of Krippendorff's own way of counting: pairs that match against those expected.
+    first, second = [1, 1, 0, 0, 1, 0, 1, 1], [1, 0, 0, 0, 1, 1, 1, 1]
+    answers = {
+        name: [Answer(i, f"{i}.png", bool(v), 400.0) for i, v in enumerate(values)]
+        for name, values in (("ann", first), ("bob", second))
+    }
+    num_smiles, num = sum(first) + sum(second), 16
+    observed = 2 / 8
+    expected = 2 * num_smiles * (num - num_smiles) / (num * (num - 1))
+    assert combine(answers).alpha_sign == pytest.approx(1 - observed / expected)
+
+
+@pytest.fixture
+def labeling(tmp_path: Path) -> Iterator[tuple[int, Labeling]]:
+    images = tmp_path / "images"
+    write_images(images, FILES[:6], size=(30, 20))
+    (images / "broken.png").write_text("no image")
+    (tmp_path / "secret.png").write_bytes((images / FILES[0]).read_bytes())
+    session = open_session(tmp_path / "out", images, seed=0, repeats=0.0)
+    shared = Labeling(images, tmp_path / "out", session)
+    with make_server(shared, 0) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_port, shared
+        server.shutdown()
+    shared.close()
+
+
+def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    content = None if body is None else json.dumps(body)
+    if body is not None:
+        headers = {"Content-Type": "application/json", **headers}
+    connection.request(method, path, content, headers)
+    answer = connection.getresponse()
+    result = answer.status, answer.read()
+    connection.close()
+    return result
+
+
+def test_the_server_serves_the_page_its_pictures_and_nothing_else(
+    labeling: tuple[int, Labeling], tmp_path: Path
+) -> None:
+    port, shared = labeling
+    assert shared.session.files == FILES[:6]  # the broken one is left out
+    assert b"Smile or no smile" in ask(port, "GET", "/")[1]
+    status, data = ask(port, "GET", "/images/2")
+    assert status == 200 and Image.open(io.BytesIO(data)).size == (30, 20)
+    for path in ("/images/6", "/images/-1", "/images/../secret.png", "/secret.png", "/../secret.png", "/session.json",
+                 "/answers/ann.jsonl", "/images/%2e%2e/secret.png", "/server.py"):  # fmt: skip
+        assert ask(port, "GET", path)[0] == 404, path
+    assert ask(port, "GET", "/api/state?subject=..%2Fx")[0] == 400
+    assert ask(port, "GET", "/", Host="evil.example")[0] == 403
+    assert ask(port, "POST", "/api/undo", {"subject": "ann"}, Host="evil.example:80")[0] == 403
+    assert ask(port, "POST", "/api/undo", {"subject": "ann"}, **{"Content-Type": "text/plain"})[0] == 415
+    assert not (tmp_path / "out" / "answers").exists()
+
+
+def test_answers_over_http(labeling: tuple[int, Labeling], tmp_path: Path) -> None:
+    port, shared = labeling
+    state = json.loads(ask(port, "GET", "/api/state?subject=ann")[1])
+    assert state["total"] == 6 and state["done"] == 0 and len(state["upcoming"]) == 4
+    answer = {"subject": "ann", "trial": 0, "smile": True, "rt_ms": 432.5}
+    status, data = ask(port, "POST", "/api/answer", answer)
+    after = json.loads(data)
+    assert (
+        status == 200
+        and after["kept"]
+        and after["done"] == 1
+        and after["upcoming"]
+        == [
+            *state["upcoming"][1:],
+            after["upcoming"][-1],
+        ]
+    )
+    assert not json.loads(ask(port, "POST", "/api/answer", answer)[1])["kept"]
+    stored = read_answers(tmp_path / "out")["ann"]
+    assert stored == [Answer(0, FILES[state["upcoming"][0]["image"]], True, 432.5)]
+    assert json.loads(ask(port, "POST", "/api/undo", {"subject": "ann"})[1])["done"] == 0
+    for wrong in (
+        {**answer, "smile": "yes"},
+        {**answer, "rt_ms": -1},
+        {**answer, "trial": "0"},
+        {"subject": "ann"},
+        [1],
+    ):
+        assert ask(port, "POST", "/api/answer", wrong)[0] == 400
+    assert ask(port, "POST", "/api/else", answer)[0] == 404
+    assert read_answers(tmp_path / "out")["ann"] == [] and not shared.answer("ann", -1, True, 1.0)
+
+
+def test_the_server_is_bound_to_this_machine(labeling: tuple[int, Labeling]) -> None:
+    port, shared = labeling
+    with pytest.raises(UserError, match=f"port {port} cannot be used"):
+        make_server(shared, port)
+    with make_server(shared, 0) as server:
+        assert server.server_address[0] == "127.0.0.1"
+
+
+def test_going_on_needs_the_same_pictures_and_options(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    write_images(images, FILES[:5])
+    session = open_session(out, images, 0, 0.2)
+    assert open_session(out, images, 0, 0.2) == session
+    with pytest.raises(UserError, match="was begun with --seed 0 --repeats 0.2"):
+        open_session(out, images, 1, 0.2)
+    (images / FILES[0]).unlink()
+    with pytest.raises(UserError, match="1 pictures of this labeling are not in .*face00.png"):
+        open_session(out, images, 0, 0.2)
+    (out / "session.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        open_session(out, images, 0, 0.2)
+    with pytest.raises(UserError, match="no pictures that can be read"):
+        open_session(tmp_path / "new", out, 0, 0.2)
+    with pytest.raises(UserError, match="is no folder"):
+        open_session(tmp_path / "new", tmp_path / "nowhere", 0, 0.2)
+
+
+def test_export_writes_what_packing_joins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{20 + n}_{n % 2}_0_20170104{n:09d}.jpg" for n in range(30)]
+    write_images(tmp_path / "images", names)
+    open_session(tmp_path / "out", tmp_path / "images", 0, 0.0)
+    log = AnswerLog(tmp_path / "out", "ann")
+    for trial, name in enumerate(names[:25]):
+        log.add(Answer(trial, name, trial % 3 == 0, 400.0 + 30 * trial))
+    csv, png = tmp_path / "degrees.csv", tmp_path / "histogram.png"
+    main(["export", str(tmp_path / "out"), str(csv), "--histogram", str(png)])
+    printed = capsys.readouterr().out
+    assert "ann" in printed and "25 degrees from -" in printed and "needs two subjects" in printed
+    rows = [line.split(",") for line in csv.read_text().splitlines()]
+    assert rows[0] == ["stimulus_filename", "avg_encode"] and len(rows) == 26
+    degrees = combine(read_answers(tmp_path / "out")).degrees
+    assert {name: float(value) for name, value in rows[1:]} == pytest.approx(degrees, abs=1e-6)
+    assert Image.open(png).width > 300
+    options = ["--degrees", str(csv), "--size", "16", "--workers", "1"]
+    pack_main(["utkface", str(tmp_path / "images"), str(tmp_path / "packed"), *options])
+    assert "25 images have a degree of smile." in capsys.readouterr().out
+
+
+def test_pictures_of_one_name_keep_their_folders(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", ["a/1.png", "b/1.png", "b/2.png"])
+    open_session(tmp_path / "out", tmp_path / "images", 0, 0.0)
+    log = AnswerLog(tmp_path / "out", "ann")
+    for trial, name in enumerate(["a/1.png", "b/1.png", "b/2.png"]):
+        log.add(Answer(trial, name, True, 500.0))
+    result = export(ExportConfig(tmp_path / "out", tmp_path / "out.csv"))
+    assert [line.split(",")[0] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]] == [
+        "a/1.png",
+        "b/1.png",
+        "2.png",
+    ]
+    assert "ann gave only 3 answers, too few to know how fast is fast." in report(result)
+
+
+def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no labeling; begin one with"):
+        main(["export", str(tmp_path), str(tmp_path / "out.csv")])
+    write_images(tmp_path / "images", FILES[:2])
+    open_session(tmp_path / "out", tmp_path / "images", 0, 0.0)
+    with pytest.raises(UserError, match="gives no degrees .nobody answered yet"):
+        main(["export", str(tmp_path / "out"), str(tmp_path / "out.csv")])
+    for wrong in (["serve", "x", "y", "--repeats", "2"], ["serve", "x", "y", "--port", "-1"],
+                  ["export", "x", "y", "--min_consistency", "7"]):  # fmt: skip
+        with pytest.raises(SystemExit) as stop:
+            main(wrong)
+        assert stop.value.code == 2
