@@ -13,7 +13,7 @@ from eval.files import save_whole
 from eval.latent.encode import encode_split
 from eval.latent.faces import even_rows
 from eval.studio.run import StudioRun
-from facegen.cache import cache_directory
+from shards.cache import cache_directory
 from shards.cli import UserError
 from shards.dataset import Dataset
 

@@ -14,8 +14,8 @@ from eval.latent.origin import Origin, snapshot_identity
 from eval.latent.pca import Pca, fit_pca, load_pca, save_pca
 from eval.latent.sweeps import Axes, component_axes
 from eval.pictures.chosen_attributes import PREFERRED
-from facegen.cache import cache_directory
 from facegen.model import Model
+from shards.cache import cache_directory
 from shards.cli import UserError
 from shards.dataset import Dataset
 
