@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -26,6 +27,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from shards.cli import UserError
+from shards.remote import Remote, is_address
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
@@ -126,15 +128,23 @@ class Manifest:
 
 
 class Dataset:
-    """A complete data set on disk, opened for reading. Picklable; columns load on first use."""
+    """A complete data set, opened for reading. Picklable; columns load on first use.
+
+    Attributes:
+        address: Where it is, as the user says: a folder, or an address such as ``s3://bucket/faces``.
+        root: Folder of its manifest and index on this machine.
+        remote: What fetches its files, where it is behind an address.
+    """
 
     def __init__(self, root: str | Path) -> None:
-        """Opens ``root``.
+        """Opens a folder or an address.
 
         Raises:
             UserError: Nothing there, an unfinished packing, or a format that this version does not read.
         """
-        self.root = Path(root)
+        self.address = str(root)
+        self.remote = Remote(self.address, DATASET_FILE) if is_address(self.address) else None
+        self.root = self.remote.folder if self.remote else Path(root)
         self.manifest = _read_manifest(self.root)
         self.fingerprint = self.manifest.fingerprint
 
@@ -185,7 +195,9 @@ class Dataset:
             UserError: A field that the data set does not have.
         """
         if name not in self.fields:
-            raise UserError(f"data set {self.root} has no label '{name}'; it has {', '.join(self.fields) or 'none'}.")
+            raise UserError(
+                f"data set {self.address} has no label '{name}'; it has {', '.join(self.fields) or 'none'}."
+            )
         return self._column(f"label.{name}")[self.rows(split)]
 
     def key(self, split: str, row: int) -> str:
@@ -203,6 +215,15 @@ class Dataset:
         text = self._column("key_bytes")
         return [text[starts[row] : ends[row]].tobytes().decode() for row in range(rows.start, rows.stop)]
 
+    def open_shard(self, shard: Shard) -> int:
+        """A descriptor of a shard's file, to be closed by the caller.
+
+        Raises:
+            OSError: It is not there or cannot be read.
+            UserError: It cannot be fetched.
+        """
+        return self.remote.open(shard) if self.remote else os.open(self.root / shard.name, os.O_RDONLY)
+
     def _column(self, name: str) -> np.ndarray:
         if name not in self._columns:
             with self._index as index:
@@ -215,6 +236,8 @@ class Dataset:
 
     @property
     def _index(self) -> Any:
+        if self.remote:
+            self.remote.fetch(INDEX_FILE)
         try:
             return safe_open(self.root / INDEX_FILE, framework="np")
         except (OSError, SafetensorError) as error:

@@ -56,7 +56,7 @@ def describe(dataset: Dataset) -> list[str]:
     options = "".join(f" {name} {value}" for name, value in image.codec_options.items())
     num_images = sum(shard.num_samples for shard in manifest.shards)
     lines = [
-        f"{dataset.root}: {manifest.name}, {num_images:,} images {image.width}x{image.height}x{image.channels}, "
+        f"{dataset.address}: {manifest.name}, {num_images:,} images {image.width}x{image.height}x{image.channels}, "
         f"{image.extension}{options}, fingerprint {dataset.fingerprint}",
         "",
         f"{'split':8}{'images':>12}{'share':>8}{'shards':>8}{'MB':>10}{'bytes/image':>13}"
@@ -191,7 +191,7 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"Contact sheet: {config.out}")
     if config.card is not None:
         # A card may be given away: it does not say where the data set lies.
-        facts[0] = facts[0].removeprefix(f"{dataset.root}: ")
+        facts[0] = facts[0].removeprefix(f"{dataset.address}: ")
         card = make_card(dataset, facts, config.gender, config.smile, config.max_images, contact_sheet(dataset))
         print("\n".join(["", *card.lines()]))
         try:

@@ -61,7 +61,7 @@ class _BatchReader:
     """Turns a share into a batch; safe to call from several threads."""
 
     def __init__(self, dataset: Dataset, split: str, fields: Sequence[str] | None, pin_memory: bool) -> None:
-        self._reader = Reader(dataset, split)
+        self.reader = Reader(dataset, split)
         self._shape = (dataset.image.height, dataset.image.width, dataset.image.channels)
         self._labels = {name: dataset.labels(name, split) for name in (dataset.fields if fields is None else fields)}
         self._pin_memory = pin_memory
@@ -69,7 +69,7 @@ class _BatchReader:
     def __call__(self, share: _Share) -> Batch:
         rows = share.rows
         images = torch.empty((len(rows), *self._shape), dtype=torch.uint8, pin_memory=self._pin_memory)
-        self._reader.read_images(rows, images.numpy())
+        self.reader.read_images(rows, images.numpy())
         columns = {name: column[rows] for name, column in self._labels.items()} | dict(share.labels)
         labels = {name: _label_tensor(values) for name, values in columns.items()}
         return Batch(images, labels, torch.from_numpy(rows), share.epoch, share.first_slot)
@@ -128,6 +128,9 @@ class TrainLoader:
         self._units = units or SingleSamples(dataset.shard_sizes(split))
         order = EpochOrder(self._units.per_shard, seed)
         self._plan = BatchPlan(order, global_batch_size, rank, world_size, self._units.unit_size)
+        if dataset.remote:
+            shard_bytes = [shard.num_bytes for shard in dataset.shards(split)]
+            dataset.remote.check_room(min(sum(shard_bytes), 2 * order.block_shards * max(shard_bytes)))
         self._global_batch_size = global_batch_size
         self._num_threads = num_threads
         self._prefetch_batches = prefetch_batches
@@ -178,12 +181,20 @@ class TrainLoader:
 
     def _shares(self) -> Iterator[_Share]:
         # Planned in the consumer's thread, in order: threads that plan two blocks at a time would evict each other's.
-        position = self._samples_seen
+        position, block = self._samples_seen, None
         while True:
+            block = self._announce(position, block)
             epoch, units = self._plan.batch(position)
             rows, labels = self._units.draw(units, epoch)
             yield _Share(rows, epoch, self._plan.first_slot, labels)
             position += self._global_batch_size
+
+    def _announce(self, position: int, block: tuple[int, int] | None) -> tuple[int, int]:
+        """Says what will be read soon, once for each block; returns the block at a position."""
+        here, shards = self._plan.blocks_at(position)
+        if here != block:
+            self._read_batch.reader.expect(shards)
+        return here
 
 
 def evaluation_batches(
@@ -221,8 +232,19 @@ def evaluation_batches(
         _check_at_least(1, "limit", limit)
         num_samples = min(limit, num_samples)
     read_batch = _BatchReader(dataset, split, fields, pin_memory=False)
-    shares = map(_Share, evaluation_rows(num_samples, batch_size, rank, world_size))
-    return _in_order(read_batch, shares, num_threads, prefetch_batches=2 * num_threads)
+    batches = evaluation_rows(num_samples, batch_size, rank, world_size)
+    ends = np.cumsum(dataset.shard_sizes(split))
+
+    def shares() -> Iterator[_Share]:
+        last = -1
+        for rows in batches:
+            shard = int(np.searchsorted(ends, rows[-1], side="right"))
+            if shard != last:
+                read_batch.reader.expect(np.arange(shard, min(shard + 2, len(ends))))
+            last = shard
+            yield _Share(rows)
+
+    return _in_order(read_batch, shares(), num_threads, prefetch_batches=2 * num_threads)
 
 
 def _in_order(

@@ -53,8 +53,9 @@ class PairUnits:
         self._anchors, people = _rows_in_company(dataset, split, identity)
         if not len(people) or people.min() == people.max():
             raise UserError(
-                f"the {split} split of {dataset.root} has fewer than two people (label '{identity}') with two images "
-                "each, so no pairs can be drawn; add images of the same people, or pack with another --val_fraction."
+                f"the {split} split of {dataset.address} has fewer than two people (label '{identity}') with two "
+                "images each, so no pairs can be drawn; add images of the same people, or pack with another "
+                "--val_fraction."
             )
         # Positions in `_grouped`, where the images of a person lie end to end: each anchor's own, and its person's.
         by_person = np.argsort(people, kind="stable")
@@ -147,8 +148,8 @@ def require_separate_people(dataset: Dataset, identity: str = "identity") -> Non
         if len(shared):
             name = dataset.fields[identity].classes[shared[0]]
             raise UserError(
-                f"{len(shared)} people of {dataset.root}, such as {name}, are in its {first} and its {second} split, "
-                "so that pairs would leak; pack it with --split_by identity."
+                f"{len(shared)} people of {dataset.address}, such as {name}, are in its {first} and its {second} "
+                "split, so that pairs would leak; pack it with --split_by identity."
             )
 
 
@@ -185,7 +186,7 @@ def _people(dataset: Dataset, split: str, identity: str) -> np.ndarray:
     people = dataset.labels(identity, split)
     if dataset.fields[identity].kind != "class":
         raise UserError(
-            f"label '{identity}' of {dataset.root} is a {dataset.fields[identity].kind} and names nobody; give the "
+            f"label '{identity}' of {dataset.address} is a {dataset.fields[identity].kind} and names nobody; give the "
             "class label that says who the person is."
         )
     return people.astype(np.int64)

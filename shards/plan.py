@@ -119,6 +119,28 @@ class EpochOrder:
             parts.append(self._block_rows(epoch, block, shard_order)[inside])
         return np.concatenate(parts)
 
+    def blocks_at(self, epoch: int, position: int) -> tuple[int, np.ndarray]:
+        """The block at a position of an epoch's order, and what a reader of it needs now and next.
+
+        Returns:
+            Number of the block, and int64 numbers of its shards and of those of the block that follows, which may be
+            the first one of the next epoch.
+        """
+        shard_order, block_starts = self._epoch_layout(epoch)
+        block = int(np.searchsorted(block_starts, position, side="right")) - 1
+        now = shard_order[self._block_bounds[block] : self._block_bounds[block + 1]]
+        if block + 1 < self.num_blocks:
+            return block, np.concatenate(
+                [now, shard_order[self._block_bounds[block + 1] : self._block_bounds[block + 2]]]
+            )
+        following = shuffled(len(self._shard_sizes), self._seed, epoch + 1, 0)[: self._block_bounds[1]]
+        return block, np.concatenate([now, following])
+
+    @property
+    def block_shards(self) -> int:
+        """Most shards of a block."""
+        return int(np.diff(self._block_bounds).max(initial=0))
+
     def _epoch_layout(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The epoch's order of the shards, and the position at which each block starts."""
         cached_epoch, shard_order, block_starts = self._epoch_cache
@@ -206,6 +228,17 @@ class BatchPlan:
         epoch, position = divmod(samples_seen, self.epoch_size)
         start = (position + self.first_slot) // self._unit_size
         return epoch, self._order.rows(epoch, start, start + self.local_batch_size // self._unit_size)
+
+    def blocks_at(self, samples_seen: int) -> tuple[tuple[int, int], np.ndarray]:
+        """Epoch and block of the batch that follows after ``samples_seen`` samples, and the shards needed now and next.
+
+        Raises:
+            UserError: As ``check``.
+        """
+        self.check(samples_seen)
+        epoch, position = divmod(samples_seen, self.epoch_size)
+        block, shards = self._order.blocks_at(epoch, (position + self.first_slot) // self._unit_size)
+        return (epoch, block), shards
 
 
 def check_global_batch_size(global_batch_size: int, world_size: int, num_samples: int, unit_size: int = 1) -> None:

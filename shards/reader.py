@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -27,16 +26,14 @@ class _ShardFile:
     next file opened take its number, and the other thread read from the wrong file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def read(self, offset: int, num_bytes: int) -> bytes:
         return os.pread(self._descriptor, num_bytes, offset)
 
     def __del__(self) -> None:
-        # Opening may have failed before there was anything to close.
-        if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
+        os.close(self._descriptor)
 
 
 class Reader:
@@ -56,7 +53,9 @@ class Reader:
         self._shard_ends = np.cumsum([shard.num_samples for shard in self._shards])
         self._offsets = dataset.column("offset", split)
         self._sizes = dataset.column("size", split)
-        self._open = lru_cache(maxsize=MAX_OPEN_SHARDS)(_ShardFile)
+        self._open = lru_cache(maxsize=MAX_OPEN_SHARDS)(
+            lambda shard: _ShardFile(dataset.open_shard(self._shards[shard]))
+        )
 
     def read(self, rows: np.ndarray) -> Iterator[bytes]:
         """The encoded images of some samples.
@@ -73,13 +72,14 @@ class Reader:
         shards = np.searchsorted(self._shard_ends, rows, side="right").tolist()
         offsets, sizes = self._offsets[rows].tolist(), self._sizes[rows].tolist()
         for shard, offset, num_bytes in zip(shards, offsets, sizes, strict=True):
-            path = self._dataset.root / self._shards[shard].name
             try:
-                data = self._open(path).read(offset, num_bytes)
+                data = self._open(shard).read(offset, num_bytes)
             except OSError as error:
-                raise UserError(f"shard {path} cannot be read ({error.strerror}); {self._advice}") from None
+                raise UserError(
+                    f"shard {self._place(shard)} cannot be read ({error.strerror}); {self._advice}"
+                ) from None
             if len(data) != num_bytes:
-                raise UserError(f"shard {path} is shorter than its index says; {self._advice}")
+                raise UserError(f"shard {self._place(shard)} is shorter than its index says; {self._advice}")
             yield data
 
     def read_images(self, rows: np.ndarray, out: np.ndarray) -> None:
@@ -97,10 +97,17 @@ class Reader:
                 decode(data, self._dataset.image, out[position])
             except ValueError as error:
                 row = int(rows[position])
-                shard = self._shards[int(np.searchsorted(self._shard_ends, row, side="right"))]
+                place = self._place(int(np.searchsorted(self._shard_ends, row, side="right")))
                 key = self._dataset.key(self._split, row)
-                path = self._dataset.root / shard.name
-                raise UserError(f"sample {key} of shard {path}: {error}; {self._advice}") from None
+                raise UserError(f"sample {key} of shard {place}: {error}; {self._advice}") from None
+
+    def expect(self, shards: np.ndarray) -> None:
+        """Says which shards of the split will be read soon, so that remote ones can come meanwhile."""
+        if self._dataset.remote:
+            self._dataset.remote.prefetch(self._shards[shard] for shard in shards.tolist())
+
+    def _place(self, shard: int) -> str:
+        return f"{self._dataset.address}/{self._shards[shard].name}"
 
     @property
     def _advice(self) -> str:
@@ -113,6 +120,8 @@ def check_shards(dataset: Dataset, split: str) -> None:
     Raises:
         UserError: One is not.
     """
+    if dataset.remote:
+        return  # Each is checked when it comes.
     for shard in dataset.shards(split):
         path = dataset.root / shard.name
         try:
@@ -136,5 +145,5 @@ def check_split(dataset: Dataset, split: str) -> None:
     """
     if not dataset.num_samples(split):
         raise UserError(
-            f"data set {dataset.root} has no split '{split}'; it has {', '.join(dataset.splits) or 'none'}."
+            f"data set {dataset.address} has no split '{split}'; it has {', '.join(dataset.splits) or 'none'}."
         )

@@ -1,0 +1,84 @@
+"""A real S3 server on this machine: a data set is copied there, trained on from two processes, and reported on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from eval import report
+from shards.dataset import Dataset
+from test_launch import RECORD, TINY, launch, records, run
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def bucket(tiny_dataset: Path, cache: Path) -> Iterator[str]:
+    """The tiny data set in a bucket; where it is and how to get in, fsspec and botocore read from the environment."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "FSSPEC_S3_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "FACEGEN_CACHE": str(cache),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="faces")
+        for path in tiny_dataset.iterdir():
+            if path.is_file():
+                client.upload_file(str(path), "faces", f"sets/tiny/{path.name}")
+        yield "s3://faces/sets/tiny"
+    server.stop()
+
+
+def test_training_from_s3_is_training_from_the_disk(
+    bucket: str, cache: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    assert Dataset(bucket).fingerprint == Dataset(tiny_dataset).fingerprint
+    options = ["ae", "--global_batch_size", 32, "--max_steps", 8, *TINY]
+    run(launch(2, RECORD, tmp_path / "s3.jsonl", *options, "--data", bucket, "--run", tmp_path / "s3"))
+    run(launch(2, RECORD, tmp_path / "disk.jsonl", *options, "--data", tiny_dataset, "--run", tmp_path / "disk"))
+    for rank in (0, 1):
+        assert records(tmp_path / "s3.jsonl", rank) == records(tmp_path / "disk.jsonl", rank)
+    cached = sorted(path.name for path in (cache / "shards").glob("*/*.tar"))
+    assert cached == sorted(shard.name for split in ("train", "val") for shard in Dataset(bucket).shards(split))
+
+
+def test_a_report_on_s3(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(
+        launch(
+            1,
+            RECORD,
+            tmp_path / "r.jsonl",
+            "ae",
+            "--max_steps",
+            2,
+            "--global_batch_size",
+            32,
+            *TINY,
+            "--data",
+            bucket,
+            "--run",
+            tmp_path / "run",
+        )
+    )
+    arguments = [str(tmp_path / "run"), "--data", bucket, "--out", str(tmp_path / "report"), "--only", "reconstruction"]
+    monkeypatch.setattr("sys.argv", ["eval.report", *arguments, "--fid_weights", "none", "--device", "cpu"])
+    report.main()
+    (result,) = json.loads((tmp_path / "report" / "report.json").read_text())["runs"]
+    assert result["measures"]["mse"]["value"] > 0

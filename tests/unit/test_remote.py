@@ -1,0 +1,263 @@
+"""Data sets behind an address: whole, checked, bounded, and patient with servers that fail."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import unreliable_server
+from facegen import config as config_module
+from facegen.trainer import Trainer
+from shards import remote
+from shards.cli import UserError
+from shards.dataset import Dataset
+from shards.loader import TrainLoader, evaluation_batches
+from shards.pack import main as pack
+from shards.plan import EpochOrder
+from shards.reader import Reader
+from shards.remote import NUM_TRIES, make_room
+from unreliable_server import Handler
+
+NUM = 240
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("remote") / "faces"
+    pack(["synthetic", str(root), "--num", str(NUM), "--size", "16", "--samples_per_shard", "32", "--workers", "1"])
+    return root
+
+
+@pytest.fixture
+def server(local: Path) -> Iterator[type[Handler]]:
+    with unreliable_server.serving(local) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "_FIRST_DELAY_SEC", 0.001)
+    monkeypatch.setattr(remote, "_MAX_DELAY_SEC", 0.002)
+    return tmp_path / "cache" / "shards"
+
+
+def images(dataset: Dataset, split: str = "train") -> torch.Tensor:
+    return torch.cat([batch.images for batch in evaluation_batches(dataset, split, 32)])
+
+
+def tars(cache: Path) -> set[str]:
+    return {path.name for path in cache.glob("*/*.tar")}
+
+
+def test_a_remote_data_set_is_the_local_one(local: Path, server: type[Handler], cache: Path) -> None:
+    here, there = Dataset(local), Dataset(f"{server.url}/")
+    assert there.fingerprint == here.fingerprint
+    assert there.keys("val") == here.keys("val")
+    np.testing.assert_array_equal(there.labels("smile", "train"), here.labels("smile", "train"))
+    assert not tars(cache)  # Nothing was read yet.
+    assert torch.equal(images(there), images(here))
+    assert tars(cache) == {shard.name for shard in here.shards("train")}
+
+
+def test_the_order_of_training_is_the_same(local: Path, server: type[Handler]) -> None:
+    loaders = [
+        iter(TrainLoader(Dataset(root), "train", global_batch_size=16, seed=3)) for root in (str(local), server.url)
+    ]
+    for _ in range(20):
+        here, there = (next(loader) for loader in loaders)
+        assert torch.equal(here.rows, there.rows)
+        assert torch.equal(here.images, there.images)
+
+
+def test_each_shard_comes_once_however_many_read(local: Path, server: type[Handler]) -> None:
+    expected = images(Dataset(local))
+    results = []
+
+    def read() -> None:
+        results.append(torch.equal(images(Dataset(server.url)), expected))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert results == [True] * 4
+    requested = [name for name in server.requests if name.endswith(".tar")]
+    assert sorted(requested) == sorted(shard.name for shard in Dataset(local).shards("train"))
+
+
+@pytest.mark.parametrize("fault", ["breaks off", "short", "corrupt", "busy", "whole"])
+def test_a_server_that_fails_for_a_while_is_asked_again(local: Path, server: type[Handler], fault: str) -> None:
+    server.faults += [fault] * (NUM_TRIES - 1)  # type: ignore[list-item]
+    rows = np.arange(5)
+    here, there = (list(Reader(Dataset(root), "val").read(rows)) for root in (str(local), server.url))
+    assert there == here
+
+
+def test_chunks_that_came_are_not_fetched_again(
+    local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_CHUNK_BYTES", 8192)
+    shard = Dataset(local).shards("val")[0]
+    num_chunks = -(-shard.num_bytes // 8192)
+    server.faults += [None, None, "busy"]  # type: ignore[list-item]
+    next(Reader(Dataset(server.url), "val").read(np.array([0])))
+    assert server.requests.count(shard.name) == num_chunks + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("breaks off", "could not be read in 6 tries"),
+        ("corrupt", "could not be read in 6 tries.*its sha256 is not the one of the manifest"),
+        ("short", "could not be read in 6 tries.*bytes came instead of"),
+        ("forbidden", "val-000000.tar"),
+    ],
+)
+def test_a_server_that_keeps_failing_is_named(server: type[Handler], cache: Path, fault: str, message: str) -> None:
+    server.always = fault  # type: ignore[assignment]
+    with pytest.raises(UserError, match=message):
+        next(Reader(Dataset(server.url), "val").read(np.array([0])))
+    assert not tars(cache)
+    assert not list(cache.glob("*/*.part"))
+
+
+def test_training_ends_with_a_sentence_when_the_server_dies_and_goes_on_when_it_is_back(
+    local: Path, server: type[Handler], tmp_path: Path
+) -> None:
+    def train(root: str, run: Path, max_images: int) -> Trainer:
+        options = ["--max_images", str(max_images), "--global_batch_size", "16", "--checkpoint.every_images", "16"]
+        network = ["--model.network.widths", "[8]", "--model.latent_size", "4"]
+        trainer = Trainer(config_module.parse_args(["ae", "--data", root, "--run", str(run), *options, *network]))
+        trainer.fit()
+        return trainer
+
+    train(server.url, tmp_path / "run", 48)
+    shutil.rmtree(remote._shards_folder())  # Another machine goes on.
+    server.always = "breaks off"
+    with pytest.raises(UserError, match="run the same command again when it can be"):
+        train(server.url, tmp_path / "run", 96)
+    server.always = None
+    resumed = train(server.url, tmp_path / "run", 96).family.state_dict()
+    whole = train(str(local), tmp_path / "whole", 96).family.state_dict()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+# The cache.
+
+
+def test_the_cache_stays_within_its_bound(local: Path, server: type[Handler], cache: Path, monkeypatch) -> None:
+    shards = Dataset(local).shards("train")
+    room = 3 * max(shard.num_bytes for shard in shards)
+    monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", str(room / 1e9))
+    dataset = Dataset(server.url)
+    reader = Reader(dataset, "train")
+    for start in np.cumsum([0, *(shard.num_samples for shard in shards)])[:-1]:
+        next(reader.read(np.array([start])))
+        assert sum(path.stat().st_size for path in cache.glob("*/*.tar")) <= room
+    assert torch.equal(images(dataset), images(Dataset(local)))
+
+
+def test_the_least_recently_used_shards_make_room(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for age, name in enumerate(("newest", "middle", "oldest")):
+        path = tmp_path / "set" / f"{name}.tar"
+        path.write_bytes(bytes(100))
+        os.utime(path, (1e9 - age, 1e9 - age))
+    (tmp_path / "set" / "index.safetensors").write_bytes(bytes(1000))
+    make_room(tmp_path, 250)
+    assert {path.stem for path in (tmp_path / "set").iterdir()} == {"newest", "middle", "index"}
+    make_room(tmp_path, 0)
+    assert {path.stem for path in (tmp_path / "set").iterdir()} == {"index"}
+
+
+def test_a_shard_that_is_deleted_while_it_is_read_is_read_to_its_end(
+    local: Path, server: type[Handler], cache: Path
+) -> None:
+    reader = Reader(Dataset(server.url), "train")
+    expected = list(Reader(Dataset(local), "train").read(np.arange(10)))
+    found = []
+    for data in reader.read(np.arange(10)):
+        found.append(data)
+        for path in cache.glob("*/*.tar"):
+            path.unlink()
+    assert found == expected
+
+
+def test_a_cache_that_is_too_small_is_refused_before_training(server: type[Handler], monkeypatch) -> None:
+    monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", "0.00001")
+    with pytest.raises(UserError, match="raise the variable FACEGEN_SHARD_CACHE_GB"):
+        TrainLoader(Dataset(server.url), "train", global_batch_size=8, seed=0)
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "nan"])
+def test_a_bound_that_is_no_number(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", text)
+    with pytest.raises(UserError, match=f"positive number of gigabytes, not '{text}'"):
+        remote.cache_bytes()
+
+
+def test_a_full_disk_is_said_at_once(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    dataset = Dataset(server.url)
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match=r"cannot write to the cache .*No space left.*make room"):
+        next(Reader(dataset, "val").read(np.array([0])))
+
+
+# What is fetched ahead, and what is there.
+
+
+def test_the_next_block_comes_while_this_one_is_read(server: type[Handler], cache: Path) -> None:
+    dataset = Dataset(server.url)
+    reader = Reader(dataset, "train")
+    reader.expect(np.array([2, 4]))
+    assert dataset.remote is not None
+    dataset.remote._pool.shutdown(wait=True)
+    assert tars(cache) == {dataset.shards("train")[number].name for number in (2, 4)}
+
+
+def test_blocks_say_what_is_needed_now_and_next() -> None:
+    order = EpochOrder([10] * 6, seed=0, block_shards=2)
+    seen = [order.blocks_at(0, position) for position in (0, 19, 20, 59)]
+    assert [block for block, _ in seen] == [0, 0, 1, 2]
+    for position, (_, shards) in zip((0, 19, 20, 59), seen, strict=True):
+        rows = np.concatenate([order.rows(0, position, 60), order.rows(1, 0, 20)])
+        within = rows[: (position // 20 + 1) * 20 - position + 20]
+        assert set(within // 10) <= set(shards.tolist())
+        assert len(shards) == 4
+
+
+def test_another_content_has_another_folder(local: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(local, copy)
+    with unreliable_server.serving(copy) as running:
+        first = Dataset(running.url)
+        shutil.rmtree(copy)
+        pack(["synthetic", str(copy), "--num", "120", "--size", "16", "--seed", "5", "--workers", "1"])
+        second = Dataset(running.url)
+        assert first.root != second.root
+        assert torch.equal(images(second), images(Dataset(copy)))
+
+
+def test_it_can_be_pickled(local: Path, server: type[Handler]) -> None:
+    dataset = pickle.loads(pickle.dumps(Dataset(server.url)))
+    assert torch.equal(images(dataset, "val"), images(Dataset(local), "val"))
+
+
+def test_addresses_that_cannot_be_read(server: type[Handler]) -> None:
+    with pytest.raises(UserError, match="there is no .*/nowhere/dataset.json; copy the whole data set"):
+        Dataset(f"{server.url}/nowhere")
+    with pytest.raises(UserError, match="no address that can be read"):
+        Dataset("gopher://faces")

@@ -1,0 +1,76 @@
+"""A web server over a folder, with parts of files on request, that can be told to fail."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+Fault = Literal["breaks off", "short", "corrupt", "busy", "whole", "forbidden"]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves ``folder``; each request for a tar takes the next of ``faults``, and ``always`` when these are used up."""
+
+    folder: Path
+    url = ""
+    faults: list[Fault] = []
+    always: Fault | None = None
+    requests: list[str] = []
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.folder / self.path.lstrip("/")
+        fault = (self.faults.pop(0) if self.faults else self.always) if path.suffix == ".tar" else None
+        if self.command == "GET":
+            type(self).requests.append(path.name)
+        if not path.is_file():
+            return self.send_error(404)
+        if fault in ("busy", "forbidden"):
+            return self.send_error(503 if fault == "busy" else 403)
+        content = path.read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        is_part = wanted is not None and fault != "whole"
+        if is_part:
+            start, stop = int(wanted[1]), int(wanted[2] or len(content) - 1) + 1
+            body = content[start:stop]
+        else:
+            body = content
+        if fault == "corrupt":
+            body = bytes([body[0] ^ 255]) + body[1:]
+        if fault == "short":
+            body = body[: len(body) // 2]
+        self.send_response(206 if is_part else 200)
+        if is_part:
+            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body[: len(body) // 2] if fault == "breaks off" else body)
+        if fault == "breaks off":
+            self.close_connection = True
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[type[Handler]]:
+    """A running server, as the class that serves: its attributes may be changed."""
+
+    class Mine(Handler):
+        faults: list[Fault] = []
+        requests: list[str] = []
+
+    Mine.folder = folder
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mine) as running:
+        Mine.url = f"http://127.0.0.1:{running.server_port}"
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield Mine
+        running.shutdown()
