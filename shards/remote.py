@@ -9,7 +9,6 @@ shards that have not been used for longest are deleted. A file that is open stay
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import random
@@ -22,15 +21,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shards.cache import CACHE_VARIABLE, cache_directory
 from shards.cli import UserError
+from shards.shard_cache import (
+    SIZE_VARIABLE,
+    cache_bytes,
+    locked,
+    make_room,
+    shards_folder,
+    unwritable,
+    write_whole,
+    writing,
+)
 from shards.tar import sha256_file
 
 if TYPE_CHECKING:
     from shards.dataset import Shard
 
-SIZE_VARIABLE = "FACEGEN_SHARD_CACHE_GB"
-DEFAULT_CACHE_GB = 20.0
 NUM_TRIES = 6
 _FIRST_DELAY_SEC, _MAX_DELAY_SEC = 0.5, 15.0
 _TIMEOUT_SEC = 20.0
@@ -61,22 +67,6 @@ def is_address(root: str) -> bool:
     return _ADDRESS.match(root) is not None
 
 
-def cache_bytes() -> int:
-    """How much the shards of all data sets may take on the local disk.
-
-    Raises:
-        UserError: The variable ``FACEGEN_SHARD_CACHE_GB`` holds no positive number.
-    """
-    text = os.environ.get(SIZE_VARIABLE, str(DEFAULT_CACHE_GB))
-    try:
-        gigabytes = float(text)
-    except ValueError:
-        gigabytes = 0.0
-    if not 0 < gigabytes < float("inf"):
-        raise UserError(f"{SIZE_VARIABLE} must be a positive number of gigabytes, not '{text}'.")
-    return int(gigabytes * 1e9)
-
-
 class Remote:
     """The files of one data set behind an address.
 
@@ -94,11 +84,11 @@ class Remote:
         self.address = address.rstrip("/")
         self._connect()
         content = self._persistently(manifest_name, lambda: self._files.cat_file(self._path(manifest_name)))
-        self.folder = _shards_folder() / hashlib.sha256(content).hexdigest()[:24]
-        with _writing(self.folder):
+        self.folder = shards_folder() / hashlib.sha256(content).hexdigest()[:24]
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked(manifest_name):
-            _write_whole(self.folder / manifest_name, content)
+            write_whole(self.folder / manifest_name, content)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"address": self.address, "folder": self.folder}
@@ -117,7 +107,7 @@ class Remote:
         with self._locked(name):
             if not path.is_file():
                 content = self._persistently(name, lambda: self._files.cat_file(self._path(name)))
-                _write_whole(path, content)
+                write_whole(path, content)
         return path
 
     def open(self, shard: Shard) -> int:
@@ -172,12 +162,12 @@ class Remote:
         with self._locked(shard.name):
             if path.is_file():
                 return
-            with _locked_file(_shards_folder() / ".lock"):
-                make_room(_shards_folder(), cache_bytes() - shard.num_bytes)
+            with locked(shards_folder() / ".lock"):
+                make_room(shards_folder(), cache_bytes() - shard.num_bytes)
             part = self.folder / f".{shard.name}.part"
             try:
                 self._persistently(shard.name, lambda: self._fetch_shard(shard, part))
-                with _writing(self.folder):
+                with writing(self.folder):
                     os.replace(part, path)
             finally:
                 part.unlink(missing_ok=True)
@@ -216,7 +206,7 @@ class Remote:
                 raise UserError(f"{where} may not be read ({_reason(error)}); check keys and rights.") from None
             except Exception as error:  # Every service has errors of its own.
                 if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-                    raise _unwritable(self.folder, error) from None
+                    raise unwritable(self.folder, error) from None
                 if trial == NUM_TRIES or not threading.main_thread().is_alive():
                     seconds = time.monotonic() - started
                     raise UserError(
@@ -251,19 +241,8 @@ class Remote:
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        with _locked_file(self.folder / f".{name}.lock"):
+        with locked(self.folder / f".{name}.lock"):
             yield
-
-
-def make_room(folder: Path, allowed_bytes: int) -> None:
-    """Deletes the shards that have not been used for longest until the others take at most ``allowed_bytes``."""
-    shards = [(path.stat(), path) for path in folder.glob("*/*.tar")]
-    total = sum(status.st_size for status, _ in shards)
-    for status, path in sorted(shards, key=lambda item: item[0].st_mtime):
-        if total <= allowed_bytes:
-            return
-        path.unlink(missing_ok=True)
-        total -= status.st_size
 
 
 def _pause(seconds: float) -> None:
@@ -275,40 +254,6 @@ def _pause(seconds: float) -> None:
         main.join(seconds)
 
 
-def _shards_folder() -> Path:
-    return cache_directory() / "shards"
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _writing(path.parent):
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
-def _unwritable(folder: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot write to the cache {folder} ({error.strerror}); make room, or name another with {CACHE_VARIABLE}."
-    )
-
-
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-@contextmanager
-def _locked_file(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock, between processes and threads alike."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -23,7 +23,8 @@ from shards.loader import TrainLoader, evaluation_batches
 from shards.pack import main as pack
 from shards.plan import EpochOrder
 from shards.reader import Reader
-from shards.remote import NUM_TRIES, make_room
+from shards.remote import NUM_TRIES
+from shards.shard_cache import cache_bytes, make_room, shards_folder
 from unreliable_server import Handler
 
 NUM = 240
@@ -142,7 +143,7 @@ def test_training_ends_with_a_sentence_when_the_server_dies_and_goes_on_when_it_
         return trainer
 
     train(server.url, tmp_path / "run", 48)
-    shutil.rmtree(remote._shards_folder())  # Another machine goes on.
+    shutil.rmtree(shards_folder())  # Another machine goes on.
     server.always = "breaks off"
     with pytest.raises(UserError, match="run the same command again when it can be"):
         train(server.url, tmp_path / "run", 96)
@@ -203,7 +204,7 @@ def test_a_cache_that_is_too_small_is_refused_before_training(server: type[Handl
 def test_a_bound_that_is_no_number(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", text)
     with pytest.raises(UserError, match=f"positive number of gigabytes, not '{text}'"):
-        remote.cache_bytes()
+        cache_bytes()
 
 
 def test_a_full_disk_is_said_at_once(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
