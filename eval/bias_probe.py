@@ -93,7 +93,7 @@ def label_truth(dataset: Dataset, label: str, split: str) -> tuple[np.ndarray, n
     column = dataset.labels(label, split)
     kind = dataset.fields[label].kind
     if kind == "class":
-        raise UserError(f"label '{label}' of {dataset.root} has classes; give a bool label or a degree.")
+        raise UserError(f"label '{label}' of {dataset.address} has classes; give a bool label or a degree.")
     return (np.isfinite(column), column > 0) if kind == "float" else (column >= 0, column == 1)
 
 

@@ -69,10 +69,11 @@ def train_judge(dataset: Dataset, label: str, num_epochs: int, seed: int, device
     """
     if label not in dataset.fields or dataset.fields[label].kind != "float":
         raise UserError(
-            f"data set {dataset.root} has no float label '{label}' to train a judge on; give a judge's file, --judge."
+            f"data set {dataset.address} has no float label '{label}' to train a judge on; give a judge's file with "
+            "--judge."
         )
     if np.isnan(dataset.labels(label, "train")).any():
-        raise UserError(f"some training images of {dataset.root} have no '{label}'; give a judge's file, --judge.")
+        raise UserError(f"some training images of {dataset.address} have no '{label}'; give a judge's file, --judge.")
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "judge"))
         return _fit(dataset, label, num_epochs, seed, device)

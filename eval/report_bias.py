@@ -36,7 +36,7 @@ def bias(model: Any, protocol: Protocol, space: FeatureSpace) -> tuple[TextTable
         return Absent("the probes that read samples are fitted on the training split, so it needs a held-out one, too")
     config = BiasConfig(
         run="",
-        data=str(dataset.root),
+        data=dataset.address,
         out="",
         gender=GENDER,
         smile=SMILE,

@@ -27,7 +27,7 @@ def open_runs(
         if tuple(model.image_shape) != (image.channels, image.height, image.width):
             theirs = "x".join(map(str, (*model.image_shape[1:], model.image_shape[0])))
             raise UserError(
-                f"{path} was trained on images of {theirs} (height x width x channels) and {dataset.root} holds "
+                f"{path} was trained on images of {theirs} (height x width x channels) and {dataset.address} holds "
                 f"{image.height}x{image.width}x{image.channels}; pack the data set at the run's size."
             )
     return list(zip(distinct_names(models), models, strict=True))

@@ -34,16 +34,16 @@ def known_degrees(dataset: Dataset, label: str, split: str) -> np.ndarray:
     usable = [name for name, field in dataset.fields.items() if field.kind != "class"]
     choose = f"name one of these with --model.label: {', '.join(usable) or '(it has none)'}."
     if label not in dataset.fields:
-        raise UserError(f"data set {dataset.root} has no label '{label}' to take the degree from; {choose}")
+        raise UserError(f"data set {dataset.address} has no label '{label}' to take the degree from; {choose}")
     if dataset.fields[label].kind == "class":
-        raise UserError(f"label '{label}' of data set {dataset.root} holds classes, which are no degree; {choose}")
+        raise UserError(f"label '{label}' of data set {dataset.address} holds classes, which are no degree; {choose}")
     degrees = degrees_of(torch.from_numpy(dataset.labels(label, split))).numpy()
     known = degrees[~np.isnan(degrees)]
     if not len(known):
-        raise UserError(f"no image of the {split} split of {dataset.root} has the label '{label}'; {choose}")
+        raise UserError(f"no image of the {split} split of {dataset.address} has the label '{label}'; {choose}")
     if np.abs(known).max() > 1:
         raise UserError(
-            f"label '{label}' of data set {dataset.root} goes from {known.min():g} to {known.max():g}, and a degree "
+            f"label '{label}' of data set {dataset.address} goes from {known.min():g} to {known.max():g}, and a degree "
             f"must lie in [-1, 1]; scale it before packing, or {choose}"
         )
     return known

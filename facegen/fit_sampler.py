@@ -113,7 +113,7 @@ def check_fit(model: Model, dataset: Dataset) -> None:
     if tuple(model.image_shape) != (image.channels, image.height, image.width):
         raise UserError(
             f"{model.name} encodes images of {'x'.join(map(str, model.image_shape))} (channels x height x width) and "
-            f"{dataset.root} holds {image.channels}x{image.height}x{image.width}."
+            f"{dataset.address} holds {image.channels}x{image.height}x{image.width}."
         )
     check_split(dataset, "train")
 

@@ -128,7 +128,7 @@ def split_attributes(model: Any, dataset: Dataset, split: str, limit: int | None
     labels = {name: groups for name, groups in found.items() if groups}
     if not labels:
         raise UserError(
-            f"split {split} of {dataset.root} has no bool or degree label with both values; pack one with labels."
+            f"split {split} of {dataset.address} has no bool or degree label with both values; pack one with labels."
         )
     return fit_attributes(encode_split(model, dataset, split, limit=limit), labels)
 

@@ -83,7 +83,7 @@ def find_rows(options: FaceOptions, dataset: Dataset) -> np.ndarray:
         return even_rows(available, options.num)
     beyond = [row for row in options.rows if not 0 <= row < available]
     if beyond:
-        raise UserError(f"split {options.split} of {dataset.root} has rows 0 to {available - 1}, not {beyond[0]}.")
+        raise UserError(f"split {options.split} of {dataset.address} has rows 0 to {available - 1}, not {beyond[0]}.")
     return np.array([*options.rows, *_rows_of_keys(options.sample_keys, dataset, options.split)], np.int64)
 
 
@@ -107,5 +107,7 @@ def _rows_of_keys(keys: Sequence[str], dataset: Dataset, split: str) -> list[int
     unknown = [key for key in keys if key not in positions]
     if unknown:
         example = next(iter(positions))
-        raise UserError(f"split {split} of {dataset.root} has no sample '{unknown[0]}'; a key looks like '{example}'.")
+        raise UserError(
+            f"split {split} of {dataset.address} has no sample '{unknown[0]}'; a key looks like '{example}'."
+        )
     return [positions[key] for key in keys]

@@ -24,7 +24,7 @@ def attribute_picture(model: Any, context: Context) -> Drawing | Absent:
     protocol = context.protocol
     dataset = protocol.dataset
     if "train" not in dataset.splits:
-        return Absent(f"data set {dataset.root} has no training split to fit attributes on")
+        return Absent(f"data set {dataset.address} has no training split to fit attributes on")
     groups = choose_attributes(dataset, "train", protocol.num_train)
     if not groups:
         return Absent(

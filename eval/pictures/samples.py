@@ -49,7 +49,7 @@ def neighbor_grid(model: Any, context: Context) -> Drawing | Absent:
     if model.dataset_fingerprint != dataset.fingerprint:
         return Absent("the training images are those of another data set; give that one as --data")
     if context.train is None:
-        return Absent(f"data set {dataset.root} has no training split")
+        return Absent(f"data set {dataset.address} has no training split")
     assert context.samples is not None and context.held_out is not None
     train = _features(context.train)
     num_nearest = min(_NUM_NEAREST, len(train))

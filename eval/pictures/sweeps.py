@@ -38,7 +38,7 @@ def component_sweep(model: Any, context: Context) -> Drawing | Absent:
     """Principal components of mu, the one that explains most first."""
     protocol = context.protocol
     if "train" not in protocol.dataset.splits:
-        return Absent(f"data set {protocol.dataset.root} has no training split to find components in")
+        return Absent(f"data set {protocol.dataset.address} has no training split to find components in")
     latents = encode_split(model, protocol.dataset, "train", limit=protocol.num_train)
     pca = fit_pca(latents)
     axes = component_axes(pca, range(min(NUM_AXES, len(pca.variances))))

@@ -36,7 +36,7 @@ def draw_pairs(
     """
     if identity not in dataset.fields or dataset.fields[identity].kind != "class":
         raise UserError(
-            f"data set {dataset.root} has no class label '{identity}' that says who the person is; name one with "
+            f"data set {dataset.address} has no class label '{identity}' that says who the person is; name one with "
             "--identity, or give a pairs file."
         )
     refs, people = _images_in_company(dataset, splits, identity)
@@ -44,7 +44,7 @@ def draw_pairs(
     num_folds = min(num_folds, len(names) // 2)
     if num_folds < 2:
         raise UserError(
-            f"{' and '.join(splits)} of {dataset.root} has {len(names)} people with two images each, and two folds "
+            f"{' and '.join(splits)} of {dataset.address} has {len(names)} people with two images each, and two folds "
             "need at least four; use more splits."
         )
     random = np.random.default_rng(derive_seed(seed, "verification pairs"))

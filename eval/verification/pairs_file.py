@@ -106,7 +106,7 @@ def find_pairs(listed: PairsFile, dataset: Dataset, splits: tuple[str, ...]) -> 
     is_there = np.array([first in refs and second in refs for first, second in listed.keys])
     if not is_there.any():
         raise UserError(
-            f"no pair of the file is in {dataset.root}, whose keys look like '{next(iter(refs))}' and not like "
+            f"no pair of the file is in {dataset.address}, whose keys look like '{next(iter(refs))}' and not like "
             f"'{listed.keys[0][0]}'; pack LFW with: python -m shards.pack lfw, or draw pairs with --num_pairs."
         )
     found = np.array([[refs[key] for key in keys] for keys, there in zip(listed.keys, is_there, strict=True) if there])
