@@ -16,8 +16,8 @@ from facegen.state import STATE_FILE, read_facts
 def branch(source: Path, config: TrainConfig) -> None:
     """Makes ``config.run`` go on from another run's checkpoint.
 
-    What it had trained itself is given up: its checkpoints, and the snapshots from that moment on. Its metrics up to the
-    checkpoint's moment stay; the later ones are dropped when training starts.
+    What it had trained itself is given up: its checkpoints, and the snapshots from that moment on. Its metrics up to
+    the checkpoint's moment stay; the later ones are dropped when training starts.
 
     Args:
         source: A complete checkpoint of a run with the same networks and optimizer.

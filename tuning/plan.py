@@ -13,6 +13,7 @@ from facegen.config import TrainConfig, parse_args
 from shards.cli import raising
 from tuning.space import Space
 
+SWEEP_FILE = "sweep.yaml"
 TRIALS = "trials"
 _KEPT_CHECKPOINTS = 2
 _KEPT_FOR_OTHERS = 4

@@ -19,7 +19,7 @@ MODE = "min"
 
 
 class ResumableASHA(AsyncHyperBandScheduler):
-    """ASHA that keeps its rungs in a file: Ray restores trials and searchers of an interrupted sweep, not schedulers."""
+    """ASHA that keeps its rungs in a file: of an interrupted sweep Ray restores trials and searcher, not scheduler."""
 
     def __init__(self, state: Path, **options: Any) -> None:
         """Starts afresh, whatever the file holds; a copy that Ray restores goes on from it."""

@@ -31,13 +31,12 @@ from shards.reader import check_split
 from tuning.cluster import Need, connected, max_concurrent
 from tuning.ledger import TrialRecord, read_ledger, table
 from tuning.objective import METRICS, SCORE, SPLIT
-from tuning.plan import Plan, trial_name
+from tuning.plan import SWEEP_FILE, Plan, trial_name
 from tuning.progress import Progress
 from tuning.schedulers import MODE, make_scheduler, make_searcher
 from tuning.space import read_space, space_to_dict
 from tuning.trial import run_trial
 
-SWEEP_FILE = "sweep.yaml"
 _RAY = "ray"
 _EXPERIMENT = "sweep"
 _POINTERS_KEPT = 10
@@ -209,9 +208,8 @@ def run(config: SweepConfig, plan: Plan, is_new: bool, limit: int) -> list[Trial
         limit: Trials that there are resources for.
     """
     space = plan.space
-    print(
-        f"{space.num_trials} trials of {space.family}, {space.max_images:,} images each, by {space.objective.describe()}"
-    )
+    objective = space.objective.describe()
+    print(f"{space.num_trials} trials of {space.family}, {space.max_images:,} images each, by {objective}")
     trainable = tune.with_resources(partial(run_trial, plan=plan), resources(config.need))
     if is_new:
         tuner = tune.Tuner(
