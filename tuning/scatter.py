@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from eval import svg
 
 WIDTH, HEIGHT = 560, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 18, 16, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 22, 34, 48
 _RADIUS = 5
-_SHARPNESS = 3
-"""Pictures are drawn this much larger than the SVG's units; shapes are smoothed by drawing twice that."""
+_SHARPNESS = 2
+"""Pixels of a picture for each unit of the SVG; shapes are smoothed by drawing them twice as large."""
 _CHARACTER, _LINE = 6.6, 13
 """Size of the labels' text."""
 _COLORS = {
@@ -86,13 +86,14 @@ class Scatter:
             body.append(svg.polyline(x, y, "faint", "c0"))
         for x, y, mark in self.dots:
             color = "c0" if mark.strong else "c7"
-            dot = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}" fill="var(--{color})"><title>{escape(mark.label)}</title></circle>'
+            place = f'cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}" fill="var(--{color})"'
+            dot = f"<circle {place}><title>{escape(mark.label)}</title></circle>"
             body.append(f'<a href="{escape(mark.link)}">{dot}</a>' if mark.link else dot)
         body += [svg.text(x, y, text, anchor, color == "ink") for x, y, text, anchor, color in self.texts]
         return svg.document(WIDTH, HEIGHT, self.title, body)
 
     def to_picture(self) -> Image.Image:
-        """RGB, three pixels for each unit."""
+        """RGB, two pixels for each unit."""
         scale = 2 * _SHARPNESS
         image = Image.new("RGB", (WIDTH * scale, HEIGHT * scale), "white")
         draw = ImageDraw.Draw(image)
@@ -131,7 +132,7 @@ def scatter(title: str, x: Axis, y: Axis, marks: Sequence[Mark], front: Sequence
     for tick in across.ticks:
         place = float(_LEFT + across.share([tick])[0] * (WIDTH - _LEFT - _RIGHT))
         texts.append((place, HEIGHT - _BOTTOM + 18, svg.short(tick), "middle", "soft"))
-    texts.append((_LEFT, 10, y.title, "start", "ink"))
+    texts.append((_LEFT, 14, y.title, "start", "ink"))
     texts.append((WIDTH - _RIGHT, HEIGHT - 8, x.title, "end", "ink"))
     dots = [(float(px), float(py), mark) for px, py, mark in zip(xs, ys, marks, strict=True)]
     texts += _labels(dots)
