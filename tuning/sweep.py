@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # Before Ray is imported: no tables and files of its own beside the sweep's, and a state that is never old.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -23,6 +23,7 @@ from ray import tune
 
 from facegen.assembly import build_family
 from facegen.config import differences
+from facegen.processes import make_accelerator
 from facegen.validation import metric_names
 from shards import cli
 from shards.cli import UserError
@@ -59,6 +60,8 @@ class SweepConfig:
     """Images of a trial, instead of the space's."""
     evaluate_every_images: int | None = None
     """Images between two evaluations, instead of the space's."""
+    scheduler: Literal["fifo", "asha", "pbt"] | None = None
+    """Scheduler with its defaults, instead of the space's."""
     options: dict[str, Any] = field(default_factory=dict)
     """Training options for all trials, over those of the space: '{"optim.lr": 0.001, "seed": 1}'."""
     cpus_per_trial: float = 1.0
@@ -79,6 +82,11 @@ class SweepConfig:
     """Try trials again that were given up before."""
     keep_best: int = 5
     """Trials that keep their checkpoints when they have ended; the others keep their newest weights only."""
+
+    report: bool = True
+    """Write the report at the end, as python -m tuning.report does."""
+    num_report_images: int = 1_000
+    """Held-out images of the report, and as many samples."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -112,7 +120,12 @@ def main() -> None:
     with connected(config.address, config.num_cpus):
         limit = max_concurrent(config.need)
         records = run(config, plan, is_new, limit)
-    print(f"\n{table(records)}\n")
+    print(f"\n{table(records)}\n", flush=True)
+    if config.report and any(record.values for record in records):
+        from tuning.report import SweepReportConfig, write_sweep_report  # Not loaded while the trials train.
+
+        request = SweepReportConfig(config.out, config.data, num_images=config.num_report_images)
+        write_sweep_report(request, make_accelerator())
     failed = [record for record in records if record.status == "failed"]
     if len(failed) == len(records):
         sys.exit(1)
@@ -125,7 +138,8 @@ def make_plan(config: SweepConfig) -> Plan:
         UserError: A space, options or data that do not go together.
     """
     names = ("num_samples", "max_images", "evaluate_every_images")
-    changes = {name: value for name in names if (value := getattr(config, name)) is not None}
+    changes: dict[str, Any] = {name: value for name in names if (value := getattr(config, name)) is not None}
+    changes |= {"scheduler": {"kind": config.scheduler}} if config.scheduler else {}
     space = read_space(config.space, changes, config.options)
     dataset = Dataset(config.data)
     check_split(dataset, SPLIT)

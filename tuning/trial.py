@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import threading
 from collections.abc import Callable
@@ -80,6 +81,7 @@ def _train_apart(task: Task) -> None:
         with _log(task):
             train_trial(task, report)
 
+    os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"  # It would write every line of the log twice.
     plan = task.plan
     resources = {"CPU": plan.cpus_per_worker, "GPU": plan.gpus_per_worker}
     trainer = TorchTrainer(
