@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -114,8 +115,9 @@ class Progress(tune.Callback):
         return "finished" if seen >= self._plan.space.max_images else "stopped early"
 
     def _note_error(self, trial: Trial) -> str:
-        error = trial.get_error()
-        self._errors[str(trial)] = one_line(str(error)) if error else "its process was lost"
+        # The file here, not trial.get_error(): that reads the storage, to which the file may be still on its way.
+        text = Path(trial.error_file).read_text() if trial.error_file else ""
+        self._errors[str(trial)] = one_line(text)
         return self._errors[str(trial)]
 
     def _give_back(self, trials: list[Trial]) -> None:
@@ -131,11 +133,13 @@ class Progress(tune.Callback):
 
 
 def one_line(error: str) -> str:
-    """The sentence of a traceback, that of the innermost error."""
-    lines = [line.strip() for line in error.strip().splitlines() if line.strip()]
-    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Diverged|Exit|Interrupt)\b.*:", line)]
-    sentence = (raised or lines or ["unknown"])[-1]
-    return re.sub(r"^[\w.]+: ", "", sentence)
+    """The sentence of the newest failure in Ray's file of a trial's errors: that of the innermost error raised."""
+    newest = re.split(r"(?m)^Failure # .*\n", error)[-1]
+    lines = [line.strip() for line in newest.splitlines() if line.strip()]
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Diverged|Exit|Interrupt): ", line)]
+    if raised:
+        return re.sub(r"^[\w.]+: ", "", raised[-1])
+    return lines[0] if lines else "its process was lost"
 
 
 def _values(result: dict[str, Any]) -> dict[str, float]:

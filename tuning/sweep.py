@@ -5,6 +5,7 @@ The same command goes on with a sweep that was interrupted.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, Literal
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 
 import yaml
@@ -253,6 +255,7 @@ def run(config: SweepConfig, plan: Plan, is_new: bool, limit: int) -> list[Trial
         tuner = tune.Tuner.restore(
             str(plan.out / _RAY / _EXPERIMENT), trainable=trainable, resume_errored=config.retry_failed
         )
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # Whatever happens to a trial is told by Progress.
     tuner.fit()
     return read_ledger(plan.out)
 

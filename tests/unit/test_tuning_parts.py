@@ -138,11 +138,14 @@ def test_asha_stops_the_worse_and_remembers_it_in_a_resumed_sweep(tmp_path: Path
 
 def test_the_reason_of_a_traceback_is_its_last_error() -> None:
     traceback = (
+        "Failure # 1 (occurred at 2026-11-22_11-30-36)\nValueError: another time, another error\n"
+        "Failure # 2 (occurred at 2026-11-22_11-30-40)\n"
         "ray.exceptions.RayTaskError(TrainingDiverged): ray::train()\n  File x.py, line 1\n"
         "facegen.trainer.TrainingDiverged: training stopped before step 3: loss is not finite.\n"
     )
     assert one_line(traceback) == "training stopped before step 3: loss is not finite."
-    assert one_line("The actor died.\n") == "The actor died."
+    assert one_line("Failure # 1 (now)\nThe actor died.\n\tclass_name: x\n") == "The actor died."
+    assert one_line("") == "its process was lost"
 
 
 def test_training_off_the_main_thread_is_never_asked_to_stop() -> None:
