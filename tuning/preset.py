@@ -26,7 +26,8 @@ def write_preset(run: Path, file: Path, comment: str, named: Sequence[str]) -> N
     """
     config = yaml.safe_load((run / CONFIG_FILE).read_text())
     family = config["family"]
-    default = yaml.safe_load(yaml.safe_dump(to_dict(config_class(family)(data="-", run="-"))))
+    defaults = config_class(family)(data="-", run="-")  # type: ignore[call-arg]
+    default = yaml.safe_load(yaml.safe_dump(to_dict(defaults)))
     for option in named:
         _remove(default, option)
     changed = {name: value for name, value in _changed(config, default).items() if name not in _LEFT_OUT}

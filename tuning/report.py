@@ -176,13 +176,13 @@ def draw_charts(rows: Sequence[Row], searched: Sequence[str]) -> dict[str, tuple
         found = [row for row in rows if _value(row, x) is not None and _value(row, y) is not None]
         if len(found) < 2:
             return
-        axes = [
+        across, up = (
             Axis(titles.get(key, key), [value for row in found if (value := _value(row, key)) is not None])
             for key in (x, y)
-        ]
+        )
         marks = [Mark(_label(row, searched), f"../{row.link}" if row.link else "", row.on_front) for row in found]
-        line = sorted((n for n, row in enumerate(found) if row.on_front), key=lambda n: axes[0].values[n])
-        charts[name] = (caption, scatter(f"{axes[1].title} over {axes[0].title}", *axes, marks, line if front else ()))
+        line = sorted((n for n, row in enumerate(found) if row.on_front), key=lambda n: across.values[n])
+        charts[name] = (caption, scatter(f"{up.title} over {across.title}", across, up, marks, line if front else ()))
 
     samples = _first(_SAMPLES, [row.measures for row in rows])
     if samples:
