@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyarrow.fs import FileSystem
+
 from facegen.config import TrainConfig, parse_args
 from shards.cli import raising
 from tuning.space import Space
+from tuning.storage import RunStorage, open_storage
 
 SWEEP_FILE = "sweep.yaml"
 TRIALS = "trials"
+_RAY = "ray"
 _KEPT_CHECKPOINTS = 2
 _KEPT_FOR_OTHERS = 4
 """Checkpoints that a trial keeps where others may go on from them; they have moved on a little by then."""
@@ -34,10 +38,23 @@ class Plan:
     """Processes of one trial."""
     cpus_per_worker: float = 1
     gpus_per_worker: float = 0
+    storage: str | None = None
+    """Where machines that share no file system keep copies of the runs."""
 
     def run_directory(self, name: str) -> Path:
         """Where a trial trains: an ordinary run directory."""
         return self.out / TRIALS / name
+
+    def run_storage(self) -> RunStorage | None:
+        """The copies of the runs; None where all machines see the runs themselves."""
+        return RunStorage(f"{self.storage}/{TRIALS}") if self.storage else None
+
+    def ray_storage(self) -> tuple[str, FileSystem | None]:
+        """Where Ray keeps what it knows of the sweep: a path, and the file system that it is on (None: a local path)."""
+        if self.storage is None:
+            return str(self.out / _RAY), None
+        system, path = open_storage(f"{self.storage}/{_RAY}")
+        return path, system
 
     def arguments(self, name: str, params: Mapping[str, Any]) -> list[str]:
         """The options of ``facegen/train.py`` that train this trial."""

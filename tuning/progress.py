@@ -126,7 +126,9 @@ class Progress(tune.Callback):
             return  # Another trial may still go on from one that has ended.
         ended = [record for trial in trials if (record := self._record(trial)).status in ("finished", "stopped early")]
         for record in ranked(ended)[self._keep_best :]:
-            run = self._plan.run_directory(record.name)
+            run, storage = self._plan.run_directory(record.name), self._plan.run_storage()
+            if storage:
+                storage.drop_checkpoints(record.name)
             shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
             if (run / SNAPSHOTS).is_dir():
                 prune(run / SNAPSHOTS, keep=1)

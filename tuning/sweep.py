@@ -40,7 +40,7 @@ from tuning.schedulers import MODE, make_scheduler, make_searcher
 from tuning.space import read_space, space_to_dict
 from tuning.trial import run_trial
 
-_RAY = "ray"
+_SCHEDULER = "scheduler.state"
 _EXPERIMENT = "sweep"
 _POINTERS_KEPT = 10
 """Of each trial; each is a few bytes, and others may go on from them."""
@@ -72,6 +72,9 @@ class SweepConfig:
     """GPUs of one trial, over all its workers; a fraction shares one."""
     workers_per_trial: int = 1
     """Processes that train one trial together."""
+    storage: str | None = None
+    """Where machines that share no file system keep checkpoints: s3://…, gs://…, any URL of fsspec. Each trial then
+    trains in a directory of its own machine, is copied there at every evaluation, and comes to --out at the end."""
     address: str | None = None
     """Ray cluster to run on, such as auto; Ray is started on this machine when null."""
     num_cpus: int | None = None
@@ -147,8 +150,15 @@ def make_plan(config: SweepConfig) -> Plan:
     check_split(dataset, SPLIT)
     out, need = Path(config.out).resolve(), config.need
     plan = Plan(
-        space, str(Path(config.data).resolve()), out, need.num_workers, need.cpus_per_worker, need.gpus_per_worker
+        space,
+        str(Path(config.data).resolve()),
+        out,
+        need.num_workers,
+        need.cpus_per_worker,
+        need.gpus_per_worker,
+        config.storage.rstrip("/") if config.storage else None,
     )
+    plan.run_storage()  # It can be reached, or this says why not.
     check_trials(plan, dataset)
     return plan
 
@@ -194,6 +204,7 @@ def claim(config: SweepConfig, plan: Plan) -> bool:
         "data": plan.data,
         "data_fingerprint": Dataset(plan.data).fingerprint,
         "workers_per_trial": plan.num_workers,
+        "storage": plan.storage,
     }
     ours = yaml.safe_load(yaml.safe_dump(ours))
     file = plan.out / SWEEP_FILE
@@ -203,7 +214,8 @@ def claim(config: SweepConfig, plan: Plan) -> bool:
             raise UserError(
                 f"{plan.out} was started with other options: {', '.join(changed)}; give the same, or another --out."
             )
-        return not tune.Tuner.can_restore(str(plan.out / _RAY / _EXPERIMENT))
+        path, system = plan.ray_storage()
+        return not tune.Tuner.can_restore(f"{path}/{_EXPERIMENT}", storage_filesystem=system)
     if plan.out.is_dir() and any(plan.out.iterdir()):
         raise UserError(f"{plan.out} holds other files; give a new --out, or one with an earlier sweep.")
     try:
@@ -226,6 +238,7 @@ def run(config: SweepConfig, plan: Plan, is_new: bool, limit: int) -> list[Trial
     space = plan.space
     objective = space.objective.describe()
     print(f"{space.num_trials} trials of {space.family}, {space.max_images:,} images each, by {objective}")
+    path, system = plan.ray_storage()
     trainable = tune.with_resources(partial(run_trial, plan=plan), resources(config.need))
     if is_new:
         tuner = tune.Tuner(
@@ -234,7 +247,7 @@ def run(config: SweepConfig, plan: Plan, is_new: bool, limit: int) -> list[Trial
             tune_config=tune.TuneConfig(
                 metric=SCORE,
                 mode=MODE,
-                scheduler=make_scheduler(space, plan.out / _RAY / "scheduler"),
+                scheduler=make_scheduler(space, plan.out / _SCHEDULER),
                 search_alg=make_searcher(space),
                 num_samples=space.num_samples,
                 max_concurrent_trials=min(limit, config.max_concurrent or limit),
@@ -243,7 +256,8 @@ def run(config: SweepConfig, plan: Plan, is_new: bool, limit: int) -> list[Trial
             ),
             run_config=tune.RunConfig(
                 name=_EXPERIMENT,
-                storage_path=str(plan.out / _RAY),
+                storage_path=path,
+                storage_filesystem=system,
                 verbose=0,
                 callbacks=[Progress(plan, config.keep_best)],
                 failure_config=tune.FailureConfig(max_failures=config.max_failures),
@@ -253,11 +267,18 @@ def run(config: SweepConfig, plan: Plan, is_new: bool, limit: int) -> list[Trial
     else:
         print("going on with the sweep that is there")
         tuner = tune.Tuner.restore(
-            str(plan.out / _RAY / _EXPERIMENT), trainable=trainable, resume_errored=config.retry_failed
+            f"{path}/{_EXPERIMENT}",
+            trainable=trainable,
+            resume_errored=config.retry_failed,
+            storage_filesystem=system,
         )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # Whatever happens to a trial is told by Progress.
     tuner.fit()
-    return read_ledger(plan.out)
+    records, storage = read_ledger(plan.out), plan.run_storage()
+    for record in records if storage else ():
+        assert storage is not None
+        storage.fetch(record.name, plan.run_directory(record.name))
+    return records
 
 
 def resources(need: Need) -> tune.PlacementGroupFactory:

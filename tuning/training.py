@@ -71,7 +71,10 @@ def train_trial(task: Task, report: Report) -> None:
         TrainingDiverged: A loss that is not finite.
     """
     config = task.plan.config(task.name, task.params)
-    accelerator = make_accelerator()
+    accelerator, storage = make_accelerator(), task.plan.run_storage()
+    if storage and accelerator.is_local_main_process:
+        for name in {task.name, *([task.start.trial] if task.start else [])}:
+            storage.restore(name, task.plan.run_directory(name))
     if accelerator.is_main_process:
         go_on_from_other(task, config)
     accelerator.wait_for_everyone()
@@ -83,6 +86,8 @@ def train_trial(task: Task, report: Report) -> None:
         entry = measure_entry(objective, snapshot, dataset, images_seen, held_out, accelerator)
         if accelerator.is_main_process:
             journal.add(entry)
+            if storage:
+                storage.save(task.name, run)
             report(entry)
 
     images_seen, missing = _shared(accelerator, lambda: _catch_up(run, journal, task.start, report))

@@ -83,13 +83,16 @@ def _train_apart(task: Task) -> None:
 
     os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"  # It would write every line of the log twice.
     plan = task.plan
+    storage_path, file_system = plan.ray_storage()
     resources = {"CPU": plan.cpus_per_worker, "GPU": plan.gpus_per_worker}
     trainer = TorchTrainer(
         train,
         scaling_config=ray.train.ScalingConfig(
             num_workers=plan.num_workers, use_gpu=plan.gpus_per_worker > 0, resources_per_worker=resources
         ),
-        run_config=ray.train.RunConfig(name=task.name, storage_path=str(plan.out / "ray" / "train")),
+        run_config=ray.train.RunConfig(
+            name=f"train-{task.name}", storage_path=storage_path, storage_filesystem=file_system
+        ),
     )
     group = _Background(trainer.fit)
     while group.is_alive():

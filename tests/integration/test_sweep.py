@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from facegen.config import parse_args
+from facegen.snapshot import find_snapshot
 from shards.cli import UserError
 from sweeps import write_space
 from tuning import report, sweep
@@ -128,6 +129,22 @@ def test_optuna_proposes_and_an_objective_may_need_an_evaluation(tiny_dataset: P
         assert record.status == "finished"
         values = record.values
         assert values["score"] == pytest.approx(100 * values["mse"] + values["bits_per_dim"])
+
+
+def test_runs_come_from_a_storage_where_machines_share_no_files(tiny_dataset: Path, tmp_path: Path) -> None:
+    space = write_space(tmp_path / "space.yaml", search={"seed": {"grid": [0, 1]}})
+    url = f"local://{tmp_path / 'storage'}"  # A protocol of fsspec that pyarrow does not know.
+    config = SweepConfig(str(space), str(tiny_dataset), str(tmp_path / "out"), storage=url, keep_best=1)
+    run(config)
+    records = read_ledger(tmp_path / "out")
+    assert [record.status for record in records] == ["finished"] * 2
+    best = min(records, key=lambda record: record.score or 0.0)
+    for record in records:
+        kept, copy = (root / "trials" / record.name for root in (tmp_path / "out", tmp_path / "storage"))
+        assert (kept / "checkpoints").exists() == (copy / "checkpoints").exists() == (record is best)
+        assert (kept / "evaluations.jsonl").read_bytes() == (copy / "evaluations.jsonl").read_bytes()
+        assert find_snapshot(kept).name == "images_000000000256"
+    assert not (tmp_path / "out" / "ray").exists()
 
 
 @pytest.mark.parametrize(

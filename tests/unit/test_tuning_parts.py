@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from tuning.progress import one_line
 from tuning.scatter import HEIGHT, WIDTH, Axis, Mark, scatter
 from tuning.schedulers import make_scheduler
 from tuning.space import space_from_dict
+from tuning.storage import RunStorage
 
 
 def test_a_journal_is_in_order_and_comes_back_with_its_run(tmp_path: Path) -> None:
@@ -146,6 +148,37 @@ def test_the_reason_of_a_traceback_is_its_last_error() -> None:
     assert one_line(traceback) == "training stopped before step 3: loss is not finite."
     assert one_line("Failure # 1 (now)\nThe actor died.\n\tclass_name: x\n") == "The actor died."
     assert one_line("") == "its process was lost"
+
+
+def test_a_run_in_a_storage_is_what_it_was_and_is_fetched_where_it_is_ahead(
+    tiny_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    config = tiny_config(max_steps=6)
+    config.checkpoint.every_images = 32
+    run, storage = Path(config.run), RunStorage(f"local://{tmp_path / 'storage'}")
+    Trainer(config).fit(on_saved=lambda trainer, values: storage.save("trial", run))
+
+    def files(root: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    storage.save("trial", run)
+    copy = tmp_path / "storage" / "trial"
+    assert files(run) == files(copy)  # Of three checkpoints two are kept, on both sides.
+    assert len(list((copy / "checkpoints").iterdir())) == 2
+
+    elsewhere = tmp_path / "elsewhere"
+    RunStorage(f"local://{tmp_path / 'storage'}").restore("trial", elsewhere)
+    assert files(elsewhere) == files(run)
+    (copy / "metrics.jsonl").write_text("changed")
+    storage.restore("trial", elsewhere)  # As far as the storage: left alone.
+    assert files(elsewhere) == files(run)
+    shutil.rmtree(max((elsewhere / "checkpoints").iterdir()))
+    storage.restore("trial", elsewhere)
+    assert (elsewhere / "metrics.jsonl").read_text() == "changed"
+    storage.restore("unknown", tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+    with pytest.raises(UserError, match="cannot use the storage nosuch://"):
+        RunStorage("nosuch://bucket")
 
 
 def test_training_off_the_main_thread_is_never_asked_to_stop() -> None:

@@ -57,7 +57,7 @@ def test_the_shipped_spaces_search_what_the_report_did() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"familly": "vae"}, "did you mean 'family'"),
+        ({"families": "vae"}, "did you mean 'family'"),
         ({"family": "vea"}, "did you mean 'vae'"),
         ({"max_images": "many"}, "expected a int"),
         ({"max_images": 0}, "at least 1"),
