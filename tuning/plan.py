@@ -50,7 +50,7 @@ class Plan:
         return RunStorage(f"{self.storage}/{TRIALS}") if self.storage else None
 
     def ray_storage(self) -> tuple[str, FileSystem | None]:
-        """Where Ray keeps what it knows of the sweep: a path, and the file system that it is on (None: a local path)."""
+        """Where Ray keeps what it knows of the sweep: a path, and the file system that it is on (None: local)."""
         if self.storage is None:
             return str(self.out / _RAY), None
         system, path = open_storage(f"{self.storage}/{_RAY}")

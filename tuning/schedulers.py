@@ -75,6 +75,8 @@ def make_scheduler(space: Space, state: Path) -> TrialScheduler:
             quantile_fraction=config.quantile_fraction,
             hyperparam_mutations={name: axis.mutations() for name, axis in space.search.items()},
             log_config=False,
+            # All at the same images: a population may be larger than what runs at once, and everyone is then compared.
+            synch=True,
         )
     return FIFOScheduler()
 

@@ -37,7 +37,7 @@ from tuning.objective import METRICS, SCORE, SPLIT
 from tuning.plan import SWEEP_FILE, Plan, trial_name
 from tuning.progress import Progress
 from tuning.schedulers import MODE, make_scheduler, make_searcher
-from tuning.space import read_space, space_to_dict
+from tuning.space import Space, read_space, space_to_dict
 from tuning.trial import run_trial
 
 _SCHEDULER = "scheduler.state"
@@ -250,7 +250,7 @@ def run(config: SweepConfig, plan: Plan, is_new: bool, limit: int) -> list[Trial
                 scheduler=make_scheduler(space, plan.out / _SCHEDULER),
                 search_alg=make_searcher(space),
                 num_samples=space.num_samples,
-                max_concurrent_trials=min(limit, config.max_concurrent or limit),
+                max_concurrent_trials=concurrency(config, space, limit),
                 reuse_actors=plan.num_workers == 1,
                 trial_name_creator=partial(_name, changes=space.scheduler.kind == "pbt"),
             ),
@@ -279,6 +279,24 @@ def run(config: SweepConfig, plan: Plan, is_new: bool, limit: int) -> list[Trial
         assert storage is not None
         storage.fetch(record.name, plan.run_directory(record.name))
     return records
+
+
+def concurrency(config: SweepConfig, space: Space, limit: int) -> int | None:
+    """How many trials there may be at a time; None leaves it to what Ray has room for.
+
+    Raises:
+        UserError: A population that cannot be there as a whole.
+    """
+    asked = min(limit, config.max_concurrent or limit)
+    if space.scheduler.kind == "pbt":
+        if asked < space.num_samples and (config.max_concurrent or config.workers_per_trial > 1):
+            raise UserError(
+                f"pbt compares {space.num_samples} trials with each other, and only {asked} may run at once: lower "
+                "--num_samples, or leave out --max_concurrent and --workers_per_trial, and they take turns."
+            )
+        return None
+    # Workers reserve their machines by themselves, behind Ray Tune's back; and Optuna learns from trials that are over.
+    return asked if config.max_concurrent or config.workers_per_trial > 1 or space.searcher == "optuna" else None
 
 
 def resources(need: Need) -> tune.PlacementGroupFactory:
