@@ -23,17 +23,16 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 import yaml
 from ray import tune
 
-from facegen.assembly import build_family
 from facegen.config import differences
 from facegen.processes import make_accelerator
-from facegen.validation import metric_names
 from shards import cli
 from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.reader import check_split
+from tuning.checks import check_trials
 from tuning.cluster import Need, connected, max_concurrent
 from tuning.ledger import TrialRecord, read_ledger, table
-from tuning.objective import METRICS, SCORE, SPLIT
+from tuning.objective import SCORE, SPLIT
 from tuning.plan import SWEEP_FILE, Plan, trial_name
 from tuning.progress import Progress
 from tuning.schedulers import MODE, make_scheduler, make_searcher
@@ -126,6 +125,9 @@ def main() -> None:
         limit = max_concurrent(config.need)
         records = run(config, plan, is_new, limit)
     print(f"\n{table(records)}\n", flush=True)
+    if any(record.status in ("waiting", "running") for record in records):
+        print("interrupted; the same command goes on")
+        sys.exit(130)
     if config.report and any(record.values for record in records):
         from tuning.report import SweepReportConfig, write_sweep_report  # Not loaded while the trials train.
 
@@ -161,33 +163,6 @@ def make_plan(config: SweepConfig) -> Plan:
     plan.run_storage()  # It can be reached, or this says why not.
     check_trials(plan, dataset)
     return plan
-
-
-def check_trials(plan: Plan, dataset: Dataset) -> None:
-    """Reads the options of some trials, which between them have every listed value and both ends of every range.
-
-    Raises:
-        UserError: Options that training would refuse, metrics that it does not give, or, in population based training,
-            options that cannot change in training.
-    """
-    space = plan.space
-    first = {name: axis.examples[0] for name, axis in space.search.items()}
-    others = [first | {name: value} for name, axis in space.search.items() for value in axis.examples[1:]]
-    configs = [plan.config("check", params) for params in (first, *others)]
-    family = build_family(configs[0], dataset)
-    for name in space.objective.weights:
-        if not METRICS[name].part and name not in metric_names(family):
-            raise UserError(
-                f"{space.family} has no held-out metric {name}; it has {', '.join(metric_names(family)) or 'none'}."
-            )
-    if space.scheduler.kind != "pbt":
-        return
-    shapes = {key: tensor.shape for key, tensor in family.state_dict().items()}
-    for params, config in zip(others, configs[1:], strict=True):
-        changed = {key: tensor.shape for key, tensor in build_family(config, dataset).state_dict().items()}
-        if changed != shapes:
-            name = next(name for name in params if params[name] != first[name])
-            raise UserError(f"pbt changes options while training, and {name} changes the networks; fix it instead.")
 
 
 def claim(config: SweepConfig, plan: Plan) -> bool:

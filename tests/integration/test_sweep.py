@@ -93,11 +93,11 @@ def test_the_worst_trials_go_on_from_the_best_ones_state(tiny_dataset: Path, tmp
         scheduler={"kind": "pbt", "quantile_fraction": 0.5},
         num_samples=4,
         seed=2,
-        max_images=384,
+        max_images=192,
     )
     run(SweepConfig(str(space), str(tiny_dataset), str(tmp_path / "out")))
     records = read_ledger(tmp_path / "out")
-    assert [(record.status, record.images_seen) for record in records] == [("finished", 384)] * 4
+    assert [(record.status, record.images_seen) for record in records] == [("finished", 192)] * 4
     taken = [record for record in records if record.took_over_from]
     assert taken
     for record in taken:
@@ -107,10 +107,10 @@ def test_the_worst_trials_go_on_from_the_best_ones_state(tiny_dataset: Path, tmp
         assert record.name not in record.took_over_from
         # It went on from the other one's moment, with the options that the last branch gave it.
         log = (run_dir / "train.log").read_text()
-        assert all(f"resumes at {branch['images_seen']} to 384 images" in log for branch in branches)
+        assert all(f"resumes at {branch['images_seen']} to 192 images" in log for branch in branches)
         assert branches[-1]["params"] == record.params
         seen = [line["images_seen"] for line in lines(run_dir / "metrics.jsonl")]
-        assert seen == sorted(seen) and seen[-1] == 384
+        assert seen == sorted(seen) and seen[-1] == 192
 
 
 def test_optuna_proposes_and_an_objective_may_need_an_evaluation(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
+import ray
 import ray.cloudpickle
 import torch
 import yaml
@@ -148,6 +150,14 @@ def test_the_reason_of_a_traceback_is_its_last_error() -> None:
     assert one_line(traceback) == "training stopped before step 3: loss is not finite."
     assert one_line("Failure # 1 (now)\nThe actor died.\n\tclass_name: x\n") == "The actor died."
     assert one_line("") == "its process was lost"
+
+
+def test_the_cluster_file_is_one_that_ray_takes() -> None:
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    cluster = yaml.safe_load((Path(__file__).parents[2] / "jobs" / "ray" / "cluster.yaml").read_text())
+    jsonschema.validate(cluster, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**cluster, "head_start_ray_command": []}, schema)
 
 
 def test_a_run_in_a_storage_is_what_it_was_and_is_fetched_where_it_is_ahead(
