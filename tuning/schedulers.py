@@ -51,6 +51,21 @@ class ResumableASHA(AsyncHyperBandScheduler):
         return TrialScheduler.STOP if trial.trial_id in self._stopped else decision
 
 
+class Population(PopulationBasedTraining):
+    """Population based training that leaves a trial alone once it has come to its end."""
+
+    def __init__(self, max_images: int, **options: Any) -> None:
+        """Takes the images at which trials end, and Ray's own options."""
+        super().__init__(**options)
+        self._max_images = max_images
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Decides whether the trial goes on, pauses, or goes on from another one's state."""
+        if result[IMAGES_SEEN] >= self._max_images:
+            return TrialScheduler.CONTINUE
+        return super().on_trial_result(tune_controller, trial, result)
+
+
 def make_scheduler(space: Space, state: Path) -> TrialScheduler:
     """The scheduler that the space asks for; all count in images.
 
@@ -69,14 +84,14 @@ def make_scheduler(space: Space, state: Path) -> TrialScheduler:
             reduction_factor=config.reduction_factor,
         )
     if config.kind == "pbt":
-        return PopulationBasedTraining(
+        # Not synchronously: trials would wait for one that has failed. Where not all can run at once, they take turns.
+        return Population(
+            space.max_images,
             time_attr=IMAGES_SEEN,
             perturbation_interval=config.perturb_every_images or space.evaluation_interval,
             quantile_fraction=config.quantile_fraction,
             hyperparam_mutations={name: axis.mutations() for name, axis in space.search.items()},
             log_config=False,
-            # All at the same images: a population may be larger than what runs at once, and everyone is then compared.
-            synch=True,
         )
     return FIFOScheduler()
 
