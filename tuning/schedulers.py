@@ -52,7 +52,7 @@ class ResumableASHA(AsyncHyperBandScheduler):
 
 
 class Population(PopulationBasedTraining):
-    """Population based training that leaves a trial alone once it has come to its end."""
+    """Population based training that leaves trials alone at their end, and does not wait for one that has failed."""
 
     def __init__(self, max_images: int, **options: Any) -> None:
         """Takes the images at which trials end, and Ray's own options."""
@@ -64,6 +64,14 @@ class Population(PopulationBasedTraining):
         if result[IMAGES_SEEN] >= self._max_images:
             return TrialScheduler.CONTINUE
         return super().on_trial_result(tune_controller, trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Lets the others go on where they were waiting for this one only; they leave out one exchange."""
+        super().on_trial_error(tune_controller, trial)
+        others = [other for other in tune_controller.get_live_trials() if other is not trial]
+        seen = [self._trial_state[other].last_train_time for other in others]
+        if seen and min(seen) >= self._next_perturbation_sync:
+            self._next_perturbation_sync += self._perturbation_interval
 
 
 def make_scheduler(space: Space, state: Path) -> TrialScheduler:
@@ -84,7 +92,6 @@ def make_scheduler(space: Space, state: Path) -> TrialScheduler:
             reduction_factor=config.reduction_factor,
         )
     if config.kind == "pbt":
-        # Not synchronously: trials would wait for one that has failed. Where not all can run at once, they take turns.
         return Population(
             space.max_images,
             time_attr=IMAGES_SEEN,
@@ -92,6 +99,8 @@ def make_scheduler(space: Space, state: Path) -> TrialScheduler:
             quantile_fraction=config.quantile_fraction,
             hyperparam_mutations={name: axis.mutations() for name, axis in space.search.items()},
             log_config=False,
+            # All wait for each other and are then compared at the same images, also where they have to take turns.
+            synch=True,
         )
     return FIFOScheduler()
 

@@ -45,14 +45,14 @@ def starts(out: Path) -> dict[str, list[int]]:
 def test_a_driver_killed_twice_goes_on_and_no_trial_begins_twice(tiny_dataset: Path, tmp_path: Path) -> None:
     space = write_space(
         tmp_path / "space.yaml",
-        search={"model.kld_weight": {"grid": [0.01, 0.03, 0.1, 0.3]}},
-        max_images=24_000,
-        evaluate_every_images=1_600,
+        search={"model.kld_weight": {"grid": [0.01, 0.1, 0.3]}},
+        max_images=6_400,
+        evaluate_every_images=800,
         options={"monitor.log_every_images": 10**9},
     )
     program = command(space, tiny_dataset, tmp_path / "out", "--num_cpus", "1")
     seen_before = 0
-    for wanted in (3, 9):  # Evaluations after which the driver is killed: in the first trial, and in a later one.
+    for wanted in (3, 8):  # Evaluations after which the driver is killed: in the first trial, and in a later one.
         process = subprocess.Popen(
             program, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -71,7 +71,7 @@ def test_a_driver_killed_twice_goes_on_and_no_trial_begins_twice(tiny_dataset: P
         seen_before = seen
     run(program)
     records = read_ledger(tmp_path / "out")
-    assert [(record.status, record.images_seen) for record in records] == [("finished", 24_000)] * 4
+    assert [(record.status, record.images_seen) for record in records] == [("finished", 6_400)] * 3
     begun = starts(tmp_path / "out")
     assert sorted(begun) == sorted(record.name for record in records)
     for images in begun.values():
@@ -79,7 +79,7 @@ def test_a_driver_killed_twice_goes_on_and_no_trial_begins_twice(tiny_dataset: P
     assert sum(len(images) for images in begun.values()) == len(records) + 2
     for record in records:
         entries = (tmp_path / "out" / "trials" / record.name / "evaluations.jsonl").read_text().splitlines()
-        assert [json.loads(entry)["images_seen"] for entry in entries] == list(range(1_600, 24_001, 1_600))
+        assert [json.loads(entry)["images_seen"] for entry in entries] == list(range(800, 6_401, 800))
 
 
 def test_a_trial_of_two_workers_equals_two_launched_processes(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_a_cluster_of_two_nodes_trains_two_trials_at_once_and_may_lose_a_node(
     address, nodes = cluster
     space = write_space(
         tmp_path / "space.yaml",
-        max_images=48_000,
-        evaluate_every_images=1_600,
+        max_images=9_600,
+        evaluate_every_images=800,
         options={"monitor.log_every_images": 10**9},
     )
     program = command(space, tiny_dataset, tmp_path / "out", "--address", address)
@@ -165,7 +165,7 @@ def test_a_cluster_of_two_nodes_trains_two_trials_at_once_and_may_lose_a_node(
     rest, errors = process.communicate(timeout=500)
     assert process.returncode == 0, "".join(lines) + rest + errors
     records = read_ledger(tmp_path / "out")
-    assert [(record.status, record.images_seen) for record in records] == [("finished", 48_000)] * 2
+    assert [(record.status, record.images_seen) for record in records] == [("finished", 9_600)] * 2
     assert sum(record.num_failures for record in records) <= 1
     begun = starts(tmp_path / "out")
     assert sum(len(images) for images in begun.values()) == 3  # One trial went on elsewhere, from its checkpoint.

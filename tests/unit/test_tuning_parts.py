@@ -140,6 +140,43 @@ def test_asha_stops_the_worse_and_remembers_it_in_a_resumed_sweep(tmp_path: Path
     assert report(forgetful, "d", 100, 0.9) == TrialScheduler.CONTINUE
 
 
+def test_a_population_does_not_wait_for_a_trial_that_failed() -> None:
+    values = {
+        "family": "vae",
+        "search": {"optim.lr": {"uniform": [0.1, 1]}},
+        "max_images": 300,
+        "scheduler": {"kind": "pbt", "perturb_every_images": 100},
+        "num_samples": 2,
+    }
+    scheduler = make_scheduler(space_from_dict(values, "f"), Path("unused"))
+    assert scheduler.set_search_properties("score", "min")
+    kept = SimpleNamespace(checkpoint_manager=SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=10)))
+
+    class FakeTrial(SimpleNamespace):
+        __hash__ = object.__hash__
+
+    def trial(name: str) -> FakeTrial:
+        return FakeTrial(
+            trial_id=name, status="RUNNING", config={"optim.lr": 0.5}, run_metadata=kept, experiment_tag=name
+        )
+
+    waiting, failing = trial("waiting"), trial("failing")
+    controller = SimpleNamespace(
+        search_alg=None, get_live_trials=lambda: [waiting, failing], get_trials=lambda: [waiting, failing]
+    )
+    for one in (waiting, failing):
+        scheduler.on_trial_add(controller, one)
+    result = {"images_seen": 100, "score": 1.0}
+    assert scheduler.on_trial_result(controller, waiting, result) == TrialScheduler.PAUSE
+    waiting.status = "PAUSED"
+    assert scheduler.choose_trial_to_run(controller) is None
+    scheduler.on_trial_error(controller, failing)
+    failing.status = "ERROR"
+    assert scheduler.choose_trial_to_run(controller) is waiting
+    waiting.status = "RUNNING"
+    assert scheduler.on_trial_result(controller, waiting, result | {"images_seen": 300}) == TrialScheduler.CONTINUE
+
+
 def test_the_reason_of_a_traceback_is_its_last_error() -> None:
     traceback = (
         "Failure # 1 (occurred at 2026-11-22_11-30-36)\nValueError: another time, another error\n"
