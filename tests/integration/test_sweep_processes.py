@@ -135,7 +135,11 @@ def cluster(tmp_path: Path):
         )
         joined = f"""
 import ray, time
-ray.init({address!r}, log_to_driver=False)
+while not ray.is_initialized():
+    try:
+        ray.init({address!r}, log_to_driver=False)
+    except Exception:  # The head answers before its own node is part of the cluster.
+        time.sleep(2)
 while sum(node["Alive"] for node in ray.nodes()) < 2:
     time.sleep(1)
 """
