@@ -15,6 +15,8 @@ from shards.cli import UserError
 _OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing large goes through Ray's object store: images are read from the shards, weights stay in the runs."""
 
+_STARTS = 4
+
 
 @dataclass(frozen=True)
 class Need:
@@ -35,17 +37,34 @@ def connected(address: str | None, num_cpus: int | None) -> Iterator[None]:
     """Starts Ray on this machine, or joins the one at ``address``, for the time inside.
 
     Raises:
-        UserError: There is none at that address.
+        UserError: There is none at that address, or it does not start.
     """
     if ray.is_initialized():
         yield
         return
     # Ray's own tables and usage reports; what there is to see is printed by the sweep.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address:
+        _join(address)
+    else:
+        _start(num_cpus)
     try:
-        if address:
-            ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
-        else:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str) -> None:
+    try:
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise UserError(f"cannot reach Ray at {address}: {' '.join(str(error).split())}") from None
+
+
+def _start(num_cpus: int | None) -> None:
+    """Starts Ray here; it gives its own parts half a minute, which a busy machine may need more than once."""
+    for _ in range(_STARTS):
+        try:
             ray.init(
                 "local",
                 num_cpus=num_cpus,
@@ -54,12 +73,11 @@ def connected(address: str | None, num_cpus: int | None) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-    except (ConnectionError, ValueError) as error:
-        raise UserError(f"cannot reach Ray at {address}: {' '.join(str(error).split())}") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+            return
+        except Exception as error:  # Ray raises nothing more special when a part of it does not come up.
+            reason = " ".join(str(error).split())
+            ray.shutdown()
+    raise UserError(f"Ray does not start on this machine: {reason}")
 
 
 def max_concurrent(need: Need) -> int:
