@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ray.util import get_node_ip_address
 
 from sweeps import ROOT, TINY, command, environment, write_space
 from test_launch import assert_bitwise_equal, final_weights, launch
@@ -116,8 +118,10 @@ def wait_for(attempt: Callable[[], None], timeout_sec: float = 240) -> None:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path):
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A head and a second node on this machine, each with one CPU and processes of its own; gives the address."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray = shutil.which("ray", path=str(Path(sys.executable).parent))
     assert ray is not None
     # A short directory: sockets in it may have no longer names.
@@ -126,9 +130,10 @@ def cluster(tmp_path: Path):
     options = ["--num-cpus", "1", "--object-store-memory", str(80 * 2**20), "--disable-usage-stats", "--block"]
     head = [ray, "start", "--head", "--port", str(port), "--include-dashboard", "false", "--temp-dir", str(home)]
     nodes = [subprocess.Popen(head + options, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)]
-    address = f"127.0.0.1:{port}"
+    ip = get_node_ip_address()
+    address = f"{ip}:{port}"
     try:
-        wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close())
+        wait_for(lambda: socket.create_connection((ip, port), 1).close())
         second = [ray, "start", "--address", address]
         nodes.append(
             subprocess.Popen(second + options, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
