@@ -10,7 +10,8 @@ from accelerate import Accelerator
 
 from eval.protocol import split_title
 from eval.render import prepare_out, write_report
-from eval.report import ReportConfig, load_models, make_report
+from eval.report import ReportConfig, make_report
+from eval.runs import open_runs
 from facegen.snapshot import find_snapshot
 from shards.cli import UserError
 from shards.dataset import Dataset
@@ -39,7 +40,8 @@ def trial_report(config: ReportConfig, dataset: Dataset, accelerator: Accelerato
     if not (file.is_file() and json.loads(file.read_text()) == request):
         file.unlink(missing_ok=True)
         prepare_out(out)
-        report, figures = make_report(config, dataset, load_models(config, dataset, accelerator.device), accelerator)
+        models = open_runs(config.runs, dataset, accelerator.device, config.weights)
+        report, figures = make_report(config, dataset, models, accelerator)
         write_report(out, report, figures, split_title(config.split))
         file.write_text(json.dumps(request) + "\n")  # Last: without it, a report that was cut off is made anew.
     measures = json.loads((out / "report.json").read_text())["runs"][0]["measures"]

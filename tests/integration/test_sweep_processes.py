@@ -168,7 +168,7 @@ def test_a_cluster_of_two_nodes_trains_two_trials_at_once_and_may_lose_a_node(
     address, nodes = cluster
     space = write_space(
         tmp_path / "space.yaml",
-        max_images=6_400,
+        max_images=48_000,
         evaluate_every_images=800,
         options={"monitor.log_every_images": 10**9},
     )
@@ -188,7 +188,7 @@ def test_a_cluster_of_two_nodes_trains_two_trials_at_once_and_may_lose_a_node(
     rest, errors = process.communicate(timeout=500)
     assert process.returncode == 0, "".join(lines) + rest + errors
     records = read_ledger(tmp_path / "out")
-    assert [(record.status, record.images_seen) for record in records] == [("finished", 6_400)] * 2
+    assert [(record.status, record.images_seen) for record in records] == [("finished", 48_000)] * 2
     assert sum(record.num_failures for record in records) <= 1
     begun = starts(tmp_path / "out")
     assert sum(len(images) for images in begun.values()) == 3  # One trial went on elsewhere, from its checkpoint.
