@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 import torch
@@ -19,9 +20,11 @@ class StopFlag:
     """Whether this process, or after ``agree`` any process, was asked to stop."""
 
     def __init__(self) -> None:
-        """Installs the signal handlers; call it from the main thread."""
+        """Installs the signal handlers. Outside the main thread Python allows none, and nothing is ever asked."""
         self.requested = False
-        self._previous = {number: signal.signal(number, self._request) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        is_main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGTERM, signal.SIGUSR1) if is_main else ()
+        self._previous = {number: signal.signal(number, self._request) for number in numbers}
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True

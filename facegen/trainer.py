@@ -35,6 +35,7 @@ from shards.dataset import Dataset
 from shards.loader import Batch
 
 OnStep = Callable[["Trainer", Batch, dict[str, Tensor]], None]
+OnSaved = Callable[["Trainer", dict[str, float]], None]
 
 
 class TrainingDiverged(RuntimeError):
@@ -81,6 +82,8 @@ class Trainer:
             self.state.read(found)
             self.reporter.warn_of_another_total(read_facts(found)["total_images"])
         self._saved_at = self.images_seen if found else None
+        self._held_out: tuple[int, dict[str, float]] = (0, {})
+        self._on_saved: OnSaved | None = None
         self._wrapped: dict[str, nn.Module] = {
             name: self.accelerator.prepare_model(network) for name, network in self.family.networks.items()
         }
@@ -101,11 +104,13 @@ class Trainer:
         """Optimizer steps so far."""
         return self.images_seen // self.config.global_batch_size
 
-    def fit(self, on_step: OnStep | None = None) -> int:
+    def fit(self, on_step: OnStep | None = None, on_saved: OnSaved | None = None) -> int:
         """Trains to the end.
 
         Args:
             on_step: Called after every step with the trainer, this process's batch, and its loss terms.
+            on_saved: Called on every process after every checkpoint, with the held-out metrics of the same moment;
+                they are empty where none were measured then.
 
         Returns:
             The process's exit code: 0, or 143 when a signal stopped the run behind a complete checkpoint.
@@ -113,6 +118,7 @@ class Trainer:
         Raises:
             TrainingDiverged: A loss or gradient that is not finite.
         """
+        self._on_saved = on_saved
         if self.run and self.accelerator.is_main_process:
             save_config(self.config)
         # Closed however training ends: the last events of a run that diverged are those that explain it.
@@ -159,6 +165,7 @@ class Trainer:
     def _validate(self, stop: StopFlag) -> None:
         """Evaluates on held-out images, and keeps a snapshot of the best state so far where early stopping is on."""
         values = self.reporter.validate(self.state, stop)
+        self._held_out = (self.images_seen, values)
         is_best = self.state.early_stop.observe(values, self.images_seen)
         if is_best and self.run and self.accelerator.is_main_process:
             save_best(self.run, self._description(), self.state.inference_modules)
@@ -266,6 +273,9 @@ class Trainer:
             checkpoint.prune(directory, keep)
         self._saved_at = self.images_seen
         self.accelerator.wait_for_everyone()
+        if self._on_saved:
+            measured_at, values = self._held_out
+            self._on_saved(self, values if measured_at == self.images_seen else {})
 
     def _description(self) -> Description:
         """What a snapshot of this moment says of itself."""

@@ -12,7 +12,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import docstring_parser
@@ -22,6 +24,8 @@ jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 ConfigT = TypeVar("ConfigT")
 
+_raises = ContextVar("_raises", default=False)
+
 _UNKNOWN_OPTION = re.compile(
     r"unrecognized arguments: *--([\w.-]+)|does not accept (?:option|key) '([\w.]+)'"
     r"|[Oo]ption '([\w.]+)' is not accepted"
@@ -30,6 +34,14 @@ _UNKNOWN_OPTION = re.compile(
 
 class UserError(ValueError):
     """Bad input that the user can mend. Entry points print its one sentence and exit with code 2."""
+
+
+class _Failure(SystemExit):
+    """The end of the program over bad input; not a ``ValueError``, which the parser would catch and paraphrase."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -54,8 +66,21 @@ class Parser(jsonargparse.ArgumentParser):
 
 def fail(message: str) -> NoReturn:
     """Prints ``message`` as a one-line error and exits with code 2."""
-    print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    if not _raises.get():
+        print(f"error: {message}", file=sys.stderr)
+    raise _Failure(message)
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Inside, what would end the program over bad input is raised as a ``UserError``."""
+    token = _raises.set(True)
+    try:
+        yield
+    except _Failure as failure:
+        raise UserError(failure.message) from None
+    finally:
+        _raises.reset(token)
 
 
 def run(main: Callable[[], None]) -> None:

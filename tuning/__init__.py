@@ -1,0 +1,1 @@
+"""tuning: sweeps over training options with Ray Tune."""

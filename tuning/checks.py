@@ -1,0 +1,37 @@
+"""What can be known to be wrong before a trial trains."""
+
+from __future__ import annotations
+
+from facegen.assembly import build_family
+from facegen.validation import metric_names
+from shards.cli import UserError
+from shards.dataset import Dataset
+from tuning.objective import METRICS
+from tuning.plan import Plan
+
+
+def check_trials(plan: Plan, dataset: Dataset) -> None:
+    """Reads the options of some trials, which between them have every listed value and both ends of every range.
+
+    Raises:
+        UserError: Options that training would refuse, metrics that it does not give, or, in population based training,
+            options that cannot change in training.
+    """
+    space = plan.space
+    first = {name: axis.examples[0] for name, axis in space.search.items()}
+    others = [first | {name: value} for name, axis in space.search.items() for value in axis.examples[1:]]
+    configs = [plan.config("check", params) for params in (first, *others)]
+    family = build_family(configs[0], dataset)
+    for name in space.objective.weights:
+        if not METRICS[name].part and name not in metric_names(family):
+            raise UserError(
+                f"{space.family} has no held-out metric {name}; it has {', '.join(metric_names(family)) or 'none'}."
+            )
+    if space.scheduler.kind != "pbt":
+        return
+    shapes = {key: tensor.shape for key, tensor in family.state_dict().items()}
+    for params, config in zip(others, configs[1:], strict=True):
+        changed = {key: tensor.shape for key, tensor in build_family(config, dataset).state_dict().items()}
+        if changed != shapes:
+            name = next(name for name in params if params[name] != first[name])
+            raise UserError(f"pbt changes options while training, and {name} changes the networks; fix it instead.")

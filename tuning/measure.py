@@ -1,0 +1,54 @@
+"""One evaluation of a trial: the held-out metrics that its objective is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from eval.evaluate import Evaluation, evaluate_run
+from eval.parts import DISTANCE_PARTS
+from eval.reference import reference_features
+from eval.report import load_spaces
+from eval.run_pass import Protocol
+from eval.stages import Stages
+from facegen.model import load
+from shards.cli import UserError
+from shards.dataset import Dataset
+from tuning.objective import METRICS, SPLIT, Objective
+
+
+def measure(objective: Objective, snapshot: Path, dataset: Dataset, accelerator: Accelerator) -> dict[str, float]:
+    """Measures as a report would, on the first images of the split; every process has to call it.
+
+    Args:
+        objective: What is asked for.
+        snapshot: Weights of this moment.
+        dataset: With a ``val`` split.
+        accelerator: Processes and device.
+
+    Returns:
+        What the objective needs beyond training's own validation, on the main process.
+
+    Raises:
+        UserError: A metric that this family does not have, or that cannot be measured here.
+    """
+    parts, num_images = objective.parts, min(objective.num_images, dataset.num_samples(SPLIT))
+    fid_weights = "auto" if "fid" in objective.weights else "none"
+    spaces, absent = load_spaces(fid_weights, parts, accelerator)
+    protocol = Protocol(dataset, SPLIT, num_images, num_images, batch_size=64, seed=0)
+    reference = None
+    if parts & DISTANCE_PARTS:
+        reference = reference_features(dataset, SPLIT, num_images, spaces, protocol.batch_size, accelerator)
+    stages = Stages(quiet=True)
+    evaluation = Evaluation(protocol, parts, spaces, absent, reference, None, None, accelerator, stages)
+    result, _ = evaluate_run(evaluation, "trial", load(snapshot, device=accelerator.device), str(snapshot))
+    stages.close()
+    values = {}
+    for name in objective.weights if accelerator.is_main_process else ():
+        if METRICS[name].part:
+            measure = result.measures[METRICS[name].key]
+            if measure.value is None:
+                raise UserError(f"{name} cannot be measured: {measure.reason}.")
+            values[name] = measure.value
+    return values

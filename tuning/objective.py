@@ -1,0 +1,83 @@
+"""What makes a trial good: a weighted sum of held-out metrics."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SPLIT = "val"
+"""Split that decides; the test split stays unseen until the sweep is over."""
+SCORE = "score"
+"""Name of the objective's value, which is always to be small."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that an objective may use."""
+
+    lower_is_better: bool
+    part: str | None = None
+    """Part of a report that measures it; None for what training's own validation gives."""
+    key: str = ""
+    """Its name there."""
+
+
+METRICS = {
+    "mse": Metric(True),
+    "kl": Metric(True),
+    "accuracy": Metric(False),
+    "eer": Metric(True),
+    "auc": Metric(False),
+    "elbo": Metric(False, "likelihood", "elbo"),
+    "bits_per_dim": Metric(True, "likelihood", "bits_per_dim"),
+    "fd_efflite0": Metric(True, "distances:samples", "frechet_efflite0_samples"),
+    "fid": Metric(True, "distances:samples", "frechet_inception_samples"),
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: the sum of weight times metric, where a metric that is to be high counts with a minus."""
+
+    weights: dict[str, float] = field(default_factory=lambda: {"mse": 1.0})
+    """Weight of each metric: mse, kl, elbo, bits_per_dim, fd_efflite0, fid; accuracy, eer, auc of a verifier."""
+    num_images: int = 500
+    """Held-out images, the first ones, and samples that elbo, bits_per_dim, fd_efflite0 and fid are measured on."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        if not self.weights:
+            raise ValueError("objective.weights names no metric; give at least one, such as mse: 1.")
+        for name, weight in self.weights.items():
+            if name not in METRICS:
+                near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.5)
+                hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(METRICS)}."
+                raise ValueError(f"objective.weights: there is no metric '{name}'; {hint}")
+            if not 0 < weight < math.inf:
+                raise ValueError(f"objective.weights.{name} must be a positive number, not {weight}.")
+        if self.num_images < 2:
+            raise ValueError(f"objective.num_images must be at least 2, not {self.num_images}.")
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Parts of a report that have to be measured."""
+        return frozenset(part for name in self.weights if (part := METRICS[name].part))
+
+    def score(self, values: Mapping[str, float]) -> float:
+        """The sum, from a value for every metric."""
+        return sum(
+            weight * (values[name] if METRICS[name].lower_is_better else -values[name])
+            for name, weight in self.weights.items()
+        )
+
+    def describe(self) -> str:
+        """In words, such as ``100 mse + 0.1 fd_efflite0``."""
+        if self.weights == {name: 1.0 for name in self.weights} and len(self.weights) == 1:
+            name = next(iter(self.weights))
+            return name if METRICS[name].lower_is_better else f"-{name}"
+        terms = [
+            f"{'' if METRICS[name].lower_is_better else '-'}{weight:g} {name}" for name, weight in self.weights.items()
+        ]
+        return " + ".join(terms).replace("+ -", "- ")

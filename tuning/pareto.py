@@ -1,0 +1,20 @@
+"""Which trials are not beaten in two things at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Point = tuple[float, float]
+
+
+def pareto_front(points: Sequence[Point]) -> list[int]:
+    """Positions of the points that no other beats, where lower is better in both; in order of the first value.
+
+    A point beats another where it is no worse in either and better in one. Of equal points all are kept.
+    """
+
+    def beats(first: Point, second: Point) -> bool:
+        return first != second and first[0] <= second[0] and first[1] <= second[1]
+
+    kept = [n for n, point in enumerate(points) if not any(beats(other, point) for other in points)]
+    return sorted(kept, key=lambda n: points[n])

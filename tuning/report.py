@@ -1,0 +1,145 @@
+"""Compares the trials of a sweep: ``python -m tuning.report OUT --data DIR``.
+
+Writes report.html, report.md, report.json, figures/, a report of each trial below reports/, and best.yaml.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from accelerate import Accelerator
+
+from eval.embedded import encode
+from eval.parts import choose_parts
+from eval.report import ReportConfig
+from facegen.processes import make_accelerator
+from shards import cli
+from shards.dataset import Dataset
+from shards.reader import check_split
+from tuning.ledger import TrialRecord, ranked, read_ledger
+from tuning.objective import Objective
+from tuning.page import BEST, FIGURES, SAMPLES, Row, draw_charts, first_key, html, make_page, markdown
+from tuning.pareto import pareto_front
+from tuning.plan import SWEEP_FILE, TRIALS
+from tuning.preset import write_preset
+from tuning.trial_reports import REPORTS, has_snapshot, trial_report
+
+_PARTS = ["reconstruction", "distances:samples", "likelihood", "latent", "curves", "heatmap", "samples", "sweeps"]
+
+
+@dataclass
+class SweepReportConfig:
+    """Options of a sweep's report."""
+
+    sweep: str
+    """The sweep's directory."""
+    data: str
+    """Packed data set to evaluate on."""
+    split: str = "test"
+    """Split to evaluate on; the trials were compared on val."""
+    num_images: int = 1_000
+    """Images of the split, the first ones, and as many samples."""
+    only: list[str] = field(default_factory=lambda: list(_PARTS))
+    """Parts of each trial's report, as eval.report has them."""
+    fid_weights: str = "none"
+    """File of Inception weights for FID, or auto, as eval.report takes it; none leaves FID out."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        if self.num_images < 2:
+            raise ValueError(f"num_images must be at least 2, not {self.num_images}.")
+        choose_parts(self.only, [])
+
+
+def main() -> None:
+    """The entry point."""
+    config = cli.parse(
+        SweepReportConfig,
+        prog="python -m tuning.report",
+        description="Compares the trials of a sweep: table, best configuration, and what reconstruction costs.",
+        positional=["sweep"],
+    )
+    write_sweep_report(config, make_accelerator())
+
+
+def write_sweep_report(config: SweepReportConfig, accelerator: Accelerator) -> None:
+    """Evaluates the trials, those that were evaluated before excepted, and writes the report.
+
+    Raises:
+        UserError: No sweep, or data that its trials cannot be evaluated on.
+    """
+    out = Path(config.sweep)
+    records = read_ledger(out)
+    sweep = yaml.safe_load((out / SWEEP_FILE).read_text())
+    dataset = Dataset(config.data)
+    check_split(dataset, config.split)
+    rows = make_rows(config, ranked(records), dataset, accelerator)
+    (out / FIGURES).mkdir(exist_ok=True)
+    charts = draw_charts(rows, list(sweep["space"]["search"]))
+    for name, (_, chart) in charts.items():
+        (out / FIGURES / f"{name}.svg").write_text(chart.to_svg())
+        (out / FIGURES / f"{name}.png").write_bytes(encode(chart.to_picture(), "PNG"))
+    objective = Objective(**sweep["space"]["objective"])
+    best = next((row for row in rows if row.is_best), None)
+    if best is not None:
+        comment = (
+            f"Best of {len(rows)} trials ({best.record.name}) by {objective.describe()} = {best.record.score:.5g} on "
+            f"{dataset.manifest.name}, {best.record.images_seen:,} images seen."
+        )
+        if best.record.took_over_from:
+            comment += (
+                "\nIts options changed in training (population based), so that these are its last ones; it went on "
+                f"from trials {', '.join(best.record.took_over_from)}."
+            )
+        write_preset(out / TRIALS / best.record.name, out / BEST, comment, list(sweep["space"]["search"]))
+    preset = (out / BEST).read_text() if best else ""
+    num_images = min(config.num_images, dataset.num_samples(config.split))
+    page = make_page(sweep, dataset, config.split, num_images, objective, rows, charts, preset)
+    (out / "report.html").write_text(html(page))
+    (out / "report.md").write_text(markdown(page))
+    content = {"created": page["created"], "facts": page["facts"], "trials": [_row_json(row) for row in rows]}
+    (out / "report.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    print(f"wrote {out / 'report.html'}" + (f" and {out / BEST}" if best else ""))
+
+
+def make_rows(
+    config: SweepReportConfig, records: Sequence[TrialRecord], dataset: Dataset, accelerator: Accelerator
+) -> list[Row]:
+    """Evaluates every trial that has weights."""
+    out = Path(config.sweep)
+    measured: list[tuple[TrialRecord, dict[str, float], str]] = []
+    for number, record in enumerate(records, 1):
+        run, link = out / TRIALS / record.name, f"{REPORTS}/{record.name}/report.html"
+        if not has_snapshot(run):
+            measured.append((record, {}, ""))
+            continue
+        print(f"evaluating trial {number} of {len(records)}: {record.name}", flush=True)
+        request = ReportConfig(
+            runs=[str(run)],
+            data=config.data,
+            out=str(out / REPORTS / record.name),
+            split=config.split,
+            num_images=config.num_images,
+            only=config.only,
+            fid_weights=config.fid_weights,
+        )
+        measured.append((record, trial_report(request, dataset, accelerator), link))
+    key = first_key(SAMPLES, [measures for _, measures, _ in measured])
+    both = [n for n, (_, measures, _) in enumerate(measured) if "mse" in measures and key in measures]
+    front = {both[n] for n in pareto_front([(measured[n][1]["mse"], measured[n][1][key or ""]) for n in both])}
+    good = (n for n, (record, _, _) in enumerate(measured) if record.score is not None and record.status != "failed")
+    best = next(good, None)
+    return [Row(record, measures, link, n == best, n in front) for n, (record, measures, link) in enumerate(measured)]
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    return asdict(row.record) | {"measures": row.measures, "is_best": row.is_best, "on_front": row.on_front}
+
+
+if __name__ == "__main__":
+    cli.run(main)

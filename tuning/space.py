@@ -1,0 +1,197 @@
+"""Space files: what a sweep searches, by which objective, with which scheduler and searcher."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from facegen.config import to_dict
+from facegen.families import FAMILIES
+from facegen.unused_options import refuse_unused
+from shards.cli import Parser, UserError, raising
+from tuning.axis import Axis
+from tuning.objective import Objective
+
+SPACES = Path(__file__).resolve().parent / "spaces"
+
+# What the sweep itself sets, and what to set instead.
+_RESERVED = {
+    "data": "--data",
+    "run": "--out",
+    "dry_run": "nothing",
+    "max_images": "max_images of the space",
+    "max_steps": "max_images of the space",
+    "max_epochs": "max_images of the space",
+    "monitor.validate_every_images": "evaluate_every_images of the space",
+    "checkpoint.every_images": "evaluate_every_images of the space",
+    "checkpoint.keep": "nothing",
+}
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """Which trials go on, decided at each of their evaluations."""
+
+    kind: Literal["fifo", "asha", "pbt"] = "fifo"
+    """``fifo``: all to the end. ``asha``: asynchronous successive halving (Li et al. 2020), which stops the worse ones
+    early. ``pbt``: population based training (Jaderberg et al. 2017), in which the worst trials go on from the best
+    ones' state with changed options."""
+    grace_images: int | None = None
+    """asha: no trial stops before so many images; evaluate_every_images when null."""
+    reduction_factor: float = 3.0
+    """asha: of so many trials one goes on, at grace_images and at each further multiple by this factor."""
+    perturb_every_images: int | None = None
+    """pbt: images between two exchanges; evaluate_every_images when null."""
+    quantile_fraction: float = 0.25
+    """pbt: share of the trials that go on from another one's state, and of those whose state is taken."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values, and options that this scheduler does not read."""
+        asha, pbt = ("grace_images", "reduction_factor"), ("perturb_every_images", "quantile_fraction")
+        unused = {"fifo": asha + pbt, "asha": pbt, "pbt": asha}[self.kind]
+        refuse_unused(self, unused, f"with scheduler {self.kind}")
+        for name in ("grace_images", "perturb_every_images"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"scheduler.{name} must be at least 1, not {value}.")
+        if self.reduction_factor <= 1:
+            raise ValueError(f"scheduler.reduction_factor must be above 1, not {self.reduction_factor}.")
+        if not 0 < self.quantile_fraction <= 0.5:
+            raise ValueError(f"scheduler.quantile_fraction must be above 0 and at most 0.5: {self.quantile_fraction}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """A search space; a YAML file holds these fields."""
+
+    family: str
+    """Family that is trained."""
+    preset: str | None = None
+    """Preset or YAML file that the trials start from; the family's defaults when null."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Training options that differ from the preset, the same for all trials, by their dotted names."""
+    search: dict[str, Axis]
+    """Training options that are searched, by their dotted names."""
+    max_images: int
+    """Images that a trial trains on, unless it is stopped early; the same for all, so that results are comparable."""
+    evaluate_every_images: int | None = None
+    """Images between two evaluations, at each of which a checkpoint is written; a quarter of max_images when null."""
+    objective: Objective = field(default_factory=Objective)
+    """What makes a trial good."""
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    """Which trials go on."""
+    searcher: Literal["random", "optuna"] = "random"
+    """What proposes trials: grids and random draws, or Optuna's TPE (Bergstra et al. 2011) from earlier results."""
+    num_samples: int = 1
+    """Trials; with grids, passes through all their combinations."""
+    seed: int = 0
+    """Seed of the searcher; the one of training is the option ``seed``."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values, and what does not go together."""
+        if self.family not in FAMILIES:
+            near = difflib.get_close_matches(self.family, FAMILIES, n=1)
+            raise ValueError(
+                f"there is no family '{self.family}'; " + (f"did you mean '{near[0]}'?" if near else "see --help.")
+            )
+        for name in ("max_images", "num_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.evaluate_every_images is not None and not 1 <= self.evaluate_every_images <= self.max_images:
+            raise ValueError(
+                f"evaluate_every_images must be from 1 to max_images, {self.max_images}, not "
+                f"{self.evaluate_every_images}."
+            )
+        if not self.search:
+            raise ValueError("search names no option; give at least one.")
+        for name in (*self.options, *self.search):
+            if name in _RESERVED:
+                raise ValueError(f"{name} is set by the sweep for all trials; use {_RESERVED[name]} instead.")
+        both = sorted(set(self.options) & set(self.search))
+        if both:
+            raise ValueError(f"{', '.join(both)} cannot be fixed and searched at once; leave it out of one.")
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        grids = [name for name, axis in self.search.items() if axis.is_grid]
+        if grids and self.searcher == "optuna":
+            raise ValueError(f"optuna searches no grids; make {', '.join(grids)} a choice.")
+        if self.scheduler.kind == "pbt":
+            if self.searcher == "optuna":
+                raise ValueError("pbt draws and changes options by itself; use searcher random.")
+            if grids:
+                raise ValueError(f"pbt changes options while training; make {', '.join(grids)} a choice or a range.")
+            if self.num_samples < 2:
+                raise ValueError("pbt needs a population: num_samples of at least 2.")
+        if len(grids) == len(self.search) and self.num_samples > 1:
+            raise ValueError(
+                f"num_samples {self.num_samples} would train every combination of the grids again with the same "
+                "result; leave it out, or search the option seed, too."
+            )
+
+    @property
+    def evaluation_interval(self) -> int:
+        """Images between two evaluations."""
+        return self.evaluate_every_images or max(1, self.max_images // 4)
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials the sweep has."""
+        return self.num_samples * math.prod(len(axis.grid) for axis in self.search.values() if axis.grid is not None)
+
+
+def read_space(name: str, changes: dict[str, Any] | None = None, options: dict[str, Any] | None = None) -> Space:
+    """Reads a space file.
+
+    Args:
+        name: A file, or the name of a space that ships with the project.
+        changes: Fields to replace.
+        options: Training options to add to those of the file.
+
+    Raises:
+        UserError: No such file, or one that is not a space.
+    """
+    path = Path(name) if Path(name).is_file() else SPACES / f"{name.removesuffix('.yaml')}.yaml"
+    if not path.is_file():
+        shipped = sorted(file.stem for file in SPACES.glob("*.yaml"))
+        near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.3) or shipped
+        raise UserError(f"{name} is neither a file nor a space; near it: {', '.join(near)}.")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is no space; it must name a family, max_images and the options to search.")
+    values |= changes or {}
+    values["options"] = {**(values.get("options") or {}), **(options or {})}
+    return space_from_dict(values, str(path))
+
+
+def space_from_dict(values: dict[str, Any], source: str) -> Space:
+    """A space from plain values, checked like a file.
+
+    Raises:
+        UserError: A wrong name or value; the sentence begins with ``source``.
+    """
+    parser = Parser()
+    parser.add_class_arguments(Space)
+    try:
+        with raising():
+            return Space(**vars(parser.instantiate(parser.parse_object(values))))
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def space_to_dict(space: Space) -> dict[str, Any]:
+    """The plain values that ``space_from_dict`` reads."""
+    values = to_dict(space)
+    values["search"] = {
+        name: {kind: value for kind, value in to_dict(axis).items() if value is not None}
+        for name, axis in space.search.items()
+    }
+    return values
