@@ -153,7 +153,7 @@ def make_plan(config: SweepConfig) -> Plan:
     out, need = Path(config.out).resolve(), config.need
     plan = Plan(
         space,
-        str(Path(config.data).resolve()),
+        config.data if dataset.remote else str(Path(config.data).resolve()),
         out,
         need.num_workers,
         need.cpus_per_worker,
