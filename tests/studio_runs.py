@@ -14,6 +14,7 @@ from PIL import Image
 
 from eval.studio.app import make_app
 from eval.studio.studio import Studio
+from shards.sources.synthetic import SyntheticConfig, SyntheticSource
 from tiny_runs import untrained_run
 
 ADDRESS = "http://127.0.0.1:7860"
@@ -42,6 +43,21 @@ def pixels_of(content: bytes) -> np.ndarray:
 
 def png(size: tuple[int, int] = (40, 30), color: str = "olive") -> bytes:
     """A small photo."""
+    return sent(Image.new("RGB", size, color))
+
+
+def sent(image: Image.Image) -> bytes:
+    """An image as a browser would send it."""
     buffer = io.BytesIO()
-    Image.new("RGB", size, color).save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def tilted_portrait() -> Image.Image:
+    """A photo with a face that is turned, beside the middle."""
+    held = ["yaw", "roll", "scale", "shift_x", "shift_y"]
+    source = SyntheticSource(SyntheticConfig(num=4, hold=held), 160)
+    face = Image.fromarray(source.load(source[0])).rotate(12, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128))
+    canvas = Image.new("RGB", (320, 280), (128, 128, 128))
+    canvas.paste(face, (130, 60))
+    return canvas

@@ -40,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> None:
     # One core a picture: where there are more, several are decoded at a time.
     torch.set_num_threads(1)
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
-    studio = Studio(config.runs, config.data, attributes=config.attributes, device=device)
+    studio = Studio(config.runs, config.data, attributes=config.attributes, alignment=config.alignment, device=device)
     links = {} if config.tensorboard is None else {"TensorBoard": config.tensorboard}
     app = make_app(studio, links=links, report=report, password=password)
     for note in studio.notes:

@@ -49,6 +49,7 @@ class UploadLimits(BaseModel):
     max_bytes: int
     max_pixels: int
     formats: list[str]
+    aligns: bool
 
 
 class StudioAnswer(BaseModel):

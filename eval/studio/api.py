@@ -134,7 +134,7 @@ def _add_faces(router: APIRouter, studio: Studio) -> None:
         token, item = await run_in_threadpool(studio.uploads.add, data)
         if isinstance(item, Photo):
             height, width = item.pixels.shape[:2]
-            face = Uploaded(kind="upload", token=token, crop=None)
+            face = Uploaded(kind="upload", token=token, crop=None, align=False)
             return answers.UploadAnswer(face=face, width=width, height=height)
         return answers.UploadAnswer(face=Given(kind="latent", token=token))
 

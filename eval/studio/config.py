@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from shards.alignment import Alignment, TemplateName
+
 
 @dataclass(kw_only=True)
 class StudioConfig:
@@ -18,6 +20,11 @@ class StudioConfig:
     """Packed data set: faces to pick, and to fit components and attributes to. Without it sliders are single dims."""
     attributes: list[str] = field(default_factory=list)
     """Attribute vectors that eval.attributes fit has written, beside those of the labels of --data."""
+    align: TemplateName | None = None
+    """Align the faces of photos that are sent: lfw or celeba for runs on those data sets as they are packed by default,
+    otherwise what --align was when the data was packed; needs the extra align. They can be framed by hand, too."""
+    align_margin: float = 0.0
+    """With --align: as when the data was packed."""
     port: int = 7860
     """Port; 0 takes any that is free."""
     share: bool = False
@@ -38,5 +45,13 @@ class StudioConfig:
             raise ValueError("name at least one run.")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be between 0 and 65535, not {self.port}.")
+        if self.align is None and self.align_margin:
+            raise ValueError("--align_margin needs --align TEMPLATE.")
+        _ = self.alignment  # checks its values
         if self.tensorboard is not None and urlsplit(self.tensorboard).scheme not in ("http", "https"):
             raise ValueError(f"tensorboard is {self.tensorboard}; it must begin with http:// or https://.")
+
+    @property
+    def alignment(self) -> Alignment | None:
+        """How the face of a photo is aligned, the largest one where there are several; None where it is cropped."""
+        return Alignment(self.align, self.align_margin, "largest") if self.align else None

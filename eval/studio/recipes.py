@@ -5,7 +5,7 @@ A recipe holds all that a picture depends on, so that the server keeps nothing o
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -60,6 +60,13 @@ class Uploaded(Strict):
     crop: tuple[Fraction, Fraction, Fraction, Fraction] | None = Field(
         None, description="Left, upper, right, lower as fractions of the photo; null takes the largest centered square."
     )
+    align: bool = Field(False, description="Finds the face and brings it to where those of the training images are.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.align and self.crop is not None:
+            raise ValueError("crop and align both say what to take of a photo; send one of them")
+        return self
 
 
 class Given(Strict):

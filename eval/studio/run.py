@@ -20,6 +20,7 @@ from eval.studio.fits import Sliders, fit_attributes, fit_sliders
 from eval.studio.recipes import Face, Given, Mean, Recipe, Sample, Stored, Uploaded
 from eval.studio.uploads import Uploads
 from facegen.model import Model
+from shards.alignment import Alignment, prepare_aligned
 from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.images import BadImage, Preparation, prepare
@@ -48,7 +49,13 @@ class StudioRun:
     """
 
     def __init__(
-        self, name: str, model: Model, dataset: Dataset | None, attribute_files: Sequence[str], uploads: Uploads
+        self,
+        name: str,
+        model: Model,
+        dataset: Dataset | None,
+        attribute_files: Sequence[str],
+        uploads: Uploads,
+        alignment: Alignment | None = None,
     ) -> None:
         """Fits nothing yet.
 
@@ -58,13 +65,14 @@ class StudioRun:
             dataset: Faces to pick, and to fit components and attributes to.
             attribute_files: Vectors that were fitted before; those of other models are passed over.
             uploads: Where photos of recipes are.
+            alignment: How their faces are aligned, where a recipe asks for it.
 
         Raises:
             UserError: Faces of another size than the model's.
         """
         self.name = name
         self.model = model
-        self.dataset = None if dataset is None else open_data(str(dataset.root), model)
+        self.dataset = None if dataset is None else open_data(dataset.address, model)
         self.sliders: Later[Sliders] = Later(
             f"the components of {name} are being fitted", lambda: fit_sliders(model, self.dataset)
         )
@@ -72,6 +80,7 @@ class StudioRun:
             f"the attributes of {name} are being fitted", lambda: fit_attributes(model, self.dataset, attribute_files)
         )
         self._uploads = uploads
+        self._alignment = alignment
         # A slider moves one face many times, which then is encoded once.
         self.start = lru_cache(maxsize=_KEPT_LATENTS)(self._start)
 
@@ -182,7 +191,18 @@ class StudioRun:
         channels, height, width = self.model.image_shape
         if height != width:
             raise UserError(f"photos are prepared for square images, and those of {self.name} are {height}x{width}.")
+        preparation = Preparation(height, channels, face.crop, "lanczos")
+        if face.align:
+            return self._aligned(pixels, preparation)
         try:
-            return prepare(pixels, Preparation(height, channels, face.crop, "lanczos"))[0].copy()
+            return prepare(pixels, preparation)[0].copy()
         except BadImage:
             raise UserError("this part of the photo has no area; give left < right and upper < lower.") from None
+
+    def _aligned(self, pixels: np.ndarray, preparation: Preparation) -> np.ndarray:
+        if self._alignment is None:
+            raise UserError("the studio was started without --align TEMPLATE; frame the photo by hand.")
+        try:
+            return prepare_aligned(pixels, preparation, self._alignment)[0].copy()
+        except BadImage as error:
+            raise UserError(f"this photo cannot be aligned ({error.reason}); frame it by hand.") from None

