@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tiny_families import augment_for
 from tiny_families import tiny_config as tiny_model
 
 TINY_SIZE = 16
+BROWSER_TIMEOUT_MS = 240_000
 
 # What a property test checks does not depend on how busy the machine is.
 settings.register_profile("patient", deadline=None)
@@ -34,6 +36,21 @@ def one_thread() -> None:
 def event_files_in_order() -> None:
     """TensorBoard sorts the event files that a process made in one second by a counter, as text: 10 before 9."""
     event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, one for all tests that look at pages: its driver runs once in a process."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium is on the path; install one to see pages in a browser")
+    # Chromium does not start as root inside its sandbox, and it opens our own pages only. The camera is no real one.
+    options = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=chromium, args=options, timeout=BROWSER_TIMEOUT_MS)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="session")

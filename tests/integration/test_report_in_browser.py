@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -71,19 +68,6 @@ def test_pictures_numbers_and_reasons_of_a_report(out):
         ("cvae", "cost"),
         ("", "features of test"),
     }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no chromium is on the path; install one to see the report in a browser")
-    with playwright.sync_playwright() as driver:
-        # Chromium does not start as root inside its sandbox, and all it opens here is our own page.
-        launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=TIMEOUT_MS)
-        yield launched
-        launched.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
