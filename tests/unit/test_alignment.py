@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -275,3 +276,12 @@ def test_a_users_photo_in_evaluation(folder: Path) -> None:
     for wrong in ({"align_margin": 0.1}, {"align": "lfw", "crop": "0,0,1,1"}):
         with pytest.raises(ValueError, match="--align"):
             FaceOptions(**wrong)
+
+
+def test_threads_do_not_get_each_others_faces() -> None:
+    images = [placed(number, 10 * number - 15, 120 + 20 * number, 30 * number, 20) for number in range(4)]
+    alone = [find_faces(image)[0].landmarks for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda number: find_faces(images[number % 4])[0].landmarks, range(40)))
+    for number, landmarks in enumerate(together):
+        np.testing.assert_array_equal(landmarks, alone[number % 4])

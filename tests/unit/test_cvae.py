@@ -235,7 +235,7 @@ def test_the_game_takes_the_degree_out_of_the_latents() -> None:
 class Labeled:
     """What the family asks of a data set."""
 
-    root = "faces"
+    address = "faces"
 
     def __init__(self, **columns: tuple[str, list[float]]) -> None:
         kinds: dict[str, Any] = {"float": np.float32, "bool": np.int8, "class": np.int32}

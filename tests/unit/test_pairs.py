@@ -24,7 +24,7 @@ EPOCHS = st.integers(0, 1000)
 class Faces:
     """What pairs need of a data set: who is on each image, by split and shard."""
 
-    root = Path("faces")
+    address = "faces"
 
     def __init__(self, **splits: list[list[int]]) -> None:
         names = tuple(f"person {number}" for number in range(100))
