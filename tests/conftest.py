@@ -38,9 +38,9 @@ def event_files_in_order() -> None:
     event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium, one for all tests that look at pages: its driver runs once in a process."""
+    """Headless Chromium; its driver must have stopped before another starts, and runs an event loop until then."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:

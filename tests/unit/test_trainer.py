@@ -347,6 +347,7 @@ def test_a_bad_value_stops_before_the_optimizer(
     )
     expected = train(tiny_config(max_steps=3, run=f"{config.run}_expected", **RICH))
     trainer = Trainer(config)
+    handler = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         patch.setattr(VAE, "losses", broken_at(48, spoil))
         with pytest.raises(TrainingDiverged, match=f"before step 4 \\(48 images\\): {named} of the autoencoder"):
@@ -355,7 +356,7 @@ def test_a_bad_value_stops_before_the_optimizer(
         assert torch.equal(parameter, expected.tensors[f"weights.{name}"]), name
     assert trainer.images_seen == 48
     assert newest_complete(Path(config.run) / "checkpoints") == Path(config.run) / "checkpoints/images_000000000032"
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is handler
     assert [line["images_seen"] // 16 for line in metrics_of(config)] == [1, 2, 3]
     assert_scalars_equal_events(config)
     del trainer
