@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Literal
@@ -104,7 +103,7 @@ def open_image_bytes(data: bytes) -> Image.Image:
 
 
 def decode_image(
-    file: str | os.PathLike[str] | BinaryIO, formats: Sequence[str] = _FORMATS, max_pixels: int = MAX_PIXELS
+    file: str | os.PathLike[str] | BinaryIO, formats: tuple[str, ...] = _FORMATS, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
     """Decodes an image; the first frame where it has several.
 

@@ -20,6 +20,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -137,7 +138,7 @@ def notes(result: Degrees) -> list[str]:
     return found
 
 
-def _alpha(table: np.ndarray, level: str) -> float:
+def _alpha(table: np.ndarray, level: Literal["interval", "nominal"]) -> float:
     """Krippendorff's alpha of subjects x pictures, NaN for no answer; NaN where it is not defined."""
     import krippendorff
 
