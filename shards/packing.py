@@ -24,7 +24,7 @@ from shards.dataset import PACKING_DIR
 from shards.images import BadImage, Preparation, prepare
 from shards.packing_plan import Encoding, ShardTask
 from shards.sources.base import Item, Source
-from shards.tar import ShardWriter, member_key, read_samples, sha256_file
+from shards.tar import ShardWriter, member_key, sha256_file
 
 _POLL_SEC = 0.2
 
@@ -84,7 +84,7 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
         OSError: The disk is full or not writable.
     """
     temporary = job.root / PACKING_DIR / f"{task.name}.tmp"
-    positions, skipped, faceless, num_enlarged = [], [], [], 0
+    positions, offsets, sizes, skipped, faceless, num_enlarged = [], [], [], [], [], 0
     with ShardWriter(temporary) as writer:
         for position in task.positions.tolist():
             item = job.source[position]
@@ -101,27 +101,25 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
             else:
                 key = member_key(item.key)
                 image = encode(pixels, job.encoding.extension, **job.encoding.codec_options)
-                writer.add(key, job.encoding.extension, image)
+                offsets.append(writer.add(key, job.encoding.extension, image))
                 writer.add(key, "json", _labels_json(item))
                 positions.append(position)
+                sizes.append(len(image))
                 num_enlarged += enlarged
                 faceless += [] if has_face else [position]
             on_image()
-    members = [sample.find((job.encoding.extension,)) for sample in read_samples(temporary)]
-    images = [member for member in members if member is not None]
-    assert len(images) == len(positions), f"{temporary} lost samples"
     result = ShardResult(
         name=task.name,
-        num_bytes=temporary.stat().st_size if images else 0,
+        num_bytes=temporary.stat().st_size if positions else 0,
         sha256=sha256_file(temporary),
         positions=positions,
-        offsets=[image.offset for image in images],
-        sizes=[image.size for image in images],
+        offsets=offsets,
+        sizes=sizes,
         skipped=skipped,
         num_enlarged=num_enlarged,
         faceless=faceless,
     )
-    if images:
+    if positions:
         _rename(temporary, job.root / task.name)
     else:
         temporary.unlink()

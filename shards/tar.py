@@ -69,11 +69,17 @@ class ShardWriter:
         self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
 
-    def add(self, key: str, extension: str, data: bytes) -> None:
-        """Appends ``KEY.EXTENSION``; members of one sample follow each other."""
+    def add(self, key: str, extension: str, data: bytes) -> int:
+        """Appends ``KEY.EXTENSION``; members of one sample follow each other.
+
+        Returns:
+            Where the content starts in the file, in bytes.
+        """
         info = tarfile.TarInfo(f"{key}.{extension}")
         info.size = len(data)
+        start = self._tar.offset + tarfile.BLOCKSIZE  # USTAR has one block of header, however long the name.
         self._tar.addfile(info, BytesIO(data))
+        return start
 
     def close(self) -> None:
         """Ends the archive and waits until it is on the disk."""

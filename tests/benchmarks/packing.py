@@ -4,8 +4,9 @@ Usage:
     python tests/benchmarks/packing.py memory WORK OUT.json [--nums 2000 20000 200000] [--workers 2]
     python tests/benchmarks/packing.py throughput WORK OUT.json --images FOLDER [--num 2500] [--size 64]
 
-WORK is made, and deleted afterwards. ``memory`` packs folders of small JPEG files, 32x32 noise;
-memory is the peak resident size of the packing process, and of the largest of its workers. ``throughput`` packs copies
+WORK is made, and deleted afterwards. ``memory`` packs folders of small JPEG files, 32x32 noise; memory is the peak
+resident size of the packing process, and of the largest of its workers, and by how much both grew from the first shard
+to the last. ``throughput`` packs copies
 of the first files of FOLDER, with one worker and with two, and compares with a loop that decodes, crops, resizes and
 encodes the same files with the same functions and writes nothing. CPU seconds are compared as well, since they depend
 less on what else the machine does; starting Python and importing are in none of the numbers.
@@ -31,14 +32,39 @@ from shards.images import Preparation, open_image, prepare
 from shards.sources.folder import list_files
 
 ROUNDS = 3
+# What the kernel says of a worker after its end (RUSAGE_CHILDREN) counts the parent's pages before exec as the worker's.
 PACK = """
-import json, resource, sys, time
+import json, multiprocessing, re, sys, threading, time
+from pathlib import Path
 from shards.pack import main
+
+def rss_mib(process, what):
+    try:
+        return int(re.search(what + r":\\s+(\\d+) kB", Path(f"/proc/{process}/status").read_text())[1]) / 1024
+    except (FileNotFoundError, ProcessLookupError, TypeError):
+        return 0.0
+
+def watch():
+    while not is_done.wait(0.2):
+        workers = [process.pid for process in multiprocessing.active_children()]
+        if any(Path(sys.argv[3]).glob("*.tar")) and not Path(sys.argv[3], "index.safetensors").exists():
+            seen.append([max((rss_mib(pid, what) for pid in pids), default=0.0)
+                         for pids, what in ((["self"], "VmRSS"), (workers, "VmRSS"), (workers, "VmHWM"))])
+
+is_done, seen = threading.Event(), [[0.0, 0.0, 0.0]]
+watcher = threading.Thread(target=watch)
+watcher.start()
 wall, cpu = time.monotonic(), time.process_time()
 main(sys.argv[1:])
 wall, cpu = time.monotonic() - wall, time.process_time() - cpu
-own, workers = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-print(json.dumps({"seconds": wall, "cpu_seconds": cpu, "peak_rss_mib": own, "worker_peak_rss_mib": workers}))
+is_done.set()
+watcher.join()
+own, workers, peaks = zip(*seen)
+print(json.dumps({
+    "seconds": wall, "cpu_seconds": cpu, "peak_rss_mib": rss_mib("self", "VmHWM"), "worker_peak_rss_mib": max(peaks),
+    "growth_mib": max(own) - own[min(1, len(own) - 1)],
+    "worker_growth_mib": max(workers) - workers[min(1, len(workers) - 1)],
+}))
 """
 
 

@@ -403,10 +403,10 @@ def test_any_key_comes_back_from_a_tar(key: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shard.tar"
         with ShardWriter(path) as writer:
-            writer.add(member_key(key), "jpg", b"image")
-            writer.add(member_key(key), "json", b"{}")
+            starts = [writer.add(member_key(key), "jpg", b"image"), writer.add(member_key(key), "json", b"{}")]
         (sample,) = read_samples(path)
         assert sample.key == member_key(key)
+        assert [member.offset for member in sample.members] == starts
         assert [member.extension for member in sample.members] == ["jpg", "json"]
         (theirs,) = webdataset.WebDataset(str(path), shardshuffle=False)
         assert theirs["__key__"] == sample.key
