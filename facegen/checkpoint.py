@@ -7,6 +7,7 @@ each file, and only then renamed. So a crash at any moment leaves the older dire
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -33,15 +34,22 @@ def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
     Args:
         directory: The final path; one of that name that is there already is replaced.
         write: Gets an empty directory and writes plain files into it.
+
+    Raises:
+        OSError: The disk is full or not writable; nothing is left of what was written.
     """
     temporary = directory.with_name(f".{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    write(temporary)
-    checksums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-    (temporary / MARKER).write_text(json.dumps(checksums, indent=1) + "\n")
-    for path in (*temporary.iterdir(), temporary):
-        _fsync(path)
+    try:
+        temporary.mkdir(parents=True)
+        write(temporary)
+        checksums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        (temporary / MARKER).write_text(json.dumps(checksums, indent=1) + "\n")
+        for path in (*temporary.iterdir(), temporary):
+            _fsync(path)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     if directory.exists():
         # Written again only where a run resumed behind it: this one is damaged, or its checkpoint never got complete.
         shutil.rmtree(directory)
@@ -95,7 +103,10 @@ def load_module(module: nn.Module, path: Path) -> None:
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Writes nested dicts and lists of tensors and numbers."""
-    torch.save(dict(state), path)
+    # Through memory: torch reports a full disk as an error of its own zip writer.
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -110,14 +121,18 @@ def damage(directory: Path) -> str | None:
         return f"it has no {MARKER} file, so its writing was not finished"
     try:
         checksums = json.loads(marker.read_text())
+        if not isinstance(checksums, dict) or not checksums:
+            return f"its {MARKER} file is damaged"
+        for name, checksum in checksums.items():
+            path = directory / name
+            if not path.is_file():
+                return f"its file {name} is missing"
+            if _sha256(path) != checksum:
+                return f"its file {name} is damaged"
     except ValueError:
         return f"its {MARKER} file is damaged"
-    for name, checksum in checksums.items():
-        path = directory / name
-        if not path.is_file():
-            return f"its file {name} is missing"
-        if _sha256(path) != checksum:
-            return f"its file {name} is damaged"
+    except OSError as error:
+        return f"it cannot be read ({error})"
     return None
 
 
@@ -128,5 +143,7 @@ def _sha256(path: Path) -> str:
 
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

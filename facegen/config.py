@@ -101,6 +101,9 @@ class TrainConfig:
     """Stop after this many optimizer steps."""
     max_epochs: float | None = None
     """Stop after this many epochs."""
+    process_timeout_sec: float = 300.0
+    """After the first step, a process that has waited this long for another one ends the run; torch's own limit holds
+    before, and in sweeps."""
     dry_run: bool = False
     """Build everything, train one step, keep no files."""
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -129,7 +132,7 @@ class TrainConfig:
         for name in ("global_batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("max_images", "max_steps", "max_epochs"):
+        for name in ("max_images", "max_steps", "max_epochs", "process_timeout_sec"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a positive number, not {value}.")

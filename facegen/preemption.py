@@ -15,6 +15,8 @@ from torch import distributed
 EXIT_PREEMPTED = 143
 """128 + SIGTERM, what a shell reports for a process that SIGTERM ended."""
 
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
 
 class StopFlag:
     """Whether this process, or after ``agree`` any process, was asked to stop."""
@@ -23,7 +25,7 @@ class StopFlag:
         """Installs the signal handlers. Outside the main thread Python allows none, and nothing is ever asked."""
         self.requested = False
         is_main = threading.current_thread() is threading.main_thread()
-        numbers = (signal.SIGTERM, signal.SIGUSR1) if is_main else ()
+        numbers = _SIGNALS if is_main else ()
         self._previous = {number: signal.signal(number, self._request) for number in numbers}
 
     def _request(self, number: int, frame: FrameType | None) -> None:
@@ -35,13 +37,21 @@ class StopFlag:
             return self.requested
         flag = torch.tensor(float(self.requested), device=device)
         distributed.all_reduce(flag, distributed.ReduceOp.MAX)
-        self.requested = bool(flag.item())
-        return self.requested
+        agreed = bool(flag.item())
+        # A signal that came while this process waited for the others is not in the answer, and counts the next time.
+        self.requested = self.requested or agreed
+        return agreed
 
     def close(self) -> None:
         """Puts the previous signal handlers back."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+def ignore_stop() -> None:
+    """Lets this process end by itself, with its own exit code."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def stop_with_launcher() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from datetime import timedelta
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from shards.cli import UserError
 
@@ -50,3 +53,26 @@ def share_buffers(network: nn.Module) -> None:
     """
     for buffer in network.buffers():
         buffer.copy_(cast(Tensor, broadcast(buffer)))
+
+
+def all_true(flags: Tensor) -> Tensor:
+    """Which flags, bool (N,), are true on every process; every process must call it at the same step."""
+    if not distributed.is_initialized():
+        return flags
+    agreed = flags.int()
+    distributed.all_reduce(agreed, distributed.ReduceOp.MIN)
+    return agreed.bool()
+
+
+def limit_waiting(seconds: float) -> None:
+    """From now on, a process that waits longer than this for another one gets an error, and does not hang."""
+    if distributed.is_initialized():
+        _set_pg_timeout(timedelta(seconds=seconds))
+
+
+def lost_process(error: RuntimeError) -> str | None:
+    """Why another process cannot be reached, where that is what an error says; it died, or does not answer."""
+    place = re.match(r"\[\S*gloo/\S+\] ", str(error))  # In its source; it has no class of errors.
+    if place is None and not isinstance(error, distributed.DistError):
+        return None
+    return str(error)[place.end() if place else 0 :].split(". ")[0].splitlines()[0]

@@ -26,7 +26,7 @@ CHECKPOINTS = "checkpoints"
 # Options that may change when a run resumes: none of them changes what an image does to the weights, but for the
 # limits, which may be raised to train on.
 _LIMITS = ("max_images", "max_steps", "max_epochs", "early_stop")
-_FREE_OPTIONS = ("data", "run", *_LIMITS, "dry_run", "loader", "monitor", "checkpoint")
+_FREE_OPTIONS = ("data", "run", *_LIMITS, "process_timeout_sec", "dry_run", "loader", "monitor", "checkpoint")
 
 
 def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:

@@ -11,22 +11,39 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from facegen import config, preemption
-from facegen.trainer import Trainer, TrainingDiverged
+from facegen.processes import lost_process
+from facegen.trainer import Trainer, TrainingFailed
 from shards.cli import UserError, fail
 
 
 def main() -> int:
-    """Parses, builds, trains; returns the exit code: 0, 1 diverged, 2 bad input, 143 preempted."""
+    """Parses, builds, trains; returns the exit code: 0, 1 training failed, 2 bad input, 143 preempted."""
     preemption.stop_with_launcher()
+    trainer = None
     try:
-        return Trainer(config.parse_args(sys.argv[1:])).fit()
+        trainer = Trainer(config.parse_args(sys.argv[1:]))
+        return trainer.fit()
     except UserError as error:
-        if os.environ.get("RANK", "0") != "0":
-            return 2  # One process says it for all.
+        # All processes of a machine find the same before training, and one says it; afterwards each has its own.
+        if trainer is None and os.environ.get("LOCAL_RANK", "0") != "0":
+            return 2
         fail(str(error))
-    except TrainingDiverged as error:
-        print(f"error: {error}", file=sys.stderr)
+    except TrainingFailed as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        reason = lost_process(error)
+        if reason is None:
+            raise
+        print(
+            f"error: process {os.environ['RANK']} has lost another one, which ended or did not answer ({reason}); the "
+            "checkpoints are as they were: run the same command again.",
+            file=sys.stderr,
+        )
+        return 1
+    finally:
+        preemption.ignore_stop()  # The launcher asks the others to stop when one has ended, and this is the end.
 
 
 if __name__ == "__main__":

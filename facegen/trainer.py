@@ -5,6 +5,7 @@ All counters are in images. The whole state of order, schedules, noise and augme
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import torch
 from accelerate import DistributedDataParallelKwargs
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from facegen import checkpoint
@@ -25,21 +27,32 @@ from facegen.families.base import TrainBatch
 from facegen.optim import Updater, lr_at
 from facegen.pixels import to_float
 from facegen.preemption import EXIT_PREEMPTED, StopFlag
-from facegen.processes import make_accelerator
+from facegen.processes import all_true, limit_waiting, make_accelerator
 from facegen.randomness import SlotRandom, derive_seed
 from facegen.reporter import Reporter
 from facegen.run_directory import CHECKPOINTS, claim, save_config
 from facegen.snapshot import Description, describe, save_best, save_snapshot
 from facegen.state import TrainState, read_facts
+from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.loader import Batch
 
 OnStep = Callable[["Trainer", Batch, dict[str, Tensor]], None]
 OnSaved = Callable[["Trainer", dict[str, float]], None]
 
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 
-class TrainingDiverged(RuntimeError):
+
+class TrainingFailed(RuntimeError):
+    """Training cannot go on: every process raises it at the same step, and one sentence says why."""
+
+
+class TrainingDiverged(TrainingFailed):
     """A loss or gradient is not finite; nothing was updated with it."""
+
+
+class SavingFailed(TrainingFailed):
+    """A checkpoint could not be written; those before it are as they were."""
 
 
 class Trainer:
@@ -117,14 +130,25 @@ class Trainer:
 
         Raises:
             TrainingDiverged: A loss or gradient that is not finite.
+            SavingFailed: A full disk, for example.
+            UserError: A damaged shard, or a run directory that cannot be written to; only on the process that met it.
         """
         self._on_saved = on_saved
-        if self.run and self.accelerator.is_main_process:
-            save_config(self.config)
-        # Closed however training ends: the last events of a run that diverged are those that explain it.
-        with closing(self.reporter), closing(StopFlag()) as stop, self._lock or nullcontext():
-            self.reporter.open(self.run, self.state)
-            return self._train(stop, iter(self.loader), on_step)
+        try:
+            if self.run and self.accelerator.is_main_process:
+                save_config(self.config)
+            # Closed however training ends: the last events of a run that diverged are those that explain it. And until
+            # then a launcher's signal, which comes as soon as one process has ended, must not end this one.
+            with closing(StopFlag()) as stop, closing(self.reporter), self._lock or nullcontext():
+                self.reporter.open(self.run, self.state)
+                return self._train(stop, iter(self.loader), on_step)
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            raise UserError(
+                f"cannot write to {self.run} ({error.strerror}); the checkpoints in it are as they were: mend that and "
+                "run the same command again."
+            ) from error
 
     def _train(self, stop: StopFlag, batches: Iterator[Batch], on_step: OnStep | None) -> int:
         """The loop; returns the exit code."""
@@ -133,11 +157,14 @@ class Trainer:
         if state.early_stop.is_due(self.images_seen, config.monitor.validate_every_images):
             self._validate(stop)
             self._saved_at = None  # The checkpoint that is there does not know of it.
+        first_step = self.step + 1
         while not self.is_over:
             if stop.agree(self.accelerator.device):
                 exit_code = EXIT_PREEMPTED
                 break
             batch, terms = self._train_step(batches)
+            if self.step == first_step and self._on_saved is None:  # Which may keep the main process for hours.
+                limit_waiting(config.process_timeout_sec)
             if on_step:
                 on_step(self, batch, terms)
             if config.dry_run:
@@ -222,7 +249,7 @@ class Trainer:
     def _check_finite(self, turn: str, terms: dict[str, Tensor], grad_norm: Tensor) -> None:
         """Stops before the optimizer uses a bad gradient; with fp16 the loss scaler skips overflowed gradients."""
         named = dict(terms) if self.state.updaters[turn].scaler.is_enabled() else {**terms, "gradient": grad_norm}
-        is_finite = torch.stack([value.isfinite().all() for value in named.values()]).tolist()
+        is_finite = all_true(torch.stack([value.isfinite().all() for value in named.values()])).tolist()
         if not all(is_finite):
             bad = ", ".join(name for name, finite in zip(named, is_finite, strict=True) if not finite)
             raise TrainingDiverged(
@@ -259,23 +286,37 @@ class Trainer:
         """Writes a checkpoint and a snapshot, and then deletes the ones beyond ``keep``."""
         if self.run is None or self.images_seen == self._saved_at:
             return
+        problem = None
         if self.accelerator.is_main_process:
-            keep, directory = self.config.checkpoint.keep, self.run / CHECKPOINTS
-            # The snapshot first: killed between the two, a run comes back to an older checkpoint and writes both anew.
-            save_snapshot(self.run, self._description(), self.state.inference_modules, keep)
-            facts = {
-                "total_images": self.total_images,
-                "dataset_fingerprint": self.dataset.fingerprint,
-                "config": to_dict(self.config),
-            }
-            newest = directory / checkpoint.directory_name(self.images_seen)
-            checkpoint.write_complete(newest, lambda temporary: self.state.write(temporary, facts))
-            checkpoint.prune(directory, keep)
+            try:
+                self._write(self.run)
+            except OSError as error:
+                problem = (
+                    f"the checkpoint at {self.images_seen:,} images cannot be written to {self.run} "
+                    f"({error.strerror}); those before it are as they were: mend that and run the same command again."
+                )
+        # Until the main process has written, the others wait here.
+        (problem,) = broadcast_object_list([problem])
+        if problem:
+            raise SavingFailed(problem)
         self._saved_at = self.images_seen
-        self.accelerator.wait_for_everyone()
         if self._on_saved:
             measured_at, values = self._held_out
             self._on_saved(self, values if measured_at == self.images_seen else {})
+
+    def _write(self, run: Path) -> None:
+        """Writes and deletes what ``_save`` says."""
+        keep, directory = self.config.checkpoint.keep, run / CHECKPOINTS
+        # The snapshot first: killed between the two, a run comes back to an older checkpoint and writes both anew.
+        save_snapshot(run, self._description(), self.state.inference_modules, keep)
+        facts = {
+            "total_images": self.total_images,
+            "dataset_fingerprint": self.dataset.fingerprint,
+            "config": to_dict(self.config),
+        }
+        newest = directory / checkpoint.directory_name(self.images_seen)
+        checkpoint.write_complete(newest, lambda temporary: self.state.write(temporary, facts))
+        checkpoint.prune(directory, keep)
 
     def _description(self) -> Description:
         """What a snapshot of this moment says of itself."""

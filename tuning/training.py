@@ -68,7 +68,7 @@ def train_trial(task: Task, report: Report) -> None:
 
     Raises:
         UserError: Options, data or an objective that do not go together.
-        TrainingDiverged: A loss that is not finite.
+        TrainingFailed: A loss that is not finite, or a checkpoint that cannot be written.
     """
     config = task.plan.config(task.name, task.params)
     accelerator, storage = make_accelerator(), task.plan.run_storage()
