@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
-import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
+from typing import TypeVar
 
 import torch
 from torch import distributed
@@ -18,18 +17,42 @@ EXIT_PREEMPTED = 143
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
+BatchT = TypeVar("BatchT")
+
+
+class _Interrupted(Exception):
+    """A signal came during a wait."""
+
+
 class StopFlag:
     """Whether this process, or after ``agree`` any process, was asked to stop."""
 
     def __init__(self) -> None:
         """Installs the signal handlers. Outside the main thread Python allows none, and nothing is ever asked."""
         self.requested = False
+        self._is_waiting = False
         is_main = threading.current_thread() is threading.main_thread()
         numbers = _SIGNALS if is_main else ()
         self._previous = {number: signal.signal(number, self._request) for number in numbers}
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        if self._is_waiting:
+            self._is_waiting = False
+            raise _Interrupted
+
+    def wait_for(self, batches: Iterator[BatchT]) -> BatchT | None:
+        """The next batch; None at the end of them, and as soon as this process is asked to stop.
+
+        A server that does not answer can keep data away for longer than a launcher waits for a process to end.
+        """
+        try:
+            self._is_waiting = True
+            return None if self.requested else next(batches, None)
+        except _Interrupted:
+            return None
+        finally:
+            self._is_waiting = False
 
     def agree(self, device: torch.device) -> bool:
         """Whether any process of the group was asked; every process must call it at the same step."""
@@ -52,9 +75,3 @@ def ignore_stop() -> None:
     """Lets this process end by itself, with its own exit code."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def stop_with_launcher() -> None:
-    """Asks the kernel (Linux) for SIGTERM when the launcher dies, so that no orphan goes on training unseen."""
-    if sys.platform == "linux" and any(name.startswith("ACCELERATE_") for name in os.environ):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG.

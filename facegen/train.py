@@ -9,6 +9,9 @@ from pathlib import Path
 # A script's own folder comes first on sys.path; the project's root must, so that `facegen` is the package.
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from facegen.launcher import stop_with_launcher
+
+    stop_with_launcher()  # Now, since the imports below take seconds.
 
 from facegen import config, preemption
 from facegen.processes import lost_process
@@ -18,7 +21,6 @@ from shards.cli import UserError, fail
 
 def main() -> int:
     """Parses, builds, trains; returns the exit code: 0, 1 training failed, 2 bad input, 143 preempted."""
-    preemption.stop_with_launcher()
     trainer = None
     try:
         trainer = Trainer(config.parse_args(sys.argv[1:]))

@@ -159,10 +159,13 @@ class Trainer:
             self._saved_at = None  # The checkpoint that is there does not know of it.
         first_step = self.step + 1
         while not self.is_over:
-            if stop.agree(self.accelerator.device):
+            started_sec = time.perf_counter()
+            batch = stop.wait_for(batches)
+            waited_sec = time.perf_counter() - started_sec
+            if stop.agree(self.accelerator.device) or batch is None:
                 exit_code = EXIT_PREEMPTED
                 break
-            batch, terms = self._train_step(batches)
+            terms = self._train_step(batch, waited_sec)
             if self.step == first_step and self._on_saved is None:  # Which may keep the main process for hours.
                 limit_waiting(config.process_timeout_sec)
             if on_step:
@@ -197,11 +200,9 @@ class Trainer:
         if is_best and self.run and self.accelerator.is_main_process:
             save_best(self.run, self._description(), self.state.inference_modules)
 
-    def _train_step(self, batches: Iterator[Batch]) -> tuple[Batch, dict[str, Tensor]]:
-        """One optimizer step of every network, on one global batch."""
+    def _train_step(self, batch: Batch, waited_sec: float) -> dict[str, Tensor]:
+        """One optimizer step of every network, on one global batch, which was waited for; returns its loss terms."""
         started_sec = time.perf_counter()
-        batch = next(batches)
-        waited_sec = time.perf_counter() - started_sec
         # Dropout draws from the global generator; seeded like this it needs no state in the checkpoint.
         torch.manual_seed(derive_seed(self.config.seed, self.images_seen, "layers", self.accelerator.process_index))
         self.family.train()
@@ -217,8 +218,8 @@ class Trainer:
         if self.state.ema:
             self.state.ema.update(self.family, self.config.global_batch_size)
         self.state.images_seen += self.config.global_batch_size
-        self.reporter.step(terms, time.perf_counter() - started_sec, waited_sec)
-        return batch, terms
+        self.reporter.step(terms, waited_sec + time.perf_counter() - started_sec, waited_sec)
+        return terms
 
     def _take_turn(self, turn: str, micro_batches: list[TrainBatch], lr: float) -> dict[str, Tensor]:
         """Updates one network; returns its loss terms, means over the micro-batches."""

@@ -84,9 +84,9 @@ def validate(
     )
     num_rounds = -(-num_images // (batch_size * accelerator.num_processes))
     for _ in range(num_rounds):
+        batch = stop.wait_for(batches)
         if stop.agree(accelerator.device):
             return None
-        batch = next(batches, None)
         if batch is None:
             continue  # The other processes have one more, and all must ask ``stop`` equally often.
         images = to_float(batch.images.to(accelerator.device))

@@ -157,7 +157,9 @@ def run_tasks(
         else:
             yield from _run_in_processes(job, tasks, min(workers, len(tasks)), on_images)
     except BrokenProcessPool:
-        raise UserError("a worker process died (out of memory?); run the same command with fewer --workers.") from None
+        raise UserError(
+            "a worker process died (out of memory?); run the same command again, perhaps with fewer --workers."
+        ) from None
     except OSError as error:
         raise UserError(f"cannot write to {job.root} ({error}); mend that and run the same command again.") from None
 
@@ -175,7 +177,7 @@ def _run_in_processes(
             pending: set[Future[ShardResult]] = {pool.submit(_write_shard_in_worker, task) for task in tasks}
         while pending:
             done, pending = wait(pending, _POLL_SEC, FIRST_COMPLETED)
-            num_done = counter.value
+            num_done = counter.get_obj().value  # Without its lock, which a worker that was killed may hold.
             on_images(num_done - num_reported)
             num_reported = num_done
             for future in done:

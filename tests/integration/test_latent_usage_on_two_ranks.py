@@ -17,7 +17,7 @@ from shards.dataset import Dataset
 from shards.loader import evaluation_batches
 from test_launch import TRAIN, environment, launch, run
 
-STOP = Path(__file__).with_name("stop_in_pass.py")
+DISTURBED = Path(__file__).with_name("disturbed_run.py")
 
 
 def test_two_ranks_measure_what_one_process_finds_and_stop_together(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_two_ranks_measure_what_one_process_finds_and_stop_together(tiny_dataset
     options = ["vae", "--data", tiny_dataset, "--run", tmp_path, "--global_batch_size", 16, "--max_epochs", 2.25]
     options += ["--model.network.widths", "[8,16]", "--model.latent_size", 8, "--monitor.num_validation_images", 20]
     options += ["--checkpoint.every_images", epoch_size, "--checkpoint.keep", 3]
-    command = launch(2, STOP, str(2 * epoch_size), *options)
+    command = launch(2, DISTURBED, "SIGTERM", "1", "evaluation", str(2 * epoch_size), *options)
     subprocess.run(command, env=environment(), capture_output=True, timeout=300)  # Ends by itself: no rank waits.
     newest = newest_complete(tmp_path / "checkpoints")
     assert newest is not None and newest.name == f"images_{2 * epoch_size:012d}"

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -81,56 +78,3 @@ def test_a_run_continues_on_another_number_of_processes(tiny_dataset: Path, tmp_
         assert rank_0["images_seen"] == alone["images_seen"]
         assert rank_0["rows"] + rank_1["rows"] == alone["rows"]
         assert (rank_0["loss"] + rank_1["loss"]) / 2 == pytest.approx(alone["loss"], abs=1e-5)
-
-
-@pytest.mark.parametrize("num_kills", [2, pytest.param(10, marks=pytest.mark.slow)], ids=["two_kills", "ten_kills"])
-def test_kills_at_random_moments_change_nothing(tiny_dataset: Path, tmp_path: Path, num_kills: int) -> None:
-    options = ["vae", "--data", tiny_dataset, "--global_batch_size", 16, "--max_images", num_kills * 6_000, *TINY]
-    options += ["--checkpoint.every_images", 800, "--monitor.log_every_images", 2_000, "--ema.half_life_images", 500]
-    run(launch(1, TRAIN, *options, "--run", tmp_path / "whole"))
-    command = launch(1, TRAIN, *options, "--run", tmp_path / "killed")
-    moments = random.Random(num_kills)
-    kills = 0
-    while kills < num_kills:
-        process = subprocess.Popen(
-            command,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith(("trains from", "resumes at")):
-                break
-        time.sleep(moments.uniform(0.0, 1.5))
-        assert process.poll() is None, "the run ended before it could be killed: make it longer"
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        kills += 1
-    run(command)
-    assert_bitwise_equal(final_weights(tmp_path / "whole"), final_weights(tmp_path / "killed"))
-    seen = [
-        json.loads(line)["images_seen"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert seen == sorted(seen)
-
-
-def test_sigterm_to_the_launcher_saves_and_the_same_command_goes_on(tiny_dataset: Path, tmp_path: Path) -> None:
-    options = ["vae", "--data", tiny_dataset, "--global_batch_size", 16, *TINY, "--run", tmp_path / "run"]
-    command = launch(1, TRAIN, *options, "--max_images", 10**7)
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "images/s" in line:
-            break
-    process.terminate()
-    process.communicate(timeout=60)
-    newest = newest_complete(tmp_path / "run" / "checkpoints")
-    assert newest is not None
-    seen = json.loads((newest / "state.json").read_text())["images_seen"]
-    assert seen >= 2_000
-    run(launch(1, TRAIN, *options, "--max_images", seen + 32))
-    assert (tmp_path / "run" / "checkpoints" / f"images_{seen + 32:012d}" / "COMPLETE").is_file()

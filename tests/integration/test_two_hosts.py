@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from facegen.checkpoint import newest_complete
 from test_launch import RECORD, ROOT, TINY, environment, launch, records, run
 
 HOSTS = {"facegen0": "10.213.7.1", "facegen1": "10.213.7.2"}
@@ -64,12 +66,17 @@ def on_host(number: int, *script: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
+def end(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """What both say until they end."""
     try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
+        return [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
+    outputs = end(processes)
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     return outputs
 
@@ -98,3 +105,28 @@ def test_a_run_of_two_hosts_goes_on_with_one(hosts: None, tiny_dataset: Path, tm
         assert continued["loss"] == pytest.approx(alone["loss"], abs=1e-5)
     state = json.loads((tmp_path / "cut" / "checkpoints" / f"images_{320:012d}" / "state.json").read_text())
     assert state["images_seen"] == 320
+
+
+def test_a_host_without_the_data_says_so_itself(hosts: None, tiny_dataset: Path, tmp_path: Path) -> None:
+    options = ["--global_batch_size", 32, *TINY, "--run", tmp_path / "run"]
+    command = [ROOT / "facegen" / "train.py", "vae", *options, "--data"]
+    outputs = end([on_host(0, *command, tiny_dataset), on_host(1, *command, tmp_path / "nowhere")])
+    assert outputs[1].count(f"error: {tmp_path / 'nowhere'} holds no complete data set") == 1
+    assert outputs[0].count("error: process 0 has lost another one") == 1
+
+
+def test_a_cable_that_is_cut_ends_both_hosts(hosts: None, tiny_dataset: Path, tmp_path: Path) -> None:
+    options = ["vae", "--data", tiny_dataset, "--global_batch_size", 32, *TINY, "--run", tmp_path / "run"]
+    options += ["--max_images", 10**7, "--monitor.log_every_images", 640, "--checkpoint.every_images", 640]
+    script = [ROOT / "facegen" / "train.py", *options, "--process_timeout_sec", 4]
+    processes = [on_host(0, *script), on_host(1, *script)]
+    assert processes[0].stdout is not None
+    for line in processes[0].stdout:
+        if "images/s" in line:
+            break
+    ip("-n", "facegen1", "link", "set", "cable1", "down")
+    cut_at = time.monotonic()
+    for rank, output in enumerate(end(processes)):
+        assert output.count(f"error: process {rank} has lost another one") == 1, output
+    assert time.monotonic() - cut_at < 40
+    assert newest_complete(tmp_path / "run" / "checkpoints") is not None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -60,7 +63,7 @@ def test_a_writer_that_fails_leaves_the_older_ones(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="no space"):
         write_complete(tmp_path / directory_name(200), fail)
-    assert not (tmp_path / directory_name(200)).exists()
+    assert names(tmp_path) == [older.name]  # What was written makes no full disk any fuller.
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # What was never finished is not even damaged.
         assert newest_complete(tmp_path) == older
@@ -100,6 +103,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing file": (lambda directory: (directory / "b.json").unlink(), "b.json is missing"),
     "missing marker": (lambda directory: (directory / MARKER).unlink(), "not finished"),
     "empty marker": (lambda directory: (directory / MARKER).write_text(""), "COMPLETE file is damaged"),
+    "marker of zeros": (lambda directory: (directory / MARKER).write_bytes(bytes(80)), "COMPLETE file is damaged"),
+    "marker that is no list": (lambda directory: (directory / MARKER).write_text("null"), "COMPLETE file is damaged"),
+    "marker that names no file": (lambda directory: (directory / MARKER).write_text("{}"), "COMPLETE file is damaged"),
+    "marker in no encoding": (lambda directory: (directory / MARKER).write_bytes(b"\xff"), "COMPLETE file is damaged"),
 }
 
 
@@ -109,6 +116,20 @@ def test_a_damaged_one_is_skipped_with_a_warning(tmp_path: Path, damage: str) ->
     harm, message = DAMAGES[damage]
     harm(newer)
     with pytest.warns(UserWarning, match=f"{directory_name(200)} is skipped: .*{message}"):
+        assert newest_complete(tmp_path) == older
+
+
+def test_a_file_that_the_disk_cannot_read_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    older, newer = write(tmp_path, 100), write(tmp_path, 200)
+    right = hashlib.file_digest
+
+    def read(file: BinaryIO, name: str) -> Any:
+        if Path(file.name).parent == newer:
+            raise OSError(errno.EIO, "Input/output error")
+        return right(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", read)
+    with pytest.warns(UserWarning, match=f"{directory_name(200)} is skipped: it cannot be read .*Input/output error"):
         assert newest_complete(tmp_path) == older
 
 

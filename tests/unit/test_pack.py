@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import webdataset
 from hypothesis import example, given, settings
@@ -226,6 +227,28 @@ def test_kill_9_in_a_parallel_packing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "Going on: " in capsys.readouterr().out
     assert done and {name: (output / name).stat().st_ino for name in done} == inodes
     pack(folder(images), options(tmp_path / "straight", **again))
+    assert contents(output) == contents(tmp_path / "straight")
+
+
+def test_a_worker_that_is_killed_ends_the_packing_with_a_sentence(tmp_path: Path) -> None:
+    images, output = make_images(tmp_path / "images", 160), tmp_path / "out"
+    command = [sys.executable, "-m", "shards.pack", "folder", str(images), str(output), "--subfolders", "identity"]
+    command += ["--size", "96", "--workers", "2", "--codec", "png", "--samples_per_shard", "4"]
+    process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((output / ".packing").glob("*.tar.json")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    workers[0].kill()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.splitlines()[-1] == (
+        "error: a worker process died (out of memory?); run the same command again, perhaps with fewer --workers."
+    )
+    assert not (output / "dataset.json").exists()
+    assert subprocess.run(command, cwd=REPO, capture_output=True, timeout=120).returncode == 0
+    pack(folder(images), options(tmp_path / "straight", size=96, codec="png", samples_per_shard=4))
     assert contents(output) == contents(tmp_path / "straight")
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import distributed
 
 from facegen import processes
+from facegen.preemption import StopFlag
 from shards.cli import UserError
 
 
@@ -29,3 +34,44 @@ def test_a_precision_that_would_silently_be_float32_is_refused(monkeypatch: pyte
     pretend(monkeypatch, mixed_precision="fp16")
     with pytest.raises(UserError, match="--mixed_precision fp16 does not work on a cpu device"):
         processes.make_accelerator()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            RuntimeError("[/build/gloo/transport/tcp/pair.cc:553] Connection closed by peer [::1]:7. This is typical."),
+            "Connection closed by peer [::1]:7",
+        ),
+        (
+            RuntimeError("[/third_party/gloo/gloo/x.cc:78] Timed out waiting 3000ms for recv operation to complete"),
+            "Timed out waiting 3000ms for recv operation to complete",
+        ),
+        (
+            distributed.DistBackendError("NCCL error: remote process exited\nLast error: x"),
+            "NCCL error: remote process exited",
+        ),
+        (RuntimeError("shapes do not fit in /home/igloo/model"), None),
+    ],
+)
+def test_what_says_that_another_process_is_lost(error: RuntimeError, reason: str | None) -> None:
+    assert processes.lost_process(error) == reason
+
+
+def test_a_signal_that_comes_while_the_others_are_awaited_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([0.0, 1.0])
+
+    def all_reduce(flag: torch.Tensor, op: object) -> None:
+        if next(answers) == 0.0:
+            os.kill(os.getpid(), signal.SIGUSR1)  # Too late for what is being reduced: nobody else has been told.
+        else:
+            assert flag.item() == 1.0
+
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
+    stop = StopFlag()
+    try:
+        assert not stop.agree(torch.device("cpu"))
+        assert stop.agree(torch.device("cpu"))
+    finally:
+        stop.close()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
+import itertools
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +31,7 @@ from torch import Tensor
 
 from facegen import run_directory
 from facegen.checkpoint import newest_complete, write_complete
-from facegen.config import CheckpointConfig, EMAConfig, MonitorConfig, TrainConfig
+from facegen.config import CheckpointConfig, EMAConfig, LoaderConfig, MonitorConfig, TrainConfig
 from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import VAE
@@ -37,13 +42,15 @@ from facegen.model import load
 from facegen.networks.conv import ConvNetConfig, ImageShape
 from facegen.optim import OptimConfig
 from facegen.pixels import to_float
+from facegen.preemption import StopFlag
 from facegen.snapshot import find_snapshot, read_description
-from facegen.trainer import OnStep, Trainer, TrainingDiverged
+from facegen.trainer import OnStep, SavingFailed, Trainer, TrainingDiverged
 from facegen.validation import validate
 from shards import pack
 from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
+from shards.reader import Reader
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -187,18 +194,63 @@ def test_sigterm_saves_and_exits_with_143(tiny_config: MakeConfig, tmp_path: Pat
     assert_equal(resumed, whole)
 
 
-def test_a_damaged_checkpoint_costs_only_the_steps_behind_it(tiny_config: MakeConfig, tmp_path: Path) -> None:
+def test_sigterm_while_data_does_not_come_saves_at_once(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"max_steps": 5, "loader": LoaderConfig(num_threads=1, prefetch_batches=1), **RICH}
+    whole = train(tiny_config(run=str(tmp_path / "whole"), **options))
+    read_images, goes_on, num_batches = Reader.read_images, threading.Event(), itertools.count(1)
+
+    def hang(self: Reader, *args: Any) -> None:
+        if next(num_batches) == 4:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            assert goes_on.wait(60)
+        read_images(self, *args)
+
+    config = tiny_config(**options)
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "read_images", hang)
+        started_sec = time.monotonic()
+        stopped = train(config)
+        assert time.monotonic() - started_sec < 20
+        goes_on.set()
+    assert (stopped.exit_code, stopped.images_seen) == (143, 48)
+    assert checkpoints_of(config) == ["images_000000000048"]
+    assert_equal(train(config), whole)
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        ("weights.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-4]), "its file weights.* is damaged"),
+        ("ema.safetensors", flip_a_byte, "its file ema.safetensors is damaged"),
+        ("optimizers.pt", flip_a_byte, "its file optimizers.pt is damaged"),
+        ("state.json", lambda path: path.write_text('{"images_seen": 64, '), "its file state.json is damaged"),
+        ("state.json", Path.unlink, "its file state.json is missing"),
+        ("COMPLETE", Path.unlink, "it has no COMPLETE file"),
+        ("COMPLETE", lambda path: path.write_text("[1, 2"), "its COMPLETE file is damaged"),
+    ],
+)
+def test_a_damaged_checkpoint_costs_only_the_steps_behind_it(
+    name: str, damage: Callable[[Path], object], words: str, tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     options = {"max_steps": 4, "checkpoint": CheckpointConfig(every_images=32), **RICH}
     whole = train(tiny_config(run=str(tmp_path / "whole"), **options))
     config = tiny_config(**options)
     train(config)
-    weights = Path(config.run) / "checkpoints/images_000000000064/weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-4])
-    with pytest.warns(UserWarning, match="set aside as damaged_images_000000000064: its file weights"):
+    newest = Path(config.run) / "checkpoints/images_000000000064"
+    damage(newest / name)
+    with pytest.warns(UserWarning, match=f"set aside as damaged_images_000000000064: {words}"):
         assert_equal(train(config), whole)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        assert newest_complete(Path(config.run) / "checkpoints") == weights.parent
+        assert newest_complete(Path(config.run) / "checkpoints") == newest
 
 
 def test_a_finished_run_does_nothing_and_says_so(tiny_config: MakeConfig, capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,6 +365,63 @@ def test_two_processes_do_not_train_in_one_run(
             Trainer(tiny_config())
         holder.kill()
     assert train(tiny_config(max_steps=1)).exit_code == 0  # A killed process leaves no lock behind.
+
+
+# Disks and clocks.
+
+
+@pytest.mark.parametrize("attribute", ["facegen.state.save_state", "facegen.snapshot.save_module"])
+def test_a_disk_that_is_full_ends_training_and_costs_no_checkpoint(
+    attribute: str, tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"max_steps": 6, "checkpoint": CheckpointConfig(every_images=32), **RICH}
+    whole = train(tiny_config(run=str(tmp_path / "whole"), **options))
+    config = tiny_config(**options)
+
+    def fill_disk(trainer: Trainer, *_: Any) -> None:
+        if trainer.step == 3:
+            monkeypatch.setattr(attribute, no_space)
+
+    with pytest.raises(
+        SavingFailed, match="checkpoint at 64 images cannot be written to .* \\(No space left on device"
+    ):
+        train(config, fill_disk)
+    assert checkpoints_of(config) == ["images_000000000032"]
+    monkeypatch.undo()
+    assert_equal(train(config), whole)
+
+
+def no_space(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_that_is_full_when_metrics_are_written(tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(checkpoint=CheckpointConfig(every_images=16))
+    monkeypatch.setattr("facegen.monitor.Monitor.scalars", no_space)
+    with pytest.raises(UserError, match="cannot write to .*run \\(No space left on device\\); the checkpoints in it"):
+        train(config)
+    assert checkpoints_of(config) == ["images_000000000016"]
+
+
+def test_clocks_that_jump_change_nothing(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"max_steps": 12, "checkpoint": CheckpointConfig(every_images=32), **RICH}
+    options |= {"monitor": MonitorConfig(log_every_images=16, validate_every_images=64, grid_every_images=64)}
+    whole = train(tiny_config(run=str(tmp_path / "whole"), **options))
+    jumps, now_sec = random.Random(0), time.time
+    monkeypatch.setattr(time, "time", lambda: now_sec() + jumps.choice([-1, 1]) * jumps.uniform(0, 6 * 3600))
+    config = tiny_config(**options)
+    for step in (5, 11):
+        with pytest.raises(Crash):
+            train(config, crash_after(step))
+        # As if the clock had run backwards: the newest checkpoint is that of the most images, whatever its date.
+        for age, path in enumerate(sorted((Path(config.run) / "checkpoints").iterdir())):
+            os.utime(path, (1e9 - age, 1e9 - age))
+    assert_equal(train(config), whole)
+    lines = [line for line in metrics_of(config) if "train/loss" in line]
+    assert [line["images_seen"] // 16 for line in lines] == list(range(1, 13))
+    assert all(line["speed/images_per_sec"] > 0 for line in lines if "speed/images_per_sec" in line)
 
 
 # Diverging.
@@ -553,10 +662,12 @@ class OneOfMany:
         return tensor
 
 
-class Asked:
-    """A stop flag that counts how often it is asked and says yes from some question on."""
+class Asked(StopFlag):
+    """Counts how often it is asked and says yes from some question on."""
 
     def __init__(self, yes_from: int = 1_000) -> None:
+        super().__init__()
+        self.close()  # No signals are needed.
         self.questions, self.yes_from = 0, yes_from
 
     def agree(self, device: torch.device) -> bool:

@@ -1,0 +1,109 @@
+"""Trains like facegen/train.py, and disturbs one rank at one moment: a script for tests that launch processes.
+
+Usage: disturbed_run.py DISTURBANCE RANK MOMENT IMAGES_SEEN FAMILY [options of facegen/train.py]
+
+DISTURBANCE is the name of a signal, or nan. MOMENT says what the run is doing after IMAGES_SEEN images:
+
+    step         begins a step
+    evaluation   encodes held-out images
+    pictures     draws on the main process; it takes a second, and the signal comes in its middle
+    checkpoint   writes one on the main process; it takes a second, and the signal comes in its middle
+    loss         computes the loss, which is where nan belongs
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from facegen import train
+from facegen.trainer import Trainer
+
+TOLD = "is disturbed"
+"""In the line that is printed at that moment."""
+
+
+def main() -> int:
+    """Trains, and says with which code this rank ends."""
+    disturbance, rank, moment, images_seen = sys.argv[1:5]
+
+    class DisturbedTrainer(Trainer):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            disturb(self, disturbance, int(rank), moment, int(images_seen))
+
+    train.Trainer = DisturbedTrainer
+    sys.argv[1:] = sys.argv[5:]
+    code = train.main()
+    print(f"rank {os.environ['RANK']} ends with {code}", flush=True)
+    return code
+
+
+def disturb(trainer: Trainer, disturbance: str, rank: int, moment: str, images_seen: int) -> None:
+    """Prepares what will happen at the moment."""
+    is_chosen = trainer.accelerator.process_index == rank
+
+    def is_now() -> bool:
+        return trainer.images_seen == images_seen
+
+    def strike() -> None:
+        print(f"rank {rank} {TOLD}", flush=True)
+        os.kill(os.getpid(), signal.Signals[disturbance])
+
+    def strike_at_once() -> None:
+        if is_chosen and is_now():
+            strike()
+
+    def strike_soon() -> None:
+        if is_chosen and is_now():
+            threading.Timer(0.3, strike).start()
+
+    def linger() -> None:
+        if trainer.accelerator.is_main_process and is_now():
+            time.sleep(1)
+
+    def spoil(losses: Any) -> Any:
+        if not (is_chosen and is_now()):
+            return losses
+        bad = losses.loss * float("nan")
+        return dataclasses.replace(losses, loss=bad, scalars=losses.scalars | {"loss": bad.detach()})
+
+    if moment == "step":
+        extend(trainer, "_train_step", before=strike_at_once)
+    elif moment == "evaluation":
+        extend(trainer.family, "posterior", before=strike_at_once)
+    elif moment == "pictures":
+        extend(trainer.reporter, "draw", before=strike_soon, after=lambda result: linger())
+    elif moment == "checkpoint":
+        extend(trainer, "_save", before=strike_soon)
+        extend(trainer.state, "write", after=lambda result: linger())
+    elif moment == "loss":
+        extend(trainer.family, "losses", after=spoil)
+    else:
+        raise ValueError(moment)
+
+
+def extend(
+    owner: Any,
+    name: str,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[Any], Any] = lambda result: result,
+) -> None:
+    """Lets a method of one object do more."""
+    right = getattr(owner, name)
+
+    def extended(*args: Any, **options: Any) -> Any:
+        before()
+        return after(right(*args, **options))
+
+    setattr(owner, name, extended)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
