@@ -3,7 +3,7 @@
 A data set is a directory::
 
     dataset.json         schema, splits, shards with counts, sizes and checksums, provenance, fingerprint
-    index.safetensors    one row a sample: byte offset, byte size, key and every label, as columns
+    index.safetensors    one row a sample: byte offset, byte size, checksum, key and every label, as columns
     train-000000.tar     uncompressed USTAR; a sample is KEY.jpg (or .png .webp .raw) and KEY.json
     ...
 
@@ -187,6 +187,12 @@ class Dataset:
     def column(self, name: str, split: str) -> np.ndarray:
         """One index column (``offset`` or ``size``) of a split."""
         return self._column(name)[self.rows(split)]
+
+    def checksums(self, split: str) -> np.ndarray | None:
+        """CRC-32 (zlib's) of each image's bytes of a split, uint32; None in data sets that have none."""
+        with self._index as index:
+            is_there = "crc32" in index.keys()  # noqa: SIM118 - no mapping
+        return self.column("crc32", split) if is_there else None
 
     def labels(self, name: str, split: str) -> np.ndarray:
         """One label column of a split.

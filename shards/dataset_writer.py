@@ -25,6 +25,8 @@ class Columns:
     """int32, how many bytes the image has."""
     keys: Sequence[str]
     labels: Mapping[str, np.ndarray]
+    crc32: np.ndarray | None = None
+    """uint32, zlib's checksum of the image's bytes; without it damage shows only where decoding fails."""
 
 
 def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
@@ -34,7 +36,9 @@ def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
         ValueError: Columns of different lengths, or labels that the schema does not name.
     """
     num_samples = sum(shard.num_samples for shard in manifest.shards)
-    lengths = {len(column) for column in (columns.offset, columns.size, columns.keys, *columns.labels.values())}
+    checksums = {} if columns.crc32 is None else {"crc32": np.asarray(columns.crc32, np.uint32)}
+    every = (columns.offset, columns.size, columns.keys, *columns.labels.values(), *checksums.values())
+    lengths = {len(column) for column in every}
     if lengths - {num_samples}:
         raise ValueError(f"index columns have lengths {sorted(lengths)}, the shards {num_samples} samples")
     if set(columns.labels) != set(manifest.fields):
@@ -45,6 +49,7 @@ def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
         "size": np.asarray(columns.size, np.int32),
         "key_bytes": np.frombuffer(keys.text, np.uint8),
         "key_end": keys.ends,
+        **checksums,
     }
     for name, label in manifest.fields.items():
         tensors[f"label.{name}"] = np.asarray(columns.labels[name], label.dtype)

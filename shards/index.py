@@ -87,6 +87,7 @@ def index(root: Path, split: str | None = None, replace: bool = False) -> Datase
     columns = Columns(
         offset=np.array([image.offset for image in images], np.int64),
         size=np.array([image.size for image in images], np.int32),
+        crc32=np.array([crc32 for content in contents for crc32 in content.crc32], np.uint32),
         keys=[key for content in contents for key in content.keys],
         labels={
             name: label.encode(convert([row.get(name) for row in rows], label.kind))

@@ -168,6 +168,7 @@ def finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], r
     columns = Columns(
         offset=np.concatenate([np.array(result.offsets, np.int64) for _, result in done]),
         size=np.concatenate([np.array(result.sizes, np.int32) for _, result in done]),
+        crc32=np.concatenate([np.array(result.crc32, np.uint32) for _, result in done]),
         keys=Names(plan.inventory.keys[position] for position in positions.tolist()),
         labels={name: column[positions] for name, column in plan.inventory.labels.items()},
     )

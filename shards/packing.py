@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -40,6 +41,7 @@ class ShardResult:
         positions: The packed items, by position in the source, in file order.
         offsets: Where each image starts in the file.
         sizes: How many bytes each image has.
+        crc32: Checksum of each image's bytes; none in the results of older versions.
         skipped: Name and reason of each item that could not be packed.
         num_enlarged: Images that were smaller than the packed size.
         faceless: Items in which alignment found no face, skipped or not, by position in the source.
@@ -54,10 +56,11 @@ class ShardResult:
     skipped: list[tuple[str, str]]
     num_enlarged: int
     faceless: list[int] = field(default_factory=list)
+    crc32: Sequence[int] | np.ndarray = ()
 
     def compact(self) -> ShardResult:
         """The same with int64 arrays, at a fifth of the memory of lists."""
-        columns = {name: np.array(getattr(self, name), np.int64) for name in ("positions", "offsets", "sizes")}
+        columns = {name: np.array(getattr(self, name), np.int64) for name in ("positions", "offsets", "sizes", "crc32")}
         return replace(self, **columns)
 
 
@@ -84,7 +87,7 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
         OSError: The disk is full or not writable.
     """
     temporary = job.root / PACKING_DIR / f"{task.name}.tmp"
-    positions, offsets, sizes, skipped, faceless, num_enlarged = [], [], [], [], [], 0
+    positions, offsets, sizes, crc32, skipped, faceless, num_enlarged = [], [], [], [], [], [], 0
     with ShardWriter(temporary) as writer:
         for position in task.positions.tolist():
             item = job.source[position]
@@ -105,6 +108,7 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
                 writer.add(key, "json", _labels_json(item))
                 positions.append(position)
                 sizes.append(len(image))
+                crc32.append(zlib.crc32(image))
                 num_enlarged += enlarged
                 faceless += [] if has_face else [position]
             on_image()
@@ -118,6 +122,7 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
         skipped=skipped,
         num_enlarged=num_enlarged,
         faceless=faceless,
+        crc32=crc32,
     )
     if positions:
         _rename(temporary, job.root / task.name)

@@ -73,6 +73,8 @@ class Workspace:
                 content = json.loads(path.read_text())
                 result = ShardResult(**{**content, "skipped": [(key, reason) for key, reason in content["skipped"]]})
                 shard = self.root / task.name
+                if len(result.crc32) != len(result.positions):
+                    continue  # By an older version.
                 if not result.num_bytes or (shard.exists() and shard.stat().st_size == result.num_bytes):
                     results[task.name] = result.compact()
         return results

@@ -6,6 +6,7 @@ Shards are uncompressed tars and the index knows where each image starts, so a s
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -53,6 +54,7 @@ class Reader:
         self._shard_ends = np.cumsum([shard.num_samples for shard in self._shards])
         self._offsets = dataset.column("offset", split)
         self._sizes = dataset.column("size", split)
+        self._checksums = dataset.checksums(split)
         self._open = lru_cache(maxsize=MAX_OPEN_SHARDS)(
             lambda shard: _ShardFile(dataset.open_shard(self._shards[shard]))
         )
@@ -67,11 +69,12 @@ class Reader:
             The bytes of each, in the order of ``rows``.
 
         Raises:
-            UserError: A shard that is missing, unreadable or shorter than the index says.
+            UserError: A shard that is missing, unreadable or shorter than the index says, or an image whose bytes are
+                not those that were indexed.
         """
         shards = np.searchsorted(self._shard_ends, rows, side="right").tolist()
         offsets, sizes = self._offsets[rows].tolist(), self._sizes[rows].tolist()
-        for shard, offset, num_bytes in zip(shards, offsets, sizes, strict=True):
+        for row, shard, offset, num_bytes in zip(rows.tolist(), shards, offsets, sizes, strict=True):
             try:
                 data = self._open(shard).read(offset, num_bytes)
             except OSError as error:
@@ -80,6 +83,9 @@ class Reader:
                 ) from None
             if len(data) != num_bytes:
                 raise UserError(f"shard {self._place(shard)} is shorter than its index says; {self._advice}")
+            # A decoder notices only some of the damage.
+            if self._checksums is not None and zlib.crc32(data) != self._checksums[row]:
+                raise self._damaged(row, shard, "its bytes are not those that were packed")
             yield data
 
     def read_images(self, rows: np.ndarray, out: np.ndarray) -> None:
@@ -97,14 +103,17 @@ class Reader:
                 decode(data, self._dataset.image, out[position])
             except ValueError as error:
                 row = int(rows[position])
-                place = self._place(int(np.searchsorted(self._shard_ends, row, side="right")))
-                key = self._dataset.key(self._split, row)
-                raise UserError(f"sample {key} of shard {place}: {error}; {self._advice}") from None
+                shard = int(np.searchsorted(self._shard_ends, row, side="right"))
+                raise self._damaged(row, shard, str(error)) from None
 
     def expect(self, shards: np.ndarray) -> None:
         """Says which shards of the split will be read soon, so that remote ones can come meanwhile."""
         if self._dataset.remote:
             self._dataset.remote.prefetch(self._shards[shard] for shard in shards.tolist())
+
+    def _damaged(self, row: int, shard: int, finding: str) -> UserError:
+        key = self._dataset.key(self._split, row)
+        return UserError(f"sample {key} of shard {self._place(shard)}: {finding}; {self._advice}")
 
     def _place(self, shard: int) -> str:
         return f"{self._dataset.address}/{self._shards[shard].name}"

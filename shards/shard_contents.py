@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -31,6 +32,7 @@ class ShardContents:
         num_channels: 3 as soon as one image is RGB.
         keys: Sample keys.
         images: Where the images lie.
+        crc32: Checksum of each image's bytes.
         labels: Scalars of each sample, by field.
         ignored: Label names that hold lists or objects.
         imageless: Keys of the samples that hold no image and are left out.
@@ -41,6 +43,7 @@ class ShardContents:
     num_channels: int = 1
     keys: list[str] = field(default_factory=list)
     images: list[Member] = field(default_factory=list)
+    crc32: list[int] = field(default_factory=list)
     labels: list[dict[str, Scalar]] = field(default_factory=list)
     ignored: set[str] = field(default_factory=set)
     imageless: list[str] = field(default_factory=list)
@@ -68,12 +71,14 @@ def read_contents(path: Path, extensions: Sequence[str] = tuple(FORMAT_OF_EXTENS
             extension = image.extension.rsplit(".", 1)[-1].replace("jpeg", "jpg")
             require_same(path, sample.key, "codec", contents.extension or extension, extension)
             contents.extension = extension
+            data = _read(file, image)
             if extension in FORMAT_OF_EXTENSION:
-                shape, num_channels = _image_header(path, sample.key, extension, _read(file, image))
+                shape, num_channels = _image_header(path, sample.key, extension, data)
                 require_same(path, sample.key, "size", contents.shape if contents.keys else shape, shape)
                 contents.shape, contents.num_channels = shape, max(contents.num_channels, num_channels)
             contents.keys.append(sample.key)
             contents.images.append(image)
+            contents.crc32.append(zlib.crc32(data))
             contents.labels.append(_read_labels(path, file, sample, contents.ignored))
     if not contents.keys and not imageless:
         raise UserError(f"{path} holds no samples (files named KEY.EXTENSION); remove it or make it again.")

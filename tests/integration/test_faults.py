@@ -109,7 +109,7 @@ def test_a_damaged_image_of_one_rank_is_named_once(
     assert first <= row
     with open(data / shard.name, "r+b") as file:
         file.seek(int(dataset.column("offset", "train")[row]))
-        file.write(bytes(100))
+        file.write(b"\xff\xd9")  # Instead of a JPEG's beginning.
     _, err = fail(launch(2, TRAIN, *options, "--data", data, "--run", tmp_path / "run"))
     assert err.count(f"error: sample {dataset.key('train', row)} of shard {data / shard.name}: ") == 1
     assert "exitcode  : 2" in err

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load, save
 
 from shards.cli import UserError
 from shards.codecs import decode
@@ -162,6 +163,18 @@ def test_lost_index_of_own_shards_comes_back_exactly(own: Dataset) -> None:
     (own.root / "index.safetensors").unlink()
     index(own.root)
     assert {path.name: path.read_bytes() for path in own.root.iterdir()} == before
+
+
+def test_an_index_without_checksums_is_read_and_gets_them(own: Dataset) -> None:
+    path = own.root / "index.safetensors"
+    whole, columns = path.read_bytes(), load(path.read_bytes())
+    del columns["crc32"]
+    path.write_bytes(save(columns))
+    older = Dataset(own.root)
+    assert older.checksums("train") is None
+    assert next(Reader(older, "train").read(np.array([0])))
+    assert index(own.root).checksums("train") is not None
+    assert path.read_bytes() == whole
 
 
 def test_changed_shards_need_replace(tmp_path: Path) -> None:

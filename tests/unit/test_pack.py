@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,28 @@ def test_codecs_and_channels(images: Path, tmp_path: Path, codec: str, channels:
     if channels == 3 and codec != "webp":
         number = int(dataset.keys("train")[position].split("/")[1])
         assert pixels[8, 8].tolist() == list(list(colors(30))[number])
+
+
+@pytest.mark.parametrize("codec", ["jpg", "raw"])
+def test_every_bit_that_flips_in_an_image_is_noticed(images: Path, tmp_path: Path, codec: str) -> None:
+    dataset = pack(folder(images), options(tmp_path / "out", codec=codec))
+    shard, offset = dataset.shards("train")[0], int(dataset.column("offset", "train")[0])
+    size = int(dataset.column("size", "train")[0])
+    whole = (dataset.root / shard.name).read_bytes()
+    checksums = dataset.checksums("train")
+    assert checksums is not None and checksums[0] == zlib.crc32(whole[offset : offset + size])
+    num_decodable = 0
+    for bit in range(0, 8 * size, 41):
+        damaged = bytearray(whole)
+        damaged[offset + bit // 8] ^= 1 << bit % 8
+        (dataset.root / shard.name).write_bytes(damaged)
+        reader = Reader(dataset, "train")
+        with pytest.raises(UserError, match=r"sample .* of shard .*: its bytes are not those .* --verify"):
+            next(reader.read(np.array([0])))
+        with suppress(ValueError):
+            decode(bytes(damaged[offset : offset + size]), dataset.image)
+            num_decodable += 1
+    assert num_decodable  # Decoding alone would not have noticed.
 
 
 def test_bad_images_are_named_counted_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
