@@ -71,8 +71,9 @@ class Trainer:
             UserError: Options, data or an earlier run that do not go together.
         """
         self.config = config
-        self.dataset = Dataset(config.data)
+        # First, so that a process that finds something wrong leaves the others, and does not let them wait for it.
         self.accelerator = make_accelerator(handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
+        self.dataset = Dataset(config.data)
         family = build_family(config, self.dataset)
         self.loader = make_loader(config, self.dataset, family, self.accelerator)
         self.total_images = config.total_images(self.loader.epoch_size)
