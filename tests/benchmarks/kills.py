@@ -93,7 +93,7 @@ class Kill:
     has_saved: bool
     """Whether it saved what it had, and did not just end."""
     left_unfinished: bool
-    """Whether a checkpoint or snapshot was cut off while it was being written."""
+    """Whether an unfinished checkpoint or snapshot lay there afterwards; the next one that is written removes it."""
     end_sec: float
     """Seconds from the kill to the end of all processes."""
 
@@ -302,7 +302,8 @@ def table(survivals: list[Survival]) -> str:
             kills = [end for end in survival.kills if kill in ("", end.kill)]
             if not kills:
                 continue
-            saved, cut_off = sum(end.has_saved for end in kills), sum(end.left_unfinished for end in kills)
+            saved = sum(end.has_saved for end in kills)
+            cut_off = sum(end.left_unfinished and end.moment == "writing" for end in kills)
             row = f"| {survival.world_size} | {kill or '**all**'} | {len(kills)} | {saved} | {cut_off} "
             row += f"| {max(end.end_sec for end in kills):.1f} s |"
             lines.append(row + (" | |" if kill else f" {survival.images:,} | {len(survival.differing)} |"))
