@@ -31,6 +31,7 @@ from shards.dataset import (
 )
 from shards.dataset_writer import Columns, write_dataset
 from shards.labels import class_field, convert, infer_field, is_identity
+from shards.remote import refuse_address
 from shards.shard_contents import FORMAT_OF_EXTENSION, ShardContents, read_contents, require_same
 from shards.tar import sha256_file
 
@@ -58,6 +59,10 @@ class IndexConfig:
     """Only recompute the checksums of a complete data set; exit code 1 and the names of the damaged shards."""
     replace: bool = False
     """Index what is there now, even where it differs from an existing dataset.json."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an address."""
+        refuse_address(self.root, "index a copy of its shards on this machine, then copy the index there")
 
 
 def index(root: Path, split: str | None = None, replace: bool = False) -> Dataset:
