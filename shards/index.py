@@ -43,6 +43,7 @@ _SPLIT_WORDS = {
     "validation": "val",
     "test": "test",
 }
+_COMPRESSED = ("*.tar.gz", "*.tgz", "*.tar.bz2", "*.tar.xz", "*.tar.zst")
 _VERIFY_THREADS = 4
 _NUM_NAMED = 10
 
@@ -143,6 +144,9 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
         require_same(path, content.keys[0], "codec", contents[0].extension, content.extension)
         require_same(path, content.keys[0], "size", contents[0].shape, content.shape)
     fields, notes = _infer_fields(contents)
+    compressed = sorted(path.name for pattern in _COMPRESSED for path in root.glob(pattern))
+    if compressed:
+        notes.append(f"Compressed shards are left out ({', '.join(compressed[:_NUM_NAMED])}); unpack them to use them.")
     imageless = [key for content in contents for key in content.imageless]
     if imageless:
         more = ", ..." if len(imageless) > _NUM_NAMED else ""
