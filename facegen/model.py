@@ -10,7 +10,7 @@ Latents are N x L, of the same library as the images asked for. Everything runs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -31,7 +31,7 @@ from facegen.snapshot import Description, find_snapshot, read_description
 from shards.cli import UserError
 
 Array = TypeVar("Array", np.ndarray, Tensor)
-Labels = Mapping[str, Tensor] | None
+Labels = Mapping[str, Tensor | np.ndarray | Sequence[float]] | None
 
 
 def load(
@@ -127,7 +127,7 @@ class Model:
     def posterior(self, images: Array, labels: Labels = None) -> tuple[Array, Array | None]:
         """Mean and log variance of each image's latents, N x L; the log variance of a deterministic encoder is None."""
         self._require("encode")
-        mu, logvar = self.network.posterior(self._input(images), self._labels(labels))
+        mu, logvar = self.network.posterior(self._input(images), self._labels(labels, len(images)))
         return _like(mu, images), None if logvar is None else _like(logvar, images)
 
     def encode(self, images: Array, labels: Labels = None) -> Array:
@@ -141,7 +141,7 @@ class Model:
         tensor = torch.as_tensor(latents, dtype=torch.float32, device=self.device)
         if tensor.ndim != 2 or tensor.shape[1] != self.latent_size:
             raise UserError(f"{self.name} decodes latents of N x {self.latent_size}, not of {list(tensor.shape)}.")
-        images = self.network.decode(tensor, self._labels(labels))
+        images = self.network.decode(tensor, self._labels(labels, len(tensor)))
         return to_uint8(images).cpu().numpy() if isinstance(latents, np.ndarray) else images
 
     @torch.inference_mode()
@@ -149,8 +149,9 @@ class Model:
         """Images through the posterior's mean and back, in the form they came in."""
         self._require("encode")
         self._require("decode")
-        mu, _ = self.network.posterior(self._input(images), self._labels(labels))
-        reconstructions = self.network.decode(mu, self._labels(labels))
+        known = self._labels(labels, len(images))
+        mu, _ = self.network.posterior(self._input(images), known)
+        reconstructions = self.network.decode(mu, known)
         return to_uint8(reconstructions).cpu().numpy() if isinstance(images, np.ndarray) else reconstructions
 
     @torch.inference_mode()
@@ -172,7 +173,7 @@ class Model:
             num: How many, at least 1.
             seed: Sample ``i`` of a seed is always the same face, whatever ``num`` and ``first`` are.
             std: Standard deviation of the noise behind the latents; 1 is the prior, or the sampler as it was fitted.
-            labels: ``{condition: degrees}`` for a conditional family: float, (num,), NaN for an unknown degree. Degrees
+            labels: ``{condition: degrees}`` for a conditional family: num floats, NaN for an unknown degree. Degrees
                 beyond ``condition_range`` are extrapolated. Without it all are unknown.
             first: Number of the first sample.
 
@@ -228,8 +229,18 @@ class Model:
             )
         return tensor.to(self.device, memory_format=torch.channels_last)
 
-    def _labels(self, labels: Labels) -> Mapping[str, Tensor]:
-        return {name: label.to(self.device) for name, label in (labels or {}).items()}
+    def _labels(self, labels: Labels, num: int) -> Mapping[str, Tensor]:
+        """Labels of ``num`` images as tensors; a list holds degrees, also where they are written as whole numbers."""
+        found = {
+            name: torch.as_tensor(label if hasattr(label, "dtype") else np.array(label, np.float32)).to(self.device)
+            for name, label in (labels or {}).items()
+        }
+        given = found.get(self.condition or "")
+        if given is not None and given.shape != (num,):
+            raise UserError(
+                f"give {num} degrees of '{self.condition}', one for each image, not {list(given.shape)} of them."
+            )
+        return found
 
 
 def _like(values: Tensor, images: np.ndarray | Tensor) -> Any:

@@ -67,12 +67,20 @@ def download(
                 part.unlink(missing_ok=True)
                 tag.unlink(missing_ok=True)
             again = "; run the same again to go on, or" if is_resumable else ";"
-            raise UserError(f"{url} could not be downloaded ({error}){again} {advice}.") from None
+            raise UserError(f"{url} could not be downloaded ({_reason(error)}){again} {advice}.") from None
 
 
 def is_web_page(start: bytes) -> bool:
     """Whether a file that begins like this is a page, such as the error or login page of a proxy, and not the file."""
     return start.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml"))
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the name of the library that says so."""
+    cause = error
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
+        cause = error.reason
+    return getattr(cause, "strerror", None) or str(cause)
 
 
 def _fetch(url: str, part: Path, tag: Path, timeout_sec: float) -> None:

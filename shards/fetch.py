@@ -70,7 +70,7 @@ def _fetch_file(file: PublishedFile, config: FetchConfig) -> list[Path]:
         return [config.folder / name for name in known["unpacked"] or [file.name]]
     url = f"{config.mirror.rstrip('/')}/{file.name}" if config.mirror else file.url
     path = config.folder / file.name
-    advice = f"download it elsewhere into {config.folder}, or give --mirror"
+    advice = f"download it elsewhere as {path} and run the same again, or give --mirror"
     was_there = path.is_file()
     download(url, path, file.sha256, advice=advice, md5=file.md5)
     if was_there:

@@ -31,6 +31,7 @@ from shards.dataset import (
 )
 from shards.dataset_writer import Columns, write_dataset
 from shards.labels import class_field, convert, infer_field, is_identity
+from shards.remote import refuse_address
 from shards.shard_contents import FORMAT_OF_EXTENSION, ShardContents, read_contents, require_same
 from shards.tar import sha256_file
 
@@ -42,6 +43,7 @@ _SPLIT_WORDS = {
     "validation": "val",
     "test": "test",
 }
+_COMPRESSED = ("*.tar.gz", "*.tgz", "*.tar.bz2", "*.tar.xz", "*.tar.zst")
 _VERIFY_THREADS = 4
 _NUM_NAMED = 10
 
@@ -58,6 +60,10 @@ class IndexConfig:
     """Only recompute the checksums of a complete data set; exit code 1 and the names of the damaged shards."""
     replace: bool = False
     """Index what is there now, even where it differs from an existing dataset.json."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an address."""
+        refuse_address(self.root, "index a copy of its shards on this machine, then copy the index there")
 
 
 def index(root: Path, split: str | None = None, replace: bool = False) -> Dataset:
@@ -139,6 +145,9 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
         require_same(path, content.keys[0], "codec", contents[0].extension, content.extension)
         require_same(path, content.keys[0], "size", contents[0].shape, content.shape)
     fields, notes = _infer_fields(contents)
+    compressed = sorted(path.name for pattern in _COMPRESSED for path in root.glob(pattern))
+    if compressed:
+        notes.append(f"Compressed shards are left out ({', '.join(compressed[:_NUM_NAMED])}); unpack them to use them.")
     imageless = [key for content in contents for key in content.imageless]
     if imageless:
         more = ", ..." if len(imageless) > _NUM_NAMED else ""

@@ -29,8 +29,8 @@ _INK, _MUTED, _PAPER = "#1b1b1f", "#6a6a73", "#ffffff"
 class InspectConfig:
     """Options of ``shards.inspect``."""
 
-    root: Path
-    """Folder of the data set."""
+    root: str
+    """Folder of the data set, or its address."""
     out: Path | None = None
     """PNG file for a contact sheet of images spread evenly over each split."""
     card: Path | None = None

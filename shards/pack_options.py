@@ -11,6 +11,7 @@ from shards.codecs import DEFAULT_QUALITY, check_codec
 from shards.detector import FaceChoice
 from shards.images import ResizeFilter, parse_crop
 from shards.packing_plan import SplitBy
+from shards.remote import refuse_address
 from shards.splits import Fractions
 
 
@@ -67,6 +68,7 @@ class PackOptions:
         Raises:
             ValueError: A value out of range.
         """
+        refuse_address(self.output, "pack into a folder of this machine, then copy it there")
         for name, least in (("size", 1), ("samples_per_shard", 1), ("workers", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -67,6 +67,17 @@ def is_address(root: str) -> bool:
     return _ADDRESS.match(root) is not None
 
 
+def refuse_address(path: Path, advice: str) -> None:
+    """Raises ``ValueError`` for an address where only a folder of this machine will do.
+
+    Args:
+        path: What the user gave; a path has lost one of an address's two slashes.
+        advice: What to do instead.
+    """
+    if _ADDRESS.match(str(path).replace(":/", "://", 1)):
+        raise ValueError(f"{path} is an address and no folder; {advice}.")
+
+
 class Remote:
     """The files of one data set behind an address.
 

@@ -181,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "private, max-age=3600" if cache else "no-store")
-        self.send_header("Content-Security-Policy", "default-src 'self'; img-src 'self' blob:")
+        self.send_header("Content-Security-Policy", "default-src 'self'; img-src 'self' blob: data:")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         self.wfile.write(body)

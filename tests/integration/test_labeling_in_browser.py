@@ -60,6 +60,8 @@ def page(browser: Any) -> Iterator[Any]:
     page = context.new_page()
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
+    blocked = "Content Security Policy"
+    page.on("console", lambda message: page.problems.append(message.text) if blocked in message.text else None)
     yield page
     context.close()
 

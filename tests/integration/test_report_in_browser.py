@@ -17,6 +17,7 @@ from tiny_runs import untrained_run
 
 SCHEMA = Path(report.__file__).parent / "report.schema.json"
 WIDTHS = {"narrow": 390, "wide": 1280}
+A4_WIDTH_PX = 718  # within margins of 1 cm
 TIMEOUT_MS = 240_000
 
 
@@ -91,8 +92,13 @@ def test_the_page_opens_whole_without_a_network(out, browser, width, scheme):
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     screenshot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    page.set_viewport_size({"width": A4_WIDTH_PX, "height": 900})
+    page.emulate_media(media="print")
+    cut_off = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     context.close()
 
+    assert cut_off <= 0 and paper == "rgb(255, 255, 255)"
     assert wrong == []
     assert [url for url in requested if not url.startswith(("file:", "data:"))] == []
     assert len(loaded) > 12 and all(loaded)

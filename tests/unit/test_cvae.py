@@ -331,6 +331,10 @@ def test_a_run_draws_sweeps_and_its_model_knows_the_condition(tiny_config: MakeC
     assert model.condition_range == pytest.approx((degrees.min(), degrees.max()))
     low, high = (model.sample(2, labels={"smile": torch.full((2,), degree)}) for degree in (-1.0, 1.0))
     assert not torch.equal(low, high)
+    for degrees in ([1, 1], np.ones(2)):
+        assert torch.equal(model.sample(2, labels={"smile": degrees}), high)
+    with pytest.raises(UserError, match=r"give 2 degrees of 'smile', one for each image, not \[3\]"):
+        model.sample(2, labels={"smile": [-1, 0, 1]})
 
 
 def test_a_sweep_goes_from_the_lowest_to_the_highest_degree_in_every_row() -> None:

@@ -136,6 +136,13 @@ def test_compressed_truncated_and_missing_shards(tmp_path: Path) -> None:
         index(tmp_path)
 
 
+def test_compressed_shards_beside_others_are_named(tmp_path: Path) -> None:
+    foreign_shard(tmp_path / "train-0.tar")
+    write_tar(tmp_path / "train-1.tar.gz", [("a.jpg", image_bytes(1))], "w:gz")
+    notes = index(tmp_path).manifest.provenance["notes"]
+    assert "Compressed shards are left out (train-1.tar.gz); unpack them to use them." in notes
+
+
 def test_splits_come_from_names_or_the_option(tmp_path: Path) -> None:
     names = {
         "train-0.tar": "train",

@@ -19,6 +19,8 @@ from facegen.trainer import Trainer
 from shards import remote
 from shards.cli import UserError
 from shards.dataset import Dataset
+from shards.index import main as index
+from shards.inspect import main as inspect
 from shards.loader import TrainLoader, evaluation_batches
 from shards.pack import main as pack
 from shards.plan import EpochOrder
@@ -262,3 +264,29 @@ def test_addresses_that_cannot_be_read(server: type[Handler]) -> None:
         Dataset(f"{server.url}/nowhere")
     with pytest.raises(UserError, match="no address that can be read"):
         Dataset("gopher://faces")
+
+
+def test_a_remote_data_set_is_inspected_like_a_local_one(
+    local: Path, server: type[Handler], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = {}
+    for name, address in (("local", str(local)), ("remote", server.url)):
+        inspect([address, "--out", str(tmp_path / f"{name}.png"), "--card", str(tmp_path / name)])
+        printed[name] = capsys.readouterr().out.replace(address, "ADDRESS").replace(f"/{name}", "/NAME")
+    assert printed["remote"] == printed["local"]
+    assert (tmp_path / "remote.png").read_bytes() == (tmp_path / "local.png").read_bytes()
+
+
+def test_addresses_are_not_taken_for_folders_to_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (
+        lambda: pack(["synthetic", "s3://bucket/faces", "--num", "10", "--size", "16"]),
+        lambda: index(["s3://bucket/faces"]),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            command()
+        assert ended.value.code == 2
+        assert "s3:/bucket/faces is an address and no folder;" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from facegen.trainer import Trainer
 from shards.cli import UserError
 from tuning.journal import Journal
 from tuning.ledger import TrialRecord, ranked, read_ledger, table, write_ledger
+from tuning.page import html
 from tuning.pareto import pareto_front
 from tuning.progress import one_line
 from tuning.scatter import HEIGHT, WIDTH, Axis, Mark, scatter
@@ -278,3 +280,11 @@ def test_a_run_goes_on_from_another_ones_state_with_other_options(
     seen = [json.loads(line)["images_seen"] for line in (tmp_path / "own" / "metrics.jsonl").read_text().splitlines()]
     assert seen == sorted(seen)
     assert (source / "COMPLETE").is_file()  # The other run is as it was.
+
+
+def test_the_page_of_a_sweep_has_all_its_colors() -> None:
+    names = ("title", "created", "preset", "family")
+    page = html({name: name for name in names} | {"facts": {}} | dict.fromkeys(("rows", "columns", "warnings"), []))
+    on_screen = page.split("@media print")[0]
+    used, defined = set(re.findall(r"var\((--[\w-]+)", page)), set(re.findall(r"(--[\w-]+):", on_screen))
+    assert used - {"--width"} <= defined  # Each picture brings its own width.
