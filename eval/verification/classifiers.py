@@ -23,7 +23,7 @@ _NUM_NEIGHBORS = 15
 CLASSIFIERS: Mapping[str, Callable[[], ClassifierMixin]] = {
     "LDA": LinearDiscriminantAnalysis,
     # The covariance of each kind of pair is shrunk, or it would be singular with fewer pairs than dims.
-    "QDA": lambda: QuadraticDiscriminantAnalysis(reg_param=0.1),
+    "QDA": lambda: QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=0.1),
     "SVM": lambda: SVC(cache_size=500),
     "logistic regression": lambda: LogisticRegression(max_iter=1000),
     "kNN": lambda: KNeighborsClassifier(_NUM_NEIGHBORS),

@@ -124,6 +124,14 @@ def test_classifiers_tell_separable_pairs_apart(name: str, pca: str) -> None:
     assert Discrimination.of(judged.scores, PAIRS.same).area > 0.97
 
 
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_fewer_pairs_than_dims(name: str) -> None:
+    latents = np.tile(latents_of_people(0.05), 2 * len(PAIRS.pairs))
+    latents += np.random.default_rng(1).normal(scale=0.05, size=latents.shape).astype(np.float32)
+    judged = judge_pairs(latents[:, : 2 * len(PAIRS.pairs)], PAIRS.pairs, PAIRS.same, PAIRS.fold, name, PairFeatures())
+    assert Discrimination.of(judged.scores, PAIRS.same).area > 0.9
+
+
 @pytest.mark.parametrize("pca", ["none", "before", "after"])
 def test_nothing_of_the_judged_fold_is_fitted_on(pca: str) -> None:
     latents, features = latents_of_people(0.5), PairFeatures(pca=pca, num_components=4)
