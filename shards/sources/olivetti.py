@@ -98,7 +98,7 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path) as archive:
             arrays = list(archive.values())
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
         raise UserError(f"{path} is no .npz of arrays; fetch it again.") from None
     images = [array for array in arrays if array.ndim == 3 and array.shape[1:] == (SIZE, SIZE)]
     people = [array for array in arrays if array.ndim == 1 and np.issubdtype(array.dtype, np.integer)]

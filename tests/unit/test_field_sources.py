@@ -146,6 +146,9 @@ def test_other_arrays_are_no_olivetti_faces(tmp_path: Path, arrays: dict, messag
 
 
 def test_broken_files_are_no_olivetti_faces(tmp_path: Path) -> None:
+    (tmp_path / "olivetti.npz").touch()
+    with pytest.raises(UserError, match="is no .npz of arrays"):
+        open_source("olivetti", tmp_path)
     (tmp_path / "olivetti.npz").write_bytes(b"PK no archive")
     with pytest.raises(UserError, match="is no .npz of arrays"):
         open_source("olivetti", tmp_path)
