@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from eval.files import make_folder, writing_to
 from shards.cli import UserError
 
 SUFFIXES = (".webp", ".gif")
@@ -45,8 +46,9 @@ def save_animation(path: str | Path, frames: Sequence[Image.Image], frame_ms: in
     """
     check_animation_path(str(path))
     file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(encode_animation(frames, file.suffix.lower(), frame_ms))
+    make_folder(file.parent)
+    with writing_to(file):
+        file.write_bytes(encode_animation(frames, file.suffix.lower(), frame_ms))
 
 
 def encode_animation(frames: Sequence[Image.Image], suffix: str = ".webp", frame_ms: int = FRAME_MS) -> bytes:

@@ -16,6 +16,7 @@ import torch
 
 from eval.animation import there_and_back
 from eval.degree_judge import load_judge
+from eval.files import make_folder
 from eval.grids import Row, face_grid
 from eval.latent.attributes import (
     edited_latents,
@@ -181,7 +182,7 @@ def measure(config: MeasureConfig) -> None:
         "rises": effect.rises,
     }
     path = Path(config.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     path.write_text(json.dumps(results, indent=1) + "\n")
     print(f"wrote {config.out}")
 

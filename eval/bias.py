@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from eval.bias_probe import (
 )
 from eval.bias_table import SCHEMA_VERSION, Bias, Row, chart, markdown, terminal
 from eval.features import FeatureSpace, load_efflite0
+from eval.files import make_folder
 from eval.latent.faces import even_rows
 from eval.latent.options import ModelOptions, open_data, open_model
 from eval.latent.samples import sample_batches
@@ -83,8 +83,7 @@ def main(args: Sequence[str] | None = None) -> None:
     model = open_model(config, "sample")
     dataset = open_data(config.data, model, "train", config.split)
     result = find_bias(config, model, dataset, load_efflite0(model.device))
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = make_folder(config.out)
     picture = chart(result)
     if picture:
         (out / "bias.svg").write_text(picture)

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from eval.degree_judge import as_judge, judge_faces, judge_quality, judge_samples, load_judge, train_judge
+from eval.files import make_folder
 from eval.grids import Row, face_grid
 from eval.latent.encode import decode_images, encode_split
 from eval.metrics.conditional_control import ASKED, Judge, control, telling
@@ -90,8 +91,7 @@ def main(args: Sequence[str] | None = None) -> None:
     check_split(dataset, config.split)
     models = open_runs(config.runs, dataset, device)
     chosen = choose_judge(common_condition(models), dataset, config, device)
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = make_folder(config.out)
     results = {
         "dataset_fingerprint": dataset.fingerprint,
         "split": config.split,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from eval.files import make_folder
 from eval.grids import Row, face_grid
 from eval.latent.conditions import UNKNOWN, require_condition
 from eval.latent.frames import wall
@@ -97,9 +97,7 @@ def save_std_rows(config: SampleConfig, model: Model) -> None:
 def save_samples(config: SampleConfig, model: Model) -> None:
     """The grid, single files, or both; only a grid keeps the images in memory."""
     kept: list[np.ndarray] = []
-    folder = Path(config.files) if config.files else None
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(config.files) if config.files else None
     number = config.first
     with tqdm(total=config.num, desc="samples", leave=False, disable=None, unit="image") as progress:
         for images in sample_batches(

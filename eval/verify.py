@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from eval.files import make_folder
 from eval.latent.options import open_data, save_png
 from eval.runs import distinct_names
 from eval.verification.classifiers import CLASSIFIERS, PairFeatures
@@ -101,8 +102,7 @@ def main(args: Sequence[str] | None = None) -> None:
     for _, model in models[1:]:
         open_data(config.data, model)
     pairs, source = _choose_pairs(config, dataset)
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = make_folder(config.out)
     result = verify(config, dataset, models, pairs, source, out)
     (out / "verify.md").write_text(markdown(result))
     (out / "verify.json").write_text(json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")

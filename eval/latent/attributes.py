@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from eval.files import save_whole
+from eval.files import make_folder, save_whole
 from eval.latent.encode import encode_split
 from eval.latent.origin import Origin
 from shards.cli import UserError
@@ -146,7 +146,7 @@ def export_h5(path: str | Path, attributes: Attributes, origin: Origin) -> None:
         UserError: h5py is not installed.
     """
     h5py = import_h5py()
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(path).parent)
     with h5py.File(path, "w") as file:
         for name in _TENSORS:
             file[name] = getattr(attributes, name)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from eval.animation import check_animation_path, save_animation
+from eval.files import make_folder, writing_to
 from facegen.model import Model, load
 from shards.alignment import Alignment, TemplateName
 from shards.cli import UserError
@@ -128,8 +129,9 @@ def check_png_path(option: str, path: str) -> None:
 
 def save_png(path: str, image: Image.Image) -> None:
     """Writes a picture, makes the folders above it, and says where it is."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+    make_folder(Path(path).parent)
+    with writing_to(path):
+        image.save(path)
     print(f"wrote {path}")
 
 

@@ -354,6 +354,16 @@ def test_samples_by_standard_deviation_and_by_degree(runs: dict[str, str], tmp_p
     assert grid.read_bytes() != other.read_bytes()
 
 
+@pytest.mark.parametrize("option", ["--out", "--files"])
+def test_a_place_where_nothing_can_be_written(
+    runs: dict[str, str], tmp_path: Path, fails: Callable[..., str], option: str
+) -> None:
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "below" / "samples.png"
+    message = fails(sample.main, runs["vae"], option, str(place), "--num", "2")
+    assert f"cannot write {tmp_path / 'file' / 'below'}" in message and "give another place" in message
+
+
 def test_mistakes_with_samples(runs: dict[str, str], tmp_path: Path, fails: Callable[..., str]) -> None:
     out = ["--out", tmp_path / "grid.png"]
     assert "cannot sample" in fails(sample.main, runs["ae"], *out)
