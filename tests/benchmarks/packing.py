@@ -32,7 +32,8 @@ from shards.images import Preparation, open_image, prepare
 from shards.sources.folder import list_files
 
 ROUNDS = 3
-# What the kernel says of a worker after its end (RUSAGE_CHILDREN) counts the parent's pages before exec as the worker's.
+# What the kernel says of a worker after its end (RUSAGE_CHILDREN) counts the parent's pages before exec as the
+# worker's.
 PACK = """
 import json, multiprocessing, re, sys, threading, time
 from pathlib import Path
