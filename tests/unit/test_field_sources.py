@@ -39,7 +39,8 @@ def test_utkface_labels_come_from_the_names(tmp_path: Path) -> None:
     assert source.identity_field is None
 
 
-def test_utkface_joins_degrees_of_smile(tmp_path: Path) -> None:
+def test_utkface_joins_degrees_of_smile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path.parent)  # A file of that name may lie in the checkout.
     TREES["utkface"](tmp_path)
     (tmp_path / "degrees.csv").write_text(
         "stimulus_filename,avg_encode\n26_1_0_20170104023102422.jpg,-0.736\n"
