@@ -15,6 +15,7 @@ from facegen.augment import AugmentConfig
 from facegen.early_stop import EarlyStopConfig
 from facegen.families import FAMILIES
 from facegen.optim import OptimConfig
+from facegen.performance import PerformanceConfig
 from shards.cli import Parser, UserError, parse_command
 
 DEFAULT_EPOCHS = 30
@@ -106,6 +107,8 @@ class TrainConfig:
     before, and in sweeps."""
     dry_run: bool = False
     """Build everything, train one step, keep no files."""
+    profile: bool = False
+    """Trace a few steps, after the first ones, with torch's profiler, into the run's folder profile."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimizer and schedule."""
     ema: EMAConfig = field(default_factory=EMAConfig)
@@ -120,6 +123,8 @@ class TrainConfig:
     """Saving."""
     early_stop: EarlyStopConfig = field(default_factory=EarlyStopConfig)
     """Stopping before the limits."""
+    performance: PerformanceConfig = field(default_factory=PerformanceConfig)
+    """Speed."""
 
     if TYPE_CHECKING:
         family: str
@@ -129,6 +134,8 @@ class TrainConfig:
         """Rejects impossible values."""
         if not self.run.strip() or not self.data.strip():
             raise ValueError("data and run must not be empty.")
+        if self.profile and self.dry_run:
+            raise ValueError("profile needs more steps than the one of dry_run; leave one of them out.")
         for name in ("global_batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")

@@ -23,10 +23,11 @@ from shards.dataset import DATASET_FILE
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
 
-# Options that may change when a run resumes: none of them changes what an image does to the weights, but for the
-# limits, which may be raised to train on.
+# Options that may change when a run resumes: none of them changes what an image does to the weights by more than
+# rounding, but for the limits, which may be raised to train on.
 _LIMITS = ("max_images", "max_steps", "max_epochs", "early_stop")
-_FREE_OPTIONS = ("data", "run", *_LIMITS, "process_timeout_sec", "dry_run", "loader", "monitor", "checkpoint")
+_FREE_SECTIONS = ("loader", "monitor", "checkpoint", "performance")
+_FREE_OPTIONS = ("data", "run", *_LIMITS, *_FREE_SECTIONS, "process_timeout_sec", "dry_run", "profile")
 
 
 def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:

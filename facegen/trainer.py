@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from accelerate import DistributedDataParallelKwargs
 from accelerate.utils import broadcast_object_list
-from torch import Tensor, nn
+from torch import Tensor
+from torch.profiler import record_function
 
 from facegen import checkpoint
 from facegen.assembly import build_family, make_loader
@@ -25,9 +26,11 @@ from facegen.early_stop import EarlyStop
 from facegen.ema import EMA
 from facegen.families.base import TrainBatch
 from facegen.optim import Updater, lr_at
+from facegen.performance import set_float32_precision, training_networks
 from facegen.pixels import to_float
 from facegen.preemption import EXIT_PREEMPTED, StopFlag
 from facegen.processes import all_true, limit_waiting, make_accelerator
+from facegen.profiling import PROFILES, StepProfiler
 from facegen.randomness import SlotRandom, derive_seed
 from facegen.reporter import Reporter
 from facegen.run_directory import CHECKPOINTS, claim, save_config
@@ -73,6 +76,7 @@ class Trainer:
         self.config = config
         # First, so that a process that finds something wrong leaves the others, and does not let them wait for it.
         self.accelerator = make_accelerator(handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
+        set_float32_precision(config.performance, self.accelerator.device)
         self.dataset = Dataset(config.data)
         family = build_family(config, self.dataset)
         self.loader = make_loader(config, self.dataset, family, self.accelerator)
@@ -98,9 +102,8 @@ class Trainer:
         self._saved_at = self.images_seen if found else None
         self._held_out: tuple[int, dict[str, float]] = (0, {})
         self._on_saved: OnSaved | None = None
-        self._wrapped: dict[str, nn.Module] = {
-            name: self.accelerator.prepare_model(network) for name, network in self.family.networks.items()
-        }
+        self._networks = training_networks(self.family, config.performance, self.accelerator)
+        self._wrapped = {name: self.accelerator.prepare_model(network) for name, network in self._networks.items()}
         self.loader.samples_seen = self.images_seen
 
     @property
@@ -140,9 +143,14 @@ class Trainer:
                 save_config(self.config)
             # Closed however training ends: the last events of a run that diverged are those that explain it. And until
             # then a launcher's signal, which comes as soon as one process has ended, must not end this one.
-            with closing(StopFlag()) as stop, closing(self.reporter), self._lock or nullcontext():
+            with (
+                closing(StopFlag()) as stop,
+                closing(self.reporter),
+                closing(self._step_profiler()) as profiler,
+                self._lock or nullcontext(),
+            ):
                 self.reporter.open(self.run, self.state)
-                return self._train(stop, iter(self.loader), on_step)
+                return self._train(stop, profiler, iter(self.loader), on_step)
         except OSError as error:
             if error.errno not in _DISK_ERRORS:
                 raise
@@ -151,7 +159,7 @@ class Trainer:
                 "run the same command again."
             ) from error
 
-    def _train(self, stop: StopFlag, batches: Iterator[Batch], on_step: OnStep | None) -> int:
+    def _train(self, stop: StopFlag, profiler: StepProfiler, batches: Iterator[Batch], on_step: OnStep | None) -> int:
         """The loop; returns the exit code."""
         config, state, reporter = self.config, self.state, self.reporter
         exit_code = 0
@@ -161,12 +169,14 @@ class Trainer:
         first_step = self.step + 1
         while not self.is_over:
             started_sec = time.perf_counter()
-            batch = stop.wait_for(batches)
+            with record_function("data"):
+                batch = stop.wait_for(batches)
             waited_sec = time.perf_counter() - started_sec
             if stop.agree(self.accelerator.device) or batch is None:
                 exit_code = EXIT_PREEMPTED
                 break
             terms = self._train_step(batch, waited_sec)
+            profiler.step()
             if self.step == first_step and self._on_saved is None:  # Which may keep the main process for hours.
                 limit_waiting(config.process_timeout_sec)
             if on_step:
@@ -193,6 +203,12 @@ class Trainer:
         )
         return exit_code
 
+    def _step_profiler(self) -> StepProfiler:
+        """Traces steps of this process where that is asked for."""
+        directory = self.run / PROFILES if self.run and self.config.profile else None
+        name = f"{checkpoint.directory_name(self.images_seen)}_rank_{self.accelerator.process_index}"
+        return StepProfiler(directory, name, self.reporter.say)
+
     def _validate(self, stop: StopFlag) -> None:
         """Evaluates on held-out images, and keeps a snapshot of the best state so far where early stopping is on."""
         values = self.reporter.validate(self.state, stop)
@@ -207,7 +223,8 @@ class Trainer:
         # Dropout draws from the global generator; seeded like this it needs no state in the checkpoint.
         torch.manual_seed(derive_seed(self.config.seed, self.images_seen, "layers", self.accelerator.process_index))
         self.family.train()
-        micro_batches = self._micro_batches(batch)
+        with record_function("augmentation"):
+            micro_batches = self._micro_batches(batch)
         lr = lr_at(self.config.optim, self.images_seen, self.total_images)
         terms: dict[str, Tensor] = {}
         for turn in self.family.turns:
@@ -217,7 +234,8 @@ class Trainer:
         if self.family.observes:
             self.family.observe(self._over_processes({name: terms[name] for name in self.family.observes}))
         if self.state.ema:
-            self.state.ema.update(self.family, self.config.global_batch_size)
+            with record_function("moving average"):
+                self.state.ema.update(self.family, self.config.global_batch_size)
         self.state.images_seen += self.config.global_batch_size
         self.reporter.step(terms, waited_sec + time.perf_counter() - started_sec, waited_sec)
         return terms
@@ -226,7 +244,7 @@ class Trainer:
         """Updates one network; returns its loss terms, means over the micro-batches."""
         updater, updates = self.state.updaters[turn], True
         # Only the network whose turn it is learns and is synchronized; through the others gradients just pass.
-        networks = {**self.family.networks, turn: self._wrapped[turn]}
+        networks = {**self._networks, turn: self._wrapped[turn]}
         for name, network in self.family.networks.items():
             network.requires_grad_(name == turn)
         terms = Averages()
@@ -234,13 +252,16 @@ class Trainer:
             is_last = batch is micro_batches[-1]
             # Gradients are averaged over processes once a step, in the last backward pass.
             with nullcontext() if is_last else self.accelerator.no_sync(networks[turn]):
-                losses = self.family.losses(turn, networks, batch)
-                updater.backward(losses.loss / len(micro_batches))
+                with record_function(f"{turn}: forward"):
+                    losses = self.family.losses(turn, networks, batch)
+                with record_function(f"{turn}: backward"):
+                    updater.backward(losses.loss / len(micro_batches))
             updates = losses.update
             terms.add(losses.scalars | ({} if losses.kl_per_dim is None else {"kl_per_dim": losses.kl_per_dim}))
-        means, grad_norm = terms.local(), updater.clip()
-        self._check_finite(turn, means, grad_norm)
-        updater.step(lr, updates)
+        with record_function(f"{turn}: update"):
+            means, grad_norm = terms.local(), updater.clip()
+            self._check_finite(turn, means, grad_norm)
+            updater.step(lr, updates)
         return means | {f"grad_norm_{turn}": grad_norm}
 
     def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, float]:

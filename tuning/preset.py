@@ -12,7 +12,7 @@ from facegen.config import config_class, to_dict
 from facegen.run_directory import CONFIG_FILE
 
 # Where it was trained, and what the sweep had set for its own sake.
-_LEFT_OUT = ("data", "run", "dry_run", "checkpoint")
+_LEFT_OUT = ("data", "run", "dry_run", "profile", "checkpoint")
 
 
 def write_preset(run: Path, file: Path, comment: str, named: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ The trainer, the snapshot loader and the evaluation ask this interface and never
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -65,7 +65,10 @@ class Family(nn.Module):
         condition: The label that ``decode`` generates by (NaN where it is not known); None without a condition.
         condition_range: Smallest and largest value of that label in training; None without a condition.
         observes: Names of the terms that ``observe`` gets after each step.
-        networks: The networks by name. Training gives ``losses`` their DDP-wrapped forms instead.
+        networks: The networks by name. Training gives ``losses`` their DDP-wrapped and compiled forms instead.
+        frozen_networks: Networks that ``losses`` uses and nothing changes; they are in no file.
+        uncompiled: Names of the networks through which ``losses`` goes backward more than once in a turn, as for a
+            penalty on a gradient; torch.compile cannot do that.
         latent_size: Number of latent dims; None where there are none.
         decoder_variance: Variance of the Gaussian decoder whose ELBO the objective is; None without a likelihood.
         augmentable: Whether training images may be changed by chance; not where what differs between the images of a
@@ -78,6 +81,8 @@ class Family(nn.Module):
     can: ClassVar[frozenset[str]]
     observes: tuple[str, ...] = ()
     networks: nn.ModuleDict
+    frozen_networks: Sequence[nn.Module] = ()
+    uncompiled: tuple[str, ...] = ()
     identity: str | None = None
     condition: str | None = None
     condition_range: tuple[float, float] | None = None

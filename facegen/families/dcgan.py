@@ -72,6 +72,7 @@ class DCGAN(Family):
         super().__init__(config, image)
         self.latent_size = config.latent_size
         self.collapse = CollapseDetector()
+        self.uncompiled = ("discriminator",) if config.r1_weight else ()
         self.networks = nn.ModuleDict(
             {
                 "discriminator": Discriminator(image, config.discriminator),

@@ -111,6 +111,11 @@ class DFCVAE(VAE):
         kld_weight = config.kld_weight / config.mse_weight
         return beta_eff(kld_weight, config.reconstruction, config.latent_size, self.image.num_pixels) or None
 
+    @property
+    def frozen_networks(self) -> list[nn.Module]:  # type: ignore[override]
+        """The feature net, once it is loaded."""
+        return [] if self._frozen.net is None else [self._frozen.net]
+
     def make_network(self) -> nn.Module:
         """Encoder and decoder of facenet."""
         latent_size, network = self.config.latent_size, self.network_config()

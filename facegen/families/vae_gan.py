@@ -158,6 +158,9 @@ class VAEGAN(VAE):
         for name, start in starts.items():
             self.register_buffer(name, torch.full((2,), start))
         self.observes = tuple(term for name in self.kept for term in OBSERVED[name].terms)
+        # The norms of two gradients at the decoder's last layer are taken through both players.
+        judged_twice = ("autoencoder", "discriminator") if config.adaptive_weight else ("discriminator",)
+        self.uncompiled = judged_twice if config.adaptive_weight or config.r1_weight else ()
 
     @property
     def decoder_variance(self) -> float | None:  # type: ignore[override]
