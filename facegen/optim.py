@@ -75,7 +75,10 @@ class Updater:
     def clip(self) -> Tensor:
         """Unscales and clips the gradient; returns its global L2 norm before clipping, a scalar."""
         self.scaler.unscale_(self.optimizer)
-        return nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm or math.inf)
+        if self.config.max_grad_norm is not None:
+            return nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        # Clipping to infinity would write every gradient anew.
+        return nn.utils.get_total_norm([parameter.grad for parameter in self.parameters if parameter.grad is not None])
 
     def step(self, lr: float, update: bool = True) -> None:
         """Updates the parameters and clears the gradient; with fp16, a step whose gradient overflowed is skipped.

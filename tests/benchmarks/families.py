@@ -35,7 +35,7 @@ class Member(NamedTuple):
     changes: dict[str, Any] = {}
 
 
-_PERSONS = [
+PERSONS = [
     {"same": ["identity"], "varies": None, "where": [], "ratio": 1, "free": ["0-15"]},
     {"same": [], "varies": None, "where": [], "ratio": 1, "free": ["16-63"]},
 ]
@@ -51,7 +51,7 @@ MEMBERS = {
     "dfc_vae": Member("dfc_vae", "dfc_vae_lfw"),
     "dfc_vae_resnet": Member("dfc_vae_resnet", "dfc_vae_lfw"),
     "dfc_vae_large": Member("dfc_vae_large", "dfc_vae_lfw"),
-    "mod_vae": Member("mod_vae", "mod_vae_synthetic", {"model": {"latent_size": 64, "groups": _PERSONS}}),
+    "mod_vae": Member("mod_vae", "mod_vae_synthetic", {"model": {"latent_size": 64, "groups": PERSONS}}),
     "vae_gan": Member("vae_gan", "vae_gan_lfw"),
     "vae_gan_spatial": Member("vae_gan", "vae_gan_lfw_spatial"),
     "dcgan": Member("dcgan", "dcgan_lfw"),
@@ -114,12 +114,32 @@ def train(name: str, config: Config) -> None:
         raise UserError(f"{name} could not be trained; its own message stands above.")
 
 
+def configuration(member: Member) -> dict[str, Any]:
+    """The preset, with the member's changes and without a length."""
+    preset = yaml.safe_load((PRESETS / f"{member.preset}.yaml").read_text())
+    limits = ("max_epochs", "max_images", "max_steps")
+    kept = {name: value for name, value in preset.items() if name not in limits}
+    return merged(kept | {"family": member.family}, member.changes)
+
+
+def timed(options: dict[str, Any], num_steps: int) -> dict[str, Any]:
+    """A training of ``num_steps`` steps, to be timed: five log lines, nothing watched that can be left out."""
+    batch_size = options["global_batch_size"]
+    rare = 1000 * num_steps * batch_size
+    monitor = {"grid_every_images": rare, "validate_every_images": rare, "num_validation_images": 32}
+    monitor["log_every_images"] = num_steps // 5 * batch_size
+    kept = {name: value for name, value in options.items() if name != "early_stop"}
+    return kept | {"max_steps": num_steps, "monitor": monitor}
+
+
+def speeds(run_directory: Path) -> list[dict[str, float]]:
+    """The log lines of a timed training, without the first one, over which it warms up."""
+    return [line for line in metrics(run_directory) if "speed/images_per_sec" in line][1:]
+
+
 def options(member: Member, config: Config) -> dict[str, Any]:
     """The preset, with the member's changes, at the common length and batch size."""
-    preset = yaml.safe_load((PRESETS / f"{member.preset}.yaml").read_text())
-    result = merged(preset | {"family": member.family}, member.changes)
-    for name in ("max_epochs", "max_steps"):
-        result.pop(name, None)
+    result = configuration(member)
     warmup = {} if member.family in _HAS_ITS_OWN_START else {"optim": _FEW_STEPS}
     every = {"log_every_images": 960, "validate_every_images": config.max_images}
     common = {"global_batch_size": config.batch_size, "max_images": config.max_images, "monitor": every}

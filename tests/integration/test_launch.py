@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -52,19 +53,21 @@ def assert_bitwise_equal(first: dict, second: dict) -> None:
     assert all((first[name] == second[name]).all() for name in first)
 
 
-def test_two_processes_do_what_one_does(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_two_and_four_processes_do_what_one_does(tiny_dataset: Path, tmp_path: Path) -> None:
     options = ["vae", "--data", tiny_dataset, "--global_batch_size", 32, "--max_steps", 14, *TINY]
     options += ["--augment.brightness", 0.2, "--ema.half_life_images", 100]
-    run(launch(1, RECORD, tmp_path / "one.jsonl", *options, "--run", tmp_path / "one"))
-    run(launch(2, RECORD, tmp_path / "two.jsonl", *options, "--run", tmp_path / "two"))
-    one = records(tmp_path / "one.jsonl", 0)
-    first, second = records(tmp_path / "two.jsonl", 0), records(tmp_path / "two.jsonl", 1)
-    assert len(one) == len(first) == len(second) == 14
-    for alone, rank_0, rank_1 in zip(one, first, second, strict=True):
-        assert rank_0["rows"] + rank_1["rows"] == alone["rows"]
-        assert rank_0["parameters"] == rank_1["parameters"]
-        assert (rank_0["loss"] + rank_1["loss"]) / 2 == pytest.approx(alone["loss"], abs=1e-5)
+    for world_size in (1, 2, 4):
+        record = tmp_path / f"{world_size}.jsonl"
+        run(launch(world_size, RECORD, record, *options, "--run", tmp_path / str(world_size)))
+    one = records(tmp_path / "1.jsonl", 0)
     assert one[0]["parameters"] != one[-1]["parameters"]
+    for world_size in (2, 4):
+        ranks = [records(tmp_path / f"{world_size}.jsonl", rank) for rank in range(world_size)]
+        assert {len(lines) for lines in (one, *ranks)} == {14}
+        for alone, *shares in zip(one, *ranks, strict=True):
+            assert [row for share in shares for row in share["rows"]] == alone["rows"]
+            assert len({share["parameters"] for share in shares}) == 1
+            assert statistics.fmean(share["loss"] for share in shares) == pytest.approx(alone["loss"], abs=1e-5)
 
 
 def test_a_run_continues_on_another_number_of_processes(tiny_dataset: Path, tmp_path: Path) -> None:

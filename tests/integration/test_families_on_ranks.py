@@ -1,12 +1,13 @@
-"""Every family trains the same on two ranks as on one, and its held-out metrics are those of what is saved.
+"""Every family trains the same on two and four ranks as on one, and its held-out metrics are those of what is saved.
 
-One process with two accumulation steps is the other side: its micro-batches are exactly the shares of the two ranks, so
+One process with as many accumulation steps is the other side: its micro-batches are exactly the shares of the ranks, so
 batch norm sees the same images on both sides, and everything is to be equal but the rounding of sums.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,16 @@ RECONSTRUCTING = [
 ]
 
 
+@pytest.fixture(scope="module", params=[2, 4])
+def world_size(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def records(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``record_families.py`` wrote, in ``one`` and ``two``."""
+def records(world_size: int, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``record_families.py`` wrote, in ``one`` and ``ranks``."""
     root = tmp_path_factory.mktemp("ranks")
-    for name, num_processes, accumulation in (("one", 1, 2), ("two", 2, 1)):
+    for name, num_processes, accumulation in (("one", 1, world_size), ("ranks", world_size, 1)):
         (root / name).mkdir()
         run(launch(num_processes, SCRIPT, root / name, tiny_dataset, str(accumulation)))
     return root
@@ -41,15 +47,15 @@ def read(path: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_ranks_train_as_one_process(case: str, records: Path) -> None:
+def test_ranks_train_as_one_process(case: str, world_size: int, records: Path) -> None:
     one = read(records / "one" / f"{case}.0.jsonl")
-    ranks = [read(records / "two" / f"{case}.{rank}.jsonl") for rank in (0, 1)]
-    assert len(one) == len(ranks[0]) == len(ranks[1]) == 4
-    for alone, first, second in zip(one, *ranks, strict=True):
-        assert first["rows"] + second["rows"] == alone["rows"]
-        assert first["parameters"] == second["parameters"]
+    ranks = [read(records / "ranks" / f"{case}.{rank}.jsonl") for rank in range(world_size)]
+    assert {len(lines) for lines in (one, *ranks)} == {4}
+    for alone, *shares in zip(one, *ranks, strict=True):
+        assert [row for share in shares for row in share["rows"]] == alone["rows"]
+        assert len({share["parameters"] for share in shares}) == 1
         for name, value in alone["losses"].items():
-            together = (first["losses"][name] + second["losses"][name]) / 2
+            together = statistics.fmean(share["losses"][name] for share in shares)
             assert together == pytest.approx(value, rel=1e-4, abs=1e-5), name
     assert one[0]["parameters"] != one[-1]["parameters"]
 
@@ -59,8 +65,8 @@ def test_held_out_metrics_do_not_depend_on_the_rank_that_holds_an_image(
     case: str, records: Path, tiny_dataset: Path
 ) -> None:
     # Each rank's own averages of batch norm would give another error than the snapshot, which has the main process's.
-    (logged,) = [line["val/mse"] for line in read(records / "two" / case / "metrics.jsonl") if "val/mse" in line]
-    model, dataset = load(records / "two" / case), Dataset(tiny_dataset)
+    (logged,) = [line["val/mse"] for line in read(records / "ranks" / case / "metrics.jsonl") if "val/mse" in line]
+    model, dataset = load(records / "ranks" / case), Dataset(tiny_dataset)
     (batch,) = evaluation_batches(dataset, "val", dataset.num_samples("val"))
     images = to_float(batch.images)
     squared = (model.reconstruct(images, batch.labels) - images).square()

@@ -1,0 +1,300 @@
+"""Everything that needs a GPU, in one command: precisions, torch.compile, DDP, every family at 64 and 128 pixels, FID.
+
+    python tests/benchmarks/gpu.py [--only '[precision,compile,ddp,families,distance]']
+    python tests/benchmarks/gpu.py --device cpu --images small      # the same lines on a machine without one
+
+Synthetic faces are packed first. Each case is a process of its own that trains with ``facegen/train.py`` for a number
+of steps and has a time limit; a case that fails has one sentence in the table, and the others go on. Networks have
+their families' default sizes. Speeds are medians over the windows between log lines, but for the first; the memory is
+the most that a process had allocated on the GPU, or had resident on a CPU. Results lie in OUT as gpu.md and gpu.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+
+from facegen.families import FAMILIES
+from families import PERSONS, merged, speeds, timed
+from shards import pack
+from shards.cli import parse, run
+from shards.cores import num_cores
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZES = (64, 128)
+GROUPS = ("precision", "compile", "ddp", "families", "distance")
+COMPILED = ("vae", "dfc_vae", "dcgan", "vae_gan")
+"""Families that are compiled: one net, a frozen one beside it, and two players."""
+NEEDED: dict[str, dict[str, Any]] = {
+    "mod_vae": {"augment": {"flip": False}, "model": {"latent_size": 64, "group_size": 4, "groups": PERSONS}}
+}
+"""What a family needs besides its defaults."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done."""
+
+    num_images: int
+    """Faces of each size, four of a person."""
+    batch_size: int
+    num_steps: int
+    """Of each training."""
+
+
+SCALES = {"full": Scale(4000, 128, 200), "small": Scale(200, 8, 10)}
+
+
+@dataclass
+class Config:
+    """Settings of the benchmark."""
+
+    device: Literal["cuda", "cpu"] = "cuda"
+    """cuda, or cpu to try the benchmark itself."""
+    images: Literal["full", "small"] = "full"
+    """full: batches of 128, 200 steps. small: batches of 8, 10 steps."""
+    only: list[str] = field(default_factory=lambda: list(GROUPS))
+    """Groups of cases; all when not given."""
+    limit_sec: int = 600
+    """Seconds that a case may take."""
+    fid_weights: str = "none"
+    """As in eval.report: Inception's weights, for FID; without them the distance is FD-EffLite0."""
+    out: Path = Path("gpu_benchmark")
+    """Where gpu.md and gpu.json are written."""
+
+    def __post_init__(self) -> None:
+        """Rejects what cannot be done."""
+        unknown = sorted(set(self.only) - set(GROUPS))
+        if unknown:
+            raise ValueError(f"--only names {', '.join(unknown)}; there are {', '.join(GROUPS)}.")
+        if self.limit_sec < 1:
+            raise ValueError(f"limit_sec must be at least 1, not {self.limit_sec}.")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                "there is no NVIDIA GPU here; --device cpu --images small tries the benchmark without one."
+            )
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training."""
+
+    group: str
+    name: str
+    family: str = "vae"
+    size: int = SIZES[0]
+    precision: str = "bf16"
+    num_processes: int = 0
+    """Processes in one group; 0 for a process without a group."""
+    performance: dict[str, bool] = field(default_factory=dict)
+    """Options of ``facegen.performance``."""
+
+
+@dataclass
+class Result:
+    """What came of a case; None where it failed, or where there is no such number."""
+
+    group: str
+    name: str
+    seconds: float
+    """All of it: starting, warming up, saving."""
+    images_per_sec: float | None = None
+    data_wait_percent: float | None = None
+    peak_memory_mib: float | None = None
+    failure: str = ""
+
+
+class CaseFailed(Exception):
+    """A sentence about a process that failed."""
+
+
+def main() -> None:
+    """Packs, trains, evaluates, prints, writes."""
+    config = parse(Config, prog="tests/benchmarks/gpu.py", description=__doc__ or "")
+    scale = SCALES[config.images]
+    results: list[Result] = []
+    config.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for size in SIZES:
+            people = ["--num_identities", str(scale.num_images // 4)]
+            data = faces(Path(folder), size)
+            pack.main(["synthetic", str(data), "--num", str(scale.num_images), "--size", str(size), *people])
+        for number, case in enumerate(cases(config)):
+            measure = distance if case.group == "distance" else train
+            results.append(attempt(case, measure, Path(folder) / f"case{number}", config))
+            print(row(results[-1]), flush=True)
+            write(results, config)
+    print(page(results, config))
+
+
+def cases(config: Config) -> list[Case]:
+    """Every case of the groups that are asked for, group by group."""
+    num_devices = torch.cuda.device_count() if config.device == "cuda" else 2
+    every = [
+        Case("precision", "float32", precision="no", performance={"tf32": False}),
+        Case("precision", "float32 as TF32", precision="no"),
+        Case("precision", "bf16"),
+        Case("precision", "fp16", precision="fp16"),
+    ]
+    for family in COMPILED:
+        every.append(Case("compile", f"{family}", family))
+        every.append(Case("compile", f"{family}, compiled", family, performance={"compile": True}))
+    for num in sorted({1, num_devices}):
+        every.append(Case("ddp", f"{num} process(es)", num_processes=num))
+        every.append(Case("ddp", f"{num} process(es), compiled", num_processes=num, performance={"compile": True}))
+    every += [Case("families", f"{family}, {size} pixels", family, size) for family in FAMILIES for size in SIZES]
+    every.append(Case("distance", "of samples, vae"))
+    return [case for case in every if case.group in config.only]
+
+
+def attempt(case: Case, measure: Callable[[Case, Path, Config], Result], folder: Path, config: Config) -> Result:
+    """The result of a case, also of one that fails."""
+    started = time.perf_counter()
+    try:
+        return measure(case, folder, config)
+    except CaseFailed as failure:
+        return Result(case.group, case.name, time.perf_counter() - started, failure=str(failure))
+
+
+def train(case: Case, folder: Path, config: Config) -> Result:
+    """Trains, and reads what the run logged."""
+    scale, started = SCALES[config.images], time.perf_counter()
+    own = {
+        "global_batch_size": scale.batch_size * max(1, case.num_processes),
+        "loader": {"num_threads": min(8, num_cores())},
+        "performance": case.performance,
+    }
+    folder.mkdir()
+    options = folder / "options.yaml"
+    options.write_text(yaml.safe_dump(timed(merged(NEEDED.get(case.family, {}), own), scale.num_steps)))
+    program = [str(ROOT / "facegen" / "train.py"), case.family, "--config", str(options)]
+    program += ["--data", str(faces(folder.parent, case.size)), "--run", str(folder / "run")]
+    execute([*launcher(case, config), *program], config, {"ACCELERATE_MIXED_PRECISION": case.precision})
+    lines = speeds(folder / "run")
+    return Result(
+        case.group,
+        case.name,
+        time.perf_counter() - started,
+        images_per_sec=statistics.median(line["speed/images_per_sec"] for line in lines),
+        data_wait_percent=statistics.mean(line["speed/data_wait_percent"] for line in lines),
+        peak_memory_mib=lines[-1]["speed/peak_memory_mib"],
+    )
+
+
+def launcher(case: Case, config: Config) -> list[str]:
+    """What starts the processes: accelerate, or torchrun, since accelerate forms no group of a single process."""
+    if case.num_processes == 0:
+        file = ROOT / "jobs" / "accelerate" / ("gpu.yaml" if config.device == "cuda" else "cpu.yaml")
+        accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
+        return [*accelerate, "--mixed_precision", case.precision]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(case.num_processes)]
+    return [*torchrun, "--master_addr", "127.0.0.1", "--master_port", str(port)]
+
+
+def distance(case: Case, folder: Path, config: Config) -> Result:
+    """Trains briefly, and times the report's distance of samples from as many training images."""
+    train(case, folder, config)
+    num_images = SCALES[config.images].num_images // 2
+    command = [sys.executable, "-m", "eval.report", str(folder / "run"), "--split", "train"]
+    command += ["--data", str(faces(folder.parent, case.size)), "--only", "distances:samples"]
+    command += ["--num_images", str(num_images), "--fid_weights", config.fid_weights, "--out", str(folder / "report")]
+    execute([*command, "--device", "cpu" if config.device == "cpu" else "auto"], config, {})
+    report = json.loads((folder / "report" / "report.json").read_text())
+    seconds = sum(stage["seconds"] for stage in report["stages"])
+    return Result(case.group, f"{case.name}, {num_images:,} images", seconds, images_per_sec=num_images / seconds)
+
+
+def execute(command: list[str], config: Config, variables: dict[str, str]) -> None:
+    """Runs a program to its end.
+
+    Raises:
+        CaseFailed: It failed, or took too long; then all its processes are ended.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, errors = process.communicate(timeout=config.limit_sec)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise CaseFailed(f"took longer than {config.limit_sec} s") from None
+    if process.returncode:
+        lines = [line.strip() for line in errors.splitlines() if line.strip()]
+        ours = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        raise CaseFailed((ours or lines or [f"ended with exit code {process.returncode}"])[-1])
+
+
+def faces(folder: Path, size: int) -> Path:
+    """The data set of a size."""
+    return folder / f"faces{size}"
+
+
+def row(result: Result) -> str:
+    """A line of the table."""
+    if result.failure:
+        return (
+            f"| {result.group} | {result.name} | failed: {result.failure.replace('|', '/')} ||| {result.seconds:.0f} |"
+        )
+    wait = "" if result.data_wait_percent is None else f"{result.data_wait_percent:.1f} %"
+    memory = "" if result.peak_memory_mib is None else f"{result.peak_memory_mib:,.0f}"
+    return (
+        f"| {result.group} | {result.name} | {result.images_per_sec or 0:,.0f} | {wait} | {memory} "
+        f"| {result.seconds:.0f} |"
+    )
+
+
+def conditions(config: Config) -> dict[str, str]:
+    """Where and how it was measured."""
+    device = platform.processor() or platform.machine()
+    if config.device == "cuda":
+        device = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    scale = SCALES[config.images]
+    return {
+        "device": device,
+        "cores": str(num_cores()),
+        "torch": torch.__version__,
+        "trainings": f"{scale.num_steps} steps of {scale.batch_size} images for each process",
+    }
+
+
+def page(results: list[Result], config: Config) -> str:
+    """The results as Markdown."""
+    lines = ["# GPU benchmark", "", "Made by `python tests/benchmarks/gpu.py`.", ""]
+    lines += [f"* {name}: {value}" for name, value in conditions(config).items()]
+    lines += [
+        "",
+        "| group | case | images/s | data wait | peak MiB | seconds in all |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    return "\n".join([*lines, *(row(result) for result in results), ""])
+
+
+def write(results: list[Result], config: Config) -> None:
+    """Writes both files anew."""
+    (config.out / "gpu.md").write_text(page(results, config))
+    values = {"conditions": conditions(config), "cases": [asdict(result) for result in results]}
+    (config.out / "gpu.json").write_text(json.dumps(values, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run(main)

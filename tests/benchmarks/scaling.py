@@ -1,0 +1,154 @@
+"""Weak scaling over processes on one machine: the images per second of two processes against those of one.
+
+    python tests/benchmarks/scaling.py [--data DATA] [--only '[vae]']
+
+Each process computes on one thread and has a batch of the same size. In rounds: one process alone, then several in one
+group (gloo), then as many that know nothing of each other. The efficiency is the group's images per second over those
+of as many times the one; what the independent ones reach of that is what the machine gives at best (memory and caches
+are shared), and what the group falls behind them is what exchanging gradients costs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from families import MEMBERS, configuration, speeds, timed
+from shards import pack
+from shards.cli import UserError, parse, run
+
+ROOT = Path(__file__).resolve().parents[2]
+_ACCELERATE = ROOT / "jobs" / "accelerate"
+
+
+@dataclass
+class Config:
+    """Settings of the benchmark."""
+
+    data: Path | None = None
+    """A packed data set; synthetic faces of 64 pixels are packed when not given."""
+    only: list[str] | None = None
+    """Members of families.py to measure; the vae when not given."""
+    num_processes: int = 2
+    """Processes that are compared with one."""
+    batch_size: int | None = None
+    """Images of a batch in each process; as many as the preset's when null."""
+    steps: int = 200
+    """Steps of each training; the first fifth warms up."""
+    rounds: int = 3
+    """Rounds, of which the medians are taken."""
+    out: Path = Path(__file__).parent / "results"
+    """Where scaling.md and scaling.json are written."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        unknown = sorted(set(self.only or ()) - set(MEMBERS))
+        if unknown:
+            raise ValueError(f"--only names {', '.join(unknown)}; there are {', '.join(MEMBERS)}.")
+        for name, least in (("num_processes", 2), ("steps", 10), ("rounds", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Images per second of one member, medians over the rounds."""
+
+    name: str
+    num_processes: int
+    batch_size: int
+    """Of each process."""
+    alone: float
+    group: float
+    independent: float
+    """Of all of them together."""
+
+    @property
+    def efficiency(self) -> float:
+        """Of the group, from 0 to 1."""
+        return self.group / (self.num_processes * self.alone)
+
+    @property
+    def machine(self) -> float:
+        """Of processes that exchange nothing."""
+        return self.independent / (self.num_processes * self.alone)
+
+
+def main() -> None:
+    """Measures, prints, writes."""
+    config = parse(Config, prog="tests/benchmarks/scaling.py", description=__doc__ or "")
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = config.data or Path(folder) / "data"
+        if config.data is None:
+            pack.main(["synthetic", str(data), "--num", "4000", "--size", "64", "--num_identities", "500"])
+        for name in config.only or ["vae"]:
+            results.append(measure(name, data, Path(folder), config))
+            print(row(results[-1]), flush=True)
+    config.out.mkdir(parents=True, exist_ok=True)
+    lines = ["# Several processes on one machine", "", "Made by `python tests/benchmarks/scaling.py`.", ""]
+    lines += [f"* processor: {platform.processor() or platform.machine()}, {os.cpu_count()} cores", ""]
+    lines += ["| member | processes | batch of each | images/s: one | group | independent | efficiency | independent |"]
+    lines += ["|---|---:|---:|---:|---:|---:|---:|---:|", *(row(result) for result in results), ""]
+    (config.out / "scaling.md").write_text("\n".join(lines))
+    (config.out / "scaling.json").write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
+    print("\n".join(lines))
+
+
+def measure(name: str, data: Path, folder: Path, config: Config) -> Scaling:
+    """All rounds of one member."""
+    num, batch_size = config.num_processes, config.batch_size or configuration(MEMBERS[name])["global_batch_size"]
+    alone, group, independent = [], [], []
+    for number in range(config.rounds):
+        runs = folder / f"{name}_{number}"
+        alone += train(name, data, [runs / "alone"], 1, batch_size, config.steps)
+        group += train(name, data, [runs / "group"], num, num * batch_size, config.steps)
+        each = train(name, data, [runs / f"independent_{rank}" for rank in range(num)], 1, batch_size, config.steps)
+        independent.append(sum(each))
+    medians = (statistics.median(speeds) for speeds in (alone, group, independent))
+    return Scaling(name, num, batch_size, *medians)
+
+
+def train(
+    name: str, data: Path, runs: list[Path], num_processes: int, global_batch_size: int, num_steps: int
+) -> list[float]:
+    """Trains at the same time in every directory of ``runs``.
+
+    Returns:
+        Images per second of each run.
+    """
+    options = timed(configuration(MEMBERS[name]) | {"global_batch_size": global_batch_size}, num_steps)
+    launcher = _ACCELERATE / ("cpu.yaml" if num_processes == 1 else "cpu_processes.yaml")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    processes = []
+    for path in runs:
+        path.mkdir(parents=True)
+        (path / "options.yaml").write_text(yaml.safe_dump(options, sort_keys=False))
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launcher)]
+        command += ["--num_processes", str(num_processes), str(ROOT / "facegen" / "train.py"), MEMBERS[name].family]
+        command += ["--config", str(path / "options.yaml"), "--data", str(data.resolve()), "--run", str(path / "run")]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+    if any([process.wait() for process in processes]):
+        raise UserError(f"{name} could not be trained; its own message stands above.")
+    return [statistics.median(line["speed/images_per_sec"] for line in speeds(path / "run")) for path in runs]
+
+
+def row(result: Scaling) -> str:
+    """A line of the table."""
+    return (
+        f"| {result.name} | {result.num_processes} | {result.batch_size} | {result.alone:,.0f} | {result.group:,.0f} "
+        f"| {result.independent:,.0f} | {result.efficiency:.3f} | {result.machine:.3f} |"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
