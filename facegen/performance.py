@@ -51,7 +51,8 @@ def training_networks(family: Family, config: PerformanceConfig, accelerator: Ac
     Raises:
         UserError: torch.compile does not work here, or accelerate was told to compile as well.
     """
-    if accelerator.state.dynamo_plugin.backend != "NO":
+    plugin = accelerator.state.dynamo_plugin
+    if plugin and plugin.backend != "NO":
         raise UserError(
             "accelerate was launched with a dynamo backend, which cannot compile every family; leave it out and give "
             "--performance.compile true."
