@@ -14,6 +14,7 @@ from test_launch import RECORD, ROOT, TINY, launch, records, run
 FEW_STEPS = 4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++, which torch.compile needs on a CPU")
 def test_two_compiled_processes_train_as_two_others(tiny_dataset: Path, tmp_path: Path) -> None:
     options = ["vae", "--data", tiny_dataset, "--global_batch_size", 32, "--max_steps", FEW_STEPS, *TINY]
