@@ -96,9 +96,9 @@ class Case:
 
     group: str
     name: str
-    family: str = "vae"
-    size: int = SIZES[0]
-    precision: str = "bf16"
+    family: str
+    size: int
+    precision: str
     num_processes: int = 0
     """Processes in one group; 0 for a process without a group."""
     performance: dict[str, bool] = field(default_factory=dict)
@@ -144,21 +144,23 @@ def main() -> None:
 
 def cases(config: Config) -> list[Case]:
     """Every case of the groups that are asked for, group by group."""
-    num_devices = torch.cuda.device_count() if config.device == "cuda" else 2
+    on_gpu = config.device == "cuda"
+    half, small = "bf16" if on_gpu else "no", SIZES[0]  # Few CPUs are made for bf16.
+    compiled = {"compile": True}
     every = [
-        Case("precision", "float32", precision="no", performance={"tf32": False}),
-        Case("precision", "float32 as TF32", precision="no"),
-        Case("precision", "bf16"),
-        Case("precision", "fp16", precision="fp16"),
+        Case("precision", "float32", "vae", small, "no", performance={"tf32": False}),
+        Case("precision", "float32 as TF32", "vae", small, "no"),
+        Case("precision", "bf16", "vae", small, "bf16"),
+        Case("precision", "fp16", "vae", small, "fp16"),
     ]
     for family in COMPILED:
-        every.append(Case("compile", f"{family}", family))
-        every.append(Case("compile", f"{family}, compiled", family, performance={"compile": True}))
-    for num in sorted({1, num_devices}):
-        every.append(Case("ddp", f"{num} process(es)", num_processes=num))
-        every.append(Case("ddp", f"{num} process(es), compiled", num_processes=num, performance={"compile": True}))
-    every += [Case("families", f"{family}, {size} pixels", family, size) for family in FAMILIES for size in SIZES]
-    every.append(Case("distance", "of samples, vae"))
+        every.append(Case("compile", f"{family}, eager", family, small, half))
+        every.append(Case("compile", f"{family}, compiled", family, small, half, performance=compiled))
+    for num in sorted({1, torch.cuda.device_count() if on_gpu else 2}):
+        every.append(Case("ddp", f"world size {num}", "vae", small, half, num))
+        every.append(Case("ddp", f"world size {num}, compiled", "vae", small, half, num, compiled))
+    every += [Case("families", f"{family}, {size} pixels", family, size, half) for family in FAMILIES for size in SIZES]
+    every.append(Case("distance", "of samples", "vae", small, half))
     return [case for case in every if case.group in config.only]
 
 
@@ -178,13 +180,15 @@ def train(case: Case, folder: Path, config: Config) -> Result:
         "global_batch_size": scale.batch_size * max(1, case.num_processes),
         "loader": {"num_threads": min(8, num_cores())},
         "performance": case.performance,
+        # In the file and not on the command line, where torchrun would take --run for a shortened option of its own.
+        "data": str(faces(folder.parent, case.size)),
+        "run": str(folder / "run"),
     }
     folder.mkdir()
     options = folder / "options.yaml"
     options.write_text(yaml.safe_dump(timed(merged(NEEDED.get(case.family, {}), own), scale.num_steps)))
-    program = [str(ROOT / "facegen" / "train.py"), case.family, "--config", str(options)]
-    program += ["--data", str(faces(folder.parent, case.size)), "--run", str(folder / "run")]
-    execute([*launcher(case, config), *program], config, {"ACCELERATE_MIXED_PRECISION": case.precision})
+    program = [*launcher(case, config), str(ROOT / "facegen" / "train.py"), case.family, "--config", str(options)]
+    execute(program, config, {"ACCELERATE_MIXED_PRECISION": case.precision})
     lines = speeds(folder / "run")
     return Result(
         case.group,
@@ -235,9 +239,11 @@ def execute(command: list[str], config: Config, variables: dict[str, str]) -> No
     try:
         _, errors = process.communicate(timeout=config.limit_sec)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
         raise CaseFailed(f"took longer than {config.limit_sec} s") from None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     if process.returncode:
         lines = [line.strip() for line in errors.splitlines() if line.strip()]
         ours = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]

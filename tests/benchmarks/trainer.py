@@ -7,8 +7,9 @@ loader's threads are the trainer's own). First the trainer runs alone: images pe
 which it waits for data. Then it takes turns with a bare loop, a block of steps each: the same network, losses, noise
 and optimizer on one augmented batch that stays in memory, and nothing else. The trainer's blocks are whole: reading,
 augmentation, gradient norms, checks, moving average, schedules, averages and log lines. The overhead is how much longer
-they take than the bare blocks beside them: the median over pairs of blocks, and the mean. Into the mean go what happens
-once an epoch (the latents of 32 faces), and whatever else the machine does.
+they take than the bare blocks beside them, the median over pairs of blocks, on the clock and in CPU time of the training
+thread, which other programs change less. In the mean are, besides, what happens once an epoch (the latents of 32 faces)
+and whatever else the machine does.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -90,6 +91,8 @@ class Cost:
     """First and third quartile of the pairs."""
     mean_overhead_percent: float
     """Of all blocks together."""
+    cpu_overhead_percent: float
+    """As ``overhead_percent``, in CPU time of the training thread."""
 
 
 class BareLoop:
@@ -119,36 +122,50 @@ class BareLoop:
             self.optimizers[turn].zero_grad(set_to_none=True)
 
 
+class Seconds(NamedTuple):
+    """How long something took."""
+
+    wall: float
+    cpu: float
+    """Of this thread."""
+
+
+class Clock:
+    """Counts from when it was made."""
+
+    def __init__(self) -> None:
+        """Starts."""
+        self._wall, self._cpu = time.perf_counter(), time.thread_time()
+
+    def read(self) -> Seconds:
+        """What has passed."""
+        return Seconds(time.perf_counter() - self._wall, time.thread_time() - self._cpu)
+
+
 class Turns:
     """Called after each step of the trainer: measures its blocks of steps, and lets the bare loop take as many."""
 
     def __init__(self, steps_per_block: int) -> None:
         """Starts before the trainer's first step."""
         self.steps_per_block = steps_per_block
-        self.trainer_sec: list[float] = []
-        self.bare_sec: list[float] = []
+        self.pairs: list[tuple[Seconds, Seconds]] = []
+        """Of the trainer and the bare loop."""
         self._bare: BareLoop | None = None
         self._steps = 0
-        self._started = 0.0
+        self._clock = Clock()
 
     def __call__(self, trainer: Trainer, batch: Batch, terms: dict[str, Tensor]) -> None:
         """Counts the step; at the end of a block, the bare loop's turn."""
         self._steps += 1
         if self._steps < self.steps_per_block:
             return
-        now = time.perf_counter()
-        if self._bare is None:
-            self._bare = BareLoop(trainer, batch)  # The first block has no start, and is nothing but warm-up.
-        else:
-            self.trainer_sec.append(now - self._started)
-            self.bare_sec.append(self._measure(self._bare))
-        self._steps, self._started = 0, time.perf_counter()
-
-    def _measure(self, bare: BareLoop) -> float:
-        started = time.perf_counter()
+        ours = self._clock.read()
+        self._bare = self._bare or BareLoop(trainer, batch)
+        clock = Clock()
         for _ in range(self.steps_per_block):
-            bare.step()
-        return time.perf_counter() - started
+            self._bare.step()
+        self.pairs.append((ours, clock.read()))
+        self._steps, self._clock = 0, Clock()
 
 
 def main() -> None:
@@ -187,24 +204,25 @@ def measure(name: str, data: Path, folder: Path, config: Config) -> Cost:
     Trainer(alone).fit()
     windows = speeds(Path(alone.run))
 
-    num_steps = (config.blocks + _WARMUP_BLOCKS + 1) * config.steps_per_block
+    num_steps = (config.blocks + _WARMUP_BLOCKS) * config.steps_per_block
     trainer = Trainer(training(MEMBERS[name], data, folder / f"{name}_in_turns", num_steps))
     turns = Turns(config.steps_per_block)
     trainer.fit(turns)
-    trainer_sec, bare_sec = turns.trainer_sec[_WARMUP_BLOCKS:], turns.bare_sec[_WARMUP_BLOCKS:]
-    pairs = [100 * (ours / bare - 1) for ours, bare in zip(trainer_sec, bare_sec, strict=True)]
-    low, median, high = statistics.quantiles(pairs, n=4)
+    pairs = turns.pairs[_WARMUP_BLOCKS:]
+    low, median, high = statistics.quantiles((100 * (ours.wall / bare.wall - 1) for ours, bare in pairs), n=4)
+    all_ours, all_bare = sum(ours.wall for ours, _ in pairs), sum(bare.wall for _, bare in pairs)
     return Cost(
         name=name,
         batch_size=alone.global_batch_size,
         parameters=sum(parameter.numel() for parameter in trainer.family.parameters()),
         images_per_sec=statistics.median(line["speed/images_per_sec"] for line in windows),
         data_wait_percent=statistics.mean(line["speed/data_wait_percent"] for line in windows),
-        bare_step_ms=1000 * statistics.median(bare_sec) / config.steps_per_block,
+        bare_step_ms=1000 * statistics.median(bare.wall for _, bare in pairs) / config.steps_per_block,
         overhead_percent=median,
         overhead_low=low,
         overhead_high=high,
-        mean_overhead_percent=100 * (sum(trainer_sec) / sum(bare_sec) - 1),
+        mean_overhead_percent=100 * (all_ours / all_bare - 1),
+        cpu_overhead_percent=statistics.median(100 * (ours.cpu / bare.cpu - 1) for ours, bare in pairs),
     )
 
 
@@ -221,7 +239,8 @@ def row(cost: Cost) -> str:
     return (
         f"| {cost.name} | {cost.batch_size} | {cost.parameters:,} | {cost.images_per_sec:,.0f} "
         f"| {cost.data_wait_percent:.2f} % | {cost.bare_step_ms:.1f} | {cost.overhead_percent:+.1f} % "
-        f"({cost.overhead_low:+.1f} to {cost.overhead_high:+.1f}) | {cost.mean_overhead_percent:+.1f} % |"
+        f"({cost.overhead_low:+.1f} to {cost.overhead_high:+.1f}) | {cost.cpu_overhead_percent:+.1f} % "
+        f"| {cost.mean_overhead_percent:+.1f} % |"
     )
 
 
@@ -229,12 +248,10 @@ def page(costs: list[Cost], conditions: dict[str, str]) -> str:
     """The results as Markdown."""
     lines = ["# The trainer beside a bare loop, on one thread", "", "Made by `python tests/benchmarks/trainer.py`.", ""]
     lines += [f"* {name}: {value}" for name, value in conditions.items()]
-    lines += [
-        "",
-        "| member | batch | parameters | images/s | data wait | bare step, ms | overhead (quartiles) | mean |",
-    ]
-    lines += ["|---|---:|---:|---:|---:|---:|---:|---:|", *(row(cost) for cost in costs), ""]
-    return "\n".join(lines)
+    names = ["member", "batch", "parameters", "images/s", "data wait", "bare step, ms"]
+    names += ["overhead (quartiles)", "in CPU time", "mean"]
+    lines += ["", f"| {' | '.join(names)} |", "|---" + "|---:" * (len(names) - 1) + "|", *(row(cost) for cost in costs)]
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -49,6 +49,6 @@ def test_the_gpu_benchmark_runs_on_a_cpu_and_names_what_fails(tmp_path: Path) ->
     found = {case["name"]: case for case in json.loads((tmp_path / "gpu.json").read_text())["cases"]}
     assert found["fp16"]["failure"] == "--mixed_precision fp16 does not work on a cpu device; use bf16 or no."
     del found["fp16"]
-    assert {"float32", "float32 as TF32", "bf16", "1 process(es)", "2 process(es)"} < set(found)
+    assert {"float32", "float32 as TF32", "bf16", "world size 1", "world size 2, compiled"} < set(found)
     assert all(case["images_per_sec"] > 0 and not case["failure"] for case in found.values())
     assert "| precision | fp16 | failed: --mixed_precision fp16" in (tmp_path / "gpu.md").read_text()
