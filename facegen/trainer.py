@@ -31,7 +31,7 @@ from facegen.pixels import to_float
 from facegen.preemption import EXIT_PREEMPTED, StopFlag
 from facegen.processes import all_true, limit_waiting, make_accelerator
 from facegen.profiling import PROFILES, StepProfiler
-from facegen.randomness import SlotRandom, derive_seed
+from facegen.randomness import SlotRandom, derive_seed, seed_global_generators
 from facegen.reporter import Reporter
 from facegen.run_directory import CHECKPOINTS, claim, save_config
 from facegen.snapshot import Description, describe, save_best, save_snapshot
@@ -221,7 +221,8 @@ class Trainer:
         """One optimizer step of every network, on one global batch, which was waited for; returns its loss terms."""
         started_sec = time.perf_counter()
         # Dropout draws from the global generator; seeded like this it needs no state in the checkpoint.
-        torch.manual_seed(derive_seed(self.config.seed, self.images_seen, "layers", self.accelerator.process_index))
+        layers_seed = derive_seed(self.config.seed, self.images_seen, "layers", self.accelerator.process_index)
+        seed_global_generators(layers_seed, self.accelerator.device)
         self.family.train()
         with record_function("augmentation"):
             micro_batches = self._micro_batches(batch)

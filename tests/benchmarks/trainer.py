@@ -7,9 +7,9 @@ loader's threads are the trainer's own). First the trainer runs alone: images pe
 which it waits for data. Then it takes turns with a bare loop, a block of steps each: the same network, losses, noise
 and optimizer on one augmented batch that stays in memory, and nothing else. The trainer's blocks are whole: reading,
 augmentation, gradient norms, checks, moving average, schedules, averages and log lines. The overhead is how much longer
-they take than the bare blocks beside them, the median over pairs of blocks, on the clock and in CPU time of the training
-thread, which other programs change less. In the mean are, besides, what happens once an epoch (the latents of 32 faces)
-and whatever else the machine does.
+they take than the bare blocks beside them, the median over pairs of blocks, on the clock and in CPU time of the
+training thread, which other programs change less. In the mean are, besides, what happens once an epoch (the latents of
+32 faces) and whatever else the machine does.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facegen.randomness import SlotRandom, derive_seed
+from facegen.randomness import SlotRandom, derive_seed, seed_global_generators
 
 BATCH = 24
 
@@ -61,3 +61,10 @@ def test_derived_seeds_fit_a_generator_and_keep_their_values() -> None:
     # A change here gives every run other noise, and no old run could be resumed or sampled as it was.
     assert derive_seed(0, "weights") == 7388263408636359099
     assert derive_seed(1, 23) != derive_seed(12, 3)
+
+
+def test_the_global_generator_is_seeded_as_torch_does() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(4)
+    seed_global_generators(7, torch.device("cpu"))
+    assert torch.equal(torch.rand(4), expected)
