@@ -79,7 +79,7 @@ class Scaling:
 
     @property
     def machine(self) -> float:
-        """Of processes that exchange nothing."""
+        """Of processes that exchange nothing: what the machine gives."""
         return self.independent / (self.num_processes * self.alone)
 
 
@@ -97,10 +97,13 @@ def main() -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     lines = ["# Several processes on one machine", "", "Made by `python tests/benchmarks/scaling.py`.", ""]
     lines += [f"* processor: {platform.processor() or platform.machine()}, {os.cpu_count()} cores", ""]
-    lines += ["| member | processes | batch of each | images/s: one | group | independent | efficiency | independent |"]
+    lines += [
+        "| member | processes | batch of each | images/s: one | group | independent | efficiency | of the independent |"
+    ]
     lines += ["|---|---:|---:|---:|---:|---:|---:|---:|", *(row(result) for result in results), ""]
     (config.out / "scaling.md").write_text("\n".join(lines))
-    (config.out / "scaling.json").write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
+    values = [asdict(result) | {"efficiency": result.efficiency, "machine": result.machine} for result in results]
+    (config.out / "scaling.json").write_text(json.dumps(values, indent=1) + "\n")
     print("\n".join(lines))
 
 
