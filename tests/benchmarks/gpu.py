@@ -245,7 +245,8 @@ def execute(command: list[str], config: Config, variables: dict[str, str]) -> No
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     if process.returncode:
-        lines = [line.strip() for line in errors.splitlines() if line.strip()]
+        # The launcher's own last line says no more than that a process failed.
+        lines = [line.strip() for line in errors.splitlines() if line.strip() and "CalledProcessError" not in line]
         ours = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         raise CaseFailed((ours or lines or [f"ended with exit code {process.returncode}"])[-1])
 
