@@ -14,8 +14,9 @@ if __name__ == "__main__":
     stop_with_launcher()  # Now, since the imports below take seconds.
 
 from facegen import config, preemption
+from facegen.failures import TrainingFailed
 from facegen.processes import lost_process
-from facegen.trainer import Trainer, TrainingFailed
+from facegen.trainer import Trainer
 from shards.cli import UserError, fail
 
 

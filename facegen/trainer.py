@@ -5,7 +5,6 @@ All counters are in images. The whole state of order, schedules, noise and augme
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -19,19 +18,19 @@ from torch.profiler import record_function
 
 from facegen import checkpoint
 from facegen.assembly import build_family, make_loader
-from facegen.augment import augment
 from facegen.averages import Averages
+from facegen.batches import micro_batches
 from facegen.config import TrainConfig, to_dict
 from facegen.early_stop import EarlyStop
 from facegen.ema import EMA
+from facegen.failures import DISK_ERRORS, SavingFailed, TrainingDiverged
 from facegen.families.base import TrainBatch
 from facegen.optim import Updater, lr_at
 from facegen.performance import set_float32_precision, training_networks
-from facegen.pixels import to_float
 from facegen.preemption import EXIT_PREEMPTED, StopFlag
 from facegen.processes import all_true, limit_waiting, make_accelerator
 from facegen.profiling import PROFILES, StepProfiler
-from facegen.randomness import SlotRandom, derive_seed, seed_global_generators
+from facegen.randomness import derive_seed, seed_global_generators
 from facegen.reporter import Reporter
 from facegen.run_directory import CHECKPOINTS, claim, save_config
 from facegen.snapshot import Description, describe, save_best, save_snapshot
@@ -42,20 +41,6 @@ from shards.loader import Batch
 
 OnStep = Callable[["Trainer", Batch, dict[str, Tensor]], None]
 OnSaved = Callable[["Trainer", dict[str, float]], None]
-
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
-
-
-class TrainingFailed(RuntimeError):
-    """Training cannot go on: every process raises it at the same step, and one sentence says why."""
-
-
-class TrainingDiverged(TrainingFailed):
-    """A loss or gradient is not finite; nothing was updated with it."""
-
-
-class SavingFailed(TrainingFailed):
-    """A checkpoint could not be written; those before it are as they were."""
 
 
 class Trainer:
@@ -152,7 +137,7 @@ class Trainer:
                 self.reporter.open(self.run, self.state)
                 return self._train(stop, profiler, iter(self.loader), on_step)
         except OSError as error:
-            if error.errno not in _DISK_ERRORS:
+            if error.errno not in DISK_ERRORS:
                 raise
             raise UserError(
                 f"cannot write to {self.run} ({error.strerror}); the checkpoints in it are as they were: mend that and "
@@ -225,11 +210,11 @@ class Trainer:
         seed_global_generators(layers_seed, self.accelerator.device)
         self.family.train()
         with record_function("augmentation"):
-            micro_batches = self._micro_batches(batch)
+            parts = micro_batches(batch, self.config, self.images_seen, self.accelerator.device)
         lr = lr_at(self.config.optim, self.images_seen, self.total_images)
         terms: dict[str, Tensor] = {}
         for turn in self.family.turns:
-            turn_terms = self._take_turn(turn, micro_batches, lr)
+            turn_terms = self._take_turn(turn, parts, lr)
             assert not terms.keys() & turn_terms.keys(), "turns must name their terms apart"
             terms |= turn_terms
         if self.family.observes:
@@ -241,22 +226,22 @@ class Trainer:
         self.reporter.step(terms, waited_sec + time.perf_counter() - started_sec, waited_sec)
         return terms
 
-    def _take_turn(self, turn: str, micro_batches: list[TrainBatch], lr: float) -> dict[str, Tensor]:
-        """Updates one network; returns its loss terms, means over the micro-batches."""
+    def _take_turn(self, turn: str, parts: list[TrainBatch], lr: float) -> dict[str, Tensor]:
+        """Updates one network; returns its loss terms, means over the parts."""
         updater, updates = self.state.updaters[turn], True
         # Only the network whose turn it is learns and is synchronized; through the others gradients just pass.
         networks = {**self._networks, turn: self._wrapped[turn]}
         for name, network in self.family.networks.items():
             network.requires_grad_(name == turn)
         terms = Averages()
-        for batch in micro_batches:
-            is_last = batch is micro_batches[-1]
+        for part in parts:
+            is_last = part is parts[-1]
             # Gradients are averaged over processes once a step, in the last backward pass.
             with nullcontext() if is_last else self.accelerator.no_sync(networks[turn]):
                 with record_function(f"{turn}: forward"):
-                    losses = self.family.losses(turn, networks, batch)
+                    losses = self.family.losses(turn, networks, part)
                 with record_function(f"{turn}: backward"):
-                    updater.backward(losses.loss / len(micro_batches))
+                    updater.backward(losses.loss / len(parts))
             updates = losses.update
             terms.add(losses.scalars | ({} if losses.kl_per_dim is None else {"kl_per_dim": losses.kl_per_dim}))
         with record_function(f"{turn}: update"):
@@ -281,21 +266,6 @@ class Trainer:
                 "not finite. Nothing was updated with it and the last checkpoint is good; try a lower --optim.lr or "
                 "--optim.max_grad_norm."
             )
-
-    def _micro_batches(self, batch: Batch) -> list[TrainBatch]:
-        """This process's share of a global batch, cut for gradient accumulation, on the device and augmented."""
-        config, device = self.config, self.accelerator.device
-        size = len(batch.images) // config.gradient_accumulation_steps
-        parts = []
-        for start in range(0, len(batch.images), size):
-            slots = slice(batch.first_slot + start, batch.first_slot + start + size)
-            random = SlotRandom(config.seed, self.images_seen, slots, config.global_batch_size, device)
-            images = to_float(batch.images[start : start + size].to(device, non_blocking=True))
-            labels = {
-                name: label[start : start + size].to(device, non_blocking=True) for name, label in batch.labels.items()
-            }
-            parts.append(TrainBatch(augment(images, config.augment, random), labels, random, self.images_seen))
-        return parts
 
     def _crossed(self, every_images: int) -> bool:
         """Whether the step just taken crossed a multiple of ``every_images``."""

@@ -32,6 +32,7 @@ from torch import Tensor
 from facegen import run_directory
 from facegen.checkpoint import newest_complete, write_complete
 from facegen.config import CheckpointConfig, EMAConfig, LoaderConfig, MonitorConfig, TrainConfig
+from facegen.failures import SavingFailed, TrainingDiverged
 from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import VAE
@@ -44,7 +45,7 @@ from facegen.optim import OptimConfig
 from facegen.pixels import to_float
 from facegen.preemption import StopFlag
 from facegen.snapshot import find_snapshot, read_description
-from facegen.trainer import OnStep, SavingFailed, Trainer, TrainingDiverged
+from facegen.trainer import OnStep, Trainer
 from facegen.validation import validate
 from shards import pack
 from shards.cli import UserError
