@@ -57,6 +57,15 @@ MEMBERS = {
     "dcgan": Member("dcgan", "dcgan_lfw"),
     "face_cnn": Member("face_cnn", "face_cnn_small"),
 }
+
+
+def check_names(only: list[str] | None) -> None:
+    """Rejects names that are none of ``MEMBERS``."""
+    unknown = sorted(set(only or ()) - set(MEMBERS))
+    if unknown:
+        raise ValueError(f"--only names {', '.join(unknown)}; there are {', '.join(MEMBERS)}.")
+
+
 _FEW_STEPS = {"warmup_images": 1000}
 _HAS_ITS_OWN_START = ("vae_gan", "dcgan")
 
@@ -82,9 +91,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        unknown = sorted(set(self.only or ()) - set(MEMBERS))
-        if unknown:
-            raise ValueError(f"--only names {', '.join(unknown)}; there are {', '.join(MEMBERS)}.")
+        check_names(self.only)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from families import MEMBERS, configuration, speeds, timed
+from families import MEMBERS, check_names, configuration, speeds, timed
 from shards import pack
 from shards.cli import UserError, parse, run
 
@@ -51,9 +51,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        unknown = sorted(set(self.only or ()) - set(MEMBERS))
-        if unknown:
-            raise ValueError(f"--only names {', '.join(unknown)}; there are {', '.join(MEMBERS)}.")
+        check_names(self.only)
         for name, least in (("num_processes", 2), ("steps", 10), ("rounds", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")

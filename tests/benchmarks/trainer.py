@@ -34,7 +34,7 @@ from facegen.families.base import TrainBatch
 from facegen.pixels import to_float
 from facegen.randomness import SlotRandom
 from facegen.trainer import Trainer
-from families import MEMBERS, Member, configuration, speeds, timed
+from families import MEMBERS, Member, check_names, configuration, speeds, timed
 from shards import pack
 from shards.cli import parse, run
 from shards.dataset import Dataset
@@ -66,9 +66,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        unknown = sorted(set(self.only or ()) - set(MEMBERS))
-        if unknown:
-            raise ValueError(f"--only names {', '.join(unknown)}; there are {', '.join(MEMBERS)}.")
+        check_names(self.only)
         for name in ("steps_alone", "blocks", "steps_per_block"):
             if getattr(self, name) < 5:
                 raise ValueError(f"{name} must be at least 5, not {getattr(self, name)}.")
