@@ -26,7 +26,7 @@ from facegen.ema import EMA
 from facegen.failures import DISK_ERRORS, SavingFailed, TrainingDiverged
 from facegen.families.base import TrainBatch
 from facegen.optim import Updater, lr_at
-from facegen.performance import set_float32_precision, training_networks
+from facegen.performance import keep_freed_memory, set_float32_precision, training_networks
 from facegen.preemption import EXIT_PREEMPTED, StopFlag
 from facegen.processes import all_true, limit_waiting, make_accelerator
 from facegen.profiling import PROFILES, StepProfiler
@@ -61,6 +61,7 @@ class Trainer:
         self.config = config
         # First, so that a process that finds something wrong leaves the others, and does not let them wait for it.
         self.accelerator = make_accelerator(handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
+        keep_freed_memory()
         set_float32_precision(config.performance, self.accelerator.device)
         self.dataset = Dataset(config.data)
         family = build_family(config, self.dataset)

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
+import platform
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +182,42 @@ def test_tf32_is_set_by_one_interface_and_on_nvidia_s_gpus_only() -> None:
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[2]
+
+
+_PAGE_FAULTS = """
+import resource
+import torch
+from facegen.performance import keep_freed_memory
+told = {keep} and keep_freed_memory()
+faults = []
+for _ in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    layers = [torch.ones(2**18) for _ in range(32)]  # 32 MiB, as a step's activations.
+    del layers
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(told, min(faults[1:]))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no glibc, whose malloc this is about")
+def test_freed_memory_is_used_again() -> None:
+    def faults(keep: bool, **variables: str) -> tuple[str, int]:
+        environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name and "GLIBC" not in name}
+        told, number = subprocess.run(
+            [sys.executable, "-c", _PAGE_FAULTS.format(keep=keep)],
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        return told, int(number)
+
+    pages = 2**25 // resource.getpagesize()
+    told, number = faults(keep=True)
+    assert told == "True"
+    assert number < pages // 10
+    assert faults(keep=False)[1] > pages // 2  # What malloc does by itself; otherwise there is nothing to mend.
+    assert faults(keep=True, MALLOC_TRIM_THRESHOLD_="131072")[0] == "False"
 
 
 @pytest.mark.parametrize("config", [AugmentConfig(flip=False), AugmentConfig(True, 0.2, 0.2, 0.2)])
