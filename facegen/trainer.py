@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from accelerate import DistributedDataParallelKwargs
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.profiler import record_function
 
@@ -20,10 +19,10 @@ from facegen import checkpoint
 from facegen.assembly import build_family, make_loader
 from facegen.averages import Averages
 from facegen.batches import micro_batches
-from facegen.config import TrainConfig, to_dict
+from facegen.config import TrainConfig
 from facegen.early_stop import EarlyStop
 from facegen.ema import EMA
-from facegen.failures import DISK_ERRORS, SavingFailed, TrainingDiverged
+from facegen.failures import DISK_ERRORS, TrainingDiverged
 from facegen.families.base import TrainBatch
 from facegen.optim import Updater, lr_at
 from facegen.performance import keep_freed_memory, set_float32_precision, training_networks
@@ -32,8 +31,8 @@ from facegen.processes import all_true, limit_waiting, make_accelerator
 from facegen.profiling import PROFILES, StepProfiler
 from facegen.randomness import derive_seed, seed_global_generators
 from facegen.reporter import Reporter
-from facegen.run_directory import CHECKPOINTS, claim, save_config
-from facegen.snapshot import Description, describe, save_best, save_snapshot
+from facegen.run_directory import claim, save_config
+from facegen.saver import Saver
 from facegen.state import TrainState, read_facts
 from shards.cli import UserError
 from shards.dataset import Dataset
@@ -82,10 +81,11 @@ class Trainer:
         )
         self.run = None if config.dry_run else Path(config.run)
         self._lock, found = claim(config, self.dataset.fingerprint, self.accelerator) if self.run else (None, None)
+        self._saver = Saver(self.run, config, self.dataset, self.accelerator, self.loader.epoch_size, self.total_images)
         if found:
             self.state.read(found)
+            self._saver.is_saved(self.state)
             self.reporter.warn_of_another_total(read_facts(found)["total_images"])
-        self._saved_at = self.images_seen if found else None
         self._held_out: tuple[int, dict[str, float]] = (0, {})
         self._on_saved: OnSaved | None = None
         self._networks = training_networks(self.family, config.performance, self.accelerator)
@@ -151,7 +151,7 @@ class Trainer:
         exit_code = 0
         if state.early_stop.is_due(self.images_seen, config.monitor.validate_every_images):
             self._validate(stop)
-            self._saved_at = None  # The checkpoint that is there does not know of it.
+            self._saver.is_changed()  # The checkpoint that is there does not know of it.
         first_step = self.step + 1
         while not self.is_over:
             started_sec = time.perf_counter()
@@ -199,9 +199,8 @@ class Trainer:
         """Evaluates on held-out images, and keeps a snapshot of the best state so far where early stopping is on."""
         values = self.reporter.validate(self.state, stop)
         self._held_out = (self.images_seen, values)
-        is_best = self.state.early_stop.observe(values, self.images_seen)
-        if is_best and self.run and self.accelerator.is_main_process:
-            save_best(self.run, self._description(), self.state.inference_modules)
+        if self.state.early_stop.observe(values, self.images_seen):
+            self._saver.save_best(self.state)
 
     def _train_step(self, batch: Batch, waited_sec: float) -> dict[str, Tensor]:
         """One optimizer step of every network, on one global batch, which was waited for; returns its loss terms."""
@@ -209,7 +208,8 @@ class Trainer:
         # Dropout draws from the global generator; seeded like this it needs no state in the checkpoint.
         layers_seed = derive_seed(self.config.seed, self.images_seen, "layers", self.accelerator.process_index)
         seed_global_generators(layers_seed, self.accelerator.device)
-        self.family.train()
+        if not self.family.training:  # After an evaluation; to tell every module in every step takes its time.
+            self.family.train()
         with record_function("augmentation"):
             parts = micro_batches(batch, self.config, self.images_seen, self.accelerator.device)
         lr = lr_at(self.config.optim, self.images_seen, self.total_images)
@@ -259,7 +259,8 @@ class Trainer:
     def _check_finite(self, turn: str, terms: dict[str, Tensor], grad_norm: Tensor) -> None:
         """Stops before the optimizer uses a bad gradient; with fp16 the loss scaler skips overflowed gradients."""
         named = dict(terms) if self.state.updaters[turn].scaler.is_enabled() else {**terms, "gradient": grad_norm}
-        is_finite = all_true(torch.stack([value.isfinite().all() for value in named.values()])).tolist()
+        # A sum is finite where all its values are, short of an overflow.
+        is_finite = all_true(torch.stack([value.sum() for value in named.values()]).isfinite()).tolist()
         if not all(is_finite):
             bad = ", ".join(name for name, finite in zip(named, is_finite, strict=True) if not finite)
             raise TrainingDiverged(
@@ -278,41 +279,7 @@ class Trainer:
         return self._crossed(every_images) or self.is_over
 
     def _save(self) -> None:
-        """Writes a checkpoint and a snapshot, and then deletes the ones beyond ``keep``."""
-        if self.run is None or self.images_seen == self._saved_at:
-            return
-        problem = None
-        if self.accelerator.is_main_process:
-            try:
-                self._write(self.run)
-            except OSError as error:
-                problem = (
-                    f"the checkpoint at {self.images_seen:,} images cannot be written to {self.run} "
-                    f"({error.strerror}); those before it are as they were: mend that and run the same command again."
-                )
-        # Until the main process has written, the others wait here.
-        (problem,) = broadcast_object_list([problem])
-        if problem:
-            raise SavingFailed(problem)
-        self._saved_at = self.images_seen
-        if self._on_saved:
+        """Writes a checkpoint and a snapshot where there is something new."""
+        if self._saver.save(self.state) and self._on_saved:
             measured_at, values = self._held_out
             self._on_saved(self, values if measured_at == self.images_seen else {})
-
-    def _write(self, run: Path) -> None:
-        """Writes and deletes what ``_save`` says."""
-        keep, directory = self.config.checkpoint.keep, run / CHECKPOINTS
-        # The snapshot first: killed between the two, a run comes back to an older checkpoint and writes both anew.
-        save_snapshot(run, self._description(), self.state.inference_modules, keep)
-        facts = {
-            "total_images": self.total_images,
-            "dataset_fingerprint": self.dataset.fingerprint,
-            "config": to_dict(self.config),
-        }
-        newest = directory / checkpoint.directory_name(self.images_seen)
-        checkpoint.write_complete(newest, lambda temporary: self.state.write(temporary, facts))
-        checkpoint.prune(directory, keep)
-
-    def _description(self) -> Description:
-        """What a snapshot of this moment says of itself."""
-        return describe(self.config, self.dataset, self.images_seen, self.images_seen / self.loader.epoch_size)

@@ -7,15 +7,17 @@ loader's threads are the trainer's own). First the trainer runs alone: images pe
 which it waits for data. Then it takes turns with a bare loop, a block of steps each: the same network, losses, noise
 and optimizer on one augmented batch that stays in memory, and nothing else. The trainer's blocks are whole: reading,
 augmentation, gradient norms, checks, moving average, schedules, averages and log lines. The overhead is how much longer
-they take than the bare blocks beside them, the median over pairs of blocks, on the clock and in CPU time of the
-training thread, which other programs change less. In the mean are, besides, what happens once an epoch (the latents of
-32 faces) and whatever else the machine does.
+they take than the bare blocks beside them, the median over pairs of blocks with its 95 % interval (of a binomial
+distribution's order statistics), on the clock and in CPU time of the training thread, which other programs change less.
+Blocks are short, as a machine's speed drifts within seconds. In the mean are, besides, what happens once an epoch (the
+latents of 32 faces) and whatever else the machine does.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 import platform
 import statistics
 import tempfile
@@ -40,7 +42,7 @@ from shards.cli import parse, run
 from shards.dataset import Dataset
 from shards.loader import Batch
 
-_WARMUP_BLOCKS = 2
+_WARMUP_BLOCKS = 5
 
 
 @dataclass
@@ -57,9 +59,9 @@ class Config:
     """Number of synthetic faces."""
     steps_alone: int = 120
     """Steps in which the trainer runs alone; the first fifth warms up."""
-    blocks: int = 12
-    """Pairs of blocks in which it takes turns with the bare loop; two more warm up."""
-    steps_per_block: int = 10
+    blocks: int = 60
+    """Pairs of blocks in which it takes turns with the bare loop; five more warm up."""
+    steps_per_block: int = 2
     """Steps of a block."""
     out: Path = Path(__file__).parent / "results"
     """Where trainer.md and trainer.json are written."""
@@ -67,9 +69,9 @@ class Config:
     def __post_init__(self) -> None:
         """Rejects impossible values."""
         check_names(self.only)
-        for name in ("steps_alone", "blocks", "steps_per_block"):
-            if getattr(self, name) < 5:
-                raise ValueError(f"{name} must be at least 5, not {getattr(self, name)}.")
+        for name, least in (("steps_alone", 5), ("blocks", 8), ("steps_per_block", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Cost:
     """Median over pairs of blocks."""
     overhead_low: float
     overhead_high: float
-    """First and third quartile of the pairs."""
+    """The median's 95 % interval."""
     mean_overhead_percent: float
     """Of all blocks together."""
     cpu_overhead_percent: float
@@ -207,7 +209,7 @@ def measure(name: str, data: Path, folder: Path, config: Config) -> Cost:
     turns = Turns(config.steps_per_block)
     trainer.fit(turns)
     pairs = turns.pairs[_WARMUP_BLOCKS:]
-    low, median, high = statistics.quantiles((100 * (ours.wall / bare.wall - 1) for ours, bare in pairs), n=4)
+    low, median, high = median_interval([100 * (ours.wall / bare.wall - 1) for ours, bare in pairs])
     all_ours, all_bare = sum(ours.wall for ours, _ in pairs), sum(bare.wall for _, bare in pairs)
     return Cost(
         name=name,
@@ -222,6 +224,13 @@ def measure(name: str, data: Path, folder: Path, config: Config) -> Cost:
         mean_overhead_percent=100 * (all_ours / all_bare - 1),
         cpu_overhead_percent=statistics.median(100 * (ours.cpu / bare.cpu - 1) for ours, bare in pairs),
     )
+
+
+def median_interval(values: list[float]) -> tuple[float, float, float]:
+    """The median between the ends of its 95 % interval: how many values lie below it is binomial, about normal."""
+    ordered, reach = sorted(values), 1.96 * math.sqrt(len(values)) / 2
+    first, last = math.floor(len(values) / 2 - reach) - 1, math.ceil(len(values) / 2 + reach)
+    return ordered[max(first, 0)], statistics.median(ordered), ordered[min(last, len(values) - 1)]
 
 
 def training(member: Member, data: Path, out: Path, num_steps: int) -> TrainConfig:
@@ -247,7 +256,7 @@ def page(costs: list[Cost], conditions: dict[str, str]) -> str:
     lines = ["# The trainer beside a bare loop, on one thread", "", "Made by `python tests/benchmarks/trainer.py`.", ""]
     lines += [f"* {name}: {value}" for name, value in conditions.items()]
     names = ["member", "batch", "parameters", "images/s", "data wait", "bare step, ms"]
-    names += ["overhead (quartiles)", "in CPU time", "mean"]
+    names += ["overhead (95 % interval)", "in CPU time", "mean"]
     lines += ["", f"| {' | '.join(names)} |", "|---" + "|---:" * (len(names) - 1) + "|", *(row(cost) for cost in costs)]
     return "\n".join([*lines, ""])
 
