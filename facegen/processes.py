@@ -13,6 +13,7 @@ from accelerate.utils import broadcast
 from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
+from facegen.binding import bind_to_cores
 from shards.cli import UserError
 
 
@@ -42,6 +43,8 @@ def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None)
         # accelerate itself would say nothing and compute in float32.
         precision, device = accelerator.mixed_precision, accelerator.device.type
         raise UserError(f"--mixed_precision {precision} does not work on a {device} device; use bf16 or no.")
+    if distributed.is_initialized() and accelerator.device.type == "cpu":
+        bind_to_cores()
     return accelerator
 
 

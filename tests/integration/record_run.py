@@ -1,13 +1,14 @@
 """Trains like facegen/train.py, and writes down what each step did: a script for tests that launch processes.
 
 Usage: record_run.py RECORD.jsonl FAMILY [options of facegen/train.py]. Every rank writes RECORD.jsonl.RANK: for each
-step the images seen, this rank's rows, its loss terms, and a checksum of all parameters.
+step the images seen, this rank's rows, its loss terms, a checksum of all parameters, and the cores that it may use.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 
 import torch
@@ -35,6 +36,7 @@ def main() -> int:
                 "rows": batch.rows.tolist(),
                 "loss": terms["loss"].item(),
                 "parameters": checksum(trainer.family),
+                "cores": sorted(os.sched_getaffinity(0)),
             }
             record.write(json.dumps(line) + "\n")
 

@@ -13,6 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from facegen.checkpoint import newest_complete
+from shards.cores import num_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ROOT / "facegen" / "train.py"
@@ -64,6 +65,9 @@ def test_two_and_four_processes_do_what_one_does(tiny_dataset: Path, tmp_path: P
     for world_size in (2, 4):
         ranks = [records(tmp_path / f"{world_size}.jsonl", rank) for rank in range(world_size)]
         assert {len(lines) for lines in (one, *ranks)} == {14}
+        cores = [set(lines[0]["cores"]) for lines in ranks]
+        if world_size <= num_cores():
+            assert sum(map(len, cores)) == len(set.union(*cores)) <= num_cores(), "processes share a core"
         for alone, *shares in zip(one, *ranks, strict=True):
             assert [row for share in shares for row in share["rows"]] == alone["rows"]
             assert len({share["parameters"] for share in shares}) == 1

@@ -202,7 +202,9 @@ print(told, min(faults[1:]))
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no glibc, whose malloc this is about")
 def test_freed_memory_is_used_again() -> None:
     def faults(keep: bool, **variables: str) -> tuple[str, int]:
-        environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name and "GLIBC" not in name}
+        environment = {
+            name: value for name, value in os.environ.items() if "MALLOC" not in name and "GLIBC" not in name
+        }
         told, number = subprocess.run(
             [sys.executable, "-c", _PAGE_FAULTS.format(keep=keep)],
             env=environment | variables,

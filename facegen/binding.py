@@ -1,0 +1,53 @@
+"""Processes that compute on one machine's cores together, each on cores of its own.
+
+A process that waits for the others' gradients sleeps, and often wakes up on a core where another one computes. Both
+then take turns, and every process waits for them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate.utils import gather_object
+
+Place = tuple[str, tuple[int, ...]]
+"""A machine, and the cores of it that a process may use."""
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Another text on every machine, where names may be alike; Linux."""
+
+
+def bind_to_cores() -> None:
+    """Keeps this thread, and those that it starts from now on, to this process's share of the cores.
+
+    Every process of the group must call it. Where the system or a scheduler has done so already, where there are fewer
+    cores than threads, and on other systems than Linux nothing changes.
+    """
+    if not (hasattr(os, "sched_setaffinity") and _BOOT_ID.exists()):
+        return
+    here = (_BOOT_ID.read_text().strip(), tuple(sorted(os.sched_getaffinity(0))))
+    everyone: list[Place] = gather_object([here])
+    rank = torch.distributed.get_rank()
+    own = share_of_cores(everyone, rank)
+    if len(own) >= torch.get_num_threads():
+        os.sched_setaffinity(0, own)
+
+
+def share_of_cores(places: Sequence[Place], rank: int) -> tuple[int, ...]:
+    """The cores of process ``rank``: an equal part of those that it would share, neighbors, none of them shared.
+
+    Args:
+        places: Of each process.
+        rank: Which of them.
+
+    Returns:
+        Numbers of cores; none where there are more processes than cores.
+    """
+    together = [number for number, place in enumerate(places) if place == places[rank]]
+    _, cores = places[rank]
+    num_each = len(cores) // len(together)
+    first = together.index(rank) * num_each
+    return cores[first : first + num_each]
