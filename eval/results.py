@@ -134,19 +134,21 @@ class Report:
 
 
 def best_runs(metric: Metric, runs: list[RunResult]) -> set[int]:
-    """Positions of the runs with the best value of a metric.
+    """Positions of the runs with the best value of a metric, and of those that the table shows with the same digits.
 
-    Empty where fewer than two comparable runs have a value. Runs with a ``difference`` take no part.
+    Empty where no comparable run is worse in what the table shows. Runs with a ``difference`` take no part.
     """
     values = {
         position: value
         for position, run in enumerate(runs)
         if not run.difference and (value := run.measures[metric.key].value) is not None
     }
-    if not metric.better or len(values) < 2:
+    if not metric.better or not values:
         return set()
     best = min(values.values()) if metric.better == "lower" else max(values.values())
-    return {position for position, value in values.items() if value == best}
+    shown = {position: _format(value, metric.format) for position, value in values.items()}
+    marked = {position for position, text in shown.items() if text == _format(best, metric.format)}
+    return marked if len(marked) < len(shown) else set()
 
 
 def format_value(metric: Metric, measure: Measure) -> str:
