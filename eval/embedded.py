@@ -49,6 +49,17 @@ def content_of(figure: Figure) -> bytes:
     return figure.encode() if isinstance(figure, str) else encode(figure, "PNG")
 
 
+def figure_of(name: str, content: bytes) -> Figure:
+    """The picture whose own file has this name and content."""
+    if name.endswith(".svg"):
+        return content.decode()
+    if name.endswith(".webp"):
+        return content
+    picture = Image.open(io.BytesIO(content))
+    picture.load()
+    return picture
+
+
 def encode(picture: Image.Image, form: str, **options: int) -> bytes:
     """A picture as the bytes of a file."""
     buffer = io.BytesIO()

@@ -42,3 +42,20 @@ def save_whole(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it.
+
+    Raises:
+        UserError: Nothing can be written there.
+    """
+    with writing_to(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(temporary, 0o644)  # mkstemp makes it readable to its owner only; a report is to be passed on.
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)

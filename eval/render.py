@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 
 from eval.embedded import content_of, embed
+from eval.files import write_whole
 from eval.pictures.base import Figure
 from eval.report_markdown import FIGURES, group_missing, report_markdown
 from eval.results import SCHEMA_VERSION, Picture, Report, to_json
 from eval.stage_table import stage_table
 from eval.table import build_table
+from eval.unfinished import UNFINISHED
 from shards.cli import UserError
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -36,16 +37,20 @@ def prepare_out(out: Path) -> None:
 
 
 def write_report(out: Path, report: Report, figures: Mapping[str, Figure], split_title: str) -> None:
-    """Writes all files, each to a temporary name and then renamed; pictures of an earlier report there are removed."""
+    """Writes all files, each to a temporary name and then renamed.
+
+    Pictures of an earlier report there are removed, and what was kept in case that this one is cut off.
+    """
     earlier = _pictures_of_earlier_report(out)
     for name, figure in figures.items():
-        _write(out / FIGURES / name, content_of(figure))
-    _write(out / "report.html", html(report, figures, split_title).encode())
-    _write(out / "report.md", report_markdown(report, split_title).encode())
+        write_whole(out / FIGURES / name, content_of(figure))
+    write_whole(out / "report.html", html(report, figures, split_title).encode())
+    write_whole(out / "report.md", report_markdown(report, split_title).encode())
     content = {"schema_version": SCHEMA_VERSION, **to_json(report)}
-    _write(out / "report.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    write_whole(out / "report.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     for name in earlier - set(figures):
         (out / FIGURES / name).unlink(missing_ok=True)
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
 
 
 def html(report: Report, figures: Mapping[str, Figure], split_title: str) -> str:
@@ -83,14 +88,3 @@ def _pictures_of_earlier_report(out: Path) -> set[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return set()
     return {name for name in names if Path(name).name == name}
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp makes it readable to its owner only; a report is to be passed on.
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

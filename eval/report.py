@@ -6,11 +6,13 @@ Also ``accelerate launch -m eval.report ...`` on several processes, with the sam
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import broadcast_object_list
+from tqdm import tqdm
 
 from eval.catalog import SPACES, metrics
 from eval.evaluate import Evaluation, evaluate_run
@@ -30,6 +32,7 @@ from eval.run_pass import NUM_QUERIES, Protocol
 from eval.runs import open_runs
 from eval.stages import Stages
 from eval.table import build_table, terminal
+from eval.unfinished import FinishedRun, finished_file, load_finished, save_finished
 from facegen.model import Model
 from facegen.processes import make_accelerator
 from shards import cli
@@ -150,16 +153,17 @@ def make_report(
             verification = Verification.start(protocol)
     evaluation = Evaluation(protocol, parts, spaces, absent, reference, train, verification, accelerator, stages)
 
+    lines = protocol_lines(protocol, spaces, _by_title(absent), accelerator)
     figures: dict[str, Figure] = {}
     runs = []
     for (label, model), path in zip(models, config.runs, strict=True):
-        result, pictures = evaluate_run(evaluation, label, model, path)
-        runs.append(result)
-        figures |= pictures
+        run = _finish_run(config, lines, evaluation, label, model, path)
+        runs.append(run.result)
+        figures |= run.figures
     report = Report(
         title=f"{', '.join(label for label, _ in models)}: {split_title(config.split)}",
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        protocol=protocol_lines(protocol, spaces, _by_title(absent), accelerator),
+        protocol=lines,
         metrics=metrics(),
         runs=runs,
         warnings=_warnings(protocol, _by_title(absent), runs, bool(parts & DISTANCE_PARTS)),
@@ -169,6 +173,34 @@ def make_report(
         figures |= add_shared(report, evaluation, models)
     report.stages = stages.close()
     return report, figures
+
+
+def _finish_run(
+    config: ReportConfig, lines: dict[str, str], evaluation: Evaluation, label: str, model: Model, path: str
+) -> FinishedRun:
+    """Evaluates a run, or takes it over from a report with the same options and protocol that was cut off.
+
+    Every rank has to call it; what it returns is complete on the main process only.
+    """
+    accelerator, stages, verification = evaluation.accelerator, evaluation.stages, evaluation.verification
+    options = {name: value for name, value in asdict(config).items() if name not in ("runs", "out")}
+    file = finished_file(Path(config.out), {"options": options, "protocol": lines}, label, model, path)
+    # The main process decides, or ranks that see different files would go different ways.
+    found = load_finished(file) if accelerator.is_main_process else None
+    run: FinishedRun | None = broadcast_object_list([found])[0]
+    if run is None:
+        result, figures = evaluate_run(evaluation, label, model, path)
+        judged = verification.judged.get(label) if verification else None
+        run = FinishedRun(result, figures, judged, [stage for stage in stages.done if stage.run == label])
+        if accelerator.is_main_process:
+            save_finished(file, run)
+        return run
+    stages.done += run.stages
+    if verification is not None and run.judged is not None:
+        verification.judged[label] = run.judged
+    if accelerator.is_main_process:
+        tqdm.write(f"{label}: taken over from the interrupted report")
+    return run
 
 
 def needs_training_features(config: ReportConfig, dataset: Dataset, models: list[tuple[str, Model]]) -> bool:

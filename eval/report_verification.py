@@ -26,6 +26,15 @@ ROC_FILE = "verification_roc.svg"
 _TITLE = "Verification"
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What the pairs say of one run."""
+
+    scored: list[Scored]
+    note: str
+    """What of the pairs it has seen in training."""
+
+
 @dataclass
 class Verification:
     """The pairs, and what was found so far."""
@@ -36,9 +45,8 @@ class Verification:
     """Why there are no pairs."""
     control_lines: list[Line] = field(default_factory=list)
     control_curve: Scored | None = None
-    scored: list[list[Scored]] = field(default_factory=list)
-    """Of each run that encodes."""
-    notes: list[str] = field(default_factory=list)
+    judged: dict[str, Judged] = field(default_factory=dict)
+    """Of each run that encodes, by its name."""
 
     @classmethod
     def start(cls, protocol: Protocol) -> Verification:
@@ -60,16 +68,15 @@ class Verification:
             return verification_measures(None, f"{model.family} does not encode")
         dataset = self.protocol.dataset
         scored, _ = by_model(label, model, dataset, self.pairs, (), PairFeatures(), self.protocol.batch_size)
-        self.scored.append(scored)
-        self.notes.append(f"{label}: {seen_in_training(model, dataset, self.pairs, IDENTITY)}")
+        self.judged[label] = Judged(scored, f"{label}: {seen_in_training(model, dataset, self.pairs, IDENTITY)}")
         cosine = next(result.line for result in scored if result.line.method == "cosine")
         return verification_measures(cosine, "", self.control_lines[0].accuracy.mean)
 
     def tables(self) -> list[TextTable]:
         """Every score of every run, and the control."""
-        if self.pairs is None or not self.scored:
+        if self.pairs is None or not self.judged:
             return []
-        lines = [result.line for scored in self.scored for result in scored]
+        lines = [result.line for judged in self.judged.values() for result in judged.scored]
         caption = (
             f"{len(self.pairs.same):,} pairs drawn from the label {IDENTITY}, half of them of one person, of "
             f"{self.pairs.num_images:,} images in {self.pairs.num_folds} folds that share no person; thresholds come "
@@ -77,13 +84,14 @@ class Verification:
             "and the worst mistakes: python -m eval.verify."
         )
         rows = table_rows([*lines, *self.control_lines])
-        return [TextTable(_TITLE, caption, HEADER, rows, self.notes, num_text_columns=2)]
+        notes = [judged.note for judged in self.judged.values()]
+        return [TextTable(_TITLE, caption, HEADER, rows, notes, num_text_columns=2)]
 
     def picture(self) -> tuple[Picture, str] | None:
         """The ROC of each run's first score, and that of random latents."""
-        if self.pairs is None or not self.scored or self.control_curve is None:
+        if self.pairs is None or not self.judged or self.control_curve is None:
             return None
-        curves: Sequence[Scored] = [*(scored[0] for scored in self.scored), self.control_curve]
+        curves: Sequence[Scored] = [*(judged.scored[0] for judged in self.judged.values()), self.control_curve]
         title = "ROC of verification"
         picture = Picture(ROC_FILE, title, "Of the same drawn pairs for all runs; the diagonal is chance.")
         return picture, roc_chart(curves, self.pairs.same, title)

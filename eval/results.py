@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, is_dataclass
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -133,19 +134,21 @@ class Report:
 
 
 def best_runs(metric: Metric, runs: list[RunResult]) -> set[int]:
-    """Positions of the runs with the best value of a metric.
+    """Positions of the runs with the best value of a metric, and of those that the table shows with the same digits.
 
-    Empty where fewer than two comparable runs have a value. Runs with a ``difference`` take no part.
+    Empty where no comparable run is worse in what the table shows. Runs with a ``difference`` take no part.
     """
     values = {
         position: value
         for position, run in enumerate(runs)
         if not run.difference and (value := run.measures[metric.key].value) is not None
     }
-    if not metric.better or len(values) < 2:
+    if not metric.better or not values:
         return set()
     best = min(values.values()) if metric.better == "lower" else max(values.values())
-    return {position for position, value in values.items() if value == best}
+    shown = {position: _format(value, metric.format) for position, value in values.items()}
+    marked = {position for position, text in shown.items() if text == _format(best, metric.format)}
+    return marked if len(marked) < len(shown) else set()
 
 
 def format_value(metric: Metric, measure: Measure) -> str:
@@ -174,4 +177,24 @@ def to_json(value: Any) -> Any:
         return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     return value.item() if isinstance(value, np.generic) else value
+
+
+def from_json(kind: Any, content: Any) -> Any:
+    """Makes a dataclass, or lists and dicts of some, of what ``to_json`` made of it; arrays become float64."""
+    if content is None:
+        return None
+    if isinstance(kind, type) and is_dataclass(kind):
+        return kind(**{name: from_json(hint, content[name]) for name, hint in get_type_hints(kind).items()})
+    if kind is np.ndarray:
+        return np.array(content, np.float64)
+    match get_origin(kind):
+        case origin if origin is list:
+            return [from_json(get_args(kind)[0], item) for item in content]
+        case origin if origin is dict:
+            return {key: from_json(get_args(kind)[1], item) for key, item in content.items()}
+        case origin if origin is UnionType:
+            return from_json(get_args(kind)[0], content)  # Of an optional value, which stands first.
+    return content

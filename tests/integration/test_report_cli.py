@@ -6,27 +6,38 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from eval import report
+from eval.unfinished import UNFINISHED
 from shards import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 COST = ("parameters", "snapshot_bytes", "encode_", "decode_")
 
 
-def run(tmp_path: Path, *command: str | Path) -> str:
-    environment = {
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
         **os.environ,
         "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
         "FACEGEN_CACHE": str(tmp_path / "cache"),
     }
+
+
+def run(tmp_path: Path, *command: str | Path) -> str:
     done = subprocess.run(
-        [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path
+        [sys.executable, *map(str, command)],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -80,6 +91,30 @@ def test_one_and_two_processes_write_the_same_report(runs: list[Path], tiny_data
     figures = {path.name for path in (tmp_path / "one" / "figures").iterdir()}
     assert {"reconstructions.png", "training_mse.svg", "vae-samples.png", "vae-sweeps.png"} <= figures
     assert (tmp_path / "two" / "report.html").stat().st_size > 50_000
+
+
+@pytest.mark.slow
+def test_two_processes_that_were_killed_go_on_behind_the_finished_run(
+    runs: list[Path], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    options = [*runs, "--data", tiny_dataset, "--only", "reconstruction", "latent", "verification", "samples"]
+    command = [*launched(2), "-m", "eval.report", *options, "--out"]
+    killed = subprocess.Popen(
+        [sys.executable, *map(str, [*command, tmp_path / "killed"])],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+    )
+    deadline = time.monotonic() + 200
+    while not list((tmp_path / "killed" / UNFINISHED).glob("[!.]*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
+        process.kill()
+    killed.wait()
+    assert not (tmp_path / "killed" / "report.json").exists(), "it was killed too late"
+
+    assert "vae: taken over from the interrupted report" in run(tmp_path, *command, tmp_path / "killed")
+    assert "taken over" not in run(tmp_path, *command, tmp_path / "whole")
+    assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
 
 
 def fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:

@@ -55,8 +55,20 @@ def test_best_is_among_comparable_runs_only():
     assert best_runs(LOSS, report.runs) == {1}
     assert best_runs(replace(LOSS, better="higher"), report.runs) == {0}
     assert best_runs(replace(LOSS, better=""), report.runs) == set()
-    assert best_runs(RATE, report.runs) == {0, 1}
     assert best_runs(LOSS, report.runs[:1]) == set()
+    assert best_runs(LOSS, report.runs[2:]) == set()
+
+
+def test_nothing_is_best_where_all_are_alike():
+    assert best_runs(RATE, example_report().runs) == set()
+    assert best_runs(LOSS, [run_result("one", 0.0), run_result("two", 0.0), run_result("three", None)]) == set()
+
+
+def test_values_that_are_shown_alike_are_marked_alike():
+    near = [run_result("one", 0.50004), run_result("two", 0.49996), run_result("three", 0.7)]
+    assert best_runs(LOSS, near) == {0, 1}
+    assert best_runs(LOSS, near[:2]) == set()
+    assert best_runs(replace(LOSS, format=".5f"), near) == {1}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,160 @@
+"""A report that was cut off: the same command goes on behind the runs that are finished, and writes the same."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eval import report
+from eval.unfinished import UNFINISHED, finished_file
+from facegen.model import load
+from facegen.samplers import SAMPLERS
+from facegen.samplers.base import Latents
+from facegen.samplers.gaussian import GaussianConfig
+from shards import pack
+from tiny_runs import untrained_run
+
+MEASURED_TIMES = ("encode_rate", "encode_latency_ms", "decode_rate", "decode_latency_ms")
+
+PARTS = ("reconstruction", "likelihood", "latent", "verification", "curves", "samples", "degrees", "sweeps")
+"""What is quick, with all that runs share."""
+
+Command = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Few people with many images each, so that pairs can be drawn from them."""
+    root = tmp_path_factory.mktemp("data") / "people"
+    options = ["--num", "90", "--num_identities", "30", "--size", "16", "--workers", "1"]
+    pack.main(["synthetic", str(root), *options, "--val_fraction", "0.1", "--test_fraction", "0.5"])
+    return root
+
+
+@pytest.fixture
+def runs(dataset: Path, tmp_path: Path) -> list[Path]:
+    return [untrained_run(tmp_path / name, dataset, name) for name in ("vae", "ae", "cvae")]
+
+
+@pytest.fixture
+def command(runs: list[Path], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Makes a report of the runs below ``tmp_path``, and returns what ``report.json`` says, without times."""
+    monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
+
+    def make(out: str, *options: str) -> dict[str, Any]:
+        words = [*map(str, runs), "--data", str(dataset), "--out", str(tmp_path / out), "--device", "cpu"]
+        words += ["--only", *(options or PARTS)]
+        monkeypatch.setattr(sys, "argv", ["eval.report", *words])
+        report.main()
+        return without_times(json.loads((tmp_path / out / "report.json").read_text()))
+
+    return make
+
+
+def without_times(content: dict[str, Any]) -> dict[str, Any]:
+    del content["created"]
+    for stage in content["stages"]:
+        del stage["seconds"], stage["peak_rss_mib"]
+    for run in content["runs"]:
+        for name in MEASURED_TIMES:
+            run["measures"].pop(name)
+    return content
+
+
+def die_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the next report end where it would evaluate this run."""
+    evaluate_run = report.evaluate_run
+
+    def evaluate(evaluation: Any, label: str, *rest: Any) -> Any:
+        if label == name:
+            monkeypatch.setattr(report, "evaluate_run", evaluate_run)
+            raise KeyboardInterrupt
+        return evaluate_run(evaluation, label, *rest)
+
+    monkeypatch.setattr(report, "evaluate_run", evaluate)
+
+
+def interrupt(command: Command, name: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
+    die_before(name, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        command("out", *options)
+
+
+def figures(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (out / "figures").iterdir()}
+
+
+def test_a_report_that_was_cut_off_twice_says_what_an_uninterrupted_one_says(command, tmp_path, monkeypatch, capsys):
+    interrupt(command, "ae", monkeypatch)
+    interrupt(command, "cvae", monkeypatch)
+    assert not (tmp_path / "out" / "report.json").exists()
+    capsys.readouterr()
+    resumed = command("out")
+    printed = capsys.readouterr().out
+    assert "vae: taken over from the interrupted report" in printed
+    assert "ae: taken over from the interrupted report" in printed
+    assert "cvae: taken over" not in printed
+
+    whole = command("whole")
+    assert "taken over" not in capsys.readouterr().out
+    assert resumed == whole
+    assert [table["title"] for table in whole["tables"]] == ["Verification"]
+    assert {row[0] for row in whole["tables"][0]["rows"]} >= {"vae", "ae", "cvae"}
+    assert figures(tmp_path / "out") == figures(tmp_path / "whole")
+    assert "verification_roc.svg" in figures(tmp_path / "out")
+    assert not (tmp_path / "out" / UNFINISHED).exists()
+
+
+def test_a_complete_report_is_made_anew(command, capsys):
+    command("out", "latent")
+    capsys.readouterr()
+    command("out", "latent")
+    assert "taken over" not in capsys.readouterr().out
+
+
+def test_damaged_files_are_made_anew(command, tmp_path, monkeypatch, capsys):
+    interrupt(command, "cvae", monkeypatch, "latent", "samples")
+    cut, changed = (tmp_path / "out" / UNFINISHED).iterdir()
+    cut.write_bytes(cut.read_bytes()[:-100])
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
+    capsys.readouterr()
+    resumed = command("out", "latent", "samples")
+    assert "taken over" not in capsys.readouterr().out
+    assert resumed == command("whole", "latent", "samples")
+
+
+@pytest.mark.parametrize("options", [["latent", "samples"], ["latent", "--seed", "1"]])
+def test_another_request_takes_nothing_over(command, monkeypatch, capsys, options):
+    interrupt(command, "cvae", monkeypatch, "latent")
+    capsys.readouterr()
+    command("out", *options)
+    assert "taken over" not in capsys.readouterr().out
+
+
+def test_other_weights_are_not_taken_over(command, dataset, tmp_path, monkeypatch, capsys):
+    interrupt(command, "cvae", monkeypatch, "latent")
+    untrained_run(tmp_path / "ae", dataset, "ae", seed=1)
+    capsys.readouterr()
+    command("out", "latent")
+    taken_over = [line for line in capsys.readouterr().out.splitlines() if "taken over" in line]
+    assert taken_over == ["vae: taken over from the interrupted report"]
+
+
+def test_a_sampler_that_was_fitted_again_is_not_taken_over(runs, tmp_path):
+    model = load(runs[0])
+    assert model.latent_size
+    files = [finished_file(tmp_path, {}, "vae", model, "vae")]
+    for scale in (1.0, 2.0):
+        sampler = SAMPLERS["gaussian"].sampler_class(GaussianConfig(), model.latent_size)
+        sampler.fit(Latents(scale * torch.randn(99, model.latent_size), None), seed=0)
+        model.use_sampler("gaussian", sampler)
+        files.append(finished_file(tmp_path, {}, "vae", model, "vae"))
+    assert len(set(files)) == 3
