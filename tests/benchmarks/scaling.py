@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import yaml
@@ -40,10 +40,10 @@ class Config:
     """Members of families.py to measure; the vae when not given."""
     num_processes: int = 2
     """Processes that are compared with one."""
-    batch_size: int | None = None
-    """Images of a batch in each process; as many as the preset's when null."""
-    steps: int = 200
-    """Steps of each training; the first fifth warms up."""
+    batch_sizes: list[int] = field(default_factory=lambda: [16, 64])
+    """Images of a batch in each process: what an exchange of gradients costs is the same for any number of them."""
+    images: int = 2560
+    """Images of each process in each training; the first fifth warms up."""
     rounds: int = 3
     """Rounds, of which the medians are taken."""
     out: Path = Path(__file__).parent / "results"
@@ -52,9 +52,11 @@ class Config:
     def __post_init__(self) -> None:
         """Rejects impossible values."""
         check_names(self.only)
-        for name, least in (("num_processes", 2), ("steps", 10), ("rounds", 1)):
+        for name, least in (("num_processes", 2), ("rounds", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if not self.batch_sizes or min(self.batch_sizes) < 1 or max(self.batch_sizes) * 10 > self.images:
+            raise ValueError(f"images must be at least ten times each of batch_sizes, not {self.images}.")
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def main() -> None:
         if config.data is None:
             pack.main(["synthetic", str(data), "--num", "4000", "--size", "64", "--num_identities", "500"])
         for name in config.only or ["vae"]:
-            results.append(measure(name, data, Path(folder), config))
-            print(row(results[-1]), flush=True)
+            for batch_size in config.batch_sizes:
+                results.append(measure(name, batch_size, data, Path(folder), config))
+                print(row(results[-1]), flush=True)
     config.out.mkdir(parents=True, exist_ok=True)
     lines = ["# Several processes on one machine", "", "Made by `python tests/benchmarks/scaling.py`.", ""]
     lines += [f"* processor: {platform.processor() or platform.machine()}, {os.cpu_count()} cores", ""]
@@ -105,15 +108,15 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def measure(name: str, data: Path, folder: Path, config: Config) -> Scaling:
-    """All rounds of one member."""
-    num, batch_size = config.num_processes, config.batch_size or configuration(MEMBERS[name])["global_batch_size"]
+def measure(name: str, batch_size: int, data: Path, folder: Path, config: Config) -> Scaling:
+    """All rounds of one member at one batch size."""
+    num, steps = config.num_processes, config.images // batch_size
     alone, group, independent = [], [], []
     for number in range(config.rounds):
-        runs = folder / f"{name}_{number}"
-        alone += train(name, data, [runs / "alone"], 1, batch_size, config.steps)
-        group += train(name, data, [runs / "group"], num, num * batch_size, config.steps)
-        each = train(name, data, [runs / f"independent_{rank}" for rank in range(num)], 1, batch_size, config.steps)
+        runs = folder / f"{name}_{batch_size}_{number}"
+        alone += train(name, data, [runs / "alone"], 1, batch_size, steps)
+        group += train(name, data, [runs / "group"], num, num * batch_size, steps)
+        each = train(name, data, [runs / f"independent_{rank}" for rank in range(num)], 1, batch_size, steps)
         independent.append(sum(each))
     medians = (statistics.median(speeds) for speeds in (alone, group, independent))
     return Scaling(name, num, batch_size, *medians)
