@@ -49,18 +49,20 @@ def augment(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor
         images = torch.where(flipped[:, None, None, None], images.flip(3), images)
     if not (config.brightness or config.contrast or config.saturation):
         return images
-    light = images.add(1).div(2)
+    light = images.add(1).div_(2)
     factors = 1 + (random.uniform("jitter", 3) * 2 - 1) * images.new_tensor(
         [config.brightness, config.contrast, config.saturation]
     )
     brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
-    light = (light * brightness).clamp(0, 1)
-    light = torch.lerp(_luma(light).mean((2, 3), keepdim=True), light, contrast).clamp(0, 1)
-    light = torch.lerp(_luma(light), light, saturation).clamp(0, 1)
-    return light.mul(2).sub(1)
+    # In place: each pass over a batch takes as long as reading it from memory.
+    light.mul_(brightness).clamp_(0, 1)
+    light.lerp_(_luma(light.mean((2, 3), keepdim=True)), 1 - contrast).clamp_(0, 1)
+    light.lerp_(_luma(light), 1 - saturation).clamp_(0, 1)
+    return light.mul_(2).sub_(1)
 
 
 def _luma(light: Tensor) -> Tensor:
+    """N x 1 x H x W."""
     if light.shape[1] == 1:
         return light
-    return (light * light.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+    return (light.permute(0, 2, 3, 1) @ light.new_tensor(_LUMA))[:, None]
