@@ -59,11 +59,15 @@ class LatentStats:
         if count == 0:
             return self
         delta = other.mean - self.mean
-        between = torch.outer(delta, delta) if self.comoment.ndim == 2 else delta.square()
+        comoment, weight = self.comoment + other.comoment, self.count * other.count / count
+        if comoment.ndim == 2:
+            comoment.addr_(delta, delta, alpha=weight)  # Of thousands of dims each matrix in between takes 100 MB.
+        else:
+            comoment += delta.square() * weight
         return LatentStats(
             count=count,
             mean=self.mean + delta * (other.count / count),
-            comoment=self.comoment + other.comoment + between * (self.count * other.count / count),
+            comoment=comoment,
             kl_sum=self.kl_sum + other.kl_sum,
             has_posterior=self.has_posterior or other.has_posterior,
         )

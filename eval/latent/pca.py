@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from scipy.linalg import eigh
 
 from eval.files import save_whole
 from eval.latent.encode import encode_split
@@ -28,44 +29,53 @@ class Pca:
     mean: np.ndarray
     """float64 (L,)."""
     components: np.ndarray
-    """float64 (L, L): rows are orthonormal, the one that explains most first."""
+    """float64 (K, L): rows are orthonormal, the one that explains most first; K is L unless fewer were asked for."""
     variances: np.ndarray
-    """float64 (L,): variance of mu along each component, divided by the count."""
+    """float64 (K,): variance of mu along each component, divided by the count."""
+    total_variance: float
+    """Of mu along all L dims."""
 
     @property
     def stds(self) -> np.ndarray:
-        """(L,) standard deviation along each component."""
+        """(K,) standard deviation along each component."""
         return np.sqrt(self.variances)
 
     def project(self, latents: np.ndarray) -> np.ndarray:
-        """Latents (N, L) as coordinates along the components (N, L), in the latents' own unit."""
+        """Latents (N, L) as coordinates along the components (N, K), in the latents' own unit."""
         return (np.asarray(latents, np.float64) - self.mean) @ self.components.T
 
     def unproject(self, coordinates: np.ndarray) -> np.ndarray:
-        """Coordinates (N, L) back as latents (N, L)."""
+        """Coordinates (N, K) back as latents (N, L)."""
         return np.asarray(coordinates, np.float64) @ self.components + self.mean
 
 
-def fit_pca(latents: np.ndarray) -> Pca:
+def fit_pca(latents: np.ndarray, num_components: int | None = None) -> Pca:
     """Finds the components.
 
     Args:
         latents: float (N, L); with N <= L the last components have no variance and complete the basis.
+        num_components: Find only those that explain most, which of thousands of dims takes half the time; all when
+            None.
 
     Returns:
-        All L components. Each one's largest entry is positive, so that a sweep has the same direction every time.
+        The components. Each one's largest entry is positive, so that a sweep has the same direction every time.
     """
     count, size = latents.shape
+    num = min(num_components or size, size)
     mean = latents.mean(axis=0, dtype=np.float64)
     scatter = np.zeros((size, size))
     for first in range(0, count, _CHUNK):
         centered = latents[first : first + _CHUNK].astype(np.float64) - mean
         scatter += centered.T @ centered
-    variances, vectors = np.linalg.eigh(scatter / count)
+    covariance = scatter / count
+    if num == size:
+        variances, vectors = np.linalg.eigh(covariance)
+    else:
+        variances, vectors = eigh(covariance, subset_by_index=(size - num, size - 1))
     components = vectors.T[::-1].copy()
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
     # Rounding can leave a variance of 0 slightly negative.
-    return Pca(count, mean, components * np.sign(largest), variances[::-1].clip(min=0))
+    return Pca(count, mean, components * np.sign(largest), variances[::-1].clip(min=0), float(covariance.trace()))
 
 
 def split_pca(model: Any, dataset: Dataset, split: str) -> Pca:
@@ -98,4 +108,4 @@ def load_pca(path: str | Path) -> tuple[Pca, Origin]:
         raise UserError(
             f"{path} holds no principal components; make some with: python -m eval.traverse --pca"
         ) from None
-    return Pca(int(tensors.pop("count")[0]), **tensors), origin
+    return Pca(int(tensors.pop("count")[0]), **tensors, total_variance=float(tensors["variances"].sum())), origin

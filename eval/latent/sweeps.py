@@ -53,7 +53,7 @@ def latent_axes(latents: np.ndarray, dims: Sequence[int], in_prior_units: bool) 
 def component_axes(pca: Pca, components: Sequence[int]) -> Axes:
     """Principal components as axes, in standard deviations around the mean; named with the variance they explain."""
     chosen = list(components)
-    shares = pca.variances / max(pca.variances.sum(), np.finfo(float).tiny)
+    shares = pca.variances / max(pca.total_variance, np.finfo(float).tiny)
     directions = pca.components[chosen]
     return Axes(
         names=tuple(f"component {number}  {100 * shares[number]:.1f} %" for number in chosen),

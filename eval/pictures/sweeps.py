@@ -40,8 +40,8 @@ def component_sweep(model: Any, context: Context) -> Drawing | Absent:
     if "train" not in protocol.dataset.splits:
         return Absent(f"data set {protocol.dataset.address} has no training split to find components in")
     latents = encode_split(model, protocol.dataset, "train", limit=protocol.num_train)
-    pca = fit_pca(latents)
-    axes = component_axes(pca, range(min(NUM_AXES, len(pca.variances))))
+    pca = fit_pca(latents, NUM_AXES)
+    axes = component_axes(pca, range(len(pca.variances)))
     caption = (
         f"The same face along principal components of mu of {len(latents):,} training images, −3 … +3 of their "
         "standard deviations around the mean; at the left the share of the variance that each explains."

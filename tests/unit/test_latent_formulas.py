@@ -140,6 +140,15 @@ def test_all_components_are_kept_even_of_few_images() -> None:
     np.testing.assert_allclose(pca.variances[3:], 0, atol=1e-12)
 
 
+def test_some_components_are_the_first_of_all() -> None:
+    latents = draws(500, 8) * np.arange(1, 9)
+    whole, first = fit_pca(latents), fit_pca(latents, 3)
+    np.testing.assert_allclose(first.components, whole.components[:3], atol=1e-10)
+    np.testing.assert_allclose(first.variances, whole.variances[:3], rtol=1e-10)
+    assert first.total_variance == pytest.approx(whole.variances.sum(), rel=1e-10)
+    assert component_axes(first, range(3)).names == component_axes(whole, range(3)).names
+
+
 def test_components_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fit_pca(draws(100, 5))
     monkeypatch.setattr("eval.latent.pca._CHUNK", 7)
