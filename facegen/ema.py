@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import Tensor
 
 from facegen.families import Family
 
@@ -25,10 +26,14 @@ class EMA:
     def update(self, module: Family, num_images: int) -> None:
         """Moves the average by one step of ``num_images`` images."""
         weight = 1 - 0.5 ** (num_images / self.half_life_images)
-        averages = list(self.module.parameters())
-        torch._foreach_lerp_(averages, list(module.parameters()), weight)  # type: ignore
-        for average, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(buffer, weight)
-            else:
-                average.copy_(buffer)
+        averages, own_counters = _tensors(self.module)
+        values, counters = _tensors(module)
+        torch._foreach_lerp_(averages, values, weight)  # type: ignore
+        for own, other in zip(own_counters, counters, strict=True):
+            own.copy_(other)
+
+
+def _tensors(module: Family) -> tuple[list[Tensor], list[Tensor]]:
+    """What is averaged, and what is only copied."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return [t for t in tensors if t.is_floating_point()], [t for t in tensors if not t.is_floating_point()]

@@ -260,7 +260,8 @@ class Trainer:
         """Stops before the optimizer uses a bad gradient; with fp16 the loss scaler skips overflowed gradients."""
         named = dict(terms) if self.state.updaters[turn].scaler.is_enabled() else {**terms, "gradient": grad_norm}
         # A sum is finite where all its values are, short of an overflow.
-        is_finite = all_true(torch.stack([value.sum() for value in named.values()]).isfinite()).tolist()
+        sums = [value.sum() if value.ndim else value for value in named.values()]
+        is_finite = all_true(torch.stack(sums).isfinite()).tolist()
         if not all(is_finite):
             bad = ", ".join(name for name, finite in zip(named, is_finite, strict=True) if not finite)
             raise TrainingDiverged(
