@@ -4,25 +4,26 @@
 
 Each member of ``families.py`` starts from its preset, with the preset's batch size, on one thread of computation (the
 loader's threads are the trainer's own). First the trainer runs alone: images per second, and the share of a step in
-which it waits for data. Then it takes turns with a bare loop, a block of steps each: the same network, losses, noise
-and optimizer on one augmented batch that stays in memory, and nothing else. The trainer's blocks are whole: reading,
-augmentation, gradient norms, checks, moving average, schedules, averages and log lines. The overhead is how much longer
-they take than the bare blocks beside them, the median over pairs of blocks with its 95 % interval (of a binomial
+which it waits for data. Then it takes turns with two other loops, a block of steps each. The bare loop is the same
+network, losses, noise and optimizer on one batch that stays in memory, and nothing else. The plain loop does besides
+what the preset asks of any loop: it augments that batch, measures or clips the gradient and moves the average of the
+weights. The trainer's blocks are whole: these, and reading, checks, schedules, averages and log lines. The overhead is
+how much longer they take than the blocks beside them, the median over blocks with its 95 % interval (of a binomial
 distribution's order statistics), on the clock and in CPU time of the training thread, which other programs change less.
-Blocks are short, as a machine's speed drifts within seconds. In the mean are, besides, what happens once an epoch (the
-latents of 32 faces) and whatever else the machine does.
+Blocks are short, as a machine's speed drifts within seconds.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,10 +32,10 @@ import torch
 import yaml
 from torch import Tensor
 
+from facegen.batches import micro_batches
 from facegen.config import TrainConfig, parse_args
 from facegen.families.base import TrainBatch
-from facegen.pixels import to_float
-from facegen.randomness import SlotRandom
+from facegen.optim import Updater
 from facegen.trainer import Trainer
 from families import MEMBERS, Member, check_names, configuration, speeds, timed
 from shards import pack
@@ -60,7 +61,7 @@ class Config:
     steps_alone: int = 120
     """Steps in which the trainer runs alone; the first fifth warms up."""
     blocks: int = 60
-    """Pairs of blocks in which it takes turns with the bare loop; five more warm up."""
+    """Blocks of each loop; five more warm up."""
     steps_per_block: int = 2
     """Steps of a block."""
     out: Path = Path(__file__).parent / "results"
@@ -74,6 +75,18 @@ class Config:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
 
 
+class Overhead(NamedTuple):
+    """How much longer the trainer takes than another loop, in percent."""
+
+    median: float
+    """Over blocks."""
+    low: float
+    high: float
+    """The median's 95 % interval."""
+    cpu: float
+    """The median in CPU time of the training thread."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """What was measured of one member."""
@@ -84,42 +97,63 @@ class Cost:
     images_per_sec: float
     data_wait_percent: float
     bare_step_ms: float
-    overhead_percent: float
-    """Median over pairs of blocks."""
-    overhead_low: float
-    overhead_high: float
-    """The median's 95 % interval."""
-    mean_overhead_percent: float
-    """Of all blocks together."""
-    cpu_overhead_percent: float
-    """As ``overhead_percent``, in CPU time of the training thread."""
+    bare: Overhead
+    plain: Overhead
 
 
 class BareLoop:
     """Forward, backward and optimizer on one batch: the least that training this network can take."""
 
     def __init__(self, trainer: Trainer, batch: Batch) -> None:
-        """Copies the trainer's networks, so that both loops start from the same weights."""
-        config = trainer.config
+        """Copies the trainer's networks, so that all loops start from the same weights."""
+        self.config = trainer.config
+        self.images_seen = trainer.images_seen
+        self.batch = batch
         self.family = copy.deepcopy(trainer.family).train()
-        random = SlotRandom(config.seed, trainer.images_seen, slice(0, len(batch.images)), len(batch.images))
-        self.batch = TrainBatch(to_float(batch.images), batch.labels, random, trainer.images_seen)
-        optimizer_class = type(trainer.state.updaters[self.family.turns[0]].optimizer)
-        self.networks: Mapping[str, Any] = dict(self.family.networks.items())
         # So small a rate that always the same batch does not lead the weights to where numbers are slow.
-        self.optimizers = {
-            name: optimizer_class(network.parameters(), lr=1e-6, betas=config.optim.betas, fused=True)
-            for name, network in self.networks.items()
+        optim = dataclasses.replace(self.config.optim, lr=1e-6)
+        self.updaters = {
+            name: Updater(network.requires_grad_(), optim, trainer.accelerator.device, use_fp16=False)
+            for name, network in self.family.networks.items()
         }
+        self.parts = self._augmented()
 
     def step(self) -> None:
         """One step of every network."""
+        networks: Mapping[str, Any] = dict(self.family.networks.items())
         for turn in self.family.turns:
-            for name, network in self.networks.items():
+            for name, network in networks.items():
                 network.requires_grad_(name == turn)
-            self.family.losses(turn, self.networks, self.batch).loss.backward()
-            self.optimizers[turn].step()
-            self.optimizers[turn].zero_grad(set_to_none=True)
+            self.family.losses(turn, networks, self.parts[0]).loss.backward()
+            self.before_update(turn)
+            self.updaters[turn].optimizer.step()
+            self.updaters[turn].optimizer.zero_grad(set_to_none=True)
+
+    def before_update(self, turn: str) -> None:
+        """What a loop does with a gradient besides using it: nothing."""
+
+    def _augmented(self) -> list[TrainBatch]:
+        return micro_batches(self.batch, self.config, self.images_seen, torch.device("cpu"))
+
+
+class PlainLoop(BareLoop):
+    """The bare loop with augmentation, gradient norm and moving average, as the preset has them."""
+
+    def __init__(self, trainer: Trainer, batch: Batch) -> None:
+        """Copies the moving average as well."""
+        super().__init__(trainer, batch)
+        self.ema = copy.deepcopy(trainer.state.ema)
+
+    def step(self) -> None:
+        """One step of every network, on the batch augmented anew."""
+        self.parts = self._augmented()
+        super().step()
+        if self.ema:
+            self.ema.update(self.family, self.config.global_batch_size)
+
+    def before_update(self, turn: str) -> None:
+        """Measures the gradient's norm, and clips it where the preset does."""
+        self.updaters[turn].clip()
 
 
 class Seconds(NamedTuple):
@@ -143,29 +177,33 @@ class Clock:
 
 
 class Turns:
-    """Called after each step of the trainer: measures its blocks of steps, and lets the bare loop take as many."""
+    """Called after each step of the trainer: measures its blocks of steps, and lets the other loops take as many."""
 
     def __init__(self, steps_per_block: int) -> None:
         """Starts before the trainer's first step."""
         self.steps_per_block = steps_per_block
-        self.pairs: list[tuple[Seconds, Seconds]] = []
-        """Of the trainer and the bare loop."""
-        self._bare: BareLoop | None = None
+        self.blocks: list[tuple[Seconds, Seconds, Seconds]] = []
+        """Of the trainer, the bare loop and the plain one."""
+        self._loops: list[BareLoop] = []
         self._steps = 0
         self._clock = Clock()
 
     def __call__(self, trainer: Trainer, batch: Batch, terms: dict[str, Tensor]) -> None:
-        """Counts the step; at the end of a block, the bare loop's turn."""
+        """Counts the step; at the end of a block, the other loops' turn."""
         self._steps += 1
         if self._steps < self.steps_per_block:
             return
         ours = self._clock.read()
-        self._bare = self._bare or BareLoop(trainer, batch)
+        self._loops = self._loops or [BareLoop(trainer, batch), PlainLoop(trainer, batch)]
+        bare, plain = (self._block(loop) for loop in self._loops)
+        self.blocks.append((ours, bare, plain))
+        self._steps, self._clock = 0, Clock()
+
+    def _block(self, loop: BareLoop) -> Seconds:
         clock = Clock()
         for _ in range(self.steps_per_block):
-            self._bare.step()
-        self.pairs.append((ours, clock.read()))
-        self._steps, self._clock = 0, Clock()
+            loop.step()
+        return clock.read()
 
 
 def main() -> None:
@@ -208,22 +246,24 @@ def measure(name: str, data: Path, folder: Path, config: Config) -> Cost:
     trainer = Trainer(training(MEMBERS[name], data, folder / f"{name}_in_turns", num_steps))
     turns = Turns(config.steps_per_block)
     trainer.fit(turns)
-    pairs = turns.pairs[_WARMUP_BLOCKS:]
-    low, median, high = median_interval([100 * (ours.wall / bare.wall - 1) for ours, bare in pairs])
-    all_ours, all_bare = sum(ours.wall for ours, _ in pairs), sum(bare.wall for _, bare in pairs)
+    ours, bare, plain = zip(*turns.blocks[_WARMUP_BLOCKS:], strict=True)
     return Cost(
         name=name,
         batch_size=alone.global_batch_size,
         parameters=sum(parameter.numel() for parameter in trainer.family.parameters()),
         images_per_sec=statistics.median(line["speed/images_per_sec"] for line in windows),
         data_wait_percent=statistics.mean(line["speed/data_wait_percent"] for line in windows),
-        bare_step_ms=1000 * statistics.median(bare.wall for _, bare in pairs) / config.steps_per_block,
-        overhead_percent=median,
-        overhead_low=low,
-        overhead_high=high,
-        mean_overhead_percent=100 * (all_ours / all_bare - 1),
-        cpu_overhead_percent=statistics.median(100 * (ours.cpu / bare.cpu - 1) for ours, bare in pairs),
+        bare_step_ms=1000 * statistics.median(block.wall for block in bare) / config.steps_per_block,
+        bare=overhead(ours, bare),
+        plain=overhead(ours, plain),
     )
+
+
+def overhead(ours: Sequence[Seconds], others: Sequence[Seconds]) -> Overhead:
+    """Of our blocks over those of another loop beside them."""
+    pairs = list(zip(ours, others, strict=True))
+    low, median, high = median_interval([100 * (own.wall / other.wall - 1) for own, other in pairs])
+    return Overhead(median, low, high, statistics.median(100 * (own.cpu / other.cpu - 1) for own, other in pairs))
 
 
 def median_interval(values: list[float]) -> tuple[float, float, float]:
@@ -243,20 +283,26 @@ def training(member: Member, data: Path, out: Path, num_steps: int) -> TrainConf
 
 def row(cost: Cost) -> str:
     """A line of the table."""
+    overheads = " | ".join(
+        f"{over.median:+.1f} % ({over.low:+.1f} to {over.high:+.1f}) | {over.cpu:+.1f} %"
+        for over in (cost.bare, cost.plain)
+    )
     return (
         f"| {cost.name} | {cost.batch_size} | {cost.parameters:,} | {cost.images_per_sec:,.0f} "
-        f"| {cost.data_wait_percent:.2f} % | {cost.bare_step_ms:.1f} | {cost.overhead_percent:+.1f} % "
-        f"({cost.overhead_low:+.1f} to {cost.overhead_high:+.1f}) | {cost.cpu_overhead_percent:+.1f} % "
-        f"| {cost.mean_overhead_percent:+.1f} % |"
+        f"| {cost.data_wait_percent:.2f} % | {cost.bare_step_ms:.1f} | {overheads} |"
     )
 
 
 def page(costs: list[Cost], conditions: dict[str, str]) -> str:
     """The results as Markdown."""
-    lines = ["# The trainer beside a bare loop, on one thread", "", "Made by `python tests/benchmarks/trainer.py`.", ""]
+    lines = ["# The trainer beside other loops, on one thread", "", "Made by `python tests/benchmarks/trainer.py`.", ""]
     lines += [f"* {name}: {value}" for name, value in conditions.items()]
+    lines += [
+        "* bare loop: forward, backward, optimizer on one batch; plain loop: with the preset's augmentation, gradient "
+        "norm and moving average"
+    ]
     names = ["member", "batch", "parameters", "images/s", "data wait", "bare step, ms"]
-    names += ["overhead (95 % interval)", "in CPU time", "mean"]
+    names += ["over the bare loop (95 % interval)", "in CPU time", "over the plain loop (95 % interval)", "in CPU time"]
     lines += ["", f"| {' | '.join(names)} |", "|---" + "|---:" * (len(names) - 1) + "|", *(row(cost) for cost in costs)]
     return "\n".join([*lines, ""])
 
