@@ -116,7 +116,7 @@ class BareLoop:
             name: Updater(network.requires_grad_(), optim, trainer.accelerator.device, use_fp16=False)
             for name, network in self.family.networks.items()
         }
-        self.parts = self._augmented()
+        self.part = self._augmented()
 
     def step(self) -> None:
         """One step of every network."""
@@ -124,7 +124,7 @@ class BareLoop:
         for turn in self.family.turns:
             for name, network in networks.items():
                 network.requires_grad_(name == turn)
-            self.family.losses(turn, networks, self.parts[0]).loss.backward()
+            self.family.losses(turn, networks, self.part).loss.backward()
             self.before_update(turn)
             self.updaters[turn].optimizer.step()
             self.updaters[turn].optimizer.zero_grad(set_to_none=True)
@@ -132,8 +132,9 @@ class BareLoop:
     def before_update(self, turn: str) -> None:
         """What a loop does with a gradient besides using it: nothing."""
 
-    def _augmented(self) -> list[TrainBatch]:
-        return micro_batches(self.batch, self.config, self.images_seen, torch.device("cpu"))
+    def _augmented(self) -> TrainBatch:
+        [part] = micro_batches(self.batch, self.config, self.images_seen, torch.device("cpu"))
+        return part
 
 
 class PlainLoop(BareLoop):
@@ -146,7 +147,7 @@ class PlainLoop(BareLoop):
 
     def step(self) -> None:
         """One step of every network, on the batch augmented anew."""
-        self.parts = self._augmented()
+        self.part = self._augmented()
         super().step()
         if self.ema:
             self.ema.update(self.family, self.config.global_batch_size)
