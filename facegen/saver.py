@@ -42,11 +42,11 @@ class Saver:
         }
         self._saved_at: int | None = None
 
-    def is_saved(self, state: TrainState) -> None:
+    def mark_saved(self, state: TrainState) -> None:
         """Takes note that the newest checkpoint holds ``state``."""
         self._saved_at = state.images_seen
 
-    def is_changed(self) -> None:
+    def mark_changed(self) -> None:
         """Takes note that the state holds more than the newest checkpoint, though it has seen as many images."""
         self._saved_at = None
 
@@ -76,7 +76,7 @@ class Saver:
         (problem,) = broadcast_object_list([problem])
         if problem:
             raise SavingFailed(problem)
-        self.is_saved(state)
+        self.mark_saved(state)
         return True
 
     def save_best(self, state: TrainState) -> None:

@@ -84,7 +84,7 @@ class Trainer:
         self._saver = Saver(self.run, config, self.dataset, self.accelerator, self.loader.epoch_size, self.total_images)
         if found:
             self.state.read(found)
-            self._saver.is_saved(self.state)
+            self._saver.mark_saved(self.state)
             self.reporter.warn_of_another_total(read_facts(found)["total_images"])
         self._held_out: tuple[int, dict[str, float]] = (0, {})
         self._on_saved: OnSaved | None = None
@@ -151,7 +151,7 @@ class Trainer:
         exit_code = 0
         if state.early_stop.is_due(self.images_seen, config.monitor.validate_every_images):
             self._validate(stop)
-            self._saver.is_changed()  # The checkpoint that is there does not know of it.
+            self._saver.mark_changed()  # The checkpoint that is there does not know of it.
         first_step = self.step + 1
         while not self.is_over:
             started_sec = time.perf_counter()
