@@ -87,7 +87,7 @@ def load_timm(model_name: str, layers: Sequence[str], tensors: Mapping[str, Tens
 def _import_timm() -> Any:
     make_torchvision_importable()  # timm imports it.
     try:
-        import timm
+        import timm  # type: ignore[import-not-found]
     except ImportError:
         raise UserError("features.kind timm needs timm; get it with: pip install 'facegen[perceptual]'") from None
     return timm
