@@ -3,9 +3,10 @@
     python tests/benchmarks/scaling.py [--data DATA] [--only '[vae]']
 
 Each process computes on one thread and has a batch of the same size. In rounds: one process alone, then several in one
-group (gloo), then as many that know nothing of each other. The efficiency is the group's images per second over those
-of as many times the one; what the independent ones reach of that is what the machine gives at best (memory and caches
-are shared), and what the group falls behind them is what exchanging gradients costs.
+group (gloo), then as many that know nothing of each other; and one and several processes of a bare loop (bare_loop.py)
+in PyTorch's DDP. The efficiency is the group's images per second over those of as many times the one; what the
+independent ones reach of that is what the machine gives at best (memory and caches are shared), and what the bare loop
+reaches is what waiting for each other and exchanging gradients leave of it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from shards.cli import UserError, parse, run
 
 ROOT = Path(__file__).resolve().parents[2]
 _ACCELERATE = ROOT / "jobs" / "accelerate"
+_TRAINER = ROOT / "facegen" / "train.py"
+_BARE_LOOP = Path(__file__).parent / "bare_loop.py"
 
 
 @dataclass
@@ -71,6 +74,8 @@ class Scaling:
     group: float
     independent: float
     """Of all of them together."""
+    bare_alone: float
+    bare_group: float
 
     @property
     def efficiency(self) -> float:
@@ -81,6 +86,11 @@ class Scaling:
     def machine(self) -> float:
         """Of processes that exchange nothing: what the machine gives."""
         return self.independent / (self.num_processes * self.alone)
+
+    @property
+    def bare(self) -> float:
+        """Of the bare loop: what PyTorch's DDP gives."""
+        return self.bare_group / (self.num_processes * self.bare_alone)
 
 
 def main() -> None:
@@ -99,11 +109,15 @@ def main() -> None:
     lines = ["# Several processes on one machine", "", "Made by `python tests/benchmarks/scaling.py`.", ""]
     lines += [f"* processor: {platform.processor() or platform.machine()}, {os.cpu_count()} cores", ""]
     lines += [
-        "| member | processes | batch of each | images/s: one | group | independent | efficiency | of the independent |"
+        "| member | processes | batch of each | images/s: one | group | independent | bare: one | group "
+        "| efficiency | of the independent | of the bare loop |"
     ]
-    lines += ["|---|---:|---:|---:|---:|---:|---:|---:|", *(row(result) for result in results), ""]
+    lines += ["|---" + "|---:" * 10 + "|", *(row(result) for result in results), ""]
     (config.out / "scaling.md").write_text("\n".join(lines))
-    values = [asdict(result) | {"efficiency": result.efficiency, "machine": result.machine} for result in results]
+    values = [
+        asdict(result) | {"efficiency": result.efficiency, "machine": result.machine, "bare": result.bare}
+        for result in results
+    ]
     (config.out / "scaling.json").write_text(json.dumps(values, indent=1) + "\n")
     print("\n".join(lines))
 
@@ -111,19 +125,21 @@ def main() -> None:
 def measure(name: str, batch_size: int, data: Path, folder: Path, config: Config) -> Scaling:
     """All rounds of one member at one batch size."""
     num, steps = config.num_processes, config.images // batch_size
-    alone, group, independent = [], [], []
+    alone, group, independent, bare_alone, bare_group = [], [], [], [], []
     for number in range(config.rounds):
         runs = folder / f"{name}_{batch_size}_{number}"
-        alone += train(name, data, [runs / "alone"], 1, batch_size, steps)
-        group += train(name, data, [runs / "group"], num, num * batch_size, steps)
-        each = train(name, data, [runs / f"independent_{rank}" for rank in range(num)], 1, batch_size, steps)
+        alone += train(_TRAINER, name, data, [runs / "alone"], 1, batch_size, steps)
+        group += train(_TRAINER, name, data, [runs / "group"], num, num * batch_size, steps)
+        each = train(_TRAINER, name, data, [runs / f"independent_{rank}" for rank in range(num)], 1, batch_size, steps)
         independent.append(sum(each))
-    medians = (statistics.median(speeds) for speeds in (alone, group, independent))
+        bare_alone += train(_BARE_LOOP, name, data, [runs / "bare_alone"], 1, batch_size, steps)
+        bare_group += train(_BARE_LOOP, name, data, [runs / "bare_group"], num, num * batch_size, steps)
+    medians = (statistics.median(speeds) for speeds in (alone, group, independent, bare_alone, bare_group))
     return Scaling(name, num, batch_size, *medians)
 
 
 def train(
-    name: str, data: Path, runs: list[Path], num_processes: int, global_batch_size: int, num_steps: int
+    program: Path, name: str, data: Path, runs: list[Path], num_processes: int, global_batch_size: int, num_steps: int
 ) -> list[float]:
     """Trains at the same time in every directory of ``runs``.
 
@@ -138,7 +154,7 @@ def train(
         path.mkdir(parents=True)
         (path / "options.yaml").write_text(yaml.safe_dump(options, sort_keys=False))
         command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launcher)]
-        command += ["--num_processes", str(num_processes), str(ROOT / "facegen" / "train.py"), MEMBERS[name].family]
+        command += ["--num_processes", str(num_processes), str(program), MEMBERS[name].family]
         command += ["--config", str(path / "options.yaml"), "--data", str(data.resolve()), "--run", str(path / "run")]
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
     if any([process.wait() for process in processes]):
@@ -150,7 +166,8 @@ def row(result: Scaling) -> str:
     """A line of the table."""
     return (
         f"| {result.name} | {result.num_processes} | {result.batch_size} | {result.alone:,.0f} | {result.group:,.0f} "
-        f"| {result.independent:,.0f} | {result.efficiency:.3f} | {result.machine:.3f} |"
+        f"| {result.independent:,.0f} | {result.bare_alone:,.0f} | {result.bare_group:,.0f} | {result.efficiency:.3f} "
+        f"| {result.machine:.3f} | {result.bare:.3f} |"
     )
 
 

@@ -15,27 +15,23 @@ Blocks are short, as a machine's speed drifts within seconds.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import json
 import math
 import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import yaml
 from torch import Tensor
 
-from facegen.batches import micro_batches
+from bare_loop import BareLoop, PlainLoop
 from facegen.config import TrainConfig, parse_args
-from facegen.families.base import TrainBatch
-from facegen.optim import Updater
 from facegen.trainer import Trainer
 from families import MEMBERS, Member, check_names, configuration, speeds, timed
 from shards import pack
@@ -99,62 +95,6 @@ class Cost:
     bare_step_ms: float
     bare: Overhead
     plain: Overhead
-
-
-class BareLoop:
-    """Forward, backward and optimizer on one batch: the least that training this network can take."""
-
-    def __init__(self, trainer: Trainer, batch: Batch) -> None:
-        """Copies the trainer's networks, so that all loops start from the same weights."""
-        self.config = trainer.config
-        self.images_seen = trainer.images_seen
-        self.batch = batch
-        self.family = copy.deepcopy(trainer.family).train()
-        # So small a rate that always the same batch does not lead the weights to where numbers are slow.
-        optim = dataclasses.replace(self.config.optim, lr=1e-6)
-        self.updaters = {
-            name: Updater(network.requires_grad_(), optim, trainer.accelerator.device, use_fp16=False)
-            for name, network in self.family.networks.items()
-        }
-        self.part = self._augmented()
-
-    def step(self) -> None:
-        """One step of every network."""
-        networks: Mapping[str, Any] = dict(self.family.networks.items())
-        for turn in self.family.turns:
-            for name, network in networks.items():
-                network.requires_grad_(name == turn)
-            self.family.losses(turn, networks, self.part).loss.backward()
-            self.before_update(turn)
-            self.updaters[turn].optimizer.step()
-            self.updaters[turn].optimizer.zero_grad(set_to_none=True)
-
-    def before_update(self, turn: str) -> None:
-        """What a loop does with a gradient besides using it: nothing."""
-
-    def _augmented(self) -> TrainBatch:
-        [part] = micro_batches(self.batch, self.config, self.images_seen, torch.device("cpu"))
-        return part
-
-
-class PlainLoop(BareLoop):
-    """The bare loop with augmentation, gradient norm and moving average, as the preset has them."""
-
-    def __init__(self, trainer: Trainer, batch: Batch) -> None:
-        """Copies the moving average as well."""
-        super().__init__(trainer, batch)
-        self.ema = copy.deepcopy(trainer.state.ema)
-
-    def step(self) -> None:
-        """One step of every network, on the batch augmented anew."""
-        self.part = self._augmented()
-        super().step()
-        if self.ema:
-            self.ema.update(self.family, self.config.global_batch_size)
-
-    def before_update(self, turn: str) -> None:
-        """Measures the gradient's norm, and clips it where the preset does."""
-        self.updaters[turn].clip()
 
 
 class Seconds(NamedTuple):

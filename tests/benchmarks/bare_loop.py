@@ -1,0 +1,107 @@
+"""Training loops with nothing around them, which the trainer is measured against.
+
+    accelerate launch tests/benchmarks/bare_loop.py FAMILY --data DATA --run RUN --max_steps 100 ...
+
+The arguments are those of ``facegen/train.py``. Run like this, the bare loop takes the steps, in one process or in
+PyTorch's DDP as the trainer has it, and leaves its speeds in metrics.jsonl of the run: those of five windows.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from facegen.batches import micro_batches
+from facegen.config import parse_args
+from facegen.families.base import TrainBatch
+from facegen.optim import Updater
+from facegen.trainer import Trainer
+from shards.cli import run
+from shards.loader import Batch
+
+_WINDOWS = 5
+
+
+class BareLoop:
+    """Forward, backward and optimizer on one batch: the least that training this network can take."""
+
+    def __init__(self, trainer: Trainer, batch: Batch) -> None:
+        """Copies the trainer's networks, so that all loops start from the same weights."""
+        self.config = trainer.config
+        self.images_seen = trainer.images_seen
+        self.device = trainer.accelerator.device
+        self.batch = batch
+        self.family = copy.deepcopy(trainer.family).train()
+        self.networks: dict[str, Any] = dict(self.family.networks.items())
+        # So small a rate that always the same batch does not lead the weights to where numbers are slow.
+        optim = dataclasses.replace(self.config.optim, lr=1e-6)
+        self.updaters = {
+            name: Updater(network.requires_grad_(), optim, self.device, use_fp16=False)
+            for name, network in self.networks.items()
+        }
+        self.wrapped = {name: trainer.accelerator.prepare_model(network) for name, network in self.networks.items()}
+        self.part = self._augmented()
+
+    def step(self) -> None:
+        """One step of every network."""
+        for turn in self.family.turns:
+            for name, network in self.networks.items():
+                network.requires_grad_(name == turn)
+            networks = {**self.networks, turn: self.wrapped[turn]}
+            self.family.losses(turn, networks, self.part).loss.backward()
+            self.before_update(turn)
+            self.updaters[turn].optimizer.step()
+            self.updaters[turn].optimizer.zero_grad(set_to_none=True)
+
+    def before_update(self, turn: str) -> None:
+        """What a loop does with a gradient besides using it: nothing."""
+
+    def _augmented(self) -> TrainBatch:
+        [part] = micro_batches(self.batch, self.config, self.images_seen, self.device)
+        return part
+
+
+class PlainLoop(BareLoop):
+    """The bare loop with augmentation, gradient norm and moving average, as the preset has them."""
+
+    def __init__(self, trainer: Trainer, batch: Batch) -> None:
+        """Copies the moving average as well."""
+        super().__init__(trainer, batch)
+        self.ema = copy.deepcopy(trainer.state.ema)
+
+    def step(self) -> None:
+        """One step of every network, on the batch augmented anew."""
+        self.part = self._augmented()
+        super().step()
+        if self.ema:
+            self.ema.update(self.family, self.config.global_batch_size)
+
+    def before_update(self, turn: str) -> None:
+        """Measures the gradient's norm, and clips it where the preset does."""
+        self.updaters[turn].clip()
+
+
+def main() -> None:
+    """Takes the steps, and writes the speed of each window."""
+    config = parse_args(sys.argv[1:])
+    trainer = Trainer(config)
+    loop = BareLoop(trainer, next(iter(trainer.loader)))
+    num_steps = (config.max_steps or 100) // _WINDOWS
+    lines = []
+    for _ in range(_WINDOWS):
+        started_sec = time.perf_counter()
+        for _ in range(num_steps):
+            loop.step()
+        speed = num_steps * config.global_batch_size / (time.perf_counter() - started_sec)
+        lines.append(json.dumps({"speed/images_per_sec": speed}))
+    if trainer.accelerator.is_main_process:
+        (Path(config.run) / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    run(main)
