@@ -25,7 +25,10 @@ def main() -> int:
     trainer = None
     try:
         trainer = Trainer(config.parse_args(sys.argv[1:]))
-        return trainer.fit()
+        code = trainer.fit()
+        # Threads of a process group that outlive the interpreter abort the process, now and then.
+        trainer.accelerator.end_training()
+        return code
     except UserError as error:
         # All processes of a machine find the same before training, and one says it; afterwards each has its own.
         if trainer is None and os.environ.get("LOCAL_RANK", "0") != "0":

@@ -22,7 +22,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from torch import distributed
+
 from facegen import train
+from facegen.preemption import EXIT_PREEMPTED
 from facegen.trainer import Trainer
 
 TOLD = "is disturbed"
@@ -41,6 +44,7 @@ def main() -> int:
     train.Trainer = DisturbedTrainer
     sys.argv[1:] = sys.argv[5:]
     code = train.main()
+    assert code not in (0, EXIT_PREEMPTED) or not distributed.is_initialized()
     print(f"rank {os.environ['RANK']} ends with {code}", flush=True)
     return code
 
