@@ -101,6 +101,7 @@ def main() -> None:
         lines.append(json.dumps({"speed/images_per_sec": speed}))
     if trainer.accelerator.is_main_process:
         (Path(config.run) / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -164,9 +164,8 @@ def test_stages_measure_time_and_memory():
     with stages.stage("small"):
         time.sleep(0.02)
     with stages.stage("large", "run"):
-        ballast = np.frombuffer(
-            mmap.mmap(-1, 200 * 2**20), np.uint8
-        )  # Not from malloc, which may have as much at hand.
+        # Not from malloc, which may have as much at hand.
+        ballast = np.frombuffer(mmap.mmap(-1, 200 * 2**20), np.uint8)
         ballast[:] = 1
         del ballast
     with stages.stage("small again"):
