@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from facegen.randomness import SlotRandom
@@ -45,8 +44,9 @@ def augment(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor
         The same shape and range.
     """
     if config.flip:
-        flipped = random.uniform("flip") < 0.5
-        images = torch.where(flipped[:, None, None, None], images.flip(3), images)
+        kept = (random.uniform("flip") >= 0.5).to(images.dtype)
+        # Weights of 0 and 1 give one of the two exactly; torch.where takes twice as long.
+        images = images.flip(3).lerp_(images, kept[:, None, None, None])
     if not (config.brightness or config.contrast or config.saturation):
         return images
     light = images.add(1).div_(2)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
+
+_NUM_PENDING = 64
+"""Additions that are summed at once: each operation on a scalar takes longer than its arithmetic."""
 
 
 class Averages:
@@ -15,20 +19,33 @@ class Averages:
     def __init__(self) -> None:
         """Starts empty."""
         self._sums: dict[str, Tensor] = {}
-        self._num_added = 0
+        self._num_summed = 0
+        self._pending: list[Mapping[str, Tensor]] = []
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Adds one value of each name, always of the same names and shapes."""
-        for name, value in values.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-        self._num_added += 1
-
-    def local(self) -> dict[str, Tensor]:
-        """The means of this process so far."""
-        return {name: total / self._num_added for name, total in self._sums.items()}
+        """Adds one value of each name, always of the same names and shapes; they must not be changed later."""
+        self._pending.append(values)
+        if len(self._pending) == _NUM_PENDING:
+            self._sum()
 
     def read(self, accelerator: Accelerator) -> dict[str, Tensor]:
         """The means over all processes, on the CPU; starts again. Every process must call it at the same step."""
-        means = self.local()
-        self._sums, self._num_added = {}, 0
+        self._sum()
+        means = {name: total / self._num_summed for name, total in self._sums.items()}
+        self._sums, self._num_summed = {}, 0
         return {name: cast(Tensor, accelerator.reduce(mean, "mean")).cpu() for name, mean in means.items()}
+
+    def _sum(self) -> None:
+        """Takes what is pending into the sums."""
+        for name in self._pending[0] if self._pending else ():
+            total = torch.stack([values[name] for values in self._pending]).sum(0)
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+        self._num_summed += len(self._pending)
+        self._pending = []
+
+
+def means_of(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The means of named tensors over the equally weighted parts of a batch."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: torch.stack([part[name] for part in parts]).mean(0) for name in parts[0]}

@@ -9,7 +9,8 @@ from types import FrameType
 from typing import TypeVar
 
 import torch
-from torch import distributed
+
+from facegen.processes import Agreement
 
 EXIT_PREEMPTED = 143
 """128 + SIGTERM, what a shell reports for a process that SIGTERM ended."""
@@ -54,16 +55,20 @@ class StopFlag:
         finally:
             self._is_waiting = False
 
+    def ask(self, device: torch.device) -> Agreement:
+        """Asks the group whether to go on, for ``heed``; every process must call both at the same step."""
+        return Agreement(torch.tensor([not self.requested], device=device))
+
+    def heed(self, going_on: Agreement) -> bool:
+        """Whether any process of the group was asked to stop before its ``ask``."""
+        stops = not going_on.read().item()
+        # A signal that came while this process waited for the others is not in the answer, and counts the next time.
+        self.requested = self.requested or stops
+        return stops
+
     def agree(self, device: torch.device) -> bool:
         """Whether any process of the group was asked; every process must call it at the same step."""
-        if not distributed.is_initialized():
-            return self.requested
-        flag = torch.tensor(float(self.requested), device=device)
-        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
-        agreed = bool(flag.item())
-        # A signal that came while this process waited for the others is not in the answer, and counts the next time.
-        self.requested = self.requested or agreed
-        return agreed
+        return self.heed(self.ask(device))
 
     def close(self) -> None:
         """Puts the previous signal handlers back."""

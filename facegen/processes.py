@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import _set_pg_timeout
+from torch.nn.parallel import DistributedDataParallel
 
 from facegen.binding import bind_to_cores
 from shards.cli import UserError
@@ -48,6 +49,18 @@ def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None)
     return accelerator
 
 
+def wrap(network: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """The network in the form in which its gradients are averaged over processes; its buffers stay each process's own.
+
+    DDP would send the main process's buffers to the others before every forward, which no training forward uses: batch
+    norm normalizes by the batch itself. ``share_buffers`` does it where they count.
+    """
+    wrapped = accelerator.prepare_model(network)
+    if isinstance(wrapped, DistributedDataParallel):
+        wrapped.broadcast_buffers = False
+    return wrapped
+
+
 def share_buffers(network: nn.Module) -> None:
     """Gives every process the main process's buffers; every process must call it at the same step.
 
@@ -58,13 +71,23 @@ def share_buffers(network: nn.Module) -> None:
         buffer.copy_(cast(Tensor, broadcast(buffer)))
 
 
-def all_true(flags: Tensor) -> Tensor:
-    """Which flags, bool (N,), are true on every process; every process must call it at the same step."""
-    if not distributed.is_initialized():
-        return flags
-    agreed = flags.int()
-    distributed.all_reduce(agreed, distributed.ReduceOp.MIN)
-    return agreed.bool()
+class Agreement:
+    """Which of some flags are true on every process; found out while this one goes on computing."""
+
+    def __init__(self, flags: Tensor) -> None:
+        """Asks, with this process's own flags, bool (N,); every process must do so at the same step."""
+        self._flags = flags.int()
+        self._work = (
+            distributed.all_reduce(self._flags, distributed.ReduceOp.MIN, async_op=True)
+            if distributed.is_initialized()
+            else None
+        )
+
+    def read(self) -> Tensor:
+        """The answer, bool (N,); waits for the slowest process."""
+        if self._work is not None:
+            self._work.wait()
+        return self._flags.bool()
 
 
 def limit_waiting(seconds: float) -> None:

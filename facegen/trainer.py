@@ -12,22 +12,22 @@ from pathlib import Path
 
 import torch
 from accelerate import DistributedDataParallelKwargs
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import record_function
 
 from facegen import checkpoint
 from facegen.assembly import build_family, make_loader
-from facegen.averages import Averages
+from facegen.averages import means_of
 from facegen.batches import micro_batches
 from facegen.config import TrainConfig
 from facegen.early_stop import EarlyStop
 from facegen.ema import EMA
 from facegen.failures import DISK_ERRORS, TrainingDiverged
-from facegen.families.base import TrainBatch
+from facegen.families.base import TrainBatch, TurnLosses
 from facegen.optim import Updater, lr_at
 from facegen.performance import keep_freed_memory, set_float32_precision, training_networks
 from facegen.preemption import EXIT_PREEMPTED, StopFlag
-from facegen.processes import all_true, limit_waiting, make_accelerator
+from facegen.processes import Agreement, limit_waiting, make_accelerator, wrap
 from facegen.profiling import PROFILES, StepProfiler
 from facegen.randomness import derive_seed, seed_global_generators
 from facegen.reporter import Reporter
@@ -89,7 +89,7 @@ class Trainer:
         self._held_out: tuple[int, dict[str, float]] = (0, {})
         self._on_saved: OnSaved | None = None
         self._networks = training_networks(self.family, config.performance, self.accelerator)
-        self._wrapped = {name: self.accelerator.prepare_model(network) for name, network in self._networks.items()}
+        self._wrapped = {name: wrap(network, self.accelerator) for name, network in self._networks.items()}
         self.loader.samples_seen = self.images_seen
 
     @property
@@ -147,7 +147,7 @@ class Trainer:
 
     def _train(self, stop: StopFlag, profiler: StepProfiler, batches: Iterator[Batch], on_step: OnStep | None) -> int:
         """The loop; returns the exit code."""
-        config, state, reporter = self.config, self.state, self.reporter
+        config, state, reporter, device = self.config, self.state, self.reporter, self.accelerator.device
         exit_code = 0
         if state.early_stop.is_due(self.images_seen, config.monitor.validate_every_images):
             self._validate(stop)
@@ -158,10 +158,14 @@ class Trainer:
             with record_function("data"):
                 batch = stop.wait_for(batches)
             waited_sec = time.perf_counter() - started_sec
-            if stop.agree(self.accelerator.device) or batch is None:
+            going_on = stop.ask(device)
+            with record_function("augmentation"):  # In the time of the others' answers.
+                parts = micro_batches(batch, config, self.images_seen, device) if batch else []
+            if stop.heed(going_on) or batch is None:
                 exit_code = EXIT_PREEMPTED
                 break
-            terms = self._train_step(batch, waited_sec)
+            terms = self._train_step(parts)
+            reporter.step(terms, time.perf_counter() - started_sec, waited_sec)
             profiler.step()
             if self.step == first_step and self._on_saved is None:  # Which may keep the main process for hours.
                 limit_waiting(config.process_timeout_sec)
@@ -202,16 +206,13 @@ class Trainer:
         if self.state.early_stop.observe(values, self.images_seen):
             self._saver.save_best(self.state)
 
-    def _train_step(self, batch: Batch, waited_sec: float) -> dict[str, Tensor]:
-        """One optimizer step of every network, on one global batch, which was waited for; returns its loss terms."""
-        started_sec = time.perf_counter()
+    def _train_step(self, parts: list[TrainBatch]) -> dict[str, Tensor]:
+        """One optimizer step of every network, on one global batch; returns its loss terms."""
         # Dropout draws from the global generator; seeded like this it needs no state in the checkpoint.
         layers_seed = derive_seed(self.config.seed, self.images_seen, "layers", self.accelerator.process_index)
         seed_global_generators(layers_seed, self.accelerator.device)
         if not self.family.training:  # After an evaluation; to tell every module in every step takes its time.
             self.family.train()
-        with record_function("augmentation"):
-            parts = micro_batches(batch, self.config, self.images_seen, self.accelerator.device)
         lr = lr_at(self.config.optim, self.images_seen, self.total_images)
         terms: dict[str, Tensor] = {}
         for turn in self.family.turns:
@@ -222,48 +223,58 @@ class Trainer:
             self.family.observe(self._over_processes({name: terms[name] for name in self.family.observes}))
         if self.state.ema:
             with record_function("moving average"):
-                self.state.ema.update(self.family, self.config.global_batch_size)
+                self.state.ema.update(self.config.global_batch_size)
         self.state.images_seen += self.config.global_batch_size
-        self.reporter.step(terms, waited_sec + time.perf_counter() - started_sec, waited_sec)
         return terms
 
     def _take_turn(self, turn: str, parts: list[TrainBatch], lr: float) -> dict[str, Tensor]:
         """Updates one network; returns its loss terms, means over the parts."""
-        updater, updates = self.state.updaters[turn], True
+        updater = self.state.updaters[turn]
         # Only the network whose turn it is learns and is synchronized; through the others gradients just pass.
         networks = {**self._networks, turn: self._wrapped[turn]}
         for name, network in self.family.networks.items():
             network.requires_grad_(name == turn)
-        terms = Averages()
-        for part in parts:
-            is_last = part is parts[-1]
-            # Gradients are averaged over processes once a step, in the last backward pass.
-            with nullcontext() if is_last else self.accelerator.no_sync(networks[turn]):
-                with record_function(f"{turn}: forward"):
-                    losses = self.family.losses(turn, networks, part)
-                with record_function(f"{turn}: backward"):
-                    updater.backward(losses.loss / len(parts))
-            updates = losses.update
-            terms.add(losses.scalars | ({} if losses.kl_per_dim is None else {"kl_per_dim": losses.kl_per_dim}))
+        terms_of_parts: list[dict[str, Tensor]] = []
+        for part in parts[:-1]:
+            with self.accelerator.no_sync(networks[turn]):
+                losses = self._forward(turn, networks, part)
+                self._backward(turn, losses.loss / len(parts))
+            terms_of_parts.append(losses.terms)
+        # Gradients are averaged over processes once a step, in the last backward pass.
+        losses = self._forward(turn, networks, parts[-1])
+        terms = means_of([*terms_of_parts, losses.terms])
+        # A sum is finite where all its values are, short of an overflow. The others answer in the time of the backward.
+        sums = [value.sum() if value.ndim else value for value in terms.values()]
+        finite = Agreement(torch.stack(sums).isfinite())
+        self._backward(turn, losses.loss / len(parts))
         with record_function(f"{turn}: update"):
-            means, grad_norm = terms.local(), updater.clip()
-            self._check_finite(turn, means, grad_norm)
-            updater.step(lr, updates)
-        return means | {f"grad_norm_{turn}": grad_norm}
+            grad_norm = updater.clip()
+            self._check_finite(turn, [*terms], finite, grad_norm)
+            updater.step(lr, losses.update)
+        return terms | {f"grad_norm_{turn}": grad_norm}
+
+    def _forward(self, turn: str, networks: dict[str, nn.Module], part: TrainBatch) -> TurnLosses:
+        with record_function(f"{turn}: forward"):
+            return self.family.losses(turn, networks, part)
+
+    def _backward(self, turn: str, loss: Tensor) -> None:
+        with record_function(f"{turn}: backward"):
+            self.state.updaters[turn].backward(loss)
 
     def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, float]:
         """Means of this step's terms over all processes."""
         means = self.accelerator.reduce(torch.stack([term.double() for term in terms.values()]), "mean")
         return dict(zip(terms, means.tolist(), strict=True))  # type: ignore[union-attr]
 
-    def _check_finite(self, turn: str, terms: dict[str, Tensor], grad_norm: Tensor) -> None:
+    def _check_finite(self, turn: str, names: list[str], finite: Agreement, grad_norm: Tensor) -> None:
         """Stops before the optimizer uses a bad gradient; with fp16 the loss scaler skips overflowed gradients."""
-        named = dict(terms) if self.state.updaters[turn].scaler.is_enabled() else {**terms, "gradient": grad_norm}
-        # A sum is finite where all its values are, short of an overflow.
-        sums = [value.sum() if value.ndim else value for value in named.values()]
-        is_finite = all_true(torch.stack(sums).isfinite()).tolist()
+        flags = finite.read()
+        if not self.state.updaters[turn].scaler.is_enabled():
+            # The same on every process, as the gradient has been averaged.
+            names, flags = [*names, "gradient"], torch.cat([flags, grad_norm.isfinite().reshape(1)])
+        is_finite = flags.tolist()
         if not all(is_finite):
-            bad = ", ".join(name for name, finite in zip(named, is_finite, strict=True) if not finite)
+            bad = ", ".join(name for name, good in zip(names, is_finite, strict=True) if not good)
             raise TrainingDiverged(
                 f"training stopped before step {self.step + 1} ({self.images_seen:,} images): {bad} of the {turn} is "
                 "not finite. Nothing was updated with it and the last checkpoint is good; try a lower --optim.lr or "

@@ -126,11 +126,11 @@ class TrainLoader:
             raise UserError("pin_memory needs a CUDA device and there is none; leave it out.")
         self._read_batch = _BatchReader(dataset, split, fields, pin_memory)
         self._units = units or SingleSamples(dataset.shard_sizes(split))
-        order = EpochOrder(self._units.per_shard, seed)
-        self._plan = BatchPlan(order, global_batch_size, rank, world_size, self._units.unit_size)
+        self._order = EpochOrder(self._units.per_shard, seed)
+        self._plan = BatchPlan(self._order, global_batch_size, rank, world_size, self._units.unit_size)
         if dataset.remote:
             shard_bytes = [shard.num_bytes for shard in dataset.shards(split)]
-            dataset.remote.check_room(min(sum(shard_bytes), 2 * order.block_shards * max(shard_bytes)))
+            dataset.remote.check_room(min(sum(shard_bytes), 2 * self._order.block_shards * max(shard_bytes)))
         self._global_batch_size = global_batch_size
         self._num_threads = num_threads
         self._prefetch_batches = prefetch_batches
@@ -191,9 +191,9 @@ class TrainLoader:
 
     def _announce(self, position: int, block: tuple[int, int] | None) -> tuple[int, int]:
         """Says what will be read soon, once for each block; returns the block at a position."""
-        here, shards = self._plan.blocks_at(position)
+        here = self._plan.block_at(position)
         if here != block:
-            self._read_batch.reader.expect(shards)
+            self._read_batch.reader.expect(self._order.shards_from(*here))
         return here
 
 

@@ -119,22 +119,25 @@ class EpochOrder:
             parts.append(self._block_rows(epoch, block, shard_order)[inside])
         return np.concatenate(parts)
 
-    def blocks_at(self, epoch: int, position: int) -> tuple[int, np.ndarray]:
-        """The block at a position of an epoch's order, and what a reader of it needs now and next.
+    def block_at(self, epoch: int, position: int) -> int:
+        """Number of the block at a position of an epoch's order."""
+        _, block_starts = self._epoch_layout(epoch)
+        return int(np.searchsorted(block_starts, position, side="right")) - 1
+
+    def shards_from(self, epoch: int, block: int) -> np.ndarray:
+        """What a reader of a block needs now and next.
 
         Returns:
-            Number of the block, and int64 numbers of its shards and of those of the block that follows, which may be
-            the first one of the next epoch.
+            int64 numbers of the block's shards and of those of the block that follows, which may be the first one of
+            the next epoch.
         """
-        shard_order, block_starts = self._epoch_layout(epoch)
-        block = int(np.searchsorted(block_starts, position, side="right")) - 1
+        shard_order, _ = self._epoch_layout(epoch)
         now = shard_order[self._block_bounds[block] : self._block_bounds[block + 1]]
         if block + 1 < self.num_blocks:
-            return block, np.concatenate(
-                [now, shard_order[self._block_bounds[block + 1] : self._block_bounds[block + 2]]]
-            )
-        following = shuffled(len(self._shard_sizes), self._seed, epoch + 1, 0)[: self._block_bounds[1]]
-        return block, np.concatenate([now, following])
+            following = shard_order[self._block_bounds[block + 1] : self._block_bounds[block + 2]]
+        else:
+            following = shuffled(len(self._shard_sizes), self._seed, epoch + 1, 0)[: self._block_bounds[1]]
+        return np.concatenate([now, following])
 
     @property
     def block_shards(self) -> int:
@@ -229,16 +232,15 @@ class BatchPlan:
         start = (position + self.first_slot) // self._unit_size
         return epoch, self._order.rows(epoch, start, start + self.local_batch_size // self._unit_size)
 
-    def blocks_at(self, samples_seen: int) -> tuple[tuple[int, int], np.ndarray]:
-        """Epoch and block of the batch that follows after ``samples_seen`` samples, and the shards needed now and next.
+    def block_at(self, samples_seen: int) -> tuple[int, int]:
+        """Epoch and block of the batch that follows after ``samples_seen`` samples.
 
         Raises:
             UserError: As ``check``.
         """
         self.check(samples_seen)
         epoch, position = divmod(samples_seen, self.epoch_size)
-        block, shards = self._order.blocks_at(epoch, (position + self.first_slot) // self._unit_size)
-        return (epoch, block), shards
+        return epoch, self._order.block_at(epoch, (position + self.first_slot) // self._unit_size)
 
 
 def check_global_batch_size(global_batch_size: int, world_size: int, num_samples: int, unit_size: int = 1) -> None:

@@ -44,6 +44,11 @@ class TurnLosses:
     update: bool = True
     """False leaves the network as it is this time; must be the same on every process and for every micro-batch."""
 
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """All that is to log, by name."""
+        return self.scalars | ({} if self.kl_per_dim is None else {"kl_per_dim": self.kl_per_dim})
+
 
 class FamilyPicture(NamedTuple):
     """A grid of faces that suits a family, for TensorBoard."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from facegen.batches import micro_batches
 from facegen.config import parse_args
+from facegen.ema import EMA
 from facegen.families.base import TrainBatch
 from facegen.optim import Updater
 from facegen.trainer import Trainer
@@ -70,16 +71,17 @@ class PlainLoop(BareLoop):
     """The bare loop with augmentation, gradient norm and moving average, as the preset has them."""
 
     def __init__(self, trainer: Trainer, batch: Batch) -> None:
-        """Copies the moving average as well."""
+        """Starts a moving average as well."""
         super().__init__(trainer, batch)
-        self.ema = copy.deepcopy(trainer.state.ema)
+        half_life_images = self.config.ema.half_life_images
+        self.ema = EMA(self.family, half_life_images) if half_life_images else None
 
     def step(self) -> None:
         """One step of every network, on the batch augmented anew."""
         self.part = self._augmented()
         super().step()
         if self.ema:
-            self.ema.update(self.family, self.config.global_batch_size)
+            self.ema.update(self.config.global_batch_size)
 
     def before_update(self, turn: str) -> None:
         """Measures the gradient's norm, and clips it where the preset does."""

@@ -59,13 +59,16 @@ def test_what_says_that_another_process_is_lost(error: RuntimeError, reason: str
 
 
 def test_a_signal_that_comes_while_the_others_are_awaited_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([0.0, 1.0])
+    told = []
 
-    def all_reduce(flag: torch.Tensor, op: object) -> None:
-        if next(answers) == 0.0:
-            os.kill(os.getpid(), signal.SIGUSR1)  # Too late for what is being reduced: nobody else has been told.
-        else:
-            assert flag.item() == 1.0
+    class Work:
+        def wait(self) -> None:
+            if len(told) == 1:
+                os.kill(os.getpid(), signal.SIGUSR1)  # Too late for what is being reduced: nobody else has been told.
+
+    def all_reduce(flag: torch.Tensor, op: object, async_op: bool) -> Work:
+        told.append(bool(flag.item()))
+        return Work()
 
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "all_reduce", all_reduce)
@@ -73,5 +76,6 @@ def test_a_signal_that_comes_while_the_others_are_awaited_is_not_forgotten(monke
     try:
         assert not stop.agree(torch.device("cpu"))
         assert stop.agree(torch.device("cpu"))
+        assert told == [True, False]  # To go on.
     finally:
         stop.close()

@@ -233,9 +233,11 @@ def test_the_next_block_comes_while_this_one_is_read(server: type[Handler], cach
 
 def test_blocks_say_what_is_needed_now_and_next() -> None:
     order = EpochOrder([10] * 6, seed=0, block_shards=2)
-    seen = [order.blocks_at(0, position) for position in (0, 19, 20, 59)]
-    assert [block for block, _ in seen] == [0, 0, 1, 2]
-    for position, (_, shards) in zip((0, 19, 20, 59), seen, strict=True):
+    positions = (0, 19, 20, 59)
+    blocks = [order.block_at(0, position) for position in positions]
+    assert blocks == [0, 0, 1, 2]
+    for position, block in zip(positions, blocks, strict=True):
+        shards = order.shards_from(0, block)
         rows = np.concatenate([order.rows(0, position, 60), order.rows(1, 0, 20)])
         within = rows[: (position // 20 + 1) * 20 - position + 20]
         assert set(within // 10) <= set(shards.tolist())
