@@ -231,6 +231,9 @@ def test_a_photo_is_aligned_or_framed_by_hand(browser, start_studio, tiny_datase
     page.set_input_files("#edit-file", tmp_path / "wall.png")
     assert "no face found" in page.wait_for_selector("#notices .notice").inner_text()
     page.wait_for_selector("#edit-align:not(:checked)")
+    eventually(lambda: np.ptp(pixels(page, "#edit-original"), axis=(0, 1)).max() == 0)
+    page.wait_for_load_state("networkidle")
+    assert page.is_visible("#notices .notice")  # The pictures of the photo as it is have come, and it still stands.
     assert page.is_visible("#edit-crop")
     page.close()
 

@@ -9,7 +9,9 @@ export function element(name, properties = {}, ...children) {
 }
 
 export function notify(error) {
-  $("notices").replaceChildren(notice(error.message ?? String(error)));
+  const made = notice(error.message ?? String(error));
+  $("notices").replaceChildren(made);
+  return made;
 }
 
 // A sentence that stays until it is closed.
@@ -19,8 +21,6 @@ export function notice(text) {
   close.addEventListener("click", () => made.remove());
   return made;
 }
-
-export const clearNotices = () => $("notices").replaceChildren();
 
 // Runs what an event asks for; what goes wrong is said on the page.
 export function on(target, event, action) {
@@ -128,6 +128,8 @@ export async function show(image, blob, alt) {
   shown.set(image, url);
 }
 
+let complaint = null; // About a picture: it goes when one comes again, and every other notice stays until it is closed.
+
 // Keeps a picture up with the newest request: while one is under way, only the last of the others is kept.
 export class Painter {
   constructor(image, ask, clock = null) {
@@ -155,9 +157,9 @@ export class Painter {
         await new Promise(requestAnimationFrame);
         const { duration } = performance.measure("repaint", { start: since, end: performance.now(), detail: this.image.id });
         if (this.clock) this.clock.textContent = `${Math.round(duration)} ms`;
-        clearNotices();
+        complaint?.remove();
       } catch (error) {
-        if (!this.next) notify(error);
+        if (!this.next) complaint = notify(error);
       }
     }
   }
