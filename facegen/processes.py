@@ -17,6 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from facegen.binding import bind_to_cores
 from shards.cli import UserError
 
+_CLOSED_BESIDE = "Application timeout caused pair closure"
+"""What gloo says where another exchange at the same time has waited too long."""
+
 
 def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None) -> Accelerator:
     """Joins the processes that were launched.
@@ -99,6 +102,7 @@ def limit_waiting(seconds: float) -> None:
 def lost_process(error: RuntimeError) -> str | None:
     """Why another process cannot be reached, where that is what an error says; it died, or does not answer."""
     place = re.match(r"\[\S*gloo/\S+\] ", str(error))  # In its source; it has no class of errors.
-    if place is None and not isinstance(error, distributed.DistError):
+    is_known = place or str(error).startswith(_CLOSED_BESIDE) or isinstance(error, distributed.DistError)
+    if not is_known:
         return None
     return str(error)[place.end() if place else 0 :].split(". ")[0].splitlines()[0]

@@ -43,7 +43,7 @@ class Config:
     """Members of families.py to measure; the vae when not given."""
     num_processes: int = 2
     """Processes that are compared with one."""
-    batch_sizes: list[int] = field(default_factory=lambda: [16, 64])
+    batch_sizes: list[int] = field(default_factory=lambda: [16, 64, 128])
     """Images of a batch in each process: what an exchange of gradients costs is the same for any number of them."""
     images: int = 2560
     """Images of each process in each training; the first fifth warms up."""

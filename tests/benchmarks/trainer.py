@@ -60,8 +60,12 @@ class Config:
     """Blocks of each loop; five more warm up."""
     steps_per_block: int = 2
     """Steps of a block."""
+    global_batch_size: int | None = None
+    """Images of a batch; the preset's when not given. What does not grow with it weighs most in small batches."""
     out: Path = Path(__file__).parent / "results"
     """Where trainer.md and trainer.json are written."""
+    name: str = "trainer"
+    """Another name of these two files."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -164,9 +168,9 @@ def main() -> None:
             "python, torch": f"{platform.python_version()}, {torch.__version__}",
         }
     config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "trainer.md").write_text(page(costs, conditions))
+    (config.out / f"{config.name}.md").write_text(page(costs, conditions))
     values = {"conditions": conditions, "costs": [asdict(cost) for cost in costs]}
-    (config.out / "trainer.json").write_text(json.dumps(values, indent=1) + "\n")
+    (config.out / f"{config.name}.json").write_text(json.dumps(values, indent=1) + "\n")
     print(page(costs, conditions))
 
 
@@ -179,12 +183,12 @@ def pack_faces(out: Path, config: Config) -> Path:
 
 def measure(name: str, data: Path, folder: Path, config: Config) -> Cost:
     """Trains a member twice: alone, and in turns with the bare loop."""
-    alone = training(MEMBERS[name], data, folder / f"{name}_alone", config.steps_alone)
+    alone = training(MEMBERS[name], data, folder / f"{name}_alone", config.steps_alone, config.global_batch_size)
     Trainer(alone).fit()
     windows = speeds(Path(alone.run))
 
     num_steps = (config.blocks + _WARMUP_BLOCKS) * config.steps_per_block
-    trainer = Trainer(training(MEMBERS[name], data, folder / f"{name}_in_turns", num_steps))
+    trainer = Trainer(training(MEMBERS[name], data, folder / f"{name}_in_turns", num_steps, config.global_batch_size))
     turns = Turns(config.steps_per_block)
     trainer.fit(turns)
     ours, bare, plain = zip(*turns.blocks[_WARMUP_BLOCKS:], strict=True)
@@ -214,10 +218,11 @@ def median_interval(values: list[float]) -> tuple[float, float, float]:
     return ordered[max(first, 0)], statistics.median(ordered), ordered[min(last, len(values) - 1)]
 
 
-def training(member: Member, data: Path, out: Path, num_steps: int) -> TrainConfig:
-    """The member's own configuration, but for its length."""
+def training(member: Member, data: Path, out: Path, num_steps: int, global_batch_size: int | None) -> TrainConfig:
+    """The member's own configuration, but for its length, and its batch size where one is given."""
+    options = configuration(member) | ({"global_batch_size": global_batch_size} if global_batch_size else {})
     out.mkdir(parents=True)
-    (out / "options.yaml").write_text(yaml.safe_dump(timed(configuration(member), num_steps), sort_keys=False))
+    (out / "options.yaml").write_text(yaml.safe_dump(timed(options, num_steps), sort_keys=False))
     arguments = ["--config", str(out / "options.yaml"), "--data", str(data), "--run", str(out / "run")]
     return parse_args([member.family, *arguments])
 

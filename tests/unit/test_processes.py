@@ -51,6 +51,10 @@ def test_a_precision_that_would_silently_be_float32_is_refused(monkeypatch: pyte
             distributed.DistBackendError("NCCL error: remote process exited\nLast error: x"),
             "NCCL error: remote process exited",
         ),
+        (
+            RuntimeError("Application timeout caused pair closure"),
+            "Application timeout caused pair closure",
+        ),
         (RuntimeError("shapes do not fit in the igloo/model"), None),
     ],
 )
