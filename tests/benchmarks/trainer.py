@@ -56,10 +56,10 @@ class Config:
     """Number of synthetic faces."""
     steps_alone: int = 120
     """Steps in which the trainer runs alone; the first fifth warms up."""
-    blocks: int = 60
+    blocks: int = 30
     """Blocks of each loop; five more warm up."""
-    steps_per_block: int = 2
-    """Steps of a block."""
+    block_sec: float = 0.5
+    """Length of a block, in whole steps; its first step finds other networks in the caches."""
     global_batch_size: int | None = None
     """Images of a batch; the preset's when not given. What does not grow with it weighs most in small batches."""
     out: Path = Path(__file__).parent / "results"
@@ -70,9 +70,11 @@ class Config:
     def __post_init__(self) -> None:
         """Rejects impossible values."""
         check_names(self.only)
-        for name, least in (("steps_alone", 5), ("blocks", 8), ("steps_per_block", 1)):
+        for name, least in (("steps_alone", 5), ("blocks", 8)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if self.block_sec <= 0:
+            raise ValueError(f"block_sec must be positive, not {self.block_sec}.")
 
 
 class Overhead(NamedTuple):
@@ -186,19 +188,21 @@ def measure(name: str, data: Path, folder: Path, config: Config) -> Cost:
     alone = training(MEMBERS[name], data, folder / f"{name}_alone", config.steps_alone, config.global_batch_size)
     Trainer(alone).fit()
     windows = speeds(Path(alone.run))
+    images_per_sec = statistics.median(line["speed/images_per_sec"] for line in windows)
 
-    num_steps = (config.blocks + _WARMUP_BLOCKS) * config.steps_per_block
+    steps_per_block = max(1, round(config.block_sec * images_per_sec / alone.global_batch_size))
+    num_steps = (config.blocks + _WARMUP_BLOCKS) * steps_per_block
     trainer = Trainer(training(MEMBERS[name], data, folder / f"{name}_in_turns", num_steps, config.global_batch_size))
-    turns = Turns(config.steps_per_block)
+    turns = Turns(steps_per_block)
     trainer.fit(turns)
     ours, bare, plain = zip(*turns.blocks[_WARMUP_BLOCKS:], strict=True)
     return Cost(
         name=name,
         batch_size=alone.global_batch_size,
         parameters=sum(parameter.numel() for parameter in trainer.family.parameters()),
-        images_per_sec=statistics.median(line["speed/images_per_sec"] for line in windows),
+        images_per_sec=images_per_sec,
         data_wait_percent=statistics.mean(line["speed/data_wait_percent"] for line in windows),
-        bare_step_ms=1000 * statistics.median(block.wall for block in bare) / config.steps_per_block,
+        bare_step_ms=1000 * statistics.median(block.wall for block in bare) / steps_per_block,
         bare=overhead(ours, bare),
         plain=overhead(ours, plain),
     )
