@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from accelerate import DistributedDataParallelKwargs
 from torch import Tensor, nn
-from torch.profiler import record_function
 
 from facegen import checkpoint
 from facegen.assembly import build_family, make_loader
@@ -28,7 +27,7 @@ from facegen.optim import Updater, lr_at
 from facegen.performance import keep_freed_memory, set_float32_precision, training_networks
 from facegen.preemption import EXIT_PREEMPTED, StopFlag
 from facegen.processes import Agreement, limit_waiting, make_accelerator, wrap
-from facegen.profiling import PROFILES, StepProfiler
+from facegen.profiling import PROFILES, StepProfiler, span
 from facegen.randomness import derive_seed, seed_global_generators
 from facegen.reporter import Reporter
 from facegen.run_directory import claim, save_config
@@ -155,11 +154,11 @@ class Trainer:
         first_step = self.step + 1
         while not self.is_over:
             started_sec = time.perf_counter()
-            with record_function("data"):
+            with span("data"):
                 batch = stop.wait_for(batches)
             waited_sec = time.perf_counter() - started_sec
             going_on = stop.ask(device)
-            with record_function("augmentation"):  # In the time of the others' answers.
+            with span("augmentation"):  # In the time of the others' answers.
                 parts = micro_batches(batch, config, self.images_seen, device) if batch else []
             if stop.heed(going_on) or batch is None:
                 exit_code = EXIT_PREEMPTED
@@ -222,7 +221,7 @@ class Trainer:
         if self.family.observes:
             self.family.observe(self._over_processes({name: terms[name] for name in self.family.observes}))
         if self.state.ema:
-            with record_function("moving average"):
+            with span("moving average"):
                 self.state.ema.update(self.config.global_batch_size)
         self.state.images_seen += self.config.global_batch_size
         return terms
@@ -247,18 +246,18 @@ class Trainer:
         sums = [value.sum() if value.ndim else value for value in terms.values()]
         finite = Agreement(torch.stack(sums).isfinite())
         self._backward(turn, losses.loss / len(parts))
-        with record_function(f"{turn}: update"):
+        with span(f"{turn}: update"):
             grad_norm = updater.clip()
             self._check_finite(turn, [*terms], finite, grad_norm)
             updater.step(lr, losses.update)
         return terms | {f"grad_norm_{turn}": grad_norm}
 
     def _forward(self, turn: str, networks: dict[str, nn.Module], part: TrainBatch) -> TurnLosses:
-        with record_function(f"{turn}: forward"):
+        with span(f"{turn}: forward"):
             return self.family.losses(turn, networks, part)
 
     def _backward(self, turn: str, loss: Tensor) -> None:
-        with record_function(f"{turn}: backward"):
+        with span(f"{turn}: backward"):
             self.state.updaters[turn].backward(loss)
 
     def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, float]:
