@@ -18,19 +18,18 @@ class EMA:
     """
 
     def __init__(self, module: Family, half_life_images: int) -> None:
-        """Starts from the module's current weights, and follows this module from now on."""
+        """Starts from the module's current weights."""
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.half_life_images = half_life_images
-        # Kept, as to walk through two modules in every step takes longer than to average a small network.
-        self._averages, self._own_counters = _tensors(self.module)
-        self._values, self._counters = _tensors(module)
 
     @torch.no_grad()
-    def update(self, num_images: int) -> None:
+    def update(self, module: Family, num_images: int) -> None:
         """Moves the average by one step of ``num_images`` images."""
         weight = 1 - 0.5 ** (num_images / self.half_life_images)
-        torch._foreach_lerp_(self._averages, self._values, weight)  # type: ignore
-        for own, other in zip(self._own_counters, self._counters, strict=True):
+        averages, own_counters = _tensors(self.module)
+        values, counters = _tensors(module)
+        torch._foreach_lerp_(averages, values, weight)  # type: ignore
+        for own, other in zip(own_counters, counters, strict=True):
             own.copy_(other)
 
 

@@ -40,7 +40,9 @@ def main() -> int:
             }
             record.write(json.dumps(line) + "\n")
 
-        return trainer.fit(on_step)
+        code = trainer.fit(on_step)
+    trainer.accelerator.end_training()
+    return code
 
 
 if __name__ == "__main__":

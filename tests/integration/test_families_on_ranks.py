@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from facegen.checkpoint import newest_complete
 from facegen.families import FAMILIES
 from facegen.model import load
 from facegen.pixels import to_float
-from record_families import CASES
+from record_families import CASES, NUM_STEPS
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
 from test_launch import launch, run
@@ -58,6 +60,18 @@ def test_ranks_train_as_one_process(case: str, world_size: int, records: Path) -
             together = statistics.fmean(share["losses"][name] for share in shares)
             assert together == pytest.approx(value, rel=1e-4, abs=1e-5), name
     assert one[0]["parameters"] != one[-1]["parameters"]
+
+
+@pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.ema_half_life_images])
+def test_batch_norms_averages_reach_the_moving_average(case: str, records: Path) -> None:
+    checkpoint = newest_complete(records / "ranks" / case / "checkpoints")
+    assert checkpoint is not None
+    saved = {name: load_file(checkpoint / f"{name}.safetensors") for name in ("ema", "weights")}
+    counters = [name for name in saved["ema"] if name.endswith("num_batches_tracked")]
+    assert counters and {saved["ema"][name].item() for name in counters} == {NUM_STEPS}
+    for name in counters:
+        averages = [saved[kind][name.replace("num_batches_tracked", "running_var")] for kind in ("ema", "weights")]
+        assert not torch.equal(*averages) and not any((average == 1).all() for average in averages)
 
 
 @pytest.mark.parametrize("case", RECONSTRUCTING)

@@ -157,7 +157,7 @@ def test_smiles_as_its_authors_pack_it(server: Any, tmp_path: Path) -> None:
     assert len(entry.open(entry.config_class(input=tmp_path / "faces"), 16)) == 3
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "link.tar"])
 def test_archives_write_nothing_outside_their_folder(kind: str, tmp_path: Path) -> None:
     archive = tmp_path / f"bad.{kind}"
     if kind == "zip":
@@ -167,7 +167,10 @@ def test_archives_write_nothing_outside_their_folder(kind: str, tmp_path: Path) 
     else:
         with tarfile.open(archive, "w") as tar:
             tar.addfile(tarfile.TarInfo("good.txt"))
-            tar.addfile(tarfile.TarInfo("../evil.txt"))
+            evil = tarfile.TarInfo("../evil.txt" if kind == "tar" else "evil")
+            if kind == "link.tar":
+                evil.type, evil.linkname = tarfile.SYMTYPE, str(tmp_path)
+            tar.addfile(evil)
     with pytest.raises(UserError, match="cannot be unpacked"):
         unpack(archive, tmp_path / "in")
     assert not (tmp_path / "evil.txt").exists() and list((tmp_path / "in").iterdir()) == []
