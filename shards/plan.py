@@ -125,11 +125,9 @@ class EpochOrder:
         return int(np.searchsorted(block_starts, position, side="right")) - 1
 
     def shards_from(self, epoch: int, block: int) -> np.ndarray:
-        """What a reader of a block needs now and next.
+        """What a reader of a block needs now and next: int64 numbers of its shards and the following block's.
 
-        Returns:
-            int64 numbers of the block's shards and of those of the block that follows, which may be the first one of
-            the next epoch.
+        That block may be the first one of the next epoch.
         """
         shard_order, _ = self._epoch_layout(epoch)
         now = shard_order[self._block_bounds[block] : self._block_bounds[block + 1]]

@@ -60,15 +60,17 @@ def _untar(archive: Path, folder: Path) -> None:
         for member in tqdm(tar, desc=f"unpacking {archive.name}", unit=" files", disable=None):
             _check_inside(member.name)
             path = folder / member.name
-            # Not tar.extract: it is safe only with a filter, which Python has from 3.11.4 on (Debian 12 has 3.11.2).
             if member.isdir():
                 path.mkdir(parents=True, exist_ok=True)
-            elif (content := tar.extractfile(member) if member.isfile() else None) is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with content, open(path, "wb") as file:
-                    shutil.copyfileobj(content, file)
-            else:
+                continue
+            if not member.isfile():
                 raise tarfile.ExtractError(f"'{member.name}' is neither a file nor a folder")
+            # Not tar.extract: it is safe only with a filter, which Python has from 3.11.4 on (Debian 12 has 3.11.2).
+            content = tar.extractfile(member)
+            assert content is not None  # As it is a file.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with content, open(path, "wb") as file:
+                shutil.copyfileobj(content, file)
 
 
 def _unzip(archive: Path, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,8 +76,9 @@ def test_a_rank_that_does_not_answer_ends_the_other_after_the_limit(options: lis
     assert 3 <= said_at - stopped_at + 0.5 < 15
     stopped[0].send_signal(signal.SIGKILL)  # The launcher would do it 30 s later.
     _, err = process.communicate(timeout=60)
-    assert err.count(f"error: process 0 {LOST} (") == 1
-    assert "Timed out waiting 3000ms" in err or "Application timeout" in err
+    # Of two exchanges at the same time, one runs into the limit, and the other may be what says so.
+    reasons = r"\((Timed out waiting 3000ms|Application timeout caused pair closure\))"
+    assert len(re.findall(f"error: process 0 {LOST} {reasons}", err)) == 1
     assert newest_of(tmp_path / "run") == f"images_{128:012d}"
     run(launch(1, TRAIN, *options, "--run", tmp_path / "run"))
 

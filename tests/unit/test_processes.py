@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from facegen import processes
 from facegen.preemption import StopFlag
@@ -60,6 +62,21 @@ def test_a_precision_that_would_silently_be_float32_is_refused(monkeypatch: pyte
 )
 def test_what_says_that_another_process_is_lost(error: RuntimeError, reason: str | None) -> None:
     assert processes.lost_process(error) == reason
+
+
+def test_buffers_are_not_sent_before_every_forward(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sent = []
+    monkeypatch.setattr(DistributedDataParallel, "_sync_buffers", lambda wrapped: sent.append(wrapped))
+    accelerator: Any = SimpleNamespace(prepare_model=DistributedDataParallel)
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        network = torch.nn.BatchNorm1d(2)
+        DistributedDataParallel(network)(torch.randn(4, 2))
+        assert len(sent) == 1  # What DDP would do.
+        processes.wrap(network, accelerator)(torch.randn(4, 2))
+        assert len(sent) == 1
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_a_signal_that_comes_while_the_others_are_awaited_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
