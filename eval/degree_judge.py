@@ -90,7 +90,7 @@ def _fit(dataset: Dataset, label: str, num_epochs: int, seed: int, device: torch
     for _ in tqdm(range(num_steps), "training the judge", leave=False, disable=None):
         position, batch = loader.samples_seen, next(batches)
         random = SlotRandom(seed, position, slice(0, batch_size), batch_size, device)
-        images = disturbed(augment(to_float(batch.images.to(device)), _AUGMENT, random))
+        images = disturbed(augment(batch.images.to(device), _AUGMENT, random))
         loss = (network(images) - batch.labels[label].to(device)).square().mean()
         optimizer.zero_grad()
         loss.backward()

@@ -7,7 +7,6 @@ import torch
 from facegen.augment import augment
 from facegen.config import TrainConfig
 from facegen.families.base import TrainBatch
-from facegen.pixels import to_float
 from facegen.randomness import SlotRandom
 from shards.loader import Batch
 
@@ -29,7 +28,7 @@ def micro_batches(batch: Batch, config: TrainConfig, images_seen: int, device: t
     for start in range(0, len(batch.images), size):
         slots = slice(batch.first_slot + start, batch.first_slot + start + size)
         random = SlotRandom(config.seed, images_seen, slots, config.global_batch_size, device)
-        images = to_float(batch.images[start : start + size].to(device, non_blocking=True))
+        images = batch.images[start : start + size].to(device, non_blocking=True)
         labels = {
             name: label[start : start + size].to(device, non_blocking=True) for name, label in batch.labels.items()
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facegen.families import Family
 
@@ -17,23 +17,31 @@ class EMA:
     the newest ones. Counters are copied.
     """
 
-    def __init__(self, module: Family, half_life_images: int) -> None:
-        """Starts from the module's current weights."""
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+    def __init__(self, family: Family, half_life_images: int) -> None:
+        """Starts from the family's current weights, and will follow it."""
+        self.module = copy.deepcopy(family).eval().requires_grad_(False)
         self.half_life_images = half_life_images
+        # Found once, as a walk through all modules takes as long as the averaging. Tensors are not kept: DDP puts
+        # others in the place of buffers.
+        pairs = list(zip(self.module.modules(), family.modules(), strict=True))
+        self._averaged = [
+            (*pair, name) for pair in pairs for name, tensor in _own(pair[0]) if tensor.is_floating_point()
+        ]
+        self._copied = [
+            (*pair, name) for pair in pairs for name, tensor in _own(pair[0]) if not tensor.is_floating_point()
+        ]
 
     @torch.no_grad()
-    def update(self, module: Family, num_images: int) -> None:
+    def update(self, num_images: int) -> None:
         """Moves the average by one step of ``num_images`` images."""
         weight = 1 - 0.5 ** (num_images / self.half_life_images)
-        averages, own_counters = _tensors(self.module)
-        values, counters = _tensors(module)
+        averages = [getattr(own, name) for own, _, name in self._averaged]
+        values = [getattr(other, name) for _, other, name in self._averaged]
         torch._foreach_lerp_(averages, values, weight)  # type: ignore
-        for own, other in zip(own_counters, counters, strict=True):
-            own.copy_(other)
+        for own, other, name in self._copied:
+            getattr(own, name).copy_(getattr(other, name))
 
 
-def _tensors(module: Family) -> tuple[list[Tensor], list[Tensor]]:
-    """What is averaged, and what is only copied."""
-    tensors = [*module.parameters(), *module.buffers()]
-    return [t for t in tensors if t.is_floating_point()], [t for t in tensors if not t.is_floating_point()]
+def _own(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """The module's own parameters and buffers, by name."""
+    return [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]

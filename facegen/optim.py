@@ -77,8 +77,9 @@ class Updater:
         self.scaler.unscale_(self.optimizer)
         if self.config.max_grad_norm is not None:
             return nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
-        # Clipping to infinity would write every gradient anew.
-        return nn.utils.get_total_norm([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+        # Clipping to infinity would write every gradient anew, and nn.utils.get_total_norm first sort them by device.
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # type: ignore[arg-type]
 
     def step(self, lr: float, update: bool = True) -> None:
         """Updates the parameters and clears the gradient; with fp16, a step whose gradient overflowed is skipped.

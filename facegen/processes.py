@@ -79,12 +79,10 @@ class Agreement:
 
     def __init__(self, flags: Tensor) -> None:
         """Asks, with this process's own flags, bool (N,); every process must do so at the same step."""
-        self._flags = flags.int()
-        self._work = (
-            distributed.all_reduce(self._flags, distributed.ReduceOp.MIN, async_op=True)
-            if distributed.is_initialized()
-            else None
-        )
+        self._flags, self._work = flags, None
+        if distributed.is_initialized():
+            self._flags = flags.int()
+            self._work = distributed.all_reduce(self._flags, distributed.ReduceOp.MIN, async_op=True)
 
     def read(self) -> Tensor:
         """The answer, bool (N,); waits for the slowest process."""

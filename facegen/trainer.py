@@ -222,7 +222,7 @@ class Trainer:
             self.family.observe(self._over_processes({name: terms[name] for name in self.family.observes}))
         if self.state.ema:
             with span("moving average"):
-                self.state.ema.update(self.family, self.config.global_batch_size)
+                self.state.ema.update(self.config.global_batch_size)
         self.state.images_seen += self.config.global_batch_size
         return terms
 

@@ -81,7 +81,7 @@ class PlainLoop(BareLoop):
         self.part = self._augmented()
         super().step()
         if self.ema:
-            self.ema.update(self.family, self.config.global_batch_size)
+            self.ema.update(self.config.global_batch_size)
 
     def before_update(self, turn: str) -> None:
         """Measures the gradient's norm, and clips it where the preset does."""

@@ -28,11 +28,11 @@ def test_after_one_half_life_the_old_weight_counts_one_half(batch_size: int) -> 
     ema = EMA(family, half_life_images=100)
     set_all(family, 0.0)
     for _ in range(100 // batch_size):
-        ema.update(family, batch_size)
+        ema.update(batch_size)
     for average in ema.module.parameters():
         torch.testing.assert_close(average, torch.full_like(average, 0.5))
     for _ in range(200 // batch_size):
-        ema.update(family, batch_size)
+        ema.update(batch_size)
     for average in ema.module.parameters():
         torch.testing.assert_close(average, torch.full_like(average, 0.125))
 
@@ -51,7 +51,7 @@ def test_batch_norms_averages_follow_as_the_weights_do_and_counters_are_copied()
     ema = EMA(family, half_life_images=100)
     before = {name: buffer.clone() for name, buffer in ema.module.named_buffers()}
     family.networks["autoencoder"](torch.rand(4, 1, 16, 16), torch.zeros(4, 4))  # Train mode: moves the statistics.
-    ema.update(family, 100)
+    ema.update(100)
     for name, buffer in family.named_buffers():
         average = ema.module.get_buffer(name)
         if buffer.is_floating_point():

@@ -29,7 +29,6 @@ from facegen.config import EMAConfig, MonitorConfig, TrainConfig
 from facegen.families import FAMILIES
 from facegen.networks.gan import DiscriminatorConfig
 from facegen.performance import PerformanceConfig, set_float32_precision
-from facegen.pixels import to_float
 from facegen.randomness import SlotRandom
 from facegen.trainer import Trainer
 from shards.cli import UserError
@@ -225,5 +224,5 @@ def test_freed_memory_is_used_again() -> None:
 @pytest.mark.parametrize("config", [AugmentConfig(flip=False), AugmentConfig(True, 0.2, 0.2, 0.2)])
 def test_training_images_are_channels_last(config: AugmentConfig) -> None:
     stored = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8)
-    images = augment(to_float(stored), config, SlotRandom(0, 0, slice(0, 4), 4))
+    images = augment(stored, config, SlotRandom(0, 0, slice(0, 4), 4))
     assert images.is_contiguous(memory_format=torch.channels_last)
