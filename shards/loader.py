@@ -128,6 +128,7 @@ class TrainLoader:
         self._units = units or SingleSamples(dataset.shard_sizes(split))
         self._order = EpochOrder(self._units.per_shard, seed)
         self._plan = BatchPlan(self._order, global_batch_size, rank, world_size, self._units.unit_size)
+        self._is_remote = dataset.remote is not None
         if dataset.remote:
             shard_bytes = [shard.num_bytes for shard in dataset.shards(split)]
             dataset.remote.check_room(min(sum(shard_bytes), 2 * self._order.block_shards * max(shard_bytes)))
@@ -183,7 +184,8 @@ class TrainLoader:
         # Planned in the consumer's thread, in order: threads that plan two blocks at a time would evict each other's.
         position, block = self._samples_seen, None
         while True:
-            block = self._announce(position, block)
+            if self._is_remote:
+                block = self._announce(position, block)
             epoch, units = self._plan.batch(position)
             rows, labels = self._units.draw(units, epoch)
             yield _Share(rows, epoch, self._plan.first_slot, labels)

@@ -39,7 +39,7 @@ from shards.cli import parse, run
 from shards.dataset import Dataset
 from shards.loader import Batch
 
-_WARMUP_BLOCKS = 5
+_WARMUP_BLOCKS = 10
 
 
 @dataclass
@@ -56,9 +56,9 @@ class Config:
     """Number of synthetic faces."""
     steps_alone: int = 120
     """Steps in which the trainer runs alone; the first fifth warms up."""
-    blocks: int = 30
-    """Blocks of each loop; five more warm up."""
-    block_sec: float = 0.5
+    blocks: int = 60
+    """Blocks of each loop; ten more warm up."""
+    block_sec: float = 0.1
     """Length of a block, in whole steps; its first step finds other networks in the caches."""
     global_batch_size: int | None = None
     """Images of a batch; the preset's when not given. What does not grow with it weighs most in small batches."""
