@@ -57,7 +57,7 @@ class StopFlag:
 
     def ask(self, device: torch.device) -> Agreement:
         """Asks the group whether to go on, for ``heed``; every process must call both at the same step."""
-        return Agreement(torch.tensor([not self.requested], device=device))
+        return Agreement(torch.tensor([not self.requested]), device)
 
     def heed(self, going_on: Agreement) -> bool:
         """Whether any process of the group was asked to stop before its ``ask``."""

@@ -77,11 +77,15 @@ def share_buffers(network: nn.Module) -> None:
 class Agreement:
     """Which of some flags are true on every process; found out while this one goes on computing."""
 
-    def __init__(self, flags: Tensor) -> None:
-        """Asks, with this process's own flags, bool (N,); every process must do so at the same step."""
+    def __init__(self, flags: Tensor, device: torch.device) -> None:
+        """Asks, with this process's own flags, bool (N,); every process must do so at the same step.
+
+        They are exchanged on ``device``. One process alone leaves them where they are, so that to read flags of the CPU
+        waits for no GPU.
+        """
         self._flags, self._work = flags, None
         if distributed.is_initialized():
-            self._flags = flags.int()
+            self._flags = flags.to(device, torch.int32)
             self._work = distributed.all_reduce(self._flags, distributed.ReduceOp.MIN, async_op=True)
 
     def read(self) -> Tensor:

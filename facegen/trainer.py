@@ -244,7 +244,7 @@ class Trainer:
         terms = means_of([*terms_of_parts, losses.terms])
         # A sum is finite where all its values are, short of an overflow. The others answer in the time of the backward.
         sums = [value.sum() if value.ndim else value for value in terms.values()]
-        finite = Agreement(torch.stack(sums).isfinite())
+        finite = Agreement(torch.stack(sums).isfinite(), self.accelerator.device)
         self._backward(turn, losses.loss / len(parts))
         with span(f"{turn}: update"):
             grad_norm = updater.clip()
