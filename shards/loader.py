@@ -184,7 +184,7 @@ class TrainLoader:
         # Planned in the consumer's thread, in order: threads that plan two blocks at a time would evict each other's.
         position, block = self._samples_seen, None
         while True:
-            if self._is_remote:
+            if self._is_remote:  # On a disk they are there already.
                 block = self._announce(position, block)
             epoch, units = self._plan.batch(position)
             rows, labels = self._units.draw(units, epoch)
