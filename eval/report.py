@@ -34,7 +34,7 @@ from eval.stages import Stages
 from eval.table import build_table, terminal
 from eval.unfinished import FinishedRun, finished_file, load_finished, save_finished
 from facegen.model import Model
-from facegen.processes import make_accelerator
+from facegen.processes import make_accelerator, run_process
 from shards import cli
 from shards.dataset import Dataset
 from shards.reader import check_split
@@ -274,4 +274,4 @@ def _warnings(protocol: Protocol, absent: dict[str, str], runs: list[RunResult],
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_process(lambda: cli.run(main))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from accelerate import Accelerator
@@ -108,3 +111,25 @@ def lost_process(error: RuntimeError) -> str | None:
     if not is_known:
         return None
     return str(error)[place.end() if place else 0 :].split(". ")[0].splitlines()[0]
+
+
+def run_process(main: Callable[[], int | None]) -> NoReturn:
+    """Runs the main function of a program that may have joined others, and ends the process with its exit code.
+
+    One of several processes ends without the end of the interpreter, so ``main`` has to close its files. A thread of
+    the process group may still be about to free a tensor; it would ask for an interpreter that is ending, and abort the
+    process (gloo, torch 2.13: on a busy machine one of twenty that had done all their work).
+    """
+    if "WORLD_SIZE" not in os.environ:
+        sys.exit(main())
+    try:
+        code: Any = main()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        sys.excepthook(*cast(Any, sys.exc_info()))
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # Whoever read it has gone.
+            stream.flush()
+    os._exit(code or 0)

@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 from facegen import config, preemption
 from facegen.failures import TrainingFailed
-from facegen.processes import lost_process
+from facegen.processes import lost_process, run_process
 from facegen.trainer import Trainer
 from shards.cli import UserError, fail
 
@@ -26,7 +26,6 @@ def main() -> int:
     try:
         trainer = Trainer(config.parse_args(sys.argv[1:]))
         code = trainer.fit()
-        # Threads of a process group that outlive the interpreter abort the process, now and then.
         trainer.accelerator.end_training()
         return code
     except UserError as error:
@@ -53,4 +52,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

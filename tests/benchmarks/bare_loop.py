@@ -21,6 +21,7 @@ from facegen.config import parse_args
 from facegen.ema import EMA
 from facegen.families.base import TrainBatch
 from facegen.optim import Updater
+from facegen.processes import run_process
 from facegen.trainer import Trainer
 from shards.cli import run
 from shards.loader import Batch
@@ -103,8 +104,7 @@ def main() -> None:
         lines.append(json.dumps({"speed/images_per_sec": speed}))
     if trainer.accelerator.is_main_process:
         (Path(config.run) / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":
-    run(main)
+    run_process(lambda: run(main))

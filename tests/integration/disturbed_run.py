@@ -26,6 +26,7 @@ from torch import distributed
 
 from facegen import train
 from facegen.preemption import EXIT_PREEMPTED
+from facegen.processes import run_process
 from facegen.trainer import Trainer
 
 TOLD = "is disturbed"
@@ -110,4 +111,4 @@ def extend(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import distributed
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -20,6 +19,7 @@ from facegen.config import EMAConfig, LoaderConfig, config_class
 from facegen.families import FAMILIES
 from facegen.networks.gan import DiscriminatorConfig
 from facegen.optim import OptimConfig
+from facegen.processes import run_process
 from facegen.trainer import Trainer
 from record_run import checksum
 from tiny_families import TINY, augment_for, tiny_config
@@ -93,9 +93,7 @@ def main() -> None:
                 record.write(json.dumps(line) + "\n")
 
             trainer.fit(on_step)
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    run_process(main)

@@ -14,6 +14,7 @@ import sys
 import torch
 
 from facegen.config import parse_args
+from facegen.processes import run_process
 from facegen.trainer import Trainer
 
 
@@ -40,10 +41,8 @@ def main() -> int:
             }
             record.write(json.dumps(line) + "\n")
 
-        code = trainer.fit(on_step)
-    trainer.accelerator.end_training()
-    return code
+        return trainer.fit(on_step)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

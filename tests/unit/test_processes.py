@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,3 +104,33 @@ def test_a_signal_that_comes_while_the_others_are_awaited_is_not_forgotten(monke
         assert told == [True, False]  # To go on.
     finally:
         stop.close()
+
+
+def _stop() -> None:
+    sys.exit(2)
+
+
+@pytest.mark.parametrize(("main", "code"), [(lambda: None, 0), (lambda: 143, 143), (_stop, 2), (lambda: 1 // 0, 1)])
+def test_one_of_several_processes_ends_at_once_with_its_own_code(
+    main: Callable[[], int | None], code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    pid = os.fork()
+    if pid == 0:
+        # What still runs in the interpreter's end would be waited for.
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        print("done", end="")
+        processes.run_process(main)
+    started_sec = time.monotonic()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code
+    assert time.monotonic() - started_sec < 30
+    out, err = capfd.readouterr()
+    assert out == "done"
+    assert ("ZeroDivisionError" in err) == (code == 1)
+
+
+def test_a_process_alone_ends_as_any_program_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(SystemExit) as end:
+        processes.run_process(lambda: 3)
+    assert end.value.code == 3
