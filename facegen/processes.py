@@ -25,7 +25,7 @@ _CLOSED_BESIDE = "Application timeout caused pair closure"
 
 
 def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None) -> Accelerator:
-    """Joins the processes that were launched.
+    """Joins the processes that were launched; a program that does so is to be run by ``run_process``.
 
     Args:
         force_cpu: Leave a GPU alone.
