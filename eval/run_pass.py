@@ -22,8 +22,9 @@ from eval.ranks import Mergeable, merge_ranks
 from eval.row_bank import RowBank
 from facegen.losses import kl_per_dim, reconstruction_error, reparameterize
 from facegen.pixels import to_float, to_uint8
+from shards.batch import Batch
 from shards.dataset import Dataset
-from shards.loader import Batch, evaluation_batches
+from shards.loader import evaluation_batches
 
 MAX_LATENTS = 20_000
 """Latents kept for histograms, sweeps and maps."""

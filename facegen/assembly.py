@@ -32,6 +32,7 @@ def make_loader(config: TrainConfig, dataset: Dataset, family: Family, accelerat
         world_size=accelerator.num_processes,
         num_threads=config.loader.num_threads,
         prefetch_batches=config.loader.prefetch_batches,
+        decoded_bytes=round(config.loader.decoded_gb * 1e9),
         pin_memory=accelerator.device.type == "cuda",
         units=units,
     )

@@ -8,7 +8,7 @@ from facegen.augment import augment
 from facegen.config import TrainConfig
 from facegen.families.base import TrainBatch
 from facegen.randomness import SlotRandom
-from shards.loader import Batch
+from shards.batch import Batch
 
 
 def micro_batches(batch: Batch, config: TrainConfig, images_seen: int, device: torch.device) -> list[TrainBatch]:

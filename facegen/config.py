@@ -30,6 +30,13 @@ class LoaderConfig:
     """Threads that read and decode; 0 decodes in the training thread."""
     prefetch_batches: int = 4
     """Batches kept ready."""
+    decoded_gb: float = 1.0
+    """Memory (GB) in which each process keeps images that it has decoded, for the epochs that follow; 0 keeps none."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        if not 0 <= self.decoded_gb < math.inf:
+            raise ValueError(f"loader.decoded_gb must be 0 or more, not {self.decoded_gb}.")
 
 
 @dataclass

@@ -33,9 +33,9 @@ from facegen.reporter import Reporter
 from facegen.run_directory import claim, save_config
 from facegen.saver import Saver
 from facegen.state import TrainState, read_facts
+from shards.batch import Batch
 from shards.cli import UserError
 from shards.dataset import Dataset
-from shards.loader import Batch
 
 OnStep = Callable[["Trainer", Batch, dict[str, Tensor]], None]
 OnSaved = Callable[["Trainer", dict[str, float]], None]

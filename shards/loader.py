@@ -7,72 +7,22 @@ shared memory and no worker that can be killed or left behind. All that has to b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 import torch
 
+from shards.batch import Batch, BatchReader, Share
 from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.plan import BatchPlan, EpochOrder, evaluation_rows
-from shards.reader import Reader
 from shards.units import SingleSamples, Units
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples of one batch on one rank.
-
-    Attributes:
-        images: uint8 (N, H, W, C), C is 1 or 3 (RGB).
-        labels: A tensor (N,) for each label field: float32 for a float (missing: NaN), int64 for a bool (0, 1; missing:
-            -1) and for a class (position in the field's classes; missing: -1).
-        rows: int64 (N,), rows of the split.
-        epoch: Number of the epoch, from 0.
-        first_slot: Position of the first sample within the global batch; 0 in evaluation.
-    """
-
-    images: torch.Tensor
-    labels: dict[str, torch.Tensor]
-    rows: torch.Tensor
-    epoch: int = 0
-    first_slot: int = 0
-
-
-@dataclass(frozen=True)
-class _Share:
-    """What a batch is to hold."""
-
-    rows: np.ndarray
-    epoch: int = 0
-    first_slot: int = 0
-    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Labels that come with the units, beside those of the data set."""
-
-
-class _BatchReader:
-    """Turns a share into a batch; safe to call from several threads."""
-
-    def __init__(self, dataset: Dataset, split: str, fields: Sequence[str] | None, pin_memory: bool) -> None:
-        self.reader = Reader(dataset, split)
-        self._shape = (dataset.image.height, dataset.image.width, dataset.image.channels)
-        self._labels = {name: dataset.labels(name, split) for name in (dataset.fields if fields is None else fields)}
-        self._pin_memory = pin_memory
-
-    def __call__(self, share: _Share) -> Batch:
-        rows = share.rows
-        images = torch.empty((len(rows), *self._shape), dtype=torch.uint8, pin_memory=self._pin_memory)
-        self.reader.read_images(rows, images.numpy())
-        columns = {name: column[rows] for name, column in self._labels.items()} | dict(share.labels)
-        labels = {name: _label_tensor(values) for name, values in columns.items()}
-        return Batch(images, labels, torch.from_numpy(rows), share.epoch, share.first_slot)
 
 
 class TrainLoader:
@@ -98,6 +48,7 @@ class TrainLoader:
         world_size: int = 1,
         num_threads: int = 2,
         prefetch_batches: int = 4,
+        decoded_bytes: int = 0,
         fields: Sequence[str] | None = None,
         pin_memory: bool = False,
         units: Units | None = None,
@@ -113,6 +64,7 @@ class TrainLoader:
             world_size: How many processes there are.
             num_threads: Threads that read and decode; 0 does it in the calling thread when a batch is asked for.
             prefetch_batches: Batches in work or ready ahead of the consumer; each takes its images' bytes of memory.
+            decoded_bytes: Memory for images that have been decoded; what does not fit is decoded in every epoch.
             fields: Label fields to load; all when None.
             pin_memory: Batches in page-locked memory, for asynchronous copies to a CUDA device.
             units: What is drawn as a whole; single samples when None.
@@ -122,9 +74,10 @@ class TrainLoader:
         """
         _check_at_least(0, "num_threads", num_threads)
         _check_at_least(1, "prefetch_batches", prefetch_batches)
+        _check_at_least(0, "decoded_bytes", decoded_bytes)
         if pin_memory and not torch.cuda.is_available():
             raise UserError("pin_memory needs a CUDA device and there is none; leave it out.")
-        self._read_batch = _BatchReader(dataset, split, fields, pin_memory)
+        self._read_batch = BatchReader(dataset, split, fields, pin_memory, decoded_bytes)
         self._units = units or SingleSamples(dataset.shard_sizes(split))
         self._order = EpochOrder(self._units.per_shard, seed)
         self._plan = BatchPlan(self._order, global_batch_size, rank, world_size, self._units.unit_size)
@@ -180,7 +133,7 @@ class TrainLoader:
                 self._samples_seen = expected
                 yield batch
 
-    def _shares(self) -> Iterator[_Share]:
+    def _shares(self) -> Iterator[Share]:
         # Planned in the consumer's thread, in order: threads that plan two blocks at a time would evict each other's.
         position, block = self._samples_seen, None
         while True:
@@ -188,14 +141,14 @@ class TrainLoader:
                 block = self._announce(position, block)
             epoch, units = self._plan.batch(position)
             rows, labels = self._units.draw(units, epoch)
-            yield _Share(rows, epoch, self._plan.first_slot, labels)
+            yield Share(rows, epoch, self._plan.first_slot, labels)
             position += self._global_batch_size
 
     def _announce(self, position: int, block: tuple[int, int] | None) -> tuple[int, int]:
         """Says what will be read soon, once for each block; returns the block at a position."""
         here = self._plan.block_at(position)
         if here != block:
-            self._read_batch.reader.expect(self._order.shards_from(*here))
+            self._read_batch.expect(self._order.shards_from(*here).tolist())
         return here
 
 
@@ -233,18 +186,18 @@ def evaluation_batches(
     if limit is not None:
         _check_at_least(1, "limit", limit)
         num_samples = min(limit, num_samples)
-    read_batch = _BatchReader(dataset, split, fields, pin_memory=False)
+    read_batch = BatchReader(dataset, split, fields)
     batches = evaluation_rows(num_samples, batch_size, rank, world_size)
     ends = np.cumsum(dataset.shard_sizes(split))
 
-    def shares() -> Iterator[_Share]:
+    def shares() -> Iterator[Share]:
         last = -1
         for rows in batches:
             shard = int(np.searchsorted(ends, rows[-1], side="right"))
             if shard != last:
-                read_batch.reader.expect(np.arange(shard, min(shard + 2, len(ends))))
+                read_batch.expect(range(shard, min(shard + 2, len(ends))))
             last = shard
-            yield _Share(rows)
+            yield Share(rows)
 
     return _in_order(read_batch, shares(), num_threads, prefetch_batches=2 * num_threads)
 
@@ -269,10 +222,6 @@ def _in_order(
         # The garbage collector may run this in one of the pool's own threads, which could not wait for itself. Each
         # thread ends after the batch that it has in hand.
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _label_tensor(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float32 if values.dtype == np.float32 else np.int64))
 
 
 def _check_at_least(minimum: int, name: str, value: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -88,12 +88,12 @@ class Reader:
                 raise self._damaged(row, shard, "its bytes are not those that were packed")
             yield data
 
-    def read_images(self, rows: np.ndarray, out: np.ndarray) -> None:
+    def read_images(self, rows: np.ndarray, out: np.ndarray | list[np.ndarray]) -> None:
         """Reads and decodes some samples.
 
         Args:
             rows: Rows of the split (N,), from 0.
-            out: C-contiguous uint8 (N, H, W, C) that takes the images.
+            out: C-contiguous uint8 (N, H, W, C) that takes the images, or N arrays (H, W, C).
 
         Raises:
             UserError: As ``read``, and for an image whose bytes are damaged.
@@ -106,10 +106,10 @@ class Reader:
                 shard = int(np.searchsorted(self._shard_ends, row, side="right"))
                 raise self._damaged(row, shard, str(error)) from None
 
-    def expect(self, shards: np.ndarray) -> None:
+    def expect(self, shards: Iterable[int]) -> None:
         """Says which shards of the split will be read soon, so that remote ones can come meanwhile."""
         if self._dataset.remote:
-            self._dataset.remote.prefetch(self._shards[shard] for shard in shards.tolist())
+            self._dataset.remote.prefetch(self._shards[shard] for shard in shards)
 
     def _damaged(self, row: int, shard: int, finding: str) -> UserError:
         key = self._dataset.key(self._split, row)

@@ -23,8 +23,8 @@ from facegen.families.base import TrainBatch
 from facegen.optim import Updater
 from facegen.processes import run_process
 from facegen.trainer import Trainer
+from shards.batch import Batch
 from shards.cli import run
-from shards.loader import Batch
 
 _WINDOWS = 5
 

@@ -35,9 +35,9 @@ from facegen.config import TrainConfig, parse_args
 from facegen.trainer import Trainer
 from families import MEMBERS, Member, check_names, configuration, speeds, timed
 from shards import pack
+from shards.batch import Batch
 from shards.cli import parse, run
 from shards.dataset import Dataset
-from shards.loader import Batch
 
 _WARMUP_BLOCKS = 10
 
@@ -52,7 +52,7 @@ class Config:
     """Members to measure; all when not given."""
     size: int = 64
     """Side of the synthetic faces."""
-    num_images: int = 4000
+    num_images: int = 2000
     """Number of synthetic faces."""
     steps_alone: int = 120
     """Steps in which the trainer runs alone; the first fifth warms up."""
@@ -62,6 +62,8 @@ class Config:
     """Length of a block, in whole steps; its first step finds other networks in the caches."""
     global_batch_size: int | None = None
     """Images of a batch; the preset's when not given. What does not grow with it weighs most in small batches."""
+    decoded_gb: float = 1.0
+    """The trainer's ``--loader.decoded_gb``; with 0 images are decoded in every epoch, as in the first."""
     out: Path = Path(__file__).parent / "results"
     """Where trainer.md and trainer.json are written."""
     name: str = "trainer"
@@ -126,9 +128,10 @@ class Clock:
 class Turns:
     """Called after each step of the trainer: measures its blocks of steps, and lets the other loops take as many."""
 
-    def __init__(self, steps_per_block: int) -> None:
-        """Starts before the trainer's first step."""
+    def __init__(self, steps_per_block: int, images_before: int) -> None:
+        """Starts before the trainer's first step; nothing is measured before it has seen ``images_before``."""
         self.steps_per_block = steps_per_block
+        self.images_before = images_before
         self.blocks: list[tuple[Seconds, Seconds, Seconds]] = []
         """Of the trainer, the bare loop and the plain one."""
         self._loops: list[BareLoop] = []
@@ -137,6 +140,9 @@ class Turns:
 
     def __call__(self, trainer: Trainer, batch: Batch, terms: dict[str, Tensor]) -> None:
         """Counts the step; at the end of a block, the other loops' turn."""
+        if trainer.images_seen <= self.images_before:
+            self._clock = Clock()
+            return
         self._steps += 1
         if self._steps < self.steps_per_block:
             return
@@ -185,15 +191,17 @@ def pack_faces(out: Path, config: Config) -> Path:
 
 def measure(name: str, data: Path, folder: Path, config: Config) -> Cost:
     """Trains a member twice: alone, and in turns with the bare loop."""
-    alone = training(MEMBERS[name], data, folder / f"{name}_alone", config.steps_alone, config.global_batch_size)
+    alone = training(MEMBERS[name], data, folder / f"{name}_alone", config.steps_alone, config)
     Trainer(alone).fit()
     windows = speeds(Path(alone.run))
     images_per_sec = statistics.median(line["speed/images_per_sec"] for line in windows)
 
     steps_per_block = max(1, round(config.block_sec * images_per_sec / alone.global_batch_size))
-    num_steps = (config.blocks + _WARMUP_BLOCKS) * steps_per_block
-    trainer = Trainer(training(MEMBERS[name], data, folder / f"{name}_in_turns", num_steps, config.global_batch_size))
-    turns = Turns(steps_per_block)
+    # Images are decoded in the first epoch, which passes unmeasured.
+    epoch_steps = -(-Dataset(data).num_samples("train") // alone.global_batch_size) if config.decoded_gb else 0
+    num_steps = epoch_steps + (config.blocks + _WARMUP_BLOCKS) * steps_per_block
+    trainer = Trainer(training(MEMBERS[name], data, folder / f"{name}_in_turns", num_steps, config))
+    turns = Turns(steps_per_block, epoch_steps * alone.global_batch_size)
     trainer.fit(turns)
     ours, bare, plain = zip(*turns.blocks[_WARMUP_BLOCKS:], strict=True)
     return Cost(
@@ -222,9 +230,10 @@ def median_interval(values: list[float]) -> tuple[float, float, float]:
     return ordered[max(first, 0)], statistics.median(ordered), ordered[min(last, len(values) - 1)]
 
 
-def training(member: Member, data: Path, out: Path, num_steps: int, global_batch_size: int | None) -> TrainConfig:
-    """The member's own configuration, but for its length, and its batch size where one is given."""
-    options = configuration(member) | ({"global_batch_size": global_batch_size} if global_batch_size else {})
+def training(member: Member, data: Path, out: Path, num_steps: int, config: Config) -> TrainConfig:
+    """The member's own configuration, but for its length, its loader, and its batch size where one is given."""
+    options = configuration(member) | {"loader": {"decoded_gb": config.decoded_gb}}
+    options |= {"global_batch_size": config.global_batch_size} if config.global_batch_size else {}
     out.mkdir(parents=True)
     (out / "options.yaml").write_text(yaml.safe_dump(timed(options, num_steps), sort_keys=False))
     arguments = ["--config", str(out / "options.yaml"), "--data", str(data), "--run", str(out / "run")]

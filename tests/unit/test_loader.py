@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shards import reader
+from shards.batch import Batch
 from shards.cli import UserError
 from shards.codecs import encode
 from shards.dataset import Dataset, ImageFormat, LabelField, Manifest, Shard
 from shards.dataset_writer import Columns, write_dataset
-from shards.loader import Batch, TrainLoader, _in_order, evaluation_batches
+from shards.loader import TrainLoader, _in_order, evaluation_batches
 from shards.plan import BatchPlan, EpochOrder
 from shards.reader import Reader
 from shards.tar import ShardWriter, read_samples, sha256_file

@@ -30,8 +30,8 @@ from eval.run_pass import Protocol, run_samples, run_split
 from eval.run_warnings import run_warnings
 from eval.table import build_table, markdown, terminal
 from facegen.pixels import to_uint8
+from shards.batch import Batch
 from shards.cli import UserError
-from shards.loader import Batch
 
 LOSS = Metric("loss", "Loss", "Group", "nats", "lower", ".3f")
 RATE = Metric("rate", "Rate", "Group", "images/s", "higher", "si")

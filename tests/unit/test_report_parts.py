@@ -34,9 +34,9 @@ from eval.stages import Stages
 from eval.table import build_table, markdown, terminal
 from eval.training_pictures import training_pictures
 from facegen.pixels import to_uint8
+from shards.batch import Batch
 from shards.cli import UserError
 from shards.dataset import LabelField
-from shards.loader import Batch
 
 SCHEMA = Path(__file__).resolve().parents[2] / "eval" / "report.schema.json"
 

@@ -1,0 +1,94 @@
+"""One process's part of a batch: uint8 images, decoded into place, and labels as tensors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from shards.dataset import Dataset
+from shards.decoded import DecodedImages
+from shards.reader import Reader
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one batch on one rank.
+
+    Attributes:
+        images: uint8 (N, H, W, C), C is 1 or 3 (RGB).
+        labels: A tensor (N,) for each label field: float32 for a float (missing: NaN), int64 for a bool (0, 1; missing:
+            -1) and for a class (position in the field's classes; missing: -1).
+        rows: int64 (N,), rows of the split.
+        epoch: Number of the epoch, from 0.
+        first_slot: Position of the first sample within the global batch; 0 in evaluation.
+    """
+
+    images: torch.Tensor
+    labels: dict[str, torch.Tensor]
+    rows: torch.Tensor
+    epoch: int = 0
+    first_slot: int = 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a batch is to hold."""
+
+    rows: np.ndarray
+    epoch: int = 0
+    first_slot: int = 0
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Labels that come with the units, beside those of the data set."""
+
+
+class BatchReader:
+    """Turns a share into a batch; safe to call from several threads.
+
+    What was decoded once may stay in memory for the epochs that follow.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        fields: Sequence[str] | None,
+        pin_memory: bool = False,
+        decoded_bytes: int = 0,
+    ) -> None:
+        """As ``TrainLoader``."""
+        self._reader = Reader(dataset, split)
+        self._shard_starts = [0, *itertools.accumulate(dataset.shard_sizes(split))]
+        self._shape = (dataset.image.height, dataset.image.width, dataset.image.channels)
+        self._decoded = DecodedImages(dataset.num_samples(split), self._shape, decoded_bytes)
+        self._labels = {name: dataset.labels(name, split) for name in (dataset.fields if fields is None else fields)}
+        self._pin_memory = pin_memory
+
+    def __call__(self, share: Share) -> Batch:
+        """Reads, or takes from memory.
+
+        Raises:
+            UserError: A damaged shard or image.
+        """
+        rows = share.rows
+        images = torch.empty((len(rows), *self._shape), dtype=torch.uint8, pin_memory=self._pin_memory)
+        pixels = images.numpy()
+        missing = self._decoded.take(rows, pixels)
+        if len(missing):
+            self._reader.read_images(rows[missing], [pixels[position] for position in missing])
+            self._decoded.keep(rows[missing], pixels[missing])
+        columns = {name: column[rows] for name, column in self._labels.items()} | dict(share.labels)
+        labels = {name: _label_tensor(values) for name, values in columns.items()}
+        return Batch(images, labels, torch.from_numpy(rows), share.epoch, share.first_slot)
+
+    def expect(self, shards: Iterable[int]) -> None:
+        """Says which shards will be read soon, so that remote ones can come meanwhile."""
+        starts = self._shard_starts
+        self._reader.expect(shard for shard in shards if not self._decoded.holds(starts[shard], starts[shard + 1]))
+
+
+def _label_tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32 if values.dtype == np.float32 else np.int64))
