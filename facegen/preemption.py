@@ -21,8 +21,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 BatchT = TypeVar("BatchT")
 
 
-class _Interrupted(Exception):
-    """A signal came during a wait."""
+class _Interrupted(BaseException):
+    """A signal came during a wait; no ``Exception``, which a fetch that is tried again would take for a failure."""
 
 
 class StopFlag:

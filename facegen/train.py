@@ -17,7 +17,7 @@ from facegen import config, preemption
 from facegen.failures import TrainingFailed
 from facegen.processes import lost_process, run_process
 from facegen.trainer import Trainer
-from shards.cli import UserError, fail
+from shards.cli import ENDING, UserError, fail
 
 
 def main() -> int:
@@ -48,6 +48,7 @@ def main() -> int:
         )
         return 1
     finally:
+        ENDING.set()
         preemption.ignore_stop()  # The launcher asks the others to stop when one has ended, and this is the end.
 
 

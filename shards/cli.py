@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +24,10 @@ import jsonargparse
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 ConfigT = TypeVar("ConfigT")
+
+ENDING = threading.Event()
+"""Set when the program is about to end. The interpreter waits for threads before it ends, so those that wait or work on
+for a while look at it."""
 
 _raises = ContextVar("_raises", default=False)
 
@@ -85,6 +90,7 @@ def raising() -> Iterator[None]:
 
 def run(main: Callable[[], None]) -> None:
     """Runs an entry point: a ``UserError`` becomes its one sentence and exit code 2."""
+    ENDING.clear()
     try:
         main()
         sys.stdout.flush()
@@ -93,6 +99,8 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough. The interpreter's own flush at exit must not complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        ENDING.set()
 
 
 def parse(

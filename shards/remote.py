@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shards.cli import UserError
+from shards.cli import ENDING, UserError
 from shards.shard_cache import (
     SIZE_VARIABLE,
     cache_bytes,
@@ -134,7 +134,7 @@ class Remote:
             except FileNotFoundError:  # Never fetched, or deleted in this moment to make room.
                 self._ensure(shard)
                 continue
-            os.utime(path)
+            os.utime(descriptor)  # Another process may delete the path in this moment.
             return descriptor
 
     def prefetch(self, shards: Iterable[Shard]) -> None:
@@ -160,7 +160,8 @@ class Remote:
 
     def _prefetch(self, shard: Shard) -> None:
         try:
-            self._ensure(shard)
+            if not ENDING.is_set():
+                self._ensure(shard)
         except UserError:
             pass
         finally:
@@ -188,6 +189,8 @@ class Remote:
         with open(part, "ab") as file:
             start = file.tell()
             while start < shard.num_bytes:
+                if ENDING.is_set():
+                    raise InterruptedError("the program ends")
                 stop = min(start + _CHUNK_BYTES, shard.num_bytes)
                 chunk = self._files.cat_file(self._path(shard.name), start=start, end=stop)
                 if len(chunk) == shard.num_bytes > stop - start:
@@ -218,13 +221,13 @@ class Remote:
             except Exception as error:  # Every service has errors of its own.
                 if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
                     raise unwritable(self.folder, error) from None
-                if trial == NUM_TRIES or not threading.main_thread().is_alive():
+                if trial == NUM_TRIES or ENDING.is_set():
                     seconds = time.monotonic() - started
                     raise UserError(
-                        f"{where} could not be read in {NUM_TRIES} tries over {seconds:.0f} s ({_reason(error)}); run "
+                        f"{where} could not be read in {trial} tries over {seconds:.0f} s ({_reason(error)}); run "
                         "the same command again when it can be."
                     ) from None
-            _pause(delay * random.uniform(0.5, 1.5))  # Not all processes at the same moment.
+            ENDING.wait(delay * random.uniform(0.5, 1.5))  # Not all processes at the same moment.
             delay = min(2 * delay, _MAX_DELAY_SEC)
         raise AssertionError
 
@@ -254,15 +257,6 @@ class Remote:
     def _locked(self, name: str) -> Iterator[None]:
         with locked(self.folder / f".{name}.lock"):
             yield
-
-
-def _pause(seconds: float) -> None:
-    """Waits, but a thread that works for a program that is ending does not."""
-    main = threading.main_thread()
-    if threading.current_thread() is main:
-        time.sleep(seconds)
-    else:
-        main.join(seconds)
 
 
 def _reason(error: BaseException) -> str:

@@ -81,8 +81,15 @@ def unwritable(folder: Path, error: OSError) -> UserError:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock, between processes and threads alike."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Holds an exclusive lock, between processes and threads alike.
+
+    Raises:
+        UserError: The cache belongs to somebody else, or its file system knows no locks.
+    """
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "w")  # noqa: SIM115
+    with lock:
+        with writing(path.parent):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

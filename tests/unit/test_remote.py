@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import shutil
+import signal
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,10 @@ import torch
 
 import unreliable_server
 from facegen import config as config_module
+from facegen.preemption import StopFlag
 from facegen.trainer import Trainer
 from shards import remote
-from shards.cli import UserError
+from shards.cli import ENDING, UserError, run
 from shards.dataset import Dataset
 from shards.index import main as index
 from shards.inspect import main as inspect
@@ -50,6 +55,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "_FIRST_DELAY_SEC", 0.001)
     monkeypatch.setattr(remote, "_MAX_DELAY_SEC", 0.002)
+    ENDING.clear()  # A test before may have run a program to its end in this process.
     return tmp_path / "cache" / "shards"
 
 
@@ -155,6 +161,36 @@ def test_training_ends_with_a_sentence_when_the_server_dies_and_goes_on_when_it_
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
+def test_a_program_that_ends_leaves_what_it_was_going_to_fetch(
+    server: type[Handler], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, is_over = Dataset(server.url), threading.Event()
+    assert dataset.remote
+    make_room = remote.make_room
+    monkeypatch.setattr(remote, "make_room", lambda *arguments: (is_over.wait(), make_room(*arguments)))
+    dataset.remote.prefetch(dataset.shards("train"))
+    run(lambda: None)
+    is_over.set()
+    dataset.remote._pool.shutdown(wait=True)  # As the interpreter does.
+    assert not tars(cache) and not any(name.endswith(".tar") for name in server.requests)
+    before = len(server.requests)
+    with pytest.raises(UserError, match="could not be read in 1 tries"):
+        dataset.remote.open(dataset.shards("val")[0])
+    assert len(server.requests) == before
+
+
+def test_a_signal_ends_a_wait_for_a_server_that_fails(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_FIRST_DELAY_SEC", 60.0)
+    loader = TrainLoader(Dataset(server.url), "train", global_batch_size=16, seed=0, num_threads=0)
+    server.always = "busy"
+    with closing(StopFlag()) as stop:
+        threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+        started = time.monotonic()
+        assert stop.wait_for(iter(loader)) is None
+        assert time.monotonic() - started < 20
+        assert stop.requested
+
+
 # The cache.
 
 
@@ -207,6 +243,34 @@ def test_a_bound_that_is_no_number(monkeypatch: pytest.MonkeyPatch, text: str) -
     monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", text)
     with pytest.raises(UserError, match=f"positive number of gigabytes, not '{text}'"):
         cache_bytes()
+
+
+def test_a_shard_that_another_process_deletes_while_it_is_opened_is_read(
+    server: type[Handler], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = Dataset(server.url)
+    next(Reader(dataset, "val").read(np.array([0])))
+    [path], utime = cache.glob("*/*.tar"), os.utime
+
+    def deleted(place: int | Path) -> None:
+        path.unlink(missing_ok=True)
+        utime(place)
+
+    monkeypatch.setattr(os, "utime", deleted)
+    assert len(next(Reader(dataset, "val").read(np.array([0]))))
+
+
+def test_a_cache_of_somebody_else_is_one_sentence(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, path_open = Dataset(server.url), open
+
+    def refused(path: object, mode: str = "r", *rest: object) -> object:
+        if str(path).endswith(".lock"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return path_open(path, mode, *rest)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("builtins.open", refused)
+    with pytest.raises(UserError, match=r"cannot write to the cache .*Permission denied.*FACEGEN_CACHE"):
+        next(Reader(dataset, "val").read(np.array([0])))
 
 
 def test_a_full_disk_is_said_at_once(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
