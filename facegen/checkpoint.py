@@ -1,7 +1,8 @@
 """Directories that are either complete or not there: checkpoints (all the state) and snapshots (for inference).
 
 A directory is written under a temporary name, every file fsynced, sealed with a marker file that holds the checksum of
-each file, and only then renamed. So a crash at any moment leaves the older directories as they were.
+each file, and only then renamed. So a crash at any moment leaves the older directories as they were; the one that is
+being replaced may lie under a hidden name then, from which the next writer puts it back.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 MARKER = "COMPLETE"
+_REPLACED = ".replaced"
 
 
 def directory_name(images_seen: int) -> str:
@@ -38,7 +40,8 @@ def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
     Raises:
         OSError: The disk is full or not writable; nothing is left of what was written.
     """
-    temporary = directory.with_name(f".{directory.name}.tmp")
+    temporary, replaced = (directory.with_name(f".{directory.name}{ending}") for ending in (".tmp", _REPLACED))
+    put_back(directory.parent)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
@@ -51,10 +54,20 @@ def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     if directory.exists():
-        # Written again only where a run resumed behind it: this one is damaged, or its checkpoint never got complete.
-        shutil.rmtree(directory)
+        os.rename(directory, replaced)
     os.rename(temporary, directory)
     _fsync(directory.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def put_back(root: Path) -> None:
+    """Gives directories their names back whose writer was killed before the one to replace them had its own."""
+    for replaced in root.glob(f".*{_REPLACED}"):
+        directory = root / replaced.name[1:].removesuffix(_REPLACED)
+        if directory.exists():
+            shutil.rmtree(replaced)
+        else:
+            os.rename(replaced, directory)
 
 
 def newest_complete(root: Path) -> Path | None:
@@ -68,7 +81,11 @@ def newest_complete(root: Path) -> Path | None:
 
 
 def set_aside_damaged(root: Path) -> None:
-    """Renames damaged directories to ``damaged_...``, with a warning, so that none is counted among those to keep."""
+    """Renames damaged directories to ``damaged_...``, with a warning, so that none is counted among those to keep.
+
+    It is the first thing that a new owner of ``root`` does, so ``put_back`` comes before.
+    """
+    put_back(root)
     for path in sorted(root.glob("images_*")):
         problem = damage(path)
         if problem:

@@ -26,7 +26,7 @@ from facegen.families.base import TrainBatch, TurnLosses
 from facegen.optim import Updater, lr_at
 from facegen.performance import keep_freed_memory, set_float32_precision, training_networks
 from facegen.preemption import EXIT_PREEMPTED, StopFlag
-from facegen.processes import Agreement, limit_waiting, make_accelerator, wrap
+from facegen.processes import Agreement, limit_waiting, make_accelerator, sum_over_processes, wrap
 from facegen.profiling import PROFILES, StepProfiler, span
 from facegen.randomness import derive_seed, seed_global_generators
 from facegen.reporter import Reporter
@@ -148,8 +148,7 @@ class Trainer:
         """The loop; returns the exit code."""
         config, state, reporter, device = self.config, self.state, self.reporter, self.accelerator.device
         exit_code = 0
-        if state.early_stop.is_due(self.images_seen, config.monitor.validate_every_images):
-            self._validate(stop)
+        if state.early_stop.is_due(self.images_seen, config.monitor.validate_every_images) and self._validate(stop):
             self._saver.mark_changed()  # The checkpoint that is there does not know of it.
         first_step = self.step + 1
         while not self.is_over:
@@ -198,12 +197,17 @@ class Trainer:
         name = f"{checkpoint.directory_name(self.images_seen)}_rank_{self.accelerator.process_index}"
         return StepProfiler(directory, name, self.reporter.say)
 
-    def _validate(self, stop: StopFlag) -> None:
-        """Evaluates on held-out images, and keeps a snapshot of the best state so far where early stopping is on."""
+    def _validate(self, stop: StopFlag) -> bool:
+        """Evaluates on held-out images, and keeps a snapshot of the best state so far where early stopping is on.
+
+        Returns:
+            Whether it came to that; not when asked to stop, on no process.
+        """
         values = self.reporter.validate(self.state, stop)
         self._held_out = (self.images_seen, values)
         if self.state.early_stop.observe(values, self.images_seen):
             self._saver.save_best(self.state)
+        return bool(values)
 
     def _train_step(self, parts: list[TrainBatch]) -> dict[str, Tensor]:
         """One optimizer step of every network, on one global batch; returns its loss terms."""
@@ -262,8 +266,8 @@ class Trainer:
 
     def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, float]:
         """Means of this step's terms over all processes."""
-        means = self.accelerator.reduce(torch.stack([term.double() for term in terms.values()]), "mean")
-        return dict(zip(terms, means.tolist(), strict=True))  # type: ignore[union-attr]
+        means = sum_over_processes(torch.stack([*terms.values()]), self.accelerator) / self.accelerator.num_processes
+        return dict(zip(terms, means.tolist(), strict=True))
 
     def _check_finite(self, turn: str, names: list[str], finite: Agreement, grad_norm: Tensor) -> None:
         """Stops before the optimizer uses a bad gradient; with fp16 the loss scaler skips overflowed gradients."""

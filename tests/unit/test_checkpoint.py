@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from facegen.checkpoint import (
     prune,
     save_module,
     save_state,
+    set_aside_damaged,
     write_complete,
 )
 
@@ -84,6 +87,31 @@ def test_nothing_appears_under_the_final_name_before_all_is_written(tmp_path: Pa
     write_complete(final, look)
     assert newest_complete(tmp_path) == final
     assert names(tmp_path) == [final.name]
+
+
+def test_one_that_is_replaced_is_there_whenever_the_writer_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 100, "old")
+    rename = os.rename
+    for killed_at in (1, 2):
+        renames = itertools.count(1)
+
+        def killed(source: Path, target: Path, renames=renames, killed_at=killed_at) -> None:
+            if next(renames) == killed_at:
+                raise KeyboardInterrupt
+            rename(source, target)
+
+        monkeypatch.setattr(os, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path, 100, "new")
+        monkeypatch.undo()
+        set_aside_damaged(tmp_path)
+        found = newest_complete(tmp_path)
+        assert found and (found / "a.bin").read_text().startswith("old")
+    write(tmp_path, 100, "new")
+    assert names(tmp_path) == [directory_name(100)]
+    assert (tmp_path / directory_name(100) / "a.bin").read_text().startswith("new")
 
 
 def _truncate(directory: Path) -> None:
