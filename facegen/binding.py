@@ -20,11 +20,20 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Another text on every machine, where names may be alike; Linux."""
 
 
+def limit_threads(num_cores: int) -> None:
+    """Lets this process compute on no more threads than it has cores.
+
+    accelerate's launcher counts the whole machine's, of which a scheduler may have given only some.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, num_cores)))
+
+
 def bind_to_cores() -> None:
     """Keeps this thread, and those that it starts from now on, to this process's share of the cores.
 
-    Every process of the group must call it. Where the system or a scheduler has done so already, where there are fewer
-    cores than threads, and on other systems than Linux nothing changes.
+    Every process of the group must call it. It then computes on no more threads than it has cores. Where a scheduler
+    has shared them out already, where there are fewer cores than processes, and on other systems than Linux no process
+    is bound.
     """
     if not (hasattr(os, "sched_setaffinity") and _BOOT_ID.exists()):
         return
@@ -32,7 +41,8 @@ def bind_to_cores() -> None:
     everyone: list[Place] = gather_object([here])
     rank = torch.distributed.get_rank()
     own = share_of_cores(everyone, rank)
-    if len(own) >= torch.get_num_threads():
+    limit_threads(len(own))
+    if own:
         os.sched_setaffinity(0, own)
 
 

@@ -31,7 +31,7 @@ class LoaderConfig:
     prefetch_batches: int = 4
     """Batches kept ready."""
     decoded_gb: float = 1.0
-    """Memory (GB) in which each process keeps images that it has decoded, for the epochs that follow; 0 keeps none."""
+    """Memory (GB) in which each process keeps the images that it has decoded, for later epochs; 0 keeps none."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""

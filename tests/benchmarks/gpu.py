@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import socket
 import statistics
 import subprocess
@@ -22,10 +21,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import torch
 import yaml
 
@@ -178,7 +179,8 @@ def train(case: Case, folder: Path, config: Config) -> Result:
     scale, started = SCALES[config.images], time.perf_counter()
     own = {
         "global_batch_size": scale.batch_size * max(1, case.num_processes),
-        "loader": {"num_threads": min(8, num_cores())},
+        # Each epoch reads and decodes, as the first one of a large data set.
+        "loader": {"num_threads": min(8, num_cores()), "decoded_gb": 0.0},
         "performance": case.performance,
         # In the file and not on the command line, where torchrun would take --run for a shortened option of its own.
         "data": str(faces(folder.parent, case.size)),
@@ -233,22 +235,32 @@ def execute(command: list[str], config: Config, variables: dict[str, str]) -> No
         CaseFailed: It failed, or took too long; then all its processes are ended.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        _, errors = process.communicate(timeout=config.limit_sec)
-    except subprocess.TimeoutExpired:
-        raise CaseFailed(f"took longer than {config.limit_sec} s") from None
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        try:
+            process.wait(config.limit_sec)
+        except subprocess.TimeoutExpired:
+            raise CaseFailed(f"took longer than {config.limit_sec} s") from None
+        finally:
+            end(process)
+        errors.seek(0)
+        said = errors.read()
     if process.returncode:
         # The launcher's own last line says no more than that a process failed.
-        lines = [line.strip() for line in errors.splitlines() if line.strip() and "CalledProcessError" not in line]
+        lines = [line.strip() for line in said.splitlines() if line.strip() and "CalledProcessError" not in line]
         ours = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         raise CaseFailed((ours or lines or [f"ended with exit code {process.returncode}"])[-1])
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kills a program that still runs, and all that it has started, which torchrun puts into sessions of their own."""
+    if process.poll() is not None:
+        return
+    family = psutil.Process(process.pid)
+    for member in [*family.children(recursive=True), family]:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()
 
 
 def faces(folder: Path, size: int) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -28,15 +30,30 @@ def test_cores_are_shared_out_among_those_that_would_share_them(places: list, sh
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
-@pytest.mark.parametrize(("threads", "bound"), [(1, True), (2, True), (3, False)])
-def test_a_process_is_bound_only_where_its_threads_have_a_core_each(
-    monkeypatch: pytest.MonkeyPatch, threads: int, bound: bool
+@pytest.mark.parametrize(("threads", "num_processes", "cores"), [(1, 2, (6, 7)), (3, 2, (6, 7)), (2, 8, None)])
+def test_a_process_is_bound_where_it_has_cores_and_computes_on_no_more_threads(
+    monkeypatch: pytest.MonkeyPatch, threads: int, num_processes: int, cores: tuple[int, ...] | None
 ) -> None:
     calls = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4, 5, 6, 7})
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: calls.append((pid, cores)))
-    monkeypatch.setattr(binding, "gather_object", lambda places: places * 2)
+    monkeypatch.setattr(binding, "gather_object", lambda places: places * num_processes)
     monkeypatch.setattr(binding.torch.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(binding.torch, "get_num_threads", lambda: threads)
+    told = []
+    monkeypatch.setattr(binding.torch, "set_num_threads", told.append)
     bind_to_cores()
-    assert calls == ([(0, (6, 7))] if bound else [])
+    assert calls == ([(0, cores)] if cores else [])
+    assert told == [min(threads, len(cores or (0,)))]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_a_launcher_that_counts_the_whole_machines_cores_is_not_believed() -> None:
+    program = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "import torch; torch.set_num_threads(3)\n"
+        "from facegen.processes import make_accelerator; make_accelerator(force_cpu=True)\n"
+        "print(torch.get_num_threads())"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "1"
