@@ -74,6 +74,8 @@ class LatentStats:
 
     def over_processes(self, accelerator: Accelerator) -> LatentStats:
         """The statistics of all processes together, on each of them; every process must call it at the same step."""
+        if accelerator.num_processes == 1:
+            return self
         sizes = [1, 1, len(self.mean), self.comoment.numel(), len(self.kl_sum)]
         numbers = self.mean.new_tensor([self.count, self.has_posterior])
         own = torch.cat([numbers, self.mean, self.comoment.flatten(), self.kl_sum])

@@ -34,7 +34,8 @@ class PerformanceConfig:
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _NEVER_TRIM = 2**31 - 1
-_LARGEST_ON_HEAP = 2**30
+_LARGEST_ON_HEAP = (2**30, 2**25)
+"""The second is the most that glibc before 2.35 accepts."""
 
 
 def keep_freed_memory() -> bool:
@@ -52,7 +53,8 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is None:
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_ON_HEAP) and mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM))
+    is_larger = any(mallopt(_M_MMAP_THRESHOLD, num_bytes) for num_bytes in _LARGEST_ON_HEAP)
+    return bool(mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM)) and is_larger
 
 
 def set_float32_precision(config: PerformanceConfig, device: torch.device) -> None:

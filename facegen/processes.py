@@ -17,8 +17,9 @@ from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import _set_pg_timeout
 from torch.nn.parallel import DistributedDataParallel
 
-from facegen.binding import bind_to_cores
+from facegen.binding import bind_to_cores, limit_threads
 from shards.cli import UserError
+from shards.cores import num_cores
 
 _CLOSED_BESIDE = "Application timeout caused pair closure"
 """What gloo says where another exchange at the same time has waited too long."""
@@ -50,6 +51,7 @@ def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None)
         # accelerate itself would say nothing and compute in float32.
         precision, device = accelerator.mixed_precision, accelerator.device.type
         raise UserError(f"--mixed_precision {precision} does not work on a {device} device; use bf16 or no.")
+    limit_threads(num_cores())
     if distributed.is_initialized() and accelerator.device.type == "cpu":
         bind_to_cores()
     return accelerator
@@ -77,6 +79,17 @@ def share_buffers(network: nn.Module) -> None:
         buffer.copy_(cast(Tensor, broadcast(buffer)))
 
 
+def sum_over_processes(values: Tensor, accelerator: Accelerator) -> Tensor:
+    """Sums of what each process has, in float64 on the CPU; every process must call it at the same step.
+
+    Apple's GPUs, on which a process is always alone, know no float64.
+    """
+    values = values.detach().cpu().double()
+    if accelerator.num_processes > 1:
+        values = values.to(accelerator.device)
+    return cast(Tensor, accelerator.reduce(values)).cpu()
+
+
 class Agreement:
     """Which of some flags are true on every process; found out while this one goes on computing."""
 
@@ -99,7 +112,10 @@ class Agreement:
 
 
 def limit_waiting(seconds: float) -> None:
-    """From now on, a process that waits longer than this for another one gets an error, and does not hang."""
+    """From now on, a process that waits longer than this for another one gets an error, and does not hang.
+
+    On GPUs it is NCCL's watchdog that sees it, and ends the process.
+    """
     if distributed.is_initialized():
         _set_pg_timeout(timedelta(seconds=seconds))
 

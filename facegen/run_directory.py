@@ -40,9 +40,9 @@ def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
     Raises:
         UserError: Another process trains in it, or it cannot be made.
     """
-    if (run / DATASET_FILE).exists():
-        raise UserError(f"{run} holds a data set; give another --run.")
     try:
+        if (run / DATASET_FILE).exists():
+            raise UserError(f"{run} holds a data set; give another --run.")
         run.mkdir(parents=True, exist_ok=True)
         file = open(run / ".lock", "w")  # noqa: SIM115
     except OSError as error:
@@ -56,6 +56,11 @@ def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
             if time.monotonic() > deadline:
                 raise UserError(f"another process is training in {run}; stop it or give another --run.") from None
             time.sleep(0.2)
+        except OSError as error:
+            raise UserError(
+                f"{run} cannot be locked ({error.strerror}); mount its file system with locks (flock), or give a --run "
+                "on another one."
+            ) from None
 
 
 def claim(config: TrainConfig, fingerprint: str, accelerator: Accelerator) -> tuple[IO[str] | None, Path | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from facegen.losses import kl_per_dim, reconstruction_error
 from facegen.pair_metrics import area_under_roc, equal_error_rate
 from facegen.pixels import to_float
 from facegen.preemption import StopFlag
+from facegen.processes import sum_over_processes
 from shards.dataset import Dataset
 from shards.loader import evaluation_batches
 from shards.pairs import Pairs, read_pairs
@@ -95,9 +96,10 @@ def validate(
         means.append(mu)
         stats.update(mu, logvar)
         values = {} if only_encode else _measure(family, images, labels, mu, logvar)
-        totals += torch.tensor([len(images), *(values[name].double().sum() for name in names)], dtype=torch.float64)
-    count, *sums = cast(Tensor, accelerator.reduce(totals.to(accelerator.device))).tolist()
-    values = {name: total / count for name, total in zip(names, sums, strict=True)}
+        sums = [values[name].cpu().double().sum() for name in names]
+        totals += torch.tensor([len(images), *sums], dtype=torch.float64)
+    count, *of_all = sum_over_processes(totals, accelerator).tolist()
+    values = {name: total / count for name, total in zip(names, of_all, strict=True)}
     return HeldOut(values, torch.cat(means), stats.over_processes(accelerator))
 
 
@@ -127,7 +129,7 @@ def validate_pairs(
         to stop.
     """
     device, num_pairs = accelerator.device, len(pairs.same)
-    probabilities = torch.zeros(num_pairs, dtype=torch.float64, device=device)
+    probabilities = torch.zeros(num_pairs, dtype=torch.float64)
     stride = batch_size * accelerator.num_processes
     for start in range(accelerator.process_index * batch_size, -(-num_pairs // stride) * stride, stride):
         if stop.agree(device):
@@ -135,9 +137,9 @@ def validate_pairs(
         rows = pairs.rows[start : start + batch_size]
         if len(rows):  # The other processes may have one batch more, and all must ask ``stop`` equally often.
             first, second = (to_float(images.to(device)) for images in read_pairs(dataset, split, rows))
-            probabilities[start : start + len(rows)] = family.verify(first, second).double()
+            probabilities[start : start + len(rows)] = family.verify(first, second).cpu()
     # Each process has filled its own places and left zeros in the others.
-    scores = cast(Tensor, accelerator.reduce(probabilities)).cpu().numpy()
+    scores = sum_over_processes(probabilities, accelerator).numpy()
     return {
         "accuracy": float(np.mean((scores > 0.5) == pairs.same)),
         "eer": equal_error_rate(scores, pairs.same),

@@ -254,7 +254,13 @@ class Dataset:
 
 def _read_manifest(root: Path) -> Manifest:
     path = root / DATASET_FILE
-    if not path.is_file():
+    try:
+        text = path.read_text() if path.is_file() else None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); ask its owner for the right to read it.") from None
+    except UnicodeDecodeError:
+        text = ""
+    if text is None:
         if (root / PACKING_DIR).is_dir():
             advice = "finish it by running the same `python -m shards.pack` command again"
         elif any(root.glob("*.tar")):
@@ -263,7 +269,7 @@ def _read_manifest(root: Path) -> Manifest:
             advice = f"make one with: python -m shards.pack synthetic {root}"
         raise UserError(f"{root} holds no complete data set (no {DATASET_FILE}); {advice}.")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(text)
         version = content["format_version"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; make it again with: python -m shards.index {root}") from None

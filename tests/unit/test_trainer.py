@@ -17,7 +17,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from torch import Tensor
 from facegen import run_directory
 from facegen.checkpoint import newest_complete, write_complete
 from facegen.config import CheckpointConfig, EMAConfig, LoaderConfig, MonitorConfig, TrainConfig
+from facegen.early_stop import EarlyStopConfig
 from facegen.failures import SavingFailed, TrainingDiverged
 from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch, TurnLosses
@@ -821,6 +822,39 @@ def test_training_faces_stand_in_where_nothing_is_held_out(tiny_config: MakeConf
     config = tiny_config(data=data, max_steps=1)
     train(config)
     assert (history_of(config).split, history_of(config).count.tolist()) == ("train", [20])
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "sentence"),
+    [
+        ("fcntl.flock", OSError(errno.ENOSYS, "Function not implemented"), "run cannot be locked .*flock.*another one"),
+        ("pathlib.Path.exists", PermissionError(errno.EACCES, "Permission denied"), "cannot write to .*another --run"),
+        ("pathlib.Path.is_file", PermissionError(errno.EACCES, "Permission denied"), r"dataset\.json cannot be read"),
+    ],
+)
+def test_what_the_file_system_refuses_is_one_sentence(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, function: str, error: OSError, sentence: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(function, refused)
+    with pytest.raises(UserError, match=sentence):
+        Trainer(tiny_config())
+
+
+def test_a_validation_that_is_cut_off_rewrites_no_checkpoint(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(max_steps=2, early_stop=EarlyStopConfig(metric="mse", patience=9))
+    assert train(config).exit_code == 0
+    trainer = Trainer(replace(config, max_steps=4))
+    monkeypatch.setattr(trainer.state.early_stop, "is_due", lambda *_: True)
+    monkeypatch.setattr(trainer.reporter, "validate", lambda *_: os.kill(os.getpid(), signal.SIGUSR1) or {})
+    [before] = (tmp_path / "run" / "checkpoints").glob("images_*")
+    written = before.stat().st_ino
+    assert trainer.fit() == 143
+    assert before.stat().st_ino == written
 
 
 def test_a_data_set_is_no_run_directory(tiny_config: MakeConfig, tiny_dataset: Path) -> None:
