@@ -79,7 +79,7 @@ class BatchReader:
         missing = self._decoded.take(rows, pixels)
         if len(missing):
             self._reader.read_images(rows[missing], [pixels[position] for position in missing])
-            self._decoded.keep(rows[missing], pixels[missing])
+            self._decoded.keep(rows, pixels, missing)
         columns = {name: column[rows] for name, column in self._labels.items()} | dict(share.labels)
         labels = {name: _label_tensor(values) for name, values in columns.items()}
         return Batch(images, labels, torch.from_numpy(rows), share.epoch, share.first_slot)

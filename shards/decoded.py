@@ -55,11 +55,17 @@ class DecodedImages:
             out[is_here] = self._images[rows[is_here]]
         return np.flatnonzero(~is_here)
 
-    def keep(self, rows: np.ndarray, images: np.ndarray) -> None:
-        """Takes up images (N, H, W, C) of these rows (N,), where there is room for them."""
-        fits = rows < len(self._images)
-        self._images[rows[fits]] = images[fits]
-        self._is_here[rows[fits]] = True
+    def keep(self, rows: np.ndarray, images: np.ndarray, positions: np.ndarray) -> None:
+        """Takes up what there is room for.
+
+        Args:
+            rows: Rows of the split (N,).
+            images: uint8 (N, H, W, C), theirs.
+            positions: Which of them are new (M,).
+        """
+        fitting = positions[rows[positions] < len(self._images)]
+        self._images[rows[fitting]] = images[fitting]
+        self._is_here[rows[fitting]] = True
 
     def holds(self, first: int, end: int) -> bool:
         """Whether all rows from ``first`` to before ``end`` are here."""

@@ -15,6 +15,7 @@ from tensorboard.summary.writer import event_file_writer
 from facegen.config import CheckpointConfig, LoaderConfig, MonitorConfig, TrainConfig, config_class
 from facegen.optim import OptimConfig
 from shards import pack
+from shards.cli import ENDING
 from tiny_families import augment_for
 from tiny_families import tiny_config as tiny_model
 
@@ -36,6 +37,12 @@ def one_thread() -> None:
 def event_files_in_order() -> None:
     """TensorBoard sorts the event files that a process made in one second by a counter, as text: 10 before 9."""
     event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
+
+
+@pytest.fixture(autouse=True)
+def no_ending() -> None:
+    """A test before may have run a program to its end in this process."""
+    ENDING.clear()
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from facegen import config as config_module
 from facegen.preemption import StopFlag
 from facegen.trainer import Trainer
 from shards import remote
-from shards.cli import ENDING, UserError, run
+from shards.cli import UserError, run
 from shards.dataset import Dataset
 from shards.index import main as index
 from shards.inspect import main as inspect
@@ -55,7 +55,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "_FIRST_DELAY_SEC", 0.001)
     monkeypatch.setattr(remote, "_MAX_DELAY_SEC", 0.002)
-    ENDING.clear()  # A test before may have run a program to its end in this process.
     return tmp_path / "cache" / "shards"
 
 
