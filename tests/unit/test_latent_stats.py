@@ -21,6 +21,7 @@ class Group:
 
     def __init__(self, others: list[LatentStats]) -> None:
         self.others = others
+        self.num_processes = 1 + len(others)
 
     def gather(self, tensor: Tensor) -> Tensor:
         sent: list[Tensor] = [tensor]
@@ -31,6 +32,7 @@ class Group:
 
 class _Recorder:
     device = torch.device("cpu")
+    num_processes = 2
 
     def __init__(self, sent: list[Tensor]) -> None:
         self.sent = sent
