@@ -61,16 +61,19 @@ def jitter(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor:
     Returns:
         The same shape and range.
     """
-    light = images.add(1).div_(2)
     factors = 1 + (random.uniform("jitter", 3) * 2 - 1) * images.new_tensor(
         [config.brightness, config.contrast, config.saturation]
     )
     brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
-    # In place: each pass over a batch takes as long as reading it from memory.
-    light.mul_(brightness).clamp_(0, 1)
-    light.lerp_(_luma(light.mean((2, 3), keepdim=True)), 1 - contrast).clamp_(0, 1)
-    light.lerp_(_luma(light), 1 - saturation).clamp_(0, 1)
-    return light.mul_(2).sub_(1)
+    # In place: each pass over a batch takes as long as reading it from memory. Black is -1, and stays there.
+    pixels = images.mul(brightness).add_(brightness - 1).clamp_(-1, 1)
+    mean_luma = _luma(pixels.mean((2, 3), keepdim=True))
+    pixels.mul_(contrast).add_(mean_luma * (1 - contrast)).clamp_(-1, 1)
+    gray = _luma(pixels).mul(1 - saturation)[:, 0]
+    pixels.mul_(saturation)
+    for channel in pixels.unbind(1):  # Where the channels of a pixel lie together, broadcasting takes twice as long.
+        channel.add_(gray)
+    return pixels.clamp_(-1, 1)
 
 
 def _mirror(images: Tensor, random: SlotRandom) -> Tensor:
@@ -80,8 +83,8 @@ def _mirror(images: Tensor, random: SlotRandom) -> Tensor:
     return images.flip(2).mul_(1 - kept).add_(images * kept)
 
 
-def _luma(light: Tensor) -> Tensor:
+def _luma(pixels: Tensor) -> Tensor:
     """N x 1 x H x W."""
-    if light.shape[1] == 1:
-        return light
-    return (light.permute(0, 2, 3, 1) @ light.new_tensor(_LUMA))[:, None]
+    if pixels.shape[1] == 1:
+        return pixels
+    return (pixels.permute(0, 2, 3, 1) @ pixels.new_tensor(_LUMA))[:, None]
