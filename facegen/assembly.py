@@ -17,7 +17,7 @@ from shards.loader import TrainLoader
 
 
 def make_loader(config: TrainConfig, dataset: Dataset, family: Family, accelerator: Accelerator) -> TrainLoader:
-    """This process's loader of the training split, in the units that the family draws.
+    """This process's loader of the training split, in the units that the family draws, with the labels that it uses.
 
     Raises:
         UserError: Labels from which no unit can be made, or a batch that cannot be shared equally.
@@ -33,6 +33,7 @@ def make_loader(config: TrainConfig, dataset: Dataset, family: Family, accelerat
         num_threads=config.loader.num_threads,
         prefetch_batches=config.loader.prefetch_batches,
         decoded_bytes=round(config.loader.decoded_gb * 1e9),
+        fields=family.labels,
         pin_memory=accelerator.device.type == "cuda",
         units=units,
     )

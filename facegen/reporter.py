@@ -165,7 +165,9 @@ class Reporter:
         if not self._accelerator.is_main_process:
             return
         family = state.inference_family.eval()
-        batch = next(evaluation_batches(self._dataset, self._split, NUM_GRID_IMAGES, limit=NUM_GRID_IMAGES))
+        batch = next(
+            evaluation_batches(self._dataset, self._split, NUM_GRID_IMAGES, limit=NUM_GRID_IMAGES, fields=family.labels)
+        )
         if {"encode", "decode"} <= family.can:
             picture = reconstruction_grid(family, batch.images, batch.labels)
             self._monitor.picture("reconstructions", picture, state.images_seen)

@@ -63,10 +63,10 @@ class Trainer:
         set_float32_precision(config.performance, self.accelerator.device)
         self.dataset = Dataset(config.data)
         family = build_family(config, self.dataset)
-        self.loader = make_loader(config, self.dataset, family, self.accelerator)
-        self.total_images = config.total_images(self.loader.epoch_size)
         self.family = family.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.family.prepare(self.dataset, self.accelerator.device)
+        self.loader = make_loader(config, self.dataset, self.family, self.accelerator)
+        self.total_images = config.total_images(self.loader.epoch_size)
         use_fp16 = self.accelerator.mixed_precision == "fp16"
         self.reporter = Reporter(config, self.dataset, self.accelerator, self.loader.epoch_size, self.total_images)
         self.state = TrainState(

@@ -82,6 +82,7 @@ def validate(
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         limit=num_images,
+        fields=family.labels,
     )
     num_rounds = -(-num_images // (batch_size * accelerator.num_processes))
     for _ in range(num_rounds):

@@ -25,7 +25,7 @@ class TrainBatch:
     images: Tensor
     """float32, N x C x H x W in [-1, 1]."""
     labels: dict[str, Tensor]
-    """Each N; see ``shards.dataset.LabelField`` for missing values."""
+    """Each N: those that the family names, and those of its units. See ``shards.dataset.LabelField`` for missing ones."""
     random: SlotRandom
     """Noise of exactly these samples."""
     images_seen: int
@@ -101,6 +101,14 @@ class Family(nn.Module):
         super().__init__()
         self.config = config
         self.image = image
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the data set that training reads for ``losses``, ``posterior`` and ``decode``, beside the units'.
+
+        A data set may have many more; to hand them all out in every step would take time, on GPUs most.
+        """
+        return tuple(name for name in (self.identity, self.condition) if name)
 
     def prepare(self, dataset: Dataset, device: torch.device) -> None:
         """Called once before training starts or resumes: checks labels, loads frozen nets, which are not saved.

@@ -619,6 +619,18 @@ def test_training_sees_every_image_of_an_epoch_once(tiny_config: MakeConfig) -> 
     assert len(seen.unique()) == len(seen) == Dataset(tiny_config().data).num_samples("train") // 16 * 16
 
 
+@pytest.mark.parametrize(
+    ("family", "labels"),
+    [("vae", set()), ("cvae", {"smile"}), ("mod_vae", {"group_kind"}), ("face_cnn", {"identity", "same"})],
+)
+def test_a_batch_holds_the_labels_that_its_family_uses(tiny_config: MakeConfig, family: str, labels: set[str]) -> None:
+    seen: list[set[str]] = []
+    config = tiny_config(family, max_steps=1)
+    train(config, lambda trainer, batch, terms: seen.append({*batch.labels}))
+    assert seen == [labels]
+    assert labels & {"smile", "identity"} < {*Dataset(config.data).fields}
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(tiny_config: MakeConfig, tmp_path: Path) -> None:
     first, second, other = (
         train(tiny_config(run=str(tmp_path / name), seed=seed, max_steps=2))
