@@ -104,7 +104,8 @@ def prune(root: Path, keep: int) -> None:
         shutil.rmtree(leftover)
     sealed = [path for path in sorted(root.glob("images_*")) if (path / MARKER).is_file()]
     for path in sealed[:-keep]:
-        shutil.rmtree(path)
+        # Renamed first, as a kill would leave half of it, which would be taken for a damaged one.
+        shutil.rmtree(path.rename(path.with_name(f".{path.name}.tmp")))
 
 
 def save_module(module: nn.Module, path: Path) -> None:

@@ -25,7 +25,7 @@ class TrainBatch:
     images: Tensor
     """float32, N x C x H x W in [-1, 1]."""
     labels: dict[str, Tensor]
-    """Each N: those that the family names, and those of its units. See ``shards.dataset.LabelField`` for missing ones."""
+    """Each N: those that the family names, and its units'; see ``shards.dataset.LabelField`` for missing values."""
     random: SlotRandom
     """Noise of exactly these samples."""
     images_seen: int

@@ -185,6 +185,28 @@ def test_prune_keeps_the_newest_complete_ones(tmp_path: Path) -> None:
     assert directory_name(100) not in names(tmp_path)
 
 
+def test_a_kill_in_the_middle_of_pruning_leaves_nothing_that_looks_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for images_seen in (100, 200, 300):
+        write(tmp_path, images_seen)
+
+    def killed(directory: Path) -> None:
+        (directory / MARKER).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("facegen.checkpoint.shutil.rmtree", killed)
+        prune(tmp_path, 2)
+    kept = [directory_name(200), directory_name(300)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        set_aside_damaged(tmp_path)
+    assert [name for name in names(tmp_path) if not name.startswith(".")] == kept
+    prune(tmp_path, 2)
+    assert names(tmp_path) == kept
+
+
 def test_prune_of_fewer_than_are_kept_deletes_none(tmp_path: Path) -> None:
     write(tmp_path, 100)
     prune(tmp_path, 2)
