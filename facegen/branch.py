@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from facegen.checkpoint import MARKER, prune, write_complete
+from facegen.checkpoint import MARKER, delete, write_complete
 from facegen.config import TrainConfig, to_dict
 from facegen.run_directory import CHECKPOINTS
 from facegen.snapshot import SNAPSHOTS
@@ -33,10 +33,6 @@ def branch(source: Path, config: TrainConfig) -> None:
         (directory / STATE_FILE).write_text(json.dumps(facts, indent=1) + "\n")
 
     write_complete(run / CHECKPOINTS / source.name, write)
-    for path in (run / CHECKPOINTS).glob("images_*"):
-        if path.name != source.name:
-            shutil.rmtree(path)
-    for path in (run / SNAPSHOTS).glob("images_*"):
-        if path.name >= source.name:
-            shutil.rmtree(path)
-    prune(run / CHECKPOINTS, keep=1)
+    checkpoints, snapshots = run / CHECKPOINTS, run / SNAPSHOTS
+    delete(checkpoints, [path for path in checkpoints.glob("images_*") if path.name != source.name])
+    delete(snapshots, [path for path in snapshots.glob("images_*") if path.name >= source.name])

@@ -7,13 +7,14 @@ being replaced may lie under a hidden name then, from which the next writer puts
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from shards.cli import UserError
+
 MARKER = "COMPLETE"
+SET_ASIDE = "damaged_"
 _REPLACED = ".replaced"
 
 
@@ -65,7 +69,7 @@ def put_back(root: Path) -> None:
     for replaced in root.glob(f".*{_REPLACED}"):
         directory = root / replaced.name[1:].removesuffix(_REPLACED)
         if directory.exists():
-            shutil.rmtree(replaced)
+            shutil.rmtree(replaced, ignore_errors=True)
         else:
             os.rename(replaced, directory)
 
@@ -84,12 +88,15 @@ def set_aside_damaged(root: Path) -> None:
     """Renames damaged directories to ``damaged_...``, with a warning, so that none is counted among those to keep.
 
     It is the first thing that a new owner of ``root`` does, so ``put_back`` comes before.
+
+    Raises:
+        UserError: As ``damage``.
     """
     put_back(root)
     for path in sorted(root.glob("images_*")):
         problem = damage(path)
         if problem:
-            aside = path.with_name(f"damaged_{path.name}")
+            aside = path.with_name(f"{SET_ASIDE}{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
             warnings.warn(f"{path} is set aside as {aside.name}: {problem}", stacklevel=2)
@@ -100,12 +107,20 @@ def prune(root: Path, keep: int) -> None:
 
     What processes that were killed while they wrote have left goes too, so nobody else may be writing under ``root``.
     """
-    for leftover in root.glob(".images_*.tmp"):
-        shutil.rmtree(leftover)
     sealed = [path for path in sorted(root.glob("images_*")) if (path / MARKER).is_file()]
-    for path in sealed[:-keep]:
+    delete(root, sealed[:-keep])
+
+
+def delete(root: Path, directories: Iterable[Path]) -> None:
+    """Deletes complete directories under ``root``, and what killed writers left there.
+
+    What cannot be deleted is tried again by the next call: NFS keeps a folder that somebody else reads from.
+    """
+    for directory in directories:
         # Renamed first, as a kill would leave half of it, which would be taken for a damaged one.
-        shutil.rmtree(path.rename(path.with_name(f".{path.name}.tmp")))
+        directory.rename(directory.with_name(f".{directory.name}.tmp"))
+    for leftover in root.glob(".images_*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def save_module(module: nn.Module, path: Path) -> None:
@@ -133,11 +148,15 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def damage(directory: Path) -> str | None:
-    """What is wrong with a directory that ``write_complete`` should have made; None where nothing is."""
+    """What is wrong with a directory that ``write_complete`` should have made; None where nothing is.
+
+    Raises:
+        UserError: It may not be read, or its file system does not answer, which says nothing about its content.
+    """
     marker = directory / MARKER
-    if not marker.is_file():
-        return f"it has no {MARKER} file, so its writing was not finished"
     try:
+        if not marker.is_file():
+            return f"it has no {MARKER} file, so its writing was not finished"
         checksums = json.loads(marker.read_text())
         if not isinstance(checksums, dict) or not checksums:
             return f"its {MARKER} file is damaged"
@@ -150,6 +169,8 @@ def damage(directory: Path) -> str | None:
     except ValueError:
         return f"its {MARKER} file is damaged"
     except OSError as error:
+        if error.errno != errno.EIO:
+            raise UserError(f"{directory} cannot be read ({error.strerror}); mend that and run it again.") from None
         return f"it cannot be read ({error})"
     return None
 

@@ -160,14 +160,19 @@ class Reporter:
         epoch = state.images_seen / self._epoch_size
         self._monitor.latent_usage(self._split, epoch, *self._last_stats)
 
-    def draw(self, state: TrainState) -> None:
-        """Draws always the same held-out faces and latents: reconstructions, samples, and the family's own pictures."""
+    def draw(self, state: TrainState, stop: StopFlag) -> None:
+        """Draws always the same held-out faces and latents: reconstructions, samples, and the family's own pictures.
+
+        When asked to stop while it waits for the faces, it draws no more.
+        """
         if not self._accelerator.is_main_process:
             return
         family = state.inference_family.eval()
-        batch = next(
+        batch = stop.wait_for(
             evaluation_batches(self._dataset, self._split, NUM_GRID_IMAGES, limit=NUM_GRID_IMAGES, fields=family.labels)
         )
+        if batch is None:
+            return
         if {"encode", "decode"} <= family.can:
             picture = reconstruction_grid(family, batch.images, batch.labels)
             self._monitor.picture("reconstructions", picture, state.images_seen)
@@ -176,8 +181,10 @@ class Reporter:
             self._monitor.picture("samples", picture, state.images_seen)
         if self._held_out and self._pairs:
             rows, same = self._pairs.rows[: NUM_GRID_IMAGES // 2], self._pairs.same[: NUM_GRID_IMAGES // 2]
-            picture = pair_grid(family, *read_pairs(self._dataset, self._held_out, rows), torch.from_numpy(same))
-            self._monitor.picture("pairs", picture, state.images_seen)
+            faces = stop.wait_for(read_pairs(self._dataset, self._held_out, chosen) for chosen in [rows])
+            if faces is None:
+                return
+            self._monitor.picture("pairs", pair_grid(family, *faces, torch.from_numpy(same)), state.images_seen)
         for name, picture in family_grids(family, batch.images, batch.labels).items():
             self._monitor.picture(name, picture, state.images_seen)
         self._monitor.latent_heatmap(state.images_seen)

@@ -13,9 +13,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from facegen import config as configs
-from facegen.checkpoint import newest_complete, set_aside_damaged
+from facegen.checkpoint import SET_ASIDE, newest_complete, set_aside_damaged
 from facegen.config import TrainConfig
 from facegen.families import FAMILIES
+from facegen.snapshot import BEST, SNAPSHOTS, read_description
 from facegen.state import read_facts
 from shards.cli import UserError
 from shards.dataset import DATASET_FILE
@@ -81,6 +82,8 @@ def claim(config: TrainConfig, fingerprint: str, accelerator: Accelerator) -> tu
             answer[0] = find_checkpoint(config, fingerprint)
         except UserError as error:
             answer[1] = str(error)
+        except OSError as error:
+            answer[1] = f"cannot write to {config.run} ({error.strerror}); mend that and run the same command again."
     found, problem = broadcast_object_list(answer)
     if problem:
         raise UserError(problem)
@@ -91,24 +94,41 @@ def find_checkpoint(config: TrainConfig, fingerprint: str) -> Path | None:
     """The newest complete checkpoint of the run, or None for a new run.
 
     Raises:
-        UserError: The run was made with other options or other data.
+        UserError: The run was made with other options or other data, or all its checkpoints are damaged.
     """
     run = Path(config.run)
     directory = newest_complete(run / CHECKPOINTS)
-    if directory is None:
-        return None
-    state = read_facts(directory)
-    if state["dataset_fingerprint"] != fingerprint:
+    if directory:
+        facts = read_facts(directory)
+        _check_same(config, fingerprint, facts["config"], facts["dataset_fingerprint"])
+        return directory
+    if any((run / CHECKPOINTS).glob(f"{SET_ASIDE}*")):
         raise UserError(
-            f"{run} was trained on data with fingerprint {state['dataset_fingerprint']}, but {config.data} has "
+            f"every checkpoint of {run} is damaged; give another --run, or delete {run} to train it from its start."
+        )
+    # A run may have been killed before its first checkpoint; the same run will write the same snapshots again.
+    for snapshots in (run / SNAPSHOTS, run / BEST):
+        snapshot = newest_complete(snapshots)
+        if snapshot:
+            description = read_description(snapshot)
+            _check_same(config, fingerprint, description.config, description.dataset_fingerprint)
+    return None
+
+
+def _check_same(config: TrainConfig, fingerprint: str, old_config: dict[str, Any], old_fingerprint: str) -> None:
+    """Checks that what lies in the run directory comes from this run."""
+    if old_fingerprint != fingerprint:
+        raise UserError(
+            f"{config.run} was trained on data with fingerprint {old_fingerprint}, but {config.data} has "
             f"{fingerprint}; give the data it was trained on, or another --run."
         )
     files = [f"model.{name}" for name in FAMILIES[config.family].family_class.file_options]
-    old, new = (_without(options, (*_FREE_OPTIONS, *files)) for options in (state["config"], configs.to_dict(config)))
+    old, new = (_without(options, (*_FREE_OPTIONS, *files)) for options in (old_config, configs.to_dict(config)))
     changed = configs.differences(old, new)
     if changed:
-        raise UserError(f"{run} was started with other options: {', '.join(changed)}; give the same, or another --run.")
-    return directory
+        raise UserError(
+            f"{config.run} was started with other options: {', '.join(changed)}; give the same, or another --run."
+        )
 
 
 def save_config(config: TrainConfig) -> None:

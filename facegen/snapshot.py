@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -13,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from facegen import __version__
-from facegen.checkpoint import damage, directory_name, newest_complete, prune, save_module, write_complete
+from facegen.checkpoint import damage, delete, directory_name, newest_complete, prune, save_module, write_complete
 from facegen.config import TrainConfig, to_dict
 from shards.cli import UserError
 from shards.dataset import Dataset
@@ -74,9 +73,7 @@ def save_snapshot(run: Path, description: Description, modules: Mapping[str, nn.
 def save_best(run: Path, description: Description, modules: Mapping[str, nn.Module]) -> None:
     """Writes ``run/best/images_N``, the state of the best validation, in place of the one before."""
     written = _write(run / BEST, description, modules)
-    for path in (run / BEST).iterdir():
-        if path != written:
-            shutil.rmtree(path)
+    delete(run / BEST, [path for path in (run / BEST).glob("images_*") if path != written])
 
 
 def find_snapshot(path: Path) -> Path:

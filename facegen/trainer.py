@@ -180,7 +180,7 @@ class Trainer:
             if self._due(self.loader.epoch_size):
                 reporter.measure_latents(state, stop)
             if self._due(config.monitor.grid_every_images):
-                reporter.draw(state)
+                reporter.draw(state, stop)
             if self._due(config.checkpoint.every_images) and not self.is_over:
                 self._save()
         self._save()

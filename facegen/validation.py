@@ -132,13 +132,17 @@ def validate_pairs(
     device, num_pairs = accelerator.device, len(pairs.same)
     probabilities = torch.zeros(num_pairs, dtype=torch.float64)
     stride = batch_size * accelerator.num_processes
-    for start in range(accelerator.process_index * batch_size, -(-num_pairs // stride) * stride, stride):
+    starts = range(accelerator.process_index * batch_size, -(-num_pairs // stride) * stride, stride)
+    shares = [pairs.rows[start : start + batch_size] for start in starts if start < num_pairs]
+    batches = (read_pairs(dataset, split, rows) for rows in shares)
+    for start in starts:
+        batch = stop.wait_for(batches)
         if stop.agree(device):
             return {}
-        rows = pairs.rows[start : start + batch_size]
-        if len(rows):  # The other processes may have one batch more, and all must ask ``stop`` equally often.
-            first, second = (to_float(images.to(device)) for images in read_pairs(dataset, split, rows))
-            probabilities[start : start + len(rows)] = family.verify(first, second).cpu()
+        if batch is None:
+            continue  # The other processes have one more, and all must ask ``stop`` equally often.
+        first, second = (to_float(images.to(device)) for images in batch)
+        probabilities[start : start + len(first)] = family.verify(first, second).cpu()
     # Each process has filled its own places and left zeros in the others.
     scores = sum_over_processes(probabilities, accelerator).numpy()
     return {

@@ -27,6 +27,7 @@ from facegen.checkpoint import (
     set_aside_damaged,
     write_complete,
 )
+from shards.cli import UserError
 
 
 def write(root: Path, images_seen: int, content: str = "weights") -> Path:
@@ -161,6 +162,20 @@ def test_a_file_that_the_disk_cannot_read_is_damage(tmp_path: Path, monkeypatch:
         assert newest_complete(tmp_path) == older
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE])
+def test_a_file_that_may_not_be_read_is_no_damage(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, 100)
+
+    def refused(*_: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    for attribute in ("hashlib.file_digest", "pathlib.Path.is_file"):
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=f"{os.strerror(number)}.*mend that"):
+            patch.setattr(attribute, refused)
+            set_aside_damaged(tmp_path)
+    assert names(tmp_path) == [directory_name(100)]
+
+
 def test_all_damaged_is_none(tmp_path: Path) -> None:
     _flip(write(tmp_path, 100))
     with pytest.warns(UserWarning, match="is skipped"):
@@ -191,7 +206,7 @@ def test_a_kill_in_the_middle_of_pruning_leaves_nothing_that_looks_damaged(
     for images_seen in (100, 200, 300):
         write(tmp_path, images_seen)
 
-    def killed(directory: Path) -> None:
+    def killed(directory: Path, ignore_errors: bool) -> None:
         (directory / MARKER).unlink()
         raise KeyboardInterrupt
 
@@ -205,6 +220,23 @@ def test_a_kill_in_the_middle_of_pruning_leaves_nothing_that_looks_damaged(
     assert [name for name in names(tmp_path) if not name.startswith(".")] == kept
     prune(tmp_path, 2)
     assert names(tmp_path) == kept
+
+
+def test_a_folder_that_cannot_be_deleted_now_is_deleted_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for images_seen in (100, 200):
+        write(tmp_path, images_seen)
+
+    def in_use(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")  # What NFS says while somebody reads a file of it.
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", in_use)
+        prune(tmp_path, 1)
+    assert [path.name for path in tmp_path.glob("images_*")] == [directory_name(200)]
+    prune(tmp_path, 1)
+    assert names(tmp_path) == [directory_name(200)]
 
 
 def test_prune_of_fewer_than_are_kept_deletes_none(tmp_path: Path) -> None:

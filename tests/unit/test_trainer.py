@@ -10,6 +10,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,6 +222,35 @@ def test_sigterm_while_data_does_not_come_saves_at_once(
     assert_equal(train(config), whole)
 
 
+@pytest.mark.parametrize(
+    ("family", "reader"),
+    [
+        ("vae", "facegen.reporter.evaluation_batches"),
+        ("face_cnn", "facegen.reporter.read_pairs"),
+        ("face_cnn", "facegen.validation.read_pairs"),
+    ],
+)
+def test_sigterm_while_held_out_faces_do_not_come_saves_at_once(
+    family: str, reader: str, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: Any, **__: Any) -> Iterator[Any]:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        time.sleep(30)
+        return iter(())
+
+    def hang_when_read(*_: Any, **__: Any) -> Iterator[Any]:
+        yield from hang()
+
+    monkeypatch.setattr(reader, hang if reader.endswith("read_pairs") else hang_when_read)
+    monitor = MonitorConfig(log_every_images=16, grid_every_images=32, validate_every_images=32)
+    config = tiny_config(family, max_steps=4, monitor=monitor)
+    started_sec = time.monotonic()
+    stopped = train(config)
+    assert time.monotonic() - started_sec < 20
+    assert (stopped.exit_code, stopped.images_seen) == (143, 32)
+    assert checkpoints_of(config) == ["images_000000000032"]
+
+
 def flip_a_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
@@ -337,6 +367,46 @@ def test_what_does_not_touch_the_weights_may_change(tiny_config: MakeConfig) -> 
 def test_what_does_not_go_together(options: dict[str, Any], words: str, tiny_config: MakeConfig) -> None:
     with pytest.raises(UserError, match=words):
         Trainer(tiny_config(**options))
+
+
+@pytest.mark.parametrize("folder", ["snapshots", "best"])
+def test_snapshots_of_another_run_are_not_taken_for_this_ones(folder: str, tiny_config: MakeConfig) -> None:
+    config = tiny_config(max_steps=2, early_stop=EarlyStopConfig(metric="mse", patience=9))
+    train(config)
+    for name in {"checkpoints", "snapshots", "best"} - {folder}:
+        shutil.rmtree(Path(config.run) / name)
+    with pytest.raises(UserError, match="started with other options: seed"):
+        train(replace(config, max_steps=1, seed=5))
+    assert train(config).exit_code == 0  # The same run makes the same ones.
+
+
+def test_a_run_without_a_good_checkpoint_is_not_trained_over(tiny_config: MakeConfig) -> None:
+    config = tiny_config(max_steps=2)
+    train(config)
+    [checkpoint] = (Path(config.run) / "checkpoints").glob("images_*")
+    (checkpoint / "COMPLETE").unlink()
+    curves = (Path(config.run) / "metrics.jsonl").read_text()
+    with pytest.warns(UserWarning, match="set aside"), pytest.raises(UserError, match="every checkpoint of .* damaged"):
+        train(config)
+    with pytest.raises(UserError, match="every checkpoint of .* damaged"):
+        train(config)
+    assert (Path(config.run) / "metrics.jsonl").read_text() == curves
+
+
+def test_a_checkpoint_that_cannot_be_renamed_is_one_sentence(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(max_steps=1)
+    train(config)
+    [checkpoint] = (Path(config.run) / "checkpoints").glob("images_*")
+    (checkpoint / "COMPLETE").unlink()
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.rename", refused)
+    with pytest.raises(UserError, match=r"cannot write to .*Permission denied.*run the same command again"):
+        Trainer(config)
 
 
 def test_a_run_directory_that_is_a_file(tiny_config: MakeConfig, tmp_path: Path) -> None:
