@@ -84,7 +84,9 @@ class TrainLoader:
         self._is_remote = dataset.remote is not None
         if dataset.remote:
             shard_bytes = [shard.num_bytes for shard in dataset.shards(split)]
-            dataset.remote.check_room(min(sum(shard_bytes), 2 * self._order.block_shards * max(shard_bytes)))
+            # The samples of a unit may lie in any blocks.
+            num_blocks = 2 if self._units.unit_size == 1 else self._order.num_blocks
+            dataset.remote.check_room(min(sum(shard_bytes), num_blocks * self._order.block_shards * max(shard_bytes)))
         self._global_batch_size = global_batch_size
         self._num_threads = num_threads
         self._prefetch_batches = prefetch_batches

@@ -15,6 +15,7 @@ import numpy as np
 from shards.cli import UserError
 from shards.codecs import decode
 from shards.dataset import Dataset
+from shards.shard_cache import cache_bytes
 
 MAX_OPEN_SHARDS = 64
 """Open files of a reader. A block of the plan has fewer shards where shards are of a sensible size."""
@@ -55,9 +56,11 @@ class Reader:
         self._offsets = dataset.column("offset", split)
         self._sizes = dataset.column("size", split)
         self._checksums = dataset.checksums(split)
-        self._open = lru_cache(maxsize=MAX_OPEN_SHARDS)(
-            lambda shard: _ShardFile(dataset.open_shard(self._shards[shard]))
-        )
+        shards, max_open = self._shards, MAX_OPEN_SHARDS
+        if dataset.remote:  # A file that is open takes room on the disk even after the cache has dropped it.
+            max_open = max(1, min(max_open, cache_bytes() // (4 * max(shard.num_bytes for shard in shards))))
+        # Without ``self``, which would keep the files open until Python looks for cycles.
+        self._open = lru_cache(maxsize=max_open)(lambda shard: _ShardFile(dataset.open_shard(shards[shard])))
 
     def read(self, rows: np.ndarray) -> Iterator[bytes]:
         """The encoded images of some samples.

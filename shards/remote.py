@@ -161,14 +161,14 @@ class Remote:
     def _prefetch(self, shard: Shard) -> None:
         try:
             if not ENDING.is_set():
-                self._ensure(shard)
+                self._ensure(shard, num_tries=1)  # Others wait for its lock meanwhile, and try as often as they may.
         except UserError:
             pass
         finally:
             with self._lock:
                 self._expected.discard(shard.name)
 
-    def _ensure(self, shard: Shard) -> None:
+    def _ensure(self, shard: Shard, num_tries: int = NUM_TRIES) -> None:
         """Fetches a shard, if no other process has done so meanwhile."""
         path = self.folder / shard.name
         with self._locked(shard.name):
@@ -178,7 +178,7 @@ class Remote:
                 make_room(shards_folder(), cache_bytes() - shard.num_bytes)
             part = self.folder / f".{shard.name}.part"
             try:
-                self._persistently(shard.name, lambda: self._fetch_shard(shard, part))
+                self._persistently(shard.name, lambda: self._fetch_shard(shard, part), num_tries)
                 with writing(self.folder):
                     os.replace(part, path)
             finally:
@@ -204,14 +204,14 @@ class Remote:
             part.unlink()
             raise _Damaged("its sha256 is not the one of the manifest")
 
-    def _persistently(self, name: str, attempt: Callable[[], ResultT]) -> ResultT:
+    def _persistently(self, name: str, attempt: Callable[[], ResultT], num_tries: int = NUM_TRIES) -> ResultT:
         """Calls until it succeeds, with growing pauses.
 
         Raises:
             UserError: Nothing there, no permission, or as many failures as are allowed.
         """
         where, delay, started = f"{self.address}/{name}", _FIRST_DELAY_SEC, time.monotonic()
-        for trial in range(1, NUM_TRIES + 1):
+        for trial in range(1, num_tries + 1):
             try:
                 return attempt()
             except FileNotFoundError:
@@ -221,7 +221,7 @@ class Remote:
             except Exception as error:  # Every service has errors of its own.
                 if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
                     raise unwritable(self.folder, error) from None
-                if trial == NUM_TRIES or ENDING.is_set():
+                if trial == num_tries or ENDING.is_set():
                     seconds = time.monotonic() - started
                     raise UserError(
                         f"{where} could not be read in {trial} tries over {seconds:.0f} s ({_reason(error)}); run "
@@ -240,8 +240,11 @@ class Remote:
             if protocol in ("http", "https"):
                 import aiohttp
 
-                options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=None, sock_read=_TIMEOUT_SEC)}
+                timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_SEC, sock_read=_TIMEOUT_SEC)
+                options["client_kwargs"] = {"timeout": timeout}
             self._files, self._root = fsspec.core.url_to_fs(self.address, **options)
+            if protocol == "s3":
+                self._files.retries = 1  # Tries, of s3fs itself; no option sets them.
         except ImportError as error:
             raise UserError(f"{self.address} needs more packages ({error}): pip install 'facegen[remote]'") from None
         except ValueError as error:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import pickle
 import shutil
 import signal
+import socket
+import socketserver
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from s3fs import S3FileSystem
 
 import unreliable_server
 from facegen import config as config_module
@@ -28,6 +32,7 @@ from shards.index import main as index
 from shards.inspect import main as inspect
 from shards.loader import TrainLoader, evaluation_batches
 from shards.pack import main as pack
+from shards.pairs import PairUnits
 from shards.plan import EpochOrder
 from shards.reader import Reader
 from shards.remote import NUM_TRIES
@@ -192,6 +197,57 @@ def test_a_signal_ends_a_fetch_and_is_no_failure_of_the_server(
         assert stop.requested
 
 
+def test_what_is_fetched_ahead_is_tried_once(server: type[Handler], cache: Path) -> None:
+    dataset = Dataset(server.url)
+    assert dataset.remote
+    server.always = "busy"
+    [shard] = dataset.shards("val")
+    dataset.remote.prefetch([shard])
+    dataset.remote._pool.shutdown(wait=True)
+    assert server.requests.count(shard.name) == 1
+    with pytest.raises(UserError, match="could not be read in 6 tries"):
+        dataset.remote.open(shard)
+
+
+def test_a_server_that_does_not_take_the_call_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_TIMEOUT_SEC", 0.2)
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(2):  # Nobody takes these calls, and Linux queues no more.
+            caller = waiting.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(listener.getsockname())
+        started = time.monotonic()
+        with pytest.raises(UserError, match="could not be read in 6 tries"):
+            Dataset(f"http://127.0.0.1:{listener.getsockname()[1]}/faces")
+        assert time.monotonic() - started < 20
+
+
+def test_a_silent_s3_server_is_asked_as_often_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(remote._OPTIONS["s3"]["config_kwargs"], "read_timeout", 0.3)
+    calls = []
+
+    class Silent(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            calls.append(self.request.recv(65536))
+            time.sleep(0.6)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Silent) as silent:
+        threading.Thread(target=silent.serve_forever).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.server_address[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "testing")
+        S3FileSystem.clear_instance_cache()
+        try:
+            with pytest.raises(UserError, match="could not be read in 6 tries"):
+                Dataset("s3://bucket/faces")
+        finally:
+            silent.shutdown()
+            S3FileSystem.clear_instance_cache()
+    assert len(calls) == NUM_TRIES
+
+
 # The cache.
 
 
@@ -237,6 +293,42 @@ def test_a_cache_that_is_too_small_is_refused_before_training(server: type[Handl
     monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", "0.00001")
     with pytest.raises(UserError, match="raise the variable FACEGEN_SHARD_CACHE_GB"):
         TrainLoader(Dataset(server.url), "train", global_batch_size=8, seed=0)
+
+
+def test_pairs_need_a_cache_that_holds_all_shards(
+    local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shards.plan.TARGET_BLOCK_UNITS", 32)  # A block is two shards then, of six.
+    shards = Dataset(local).shards("train")
+    monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", str(4.5 * max(shard.num_bytes for shard in shards) / 1e9))
+    dataset = Dataset(server.url)
+    TrainLoader(dataset, "train", global_batch_size=8, seed=0)
+    with pytest.raises(UserError, match="raise the variable FACEGEN_SHARD_CACHE_GB"):
+        TrainLoader(dataset, "train", global_batch_size=8, seed=0, units=PairUnits(dataset, "train", 0))
+
+
+def num_open_shards() -> int:
+    """Of this process."""
+    links = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    return sum(link.is_symlink() and ".tar" in os.readlink(link) for link in links)
+
+
+def test_files_that_are_open_take_less_than_the_cache(
+    local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = Dataset(local).shards("train")
+    num_bytes = max(shard.num_bytes for shard in shards)
+    monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", str(9 * num_bytes / 1e9))
+    reader = Reader(Dataset(server.url), "train")
+    starts = np.cumsum([0, *(shard.num_samples for shard in shards)])[:-1]
+    gc.disable()  # Files are closed at once, and not when Python looks for cycles.
+    try:
+        list(reader.read(starts))
+        assert num_open_shards() == 2
+        del reader
+        assert num_open_shards() == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan"])
