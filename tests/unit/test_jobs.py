@@ -15,6 +15,7 @@ from facegen.families import FAMILIES
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 CONFIGS = sorted((JOBS / "accelerate").glob("*.yaml"))
+LAUNCHER_LIMIT = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 
 
 def without(values: object, dropped: tuple[str, ...] = ()) -> object:
@@ -54,6 +55,32 @@ def test_the_jobset_starts_as_many_processes_as_there_are_gpus() -> None:
     assert container["args"][container["args"].index("facegen/train.py") + 1] in FAMILIES
     assert (JOBS.parent / options["config_file"]).is_file()
     assert (JOBS.parent / "facegen" / "presets" / f"{options['config']}.yaml").is_file()
+
+
+def test_a_save_has_the_time_that_the_scheduler_gives() -> None:
+    jobset = yaml.safe_load((JOBS / "kubernetes" / "jobset.yaml").read_text())
+    (job,) = jobset["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]["spec"]
+    (limit,) = (entry["value"] for entry in pod["containers"][0]["env"] if entry["name"] == LAUNCHER_LIMIT)
+    assert 30 < int(limit) < pod["terminationGracePeriodSeconds"]
+    script = (JOBS / "slurm" / "train.sbatch").read_text()
+    [warned] = re.findall(r"--signal=B:USR1@(\d+)", script)
+    [limit] = re.findall(rf"export {LAUNCHER_LIMIT}=.*:-(\d+)", script)
+    assert 30 < int(limit) < int(warned)
+
+
+def test_the_pod_runs_as_the_user_of_the_container() -> None:
+    jobset = yaml.safe_load((JOBS / "kubernetes" / "jobset.yaml").read_text())
+    (job,) = jobset["spec"]["replicatedJobs"]
+    user = job["template"]["spec"]["template"]["spec"]["securityContext"]
+    [uid] = re.findall(r"useradd .*--uid (\d+)", (JOBS / "kubernetes" / "Dockerfile").read_text())
+    assert user["runAsUser"] == user["fsGroup"] == int(uid)
+
+
+def test_the_image_takes_no_data_along() -> None:
+    ignored = [path.strip("/") for path in (JOBS.parent / ".gitignore").read_text().split()]
+    left_out = set((JOBS.parent / ".dockerignore").read_text().split())
+    assert {name for name in ignored if name.isalpha()} - {"node_modules"} <= left_out
 
 
 def test_the_container_installs_what_the_project_pins() -> None:
