@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 # A script's own folder comes first on sys.path; the project's root must, so that `facegen` is the package.
@@ -19,6 +20,8 @@ from facegen.processes import lost_process, run_process
 from facegen.trainer import Trainer
 from shards.cli import ENDING, UserError, fail
 
+_FIRST_SPEAKS_SEC = 3.0
+
 
 def main() -> int:
     """Parses, builds, trains; returns the exit code: 0, 1 training failed, 2 bad input, 143 preempted."""
@@ -29,9 +32,10 @@ def main() -> int:
         trainer.accelerator.end_training()
         return code
     except UserError as error:
-        # All processes of a machine find the same before training, and one says it; afterwards each has its own.
+        # Before training all processes of a machine find the same, as a rule: one says it, and then the launcher ends
+        # the others. What only another one has found, that one says.
         if trainer is None and os.environ.get("LOCAL_RANK", "0") != "0":
-            return 2
+            time.sleep(_FIRST_SPEAKS_SEC)
         fail(str(error))
     except TrainingFailed as error:
         if os.environ.get("RANK", "0") == "0":

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from facegen import train
 from facegen.config import parse_args, to_dict
 from facegen.run_directory import save_config
-from shards.cli import parse
+from shards.cli import ENDING, UserError, parse
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ["--data", "d", "--run", "r"]
@@ -186,3 +187,24 @@ def test_a_list_option_without_values(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         parse(Lists, prog="p", description="d", positional=["run"], args=["run", "--files", "--steps", "1"])
     assert "files" in capsys.readouterr().err
+
+
+def test_what_only_one_process_finds_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("no memory on this process.")
+
+    waited: list[float] = []
+    monkeypatch.setattr(train.time, "sleep", waited.append)
+    monkeypatch.setattr(train, "Trainer", refuse)
+    monkeypatch.setattr(train.preemption, "ignore_stop", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["train.py", "ae", "--data", str(tmp_path), "--run", str(tmp_path)])
+    for rank in ("0", "3"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with pytest.raises(SystemExit) as ended:
+            train.main()
+        ENDING.clear()
+        assert ended.value.code == 2
+        assert capsys.readouterr().err == "error: no memory on this process.\n"
+    assert waited == [3]  # The launcher has ended this one by then where the first has said the same.
