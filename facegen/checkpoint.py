@@ -90,11 +90,22 @@ def set_aside_damaged(root: Path) -> None:
     It is the first thing that a new owner of ``root`` does, so ``put_back`` comes before.
 
     Raises:
-        UserError: As ``damage``.
+        UserError: One may not be read, or its file system does not answer: that says nothing about its content.
     """
+    if not root.exists():
+        return
+    try:
+        os.listdir(root)  # What may not be listed looks empty to ``glob``.
+    except OSError as error:
+        raise _unreadable(root, error) from None
     put_back(root)
     for path in sorted(root.glob("images_*")):
-        problem = damage(path)
+        try:
+            problem = _finding(path)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise _unreadable(path, error) from None
+            problem = f"it cannot be read ({error})"
         if problem:
             aside = path.with_name(f"{SET_ASIDE}{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
@@ -148,31 +159,34 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def damage(directory: Path) -> str | None:
-    """What is wrong with a directory that ``write_complete`` should have made; None where nothing is.
-
-    Raises:
-        UserError: It may not be read, or its file system does not answer, which says nothing about its content.
-    """
-    marker = directory / MARKER
+    """What is wrong with a directory that ``write_complete`` should have made; None where nothing is."""
     try:
-        if not marker.is_file():
-            return f"it has no {MARKER} file, so its writing was not finished"
-        checksums = json.loads(marker.read_text())
-        if not isinstance(checksums, dict) or not checksums:
-            return f"its {MARKER} file is damaged"
-        for name, checksum in checksums.items():
-            path = directory / name
-            if not path.is_file():
-                return f"its file {name} is missing"
-            if _sha256(path) != checksum:
-                return f"its file {name} is damaged"
+        return _finding(directory)
+    except OSError as error:
+        return f"it cannot be read ({error})"
+
+
+def _finding(directory: Path) -> str | None:
+    """As ``damage``, but an ``OSError`` where it cannot be read."""
+    try:
+        checksums = json.loads((directory / MARKER).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return f"it has no {MARKER} file, so its writing was not finished"
     except ValueError:
         return f"its {MARKER} file is damaged"
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise UserError(f"{directory} cannot be read ({error.strerror}); mend that and run it again.") from None
-        return f"it cannot be read ({error})"
+    if not isinstance(checksums, dict) or not checksums:
+        return f"its {MARKER} file is damaged"
+    for name, checksum in checksums.items():
+        try:
+            if _sha256(directory / name) != checksum:
+                return f"its file {name} is damaged"
+        except (FileNotFoundError, IsADirectoryError):
+            return f"its file {name} is missing"
     return None
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be read ({error.strerror}); mend that and run the same command again.")
 
 
 def _sha256(path: Path) -> str:

@@ -45,7 +45,7 @@ _CHUNK_BYTES = 8 * 2**20
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _NUM_PREFETCHING = 2
 _ADDRESS = re.compile(r"(\w[\w+.-]+)://")
-# Silent servers are given up after a while, and each service's own retries are left to the loop here.
+# Silent servers are given up after a while, and retries are left to the loop here.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
         "config_kwargs": {
@@ -155,7 +155,7 @@ class Remote:
         if num_bytes > cache_bytes():
             raise UserError(
                 f"shards of {self.address} that are read in turns take {num_bytes / 1e9:.2g} GB and the cache holds "
-                f"{cache_bytes() / 1e9:.2g}; raise the variable {SIZE_VARIABLE}, or pack smaller shards."
+                f"{cache_bytes() / 1e9:.2g}; raise the variable {SIZE_VARIABLE}, or copy the data set to a disk."
             )
 
     def _prefetch(self, shard: Shard) -> None:
@@ -182,7 +182,8 @@ class Remote:
                 with writing(self.folder):
                     os.replace(part, path)
             finally:
-                part.unlink(missing_ok=True)
+                if num_tries == NUM_TRIES or ENDING.is_set():  # Otherwise a more patient call goes on with it.
+                    part.unlink(missing_ok=True)
 
     def _fetch_shard(self, shard: Shard, part: Path) -> None:
         """Fetches what a part does not hold yet, and checks the whole."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 from pyarrow import ArrowInvalid, fs
 
-from facegen.checkpoint import MARKER, newest_complete
+from facegen.checkpoint import MARKER, damage, newest_complete
 from facegen.run_directory import CHECKPOINTS
 from facegen.snapshot import SNAPSHOTS
 from shards.cli import UserError
@@ -75,6 +75,9 @@ class RunStorage:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         fs.copy_files(f"{self._root}/{name}", str(temporary), self._system, fs.LocalFileSystem(), use_threads=False)
+        for directory in temporary.glob("*/images_*"):
+            if damage(directory):  # Whoever was sending it ended before its marker was there.
+                shutil.rmtree(directory)
         shutil.rmtree(run, ignore_errors=True)
         temporary.rename(run)
 

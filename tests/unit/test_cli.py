@@ -207,4 +207,5 @@ def test_what_only_one_process_finds_it_says(
         ENDING.clear()
         assert ended.value.code == 2
         assert capsys.readouterr().err == "error: no memory on this process.\n"
-    assert waited == [3]  # The launcher has ended this one by then where the first has said the same.
+        # The launcher has ended this one by then where the first has said the same.
+        assert (3 in waited) == (rank != "0")

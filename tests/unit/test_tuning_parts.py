@@ -226,6 +226,27 @@ def test_a_run_in_a_storage_is_what_it_was_and_is_fetched_where_it_is_ahead(
     assert (elsewhere / "metrics.jsonl").read_text() == "changed"
     storage.restore("unknown", tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("half", ["without its marker", "with an older marker"])
+def test_what_a_machine_was_sending_when_it_was_lost_does_not_count(
+    half: str, tiny_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    config = tiny_config(max_steps=2)
+    run, storage = Path(config.run), RunStorage(f"local://{tmp_path / 'storage'}")
+    Trainer(config).fit()
+    storage.save("trial", run)
+    for group in ("checkpoints", "snapshots"):
+        [sent] = (tmp_path / "storage" / "trial" / group).iterdir()
+        if half == "without its marker":
+            (sent / "COMPLETE").unlink()
+        else:
+            next(sent.glob("*.safetensors")).write_bytes(b"of another branch")
+    shutil.rmtree(run)  # Another machine goes on.
+    storage.restore("trial", run)
+    assert not list((run / "checkpoints").iterdir()) and not list((run / "snapshots").iterdir())
+    trainer = Trainer(config)
+    assert (trainer.images_seen, trainer.fit()) == (0, 0)
     with pytest.raises(UserError, match="cannot use the storage nosuch://"):
         RunStorage("nosuch://bucket")
 
