@@ -92,10 +92,10 @@ def set_aside_damaged(root: Path) -> None:
     Raises:
         UserError: One may not be read, or its file system does not answer: that says nothing about its content.
     """
-    if not root.exists():
-        return
     try:
         os.listdir(root)  # What may not be listed looks empty to ``glob``.
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise _unreadable(root, error) from None
     put_back(root)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -42,9 +43,15 @@ def test_the_jobset_is_one_that_the_published_schema_describes() -> None:
     assert without(read.to_dict()) == written  # A key that the schema does not have would be lost.
 
 
-def test_the_jobset_starts_as_many_processes_as_there_are_gpus() -> None:
+def jobset_and_job() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The JobSet and its only job."""
     jobset = yaml.safe_load((JOBS / "kubernetes" / "jobset.yaml").read_text())
     (job,) = jobset["spec"]["replicatedJobs"]
+    return jobset, job
+
+
+def test_the_jobset_starts_as_many_processes_as_there_are_gpus() -> None:
+    jobset, job = jobset_and_job()
     spec = job["template"]["spec"]
     (container,) = spec["template"]["spec"]["containers"]
     options = dict(arg.removeprefix("--").split("=", 1) for arg in container["args"] if arg.startswith("--"))
@@ -58,8 +65,7 @@ def test_the_jobset_starts_as_many_processes_as_there_are_gpus() -> None:
 
 
 def test_a_save_has_the_time_that_the_scheduler_gives() -> None:
-    jobset = yaml.safe_load((JOBS / "kubernetes" / "jobset.yaml").read_text())
-    (job,) = jobset["spec"]["replicatedJobs"]
+    _, job = jobset_and_job()
     pod = job["template"]["spec"]["template"]["spec"]
     (limit,) = (entry["value"] for entry in pod["containers"][0]["env"] if entry["name"] == LAUNCHER_LIMIT)
     assert 30 < int(limit) < pod["terminationGracePeriodSeconds"]
@@ -70,8 +76,7 @@ def test_a_save_has_the_time_that_the_scheduler_gives() -> None:
 
 
 def test_the_pod_runs_as_the_user_of_the_container() -> None:
-    jobset = yaml.safe_load((JOBS / "kubernetes" / "jobset.yaml").read_text())
-    (job,) = jobset["spec"]["replicatedJobs"]
+    _, job = jobset_and_job()
     user = job["template"]["spec"]["template"]["spec"]["securityContext"]
     [uid] = re.findall(r"useradd .*--uid (\d+)", (JOBS / "kubernetes" / "Dockerfile").read_text())
     assert user["runAsUser"] == user["fsGroup"] == int(uid)
