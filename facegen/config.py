@@ -29,7 +29,7 @@ class LoaderConfig:
     num_threads: int = 2
     """Threads that read and decode; 0 decodes in the training thread."""
     prefetch_batches: int = 4
-    """Batches kept ready."""
+    """Batches kept ready; small ones are read several at a time, and more of them."""
     decoded_gb: float = 1.0
     """Memory (GB) in which each process keeps the images that it has decoded, for later epochs; 0 keeps none."""
 

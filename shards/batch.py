@@ -67,22 +67,27 @@ class BatchReader:
         self._labels = {name: dataset.labels(name, split) for name in (dataset.fields if fields is None else fields)}
         self._pin_memory = pin_memory
 
-    def __call__(self, share: Share) -> Batch:
-        """Reads, or takes from memory.
+    def __call__(self, shares: Sequence[Share]) -> list[Batch]:
+        """Reads several batches at once, or takes them from memory.
 
         Raises:
             UserError: A damaged shard or image.
         """
-        rows = share.rows
+        rows = np.concatenate([share.rows for share in shares])
         images = torch.empty((len(rows), *self._shape), dtype=torch.uint8, pin_memory=self._pin_memory)
         pixels = images.numpy()
         missing = self._decoded.take(rows, pixels)
         if len(missing):
             self._reader.read_images(rows[missing], [pixels[position] for position in missing])
             self._decoded.keep(rows, pixels, missing)
-        columns = {name: column[rows] for name, column in self._labels.items()} | dict(share.labels)
-        labels = {name: _label_tensor(values) for name, values in columns.items()}
-        return Batch(images, labels, torch.from_numpy(rows), share.epoch, share.first_slot)
+        sizes = [len(share.rows) for share in shares]
+        columns = {name: _label_tensor(column[rows]).split(sizes) for name, column in self._labels.items()}
+        batches = []
+        for position, (share, own) in enumerate(zip(shares, images.split(sizes), strict=True)):
+            labels = {name: values[position] for name, values in columns.items()}
+            labels |= {name: _label_tensor(values) for name, values in share.labels.items()}
+            batches.append(Batch(own, labels, torch.from_numpy(share.rows), share.epoch, share.first_slot))
+        return batches
 
     def expect(self, shards: Iterable[int]) -> None:
         """Says which shards will be read soon, so that remote ones can come meanwhile."""

@@ -6,6 +6,7 @@ shared memory and no worker that can be killed or left behind. All that has to b
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,10 @@ from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.plan import BatchPlan, EpochOrder, evaluation_rows
 from shards.units import SingleSamples, Units
+
+_READ_IMAGES = 128
+"""Small batches are read together, as many as make this many images: after a training step nothing of this code is in
+the processor's caches, and one batch takes several times as long as another one right after it."""
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
@@ -63,7 +68,8 @@ class TrainLoader:
             rank: This process, from 0.
             world_size: How many processes there are.
             num_threads: Threads that read and decode; 0 does it in the calling thread when a batch is asked for.
-            prefetch_batches: Batches in work or ready ahead of the consumer; each takes its images' bytes of memory.
+            prefetch_batches: Batches in work or ready ahead of the consumer, or more if they are small; each takes its
+                images' bytes of memory.
             decoded_bytes: Memory for images that have been decoded; what does not fit is decoded in every epoch.
             fields: Label fields to load; all when None.
             pin_memory: Batches in page-locked memory, for asynchronous copies to a CUDA device.
@@ -77,7 +83,7 @@ class TrainLoader:
         _check_at_least(0, "decoded_bytes", decoded_bytes)
         if pin_memory and not torch.cuda.is_available():
             raise UserError("pin_memory needs a CUDA device and there is none; leave it out.")
-        self._read_batch = BatchReader(dataset, split, fields, pin_memory, decoded_bytes)
+        self._read = BatchReader(dataset, split, fields, pin_memory, decoded_bytes)
         self._units = units or SingleSamples(dataset.shard_sizes(split))
         self._order = EpochOrder(self._units.per_shard, seed)
         self._plan = BatchPlan(self._order, global_batch_size, rank, world_size, self._units.unit_size)
@@ -90,6 +96,7 @@ class TrainLoader:
         self._global_batch_size = global_batch_size
         self._num_threads = num_threads
         self._prefetch_batches = prefetch_batches
+        self._batches_per_read = max(1, _READ_IMAGES // self._plan.local_batch_size)
         self._samples_seen = 0
         self.steps_per_epoch = self._plan.steps_per_epoch
         self.epoch_size = self._plan.epoch_size
@@ -127,13 +134,20 @@ class TrainLoader:
             RuntimeError: ``samples_seen`` was changed, or a second iterator was used, while this one was in use.
         """
         expected = self._samples_seen
-        with closing(_in_order(self._read_batch, self._shares(), self._num_threads, self._prefetch_batches)) as batches:
+        num_ahead = max(self._num_threads, self._prefetch_batches // self._batches_per_read)
+        with closing(_one_by_one(self._read, self._together(), self._num_threads, num_ahead)) as batches:
             for batch in batches:
                 if self._samples_seen != expected:
                     raise RuntimeError("the loader was moved while it was being iterated; start a new iteration")
                 expected += self._global_batch_size
                 self._samples_seen = expected
                 yield batch
+
+    def _together(self) -> Iterator[list[Share]]:
+        # Only of one epoch: an image of the next may be the same one, and then already decoded.
+        for _, shares in itertools.groupby(self._shares(), lambda share: share.epoch):
+            while together := list(itertools.islice(shares, self._batches_per_read)):
+                yield together
 
     def _shares(self) -> Iterator[Share]:
         # Planned in the consumer's thread, in order: threads that plan two blocks at a time would evict each other's.
@@ -150,7 +164,7 @@ class TrainLoader:
         """Says what will be read soon, once for each block; returns the block at a position."""
         here = self._plan.block_at(position)
         if here != block:
-            self._read_batch.expect(self._order.shards_from(*here).tolist())
+            self._read.expect(self._order.shards_from(*here).tolist())
         return here
 
 
@@ -188,7 +202,7 @@ def evaluation_batches(
     if limit is not None:
         _check_at_least(1, "limit", limit)
         num_samples = min(limit, num_samples)
-    read_batch = BatchReader(dataset, split, fields)
+    read = BatchReader(dataset, split, fields)
     batches = evaluation_rows(num_samples, batch_size, rank, world_size)
     ends = np.cumsum(dataset.shard_sizes(split))
 
@@ -197,17 +211,26 @@ def evaluation_batches(
         for rows in batches:
             shard = int(np.searchsorted(ends, rows[-1], side="right"))
             if shard != last:
-                read_batch.expect(range(shard, min(shard + 2, len(ends))))
+                read.expect(range(shard, min(shard + 2, len(ends))))
             last = shard
             yield Share(rows)
 
-    return _in_order(read_batch, shares(), num_threads, prefetch_batches=2 * num_threads)
+    return _one_by_one(read, ([share] for share in shares()), num_threads, num_ahead=2 * num_threads)
+
+
+def _one_by_one(
+    read: BatchReader, requests: Iterable[list[Share]], num_threads: int, num_ahead: int
+) -> Generator[Batch]:
+    """Yields the batches of each request, in order, with up to ``num_ahead`` requests ahead in threads."""
+    with closing(_in_order(read, requests, num_threads, num_ahead)) as reads:
+        for batches in reads:
+            yield from batches
 
 
 def _in_order(
-    load: Callable[[RequestT], ResultT], requests: Iterable[RequestT], num_threads: int, prefetch_batches: int
+    load: Callable[[RequestT], ResultT], requests: Iterable[RequestT], num_threads: int, num_ahead: int
 ) -> Generator[ResultT]:
-    """Yields ``load(request)`` for each request, in order, with up to ``prefetch_batches`` of them ahead in threads."""
+    """Yields ``load(request)`` for each request, in order, with up to ``num_ahead`` of them ahead in threads."""
     if num_threads == 0:
         yield from map(load, requests)
         return
@@ -216,7 +239,7 @@ def _in_order(
     try:
         for request in requests:
             pending.append(pool.submit(load, request))
-            if len(pending) > prefetch_batches:
+            if len(pending) > num_ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -75,9 +75,9 @@ def test_shards_whose_images_are_here_are_not_fetched(tiny_dataset: Path, monkey
     announced: list[list[int]] = []
     monkeypatch.setattr(Reader, "expect", lambda self, shards: announced.append(list(shards)))
     read = BatchReader(dataset, "train", None, decoded_bytes=10_000 * image_bytes(dataset))
-    read(Share(np.arange(first - 1)))
+    read([Share(np.arange(first - 1))])
     read.expect([0, 1])
-    read(Share(np.arange(first - 1, first + second - 1)))
+    read([Share(np.arange(first - 1, first + second - 1))])
     read.expect([0, 1])
     assert announced == [[0, 1], [1]]
 

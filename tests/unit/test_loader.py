@@ -193,6 +193,24 @@ def test_samples_seen_counts_what_was_yielded_not_what_was_prefetched(dataset: D
         assert loader.samples_seen == 12 * step
 
 
+def test_small_batches_are_read_together(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here all that an epoch has; another one's batches are another read."""
+    sizes: list[int] = []
+    read_images = Reader.read_images
+
+    def count(self: Reader, rows: np.ndarray, images: list[np.ndarray]) -> None:
+        sizes.append(len(rows))
+        read_images(self, rows, images)
+
+    monkeypatch.setattr(Reader, "read_images", count)
+    alone = take(train_loader(dataset, global_batch_size=4, num_threads=0), 16)
+    assert sizes == [32, 32]
+    monkeypatch.setattr("shards.loader._READ_IMAGES", 11)
+    for batch, expected in zip(take(train_loader(dataset, global_batch_size=4), 16), alone, strict=True):
+        assert_equal(batch, expected)
+    assert sizes[2:10] == [8] * 8
+
+
 def test_iterating_again_goes_on(dataset: Dataset) -> None:
     expected = take(train_loader(dataset), 5)
     loader = train_loader(dataset)
@@ -264,7 +282,7 @@ def test_closing_drops_the_queued_work() -> None:
         time.sleep(0.01)
         return number
 
-    results = _in_order(load, itertools.count(), num_threads=1, prefetch_batches=100)
+    results = _in_order(load, itertools.count(), num_threads=1, num_ahead=100)
     assert [next(results), next(results)] == [0, 1]
     results.close()
     assert_threads_end()

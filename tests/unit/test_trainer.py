@@ -212,6 +212,7 @@ def test_sigterm_while_data_does_not_come_saves_at_once(
 
     config = tiny_config(**options)
     with monkeypatch.context() as patch:
+        patch.setattr("shards.loader._READ_IMAGES", 16)
         patch.setattr(Reader, "read_images", hang)
         started_sec = time.monotonic()
         stopped = train(config)
