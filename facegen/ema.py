@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from facegen.families import Family
+
+_MOVES_PER_HALF_LIFE = 16
+"""At most; each passes over all weights, and more of them come to the same average."""
+
+_Table = dict[str, Tensor]
+_Place = tuple[_Table, _Table, str]
+"""Where a module of the average and that of the family keep a tensor, and its name."""
 
 
 class EMA:
@@ -21,27 +29,31 @@ class EMA:
         """Starts from the family's current weights, and will follow it."""
         self.module = copy.deepcopy(family).eval().requires_grad_(False)
         self.half_life_images = half_life_images
-        # Found once, as a walk through all modules takes as long as the averaging. Tensors are not kept: DDP puts
-        # others in the place of buffers.
-        pairs = list(zip(self.module.modules(), family.modules(), strict=True))
-        self._averaged = [
-            (*pair, name) for pair in pairs for name, tensor in _own(pair[0]) if tensor.is_floating_point()
-        ]
-        self._copied = [
-            (*pair, name) for pair in pairs for name, tensor in _own(pair[0]) if not tensor.is_floating_point()
-        ]
+        # Found once, and where modules keep them: to walk through all modules takes as long as the averaging, and to
+        # ask one for a tensor three times as long. Tensors themselves are not kept: DDP replaces buffers.
+        self._averaged: list[_Place] = []
+        self._copied: list[_Place] = []
+        for own, other in zip(self.module.modules(), family.modules(), strict=True):
+            for table, others in ((own._parameters, other._parameters), (own._buffers, other._buffers)):
+                for name, tensor in table.items():
+                    if tensor is not None:
+                        places = self._averaged if tensor.is_floating_point() else self._copied
+                        places.append((cast(_Table, table), cast(_Table, others), name))
 
     @torch.no_grad()
-    def update(self, num_images: int) -> None:
-        """Moves the average by one step of ``num_images`` images."""
-        weight = 1 - 0.5 ** (num_images / self.half_life_images)
-        averages = [getattr(own, name) for own, _, name in self._averaged]
-        values = [getattr(other, name) for _, other, name in self._averaged]
+    def update(self, images_seen: int, num_images: int) -> None:
+        """Moves the average after a step of ``num_images`` images; where these are few, after every so many steps.
+
+        Args:
+            images_seen: Images of the run with this step, a multiple of ``num_images``.
+            num_images: Images of each step.
+        """
+        num_steps = max(1, self.half_life_images // (_MOVES_PER_HALF_LIFE * num_images))
+        if images_seen // num_images % num_steps:
+            return
+        weight = 1 - 0.5 ** (num_steps * num_images / self.half_life_images)
+        averages = [own[name] for own, _, name in self._averaged]
+        values = [other[name] for _, other, name in self._averaged]
         torch._foreach_lerp_(averages, values, weight)  # type: ignore
         for own, other, name in self._copied:
-            getattr(own, name).copy_(getattr(other, name))
-
-
-def _own(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """The module's own parameters and buffers, by name."""
-    return [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+            own[name].copy_(other[name])

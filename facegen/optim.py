@@ -68,6 +68,11 @@ class Updater:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=use_fp16)
 
+    def require_gradients(self, required: bool) -> None:
+        """Whether the network learns from the next backward pass, or gradients just pass through it."""
+        for parameter in self.parameters:
+            parameter.requires_grad = required
+
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of ``loss`` to the parameters' gradients."""
         self.scaler.scale(loss).backward()
@@ -75,11 +80,12 @@ class Updater:
     def clip(self) -> Tensor:
         """Unscales and clips the gradient; returns its global L2 norm before clipping, a scalar."""
         self.scaler.unscale_(self.optimizer)
-        if self.config.max_grad_norm is not None:
-            return nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
-        # Clipping to infinity would write every gradient anew, and nn.utils.get_total_norm first sort them by device.
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # type: ignore[arg-type]
+        # nn.utils.clip_grad_norm_ would first sort the gradients by device, and then write them anew if they are short.
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # type: ignore[arg-type]
+        if self.config.max_grad_norm is not None and not norm <= self.config.max_grad_norm:
+            torch._foreach_mul_(gradients, self.config.max_grad_norm / (norm + 1e-6))  # type: ignore
+        return norm
 
     def step(self, lr: float, update: bool = True) -> None:
         """Updates the parameters and clears the gradient; with fp16, a step whose gradient overflowed is skipped.

@@ -57,11 +57,11 @@ class StopFlag:
 
     def ask(self, device: torch.device) -> Agreement:
         """Asks the group whether to go on, for ``heed``; every process must call both at the same step."""
-        return Agreement(torch.tensor([not self.requested]), device)
+        return Agreement([not self.requested], device)
 
     def heed(self, going_on: Agreement) -> bool:
         """Whether any process of the group was asked to stop before its ``ask``."""
-        stops = not going_on.read().item()
+        stops = not all(going_on.read())
         # A signal that came while this process waited for the others is not in the answer, and counts the next time.
         self.requested = self.requested or stops
         return stops

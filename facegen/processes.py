@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NoReturn, cast
@@ -93,22 +93,22 @@ def sum_over_processes(values: Tensor, accelerator: Accelerator) -> Tensor:
 class Agreement:
     """Which of some flags are true on every process; found out while this one goes on computing."""
 
-    def __init__(self, flags: Tensor, device: torch.device) -> None:
-        """Asks, with this process's own flags, bool (N,); every process must do so at the same step.
+    def __init__(self, flags: Sequence[bool], device: torch.device) -> None:
+        """Asks, with this process's own flags; every process must do so at the same step.
 
-        They are exchanged on ``device``. One process alone leaves them where they are, so that to read flags of the CPU
-        waits for no GPU.
+        They are exchanged on ``device``; a process alone leaves them where they are.
         """
         self._flags, self._work = flags, None
         if distributed.is_initialized():
-            self._flags = flags.to(device, torch.int32)
-            self._work = distributed.all_reduce(self._flags, distributed.ReduceOp.MIN, async_op=True)
+            self._shared = torch.tensor(flags, dtype=torch.int32, device=device)
+            self._work = distributed.all_reduce(self._shared, distributed.ReduceOp.MIN, async_op=True)
 
-    def read(self) -> Tensor:
-        """The answer, bool (N,); waits for the slowest process."""
-        if self._work is not None:
-            self._work.wait()
-        return self._flags.bool()
+    def read(self) -> list[bool]:
+        """The answer; waits for the slowest process."""
+        if self._work is None:
+            return [*self._flags]
+        self._work.wait()
+        return self._shared.bool().tolist()
 
 
 def limit_waiting(seconds: float) -> None:

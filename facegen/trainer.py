@@ -5,6 +5,7 @@ All counters are in images. The whole state of order, schedules, noise and augme
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -224,10 +225,10 @@ class Trainer:
             terms |= turn_terms
         if self.family.observes:
             self.family.observe(self._over_processes({name: terms[name] for name in self.family.observes}))
+        self.state.images_seen += self.config.global_batch_size
         if self.state.ema:
             with span("moving average"):
-                self.state.ema.update(self.config.global_batch_size)
-        self.state.images_seen += self.config.global_batch_size
+                self.state.ema.update(self.images_seen, self.config.global_batch_size)
         return terms
 
     def _take_turn(self, turn: str, parts: list[TrainBatch], lr: float) -> dict[str, Tensor]:
@@ -235,8 +236,8 @@ class Trainer:
         updater = self.state.updaters[turn]
         # Only the network whose turn it is learns and is synchronized; through the others gradients just pass.
         networks = {**self._networks, turn: self._wrapped[turn]}
-        for name, network in self.family.networks.items():
-            network.requires_grad_(name == turn)
+        for name, other in self.state.updaters.items():
+            other.require_gradients(name == turn)
         terms_of_parts: list[dict[str, Tensor]] = []
         for part in parts[:-1]:
             with self.accelerator.no_sync(networks[turn]):
@@ -246,13 +247,10 @@ class Trainer:
         # Gradients are averaged over processes once a step, in the last backward pass.
         losses = self._forward(turn, networks, parts[-1])
         terms = means_of([*terms_of_parts, losses.terms])
-        # A sum is finite where all its values are, short of an overflow. The others answer in the time of the backward.
-        sums = [value.sum() if value.ndim else value for value in terms.values()]
-        finite = Agreement(torch.stack(sums).isfinite(), self.accelerator.device)
         self._backward(turn, losses.loss / len(parts))
         with span(f"{turn}: update"):
             grad_norm = updater.clip()
-            self._check_finite(turn, [*terms], finite, grad_norm)
+            self._check_finite(turn, terms, grad_norm)
             updater.step(lr, losses.update)
         return terms | {f"grad_norm_{turn}": grad_norm}
 
@@ -269,19 +267,25 @@ class Trainer:
         means = sum_over_processes(torch.stack([*terms.values()]), self.accelerator) / self.accelerator.num_processes
         return dict(zip(terms, means.tolist(), strict=True))
 
-    def _check_finite(self, turn: str, names: list[str], finite: Agreement, grad_norm: Tensor) -> None:
-        """Stops before the optimizer uses a bad gradient; with fp16 the loss scaler skips overflowed gradients."""
-        flags = finite.read()
-        if not self.state.updaters[turn].scaler.is_enabled():
-            # The same on every process, as the gradient has been averaged.
-            names, flags = [*names, "gradient"], torch.cat([flags, grad_norm.isfinite().reshape(1)])
-        is_finite = flags.tolist()
-        if not all(is_finite):
-            bad = ", ".join(name for name, good in zip(names, is_finite, strict=True) if not good)
+    def _check_finite(self, turn: str, terms: dict[str, Tensor], grad_norm: Tensor) -> None:
+        """Stops before the optimizer uses a bad gradient.
+
+        What is not finite in a loss is not finite in its gradient, which has been averaged and is the same on every
+        process. But with fp16 it often overflows, and the loss scaler skips it: there losses are looked at themselves.
+        """
+        is_scaled = self.state.updaters[turn].scaler.is_enabled()
+        if not is_scaled and math.isfinite(grad_norm):
+            return
+        # A sum is finite where all its values are, short of an overflow.
+        sums = torch.stack([value.sum() for value in terms.values()])
+        finite = Agreement(sums.isfinite().tolist(), self.accelerator.device).read()
+        bad = [name for name, is_finite in zip(terms, finite, strict=True) if not is_finite]
+        bad += [] if is_scaled else ["gradient"]
+        if bad:
             raise TrainingDiverged(
-                f"training stopped before step {self.step + 1} ({self.images_seen:,} images): {bad} of the {turn} is "
-                "not finite. Nothing was updated with it and the last checkpoint is good; try a lower --optim.lr or "
-                "--optim.max_grad_norm."
+                f"training stopped before step {self.step + 1} ({self.images_seen:,} images): {', '.join(bad)} of the "
+                f"{turn} is not finite. Nothing was updated with it and the last checkpoint is good; try a lower "
+                "--optim.lr or --optim.max_grad_norm."
             )
 
     def _crossed(self, every_images: int) -> bool:

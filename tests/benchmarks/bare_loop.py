@@ -81,8 +81,9 @@ class PlainLoop(BareLoop):
         """One step of every network, on the batch augmented anew."""
         self.part = self._augmented()
         super().step()
+        self.images_seen += self.config.global_batch_size
         if self.ema:
-            self.ema.update(self.config.global_batch_size)
+            self.ema.update(self.images_seen, self.config.global_batch_size)
 
     def before_update(self, turn: str) -> None:
         """Measures the gradient's norm, and clips it where the preset does."""

@@ -21,20 +21,31 @@ def set_all(module: nn.Module, value: float) -> None:
         nn.init.constant_(parameter, value)
 
 
-@pytest.mark.parametrize("batch_size", [1, 10, 50, 100])
+@pytest.mark.parametrize("batch_size", [1, 10, 50, 100, 400])
 def test_after_one_half_life_the_old_weight_counts_one_half(batch_size: int) -> None:
     family = make_family()
     set_all(family, 1.0)
-    ema = EMA(family, half_life_images=100)
+    ema = EMA(family, half_life_images=400)
     set_all(family, 0.0)
-    for _ in range(100 // batch_size):
-        ema.update(batch_size)
-    for average in ema.module.parameters():
-        torch.testing.assert_close(average, torch.full_like(average, 0.5))
-    for _ in range(200 // batch_size):
-        ema.update(batch_size)
-    for average in ema.module.parameters():
-        torch.testing.assert_close(average, torch.full_like(average, 0.125))
+    for images_seen in range(batch_size, 1201, batch_size):
+        ema.update(images_seen, batch_size)
+        if images_seen in (400, 1200):
+            for average in ema.module.parameters():
+                torch.testing.assert_close(average, torch.full_like(average, 0.5 ** (images_seen / 400)))
+
+
+def test_steps_of_few_images_move_it_together_wherever_the_run_was_resumed() -> None:
+    family = make_family()
+    set_all(family, 1.0)
+    ema = EMA(family, half_life_images=400)
+    set_all(family, 0.0)
+    values = []
+    for images_seen in range(1000, 1210, 10):
+        ema.update(images_seen, 10)
+        values.append(round(next(ema.module.parameters()).flatten()[0].item(), 6))
+    # 400 images are 40 steps, and 16 moves are enough for these: one every second step.
+    moves = [round(0.5 ** (20 * count / 400), 6) for count in range(1, 12)]
+    assert values == [value for move in moves for value in (move, move)][:21]
 
 
 def test_it_starts_from_the_weights_and_stays_apart_from_them() -> None:
@@ -51,7 +62,7 @@ def test_batch_norms_averages_follow_as_the_weights_do_and_counters_are_copied()
     ema = EMA(family, half_life_images=100)
     before = {name: buffer.clone() for name, buffer in ema.module.named_buffers()}
     family.networks["autoencoder"](torch.rand(4, 1, 16, 16), torch.zeros(4, 4))  # Train mode: moves the statistics.
-    ema.update(100)
+    ema.update(100, 100)
     for name, buffer in family.named_buffers():
         average = ema.module.get_buffer(name)
         if buffer.is_floating_point():
