@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from shards.cli import UserError
 from shards.dataset import Dataset
 from shards.decoded import DecodedImages
 from shards.reader import Reader
@@ -67,27 +68,41 @@ class BatchReader:
         self._labels = {name: dataset.labels(name, split) for name in (dataset.fields if fields is None else fields)}
         self._pin_memory = pin_memory
 
-    def __call__(self, shares: Sequence[Share]) -> list[Batch]:
+    def __call__(self, shares: Sequence[Share]) -> tuple[list[Batch], UserError | None]:
         """Reads several batches at once, or takes them from memory.
 
-        Raises:
-            UserError: A damaged shard or image.
+        Returns:
+            The batches, up to the first that cannot be read: a damaged shard or image. And what is wrong with that one.
         """
+        sizes = [len(share.rows) for share in shares]
         rows = np.concatenate([share.rows for share in shares])
         images = torch.empty((len(rows), *self._shape), dtype=torch.uint8, pin_memory=self._pin_memory)
         pixels = images.numpy()
         missing = self._decoded.take(rows, pixels)
+        error = None
         if len(missing):
-            self._reader.read_images(rows[missing], [pixels[position] for position in missing])
-            self._decoded.keep(rows, pixels, missing)
-        sizes = [len(share.rows) for share in shares]
+            parts = np.split(missing, np.searchsorted(missing, np.cumsum(sizes)[:-1]))
+            num_read, error = self._read(rows, pixels, parts)
+            shares = shares[:num_read]
         columns = {name: _label_tensor(column[rows]).split(sizes) for name, column in self._labels.items()}
         batches = []
-        for position, (share, own) in enumerate(zip(shares, images.split(sizes), strict=True)):
+        for position, (share, own) in enumerate(zip(shares, images.split(sizes), strict=False)):
             labels = {name: values[position] for name, values in columns.items()}
             labels |= {name: _label_tensor(values) for name, values in share.labels.items()}
             batches.append(Batch(own, labels, torch.from_numpy(share.rows), share.epoch, share.first_slot))
-        return batches
+        return batches, error
+
+    def _read(
+        self, rows: np.ndarray, pixels: np.ndarray, missing: Sequence[np.ndarray]
+    ) -> tuple[int, UserError | None]:
+        """Reads what is missing, batch after batch; returns how many of them are whole, and what ended it before."""
+        for num_read, positions in enumerate(missing):
+            try:
+                self._reader.read_images(rows[positions], [pixels[position] for position in positions])
+            except UserError as error:
+                return num_read, error
+            self._decoded.keep(rows, pixels, positions)
+        return len(missing), None
 
     def expect(self, shards: Iterable[int]) -> None:
         """Says which shards will be read soon, so that remote ones can come meanwhile."""

@@ -223,8 +223,10 @@ def _one_by_one(
 ) -> Generator[Batch]:
     """Yields the batches of each request, in order, with up to ``num_ahead`` requests ahead in threads."""
     with closing(_in_order(read, requests, num_threads, num_ahead)) as reads:
-        for batches in reads:
+        for batches, error in reads:
             yield from batches
+            if error:
+                raise error
 
 
 def _in_order(

@@ -11,7 +11,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shards import reader
-from shards.batch import Batch
+from shards.batch import Batch, BatchReader, Share
 from shards.cli import UserError
 from shards.codecs import encode
 from shards.dataset import Dataset, ImageFormat, LabelField, Manifest, Shard
@@ -195,20 +195,39 @@ def test_samples_seen_counts_what_was_yielded_not_what_was_prefetched(dataset: D
 
 def test_small_batches_are_read_together(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here all that an epoch has; another one's batches are another read."""
-    sizes: list[int] = []
-    read_images = Reader.read_images
+    reads: list[int] = []
+    read = BatchReader.__call__
 
-    def count(self: Reader, rows: np.ndarray, images: list[np.ndarray]) -> None:
-        sizes.append(len(rows))
-        read_images(self, rows, images)
+    def count(self: BatchReader, shares: Sequence[Share]) -> tuple[list[Batch], UserError | None]:
+        reads.append(len(shares))
+        return read(self, shares)
 
-    monkeypatch.setattr(Reader, "read_images", count)
+    monkeypatch.setattr(BatchReader, "__call__", count)
     alone = take(train_loader(dataset, global_batch_size=4, num_threads=0), 16)
-    assert sizes == [32, 32]
+    assert reads == [8, 8]
     monkeypatch.setattr("shards.loader._READ_IMAGES", 11)
     for batch, expected in zip(take(train_loader(dataset, global_batch_size=4), 16), alone, strict=True):
         assert_equal(batch, expected)
-    assert sizes[2:10] == [8] * 8
+    assert reads[2:10] == [2] * 8
+
+
+@pytest.mark.parametrize("decoded_bytes", [0, 10**6])
+@pytest.mark.parametrize("number", [0, 5, 7])
+def test_batches_before_a_damaged_one_come_though_they_are_read_together(
+    tmp_path: Path, number: int, decoded_bytes: int
+) -> None:
+    damaged = make_dataset(tmp_path)
+    expected = take(train_loader(damaged, global_batch_size=4), 8)
+    row = int(expected[number].rows[2])
+    shard = int(np.searchsorted(np.cumsum(SHARD_SIZES["train"]), row, side="right"))
+    with open(tmp_path / f"train-{shard:06d}.tar", "r+b") as file:
+        file.seek(int(damaged.column("offset", "train")[row]))
+        file.write(b"\x00" * 20)
+    batches = iter(train_loader(damaged, global_batch_size=4, decoded_bytes=decoded_bytes))
+    for batch in expected[:number]:
+        assert_equal(next(batches), batch)
+    with pytest.raises(UserError, match=f"sample face/{row:04d} "):
+        next(batches)
 
 
 def test_iterating_again_goes_on(dataset: Dataset) -> None:
