@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from accelerate import DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from facegen import checkpoint
 from facegen.assembly import build_family, make_loader
@@ -88,6 +89,7 @@ class Trainer:
             self.reporter.warn_of_another_total(read_facts(found)["total_images"])
         self._held_out: tuple[int, dict[str, float]] = (0, {})
         self._on_saved: OnSaved | None = None
+        self._has_dropout = any(isinstance(module, _DropoutNd) for module in self.family.modules())
         self._networks = training_networks(self.family, config.performance, self.accelerator)
         self._wrapped = {name: wrap(network, self.accelerator) for name, network in self._networks.items()}
         self.loader.samples_seen = self.images_seen
@@ -212,9 +214,9 @@ class Trainer:
 
     def _train_step(self, parts: list[TrainBatch]) -> dict[str, Tensor]:
         """One optimizer step of every network, on one global batch; returns its loss terms."""
-        # Dropout draws from the global generator; seeded like this it needs no state in the checkpoint.
-        layers_seed = derive_seed(self.config.seed, self.images_seen, "layers", self.accelerator.process_index)
-        seed_global_generators(layers_seed, self.accelerator.device)
+        if self._has_dropout:  # Which draws from the global generator; so it needs no state in the checkpoint.
+            layers_seed = derive_seed(self.config.seed, self.images_seen, "layers", self.accelerator.process_index)
+            seed_global_generators(layers_seed, self.accelerator.device)
         if not self.family.training:  # After an evaluation; to tell every module in every step takes its time.
             self.family.train()
         lr = lr_at(self.config.optim, self.images_seen, self.total_images)
@@ -242,12 +244,12 @@ class Trainer:
         for part in parts[:-1]:
             with self.accelerator.no_sync(networks[turn]):
                 losses = self._forward(turn, networks, part)
-                self._backward(turn, losses.loss / len(parts))
+                self._backward(turn, losses.loss, len(parts))
             terms_of_parts.append(losses.terms)
         # Gradients are averaged over processes once a step, in the last backward pass.
         losses = self._forward(turn, networks, parts[-1])
         terms = means_of([*terms_of_parts, losses.terms])
-        self._backward(turn, losses.loss / len(parts))
+        self._backward(turn, losses.loss, len(parts))
         with span(f"{turn}: update"):
             grad_norm = updater.clip()
             self._check_finite(turn, terms, grad_norm)
@@ -258,9 +260,9 @@ class Trainer:
         with span(f"{turn}: forward"):
             return self.family.losses(turn, networks, part)
 
-    def _backward(self, turn: str, loss: Tensor) -> None:
+    def _backward(self, turn: str, loss: Tensor, num_parts: int) -> None:
         with span(f"{turn}: backward"):
-            self.state.updaters[turn].backward(loss)
+            self.state.updaters[turn].backward(loss / num_parts if num_parts > 1 else loss)
 
     def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, float]:
         """Means of this step's terms over all processes."""

@@ -52,8 +52,8 @@ class BareLoop:
     def step(self) -> None:
         """One step of every network."""
         for turn in self.family.turns:
-            for name, network in self.networks.items():
-                network.requires_grad_(name == turn)
+            for name, updater in self.updaters.items() if len(self.updaters) > 1 else ():
+                updater.require_gradients(name == turn)
             networks = {**self.networks, turn: self.wrapped[turn]}
             self.family.losses(turn, networks, self.part).loss.backward()
             self.before_update(turn)

@@ -716,7 +716,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tiny_config
 
 def test_dropout_draws_anew_in_every_step(tiny_config: MakeConfig) -> None:
     seeds: list[int] = []
-    train(tiny_config(max_steps=3), lambda *_: seeds.append(torch.initial_seed()))
+    model = {"network": ConvNetConfig(widths=[4, 8], dropout=0.1)}
+    train(tiny_config(max_steps=3, model=model), lambda *_: seeds.append(torch.initial_seed()))
     assert len(set(seeds)) == 3
 
 
