@@ -100,7 +100,7 @@ class Reporter:
     def step(self, terms: dict[str, Tensor], step_sec: float, waited_sec: float) -> None:
         """Counts a finished step: its loss terms, its duration, and how much of that was waiting for data."""
         self._window.add(terms)
-        self._epoch.add({name: value for name, value in terms.items() if value.ndim == 0})
+        self._epoch.add(terms)
         self._meter.step(self._config.global_batch_size, step_sec, waited_sec)
 
     def log(self, state: TrainState) -> None:
@@ -191,7 +191,8 @@ class Reporter:
 
     def warn(self, state: TrainState) -> None:
         """Tells what the family finds wrong with the epoch that ends; every process must call it."""
-        means = {name: value.item() for name, value in self._epoch.read(self._accelerator).items()}
+        terms = self._epoch.read(self._accelerator)
+        means = {name: value.item() for name, value in terms.items() if value.ndim == 0}
         for warning in state.family.warnings(means):
             self.say(f"warning: {warning}")
             self._monitor.warning(warning, state.images_seen)

@@ -22,7 +22,7 @@ from shards.dataset import Dataset
 from shards.plan import BatchPlan, EpochOrder, evaluation_rows
 from shards.units import SingleSamples, Units
 
-_READ_IMAGES = 128
+_READ_IMAGES = 256
 """Small batches are read together, as many as make this many images: after a training step nothing of this code is in
 the processor's caches, and one batch takes several times as long as another one right after it."""
 
