@@ -11,7 +11,7 @@ from torch import Tensor
 from facegen.families import Family
 
 _MOVES_PER_HALF_LIFE = 16
-"""At most; each passes over all weights, and more of them come to the same average."""
+"""At most; each passes over all weights, and more of them would hardly change the average."""
 
 _Table = dict[str, Tensor]
 _Place = tuple[_Table, _Table, str]
