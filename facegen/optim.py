@@ -80,10 +80,10 @@ class Updater:
     def clip(self) -> Tensor:
         """Unscales and clips the gradient; returns its global L2 norm before clipping, a scalar."""
         self.scaler.unscale_(self.optimizer)
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        gradients = [gradient for parameter in self.parameters if (gradient := parameter.grad) is not None]
         # nn.utils.clip_grad_norm_ would first sort the gradients by device, and then write them anew if they are short.
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # type: ignore[arg-type]
-        if self.config.max_grad_norm is not None and not norm <= self.config.max_grad_norm:
+        if self.config.max_grad_norm is not None and not float(norm) <= self.config.max_grad_norm:
             torch._foreach_mul_(gradients, self.config.max_grad_norm / (norm + 1e-6))  # type: ignore
         return norm
 
