@@ -103,8 +103,12 @@ class Reporter:
         self._epoch.add(terms)
         self._meter.step(self._config.global_batch_size, step_sec, waited_sec)
 
-    def log(self, state: TrainState) -> None:
-        """Writes the means since the last call; every process must call it at the same step."""
+    def log(self, state: TrainState) -> list[str]:
+        """Writes the means since the last call; every process must call it at the same step.
+
+        Returns:
+            Names of the terms that were not finite on some process, the same on every process.
+        """
         terms = self._window.read(self._accelerator)
         images_seen = state.images_seen
         values = {f"train/{name}": value.item() for name, value in terms.items() if value.ndim == 0}
@@ -116,6 +120,7 @@ class Reporter:
         self._monitor.scalars(values | {f"speed/{name}": value for name, value in speed.items()}, images_seen)
         epoch = images_seen / self._epoch_size
         self.say(progress_line(images_seen, self._total_images, epoch, values | speed))
+        return [name for name, value in terms.items() if not value.isfinite().all()]
 
     def validate(self, state: TrainState, stop: StopFlag) -> dict[str, float]:
         """Evaluates on held-out images; every process must call it at the same step.

@@ -175,7 +175,7 @@ class Trainer:
             if config.dry_run:
                 break
             if self._due(config.monitor.log_every_images):
-                reporter.log(state)
+                self._check_logged(reporter.log(state))
             if self._crossed(self.loader.epoch_size):
                 reporter.warn(state)
             if self._due(config.monitor.validate_every_images):
@@ -288,6 +288,15 @@ class Trainer:
                 f"training stopped before step {self.step + 1} ({self.images_seen:,} images): {', '.join(bad)} of the "
                 f"{turn} is not finite. Nothing was updated with it and the last checkpoint is good; try a lower "
                 "--optim.lr or --optim.max_grad_norm."
+            )
+
+    def _check_logged(self, bad: list[str]) -> None:
+        """Stops where a term is not finite though every gradient was; with fp16 a gradient may be, and is skipped."""
+        bad = [name for name in bad if not name.startswith("grad_norm_")]
+        if bad:
+            raise TrainingDiverged(
+                f"training stopped after step {self.step} ({self.images_seen:,} images): {', '.join(bad)} is not "
+                "finite. Gradients were, and the last checkpoint is good; look at the data and at that term."
             )
 
     def _crossed(self, every_images: int) -> bool:

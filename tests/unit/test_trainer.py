@@ -546,6 +546,23 @@ def test_a_bad_value_stops_before_the_optimizer(
     assert train(config).images_seen == 128  # The last checkpoint is good, and the cause is gone.
 
 
+def bad_constant(terms: TurnLosses) -> TurnLosses:
+    """A term without a gradient."""
+    return TurnLosses(terms.loss, terms.scalars | {"kl": torch.tensor(math.nan)}, terms.kl_per_dim)
+
+
+def test_a_bad_term_whose_gradient_is_good_stops_at_the_next_log_line(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(
+        max_steps=8, checkpoint=CheckpointConfig(every_images=32), monitor=MonitorConfig(log_every_images=32), **RICH
+    )
+    monkeypatch.setattr(VAE, "losses", broken_at(32, bad_constant))
+    with pytest.raises(TrainingDiverged, match=r"after step 4 \(64 images\): kl is not finite"):
+        train(config)
+    assert newest_complete(Path(config.run) / "checkpoints") == Path(config.run) / "checkpoints/images_000000000032"
+
+
 # Collapse, accumulation, precision.
 
 
