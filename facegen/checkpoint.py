@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from shards.cli import UserError
+from shards.plain_files import is_plain_name
 
 MARKER = "COMPLETE"
 SET_ASIDE = "damaged_"
@@ -38,14 +39,17 @@ def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
     """Makes ``directory`` with what ``write`` puts into it, all or nothing.
 
     Args:
-        directory: The final path; one of that name that is there already is replaced.
+        directory: The final path; a directory there that this function made is replaced.
         write: Gets an empty directory and writes plain files into it.
 
     Raises:
+        UserError: Something else lies there.
         OSError: The disk is full or not writable; nothing is left of what was written.
     """
     temporary, replaced = (directory.with_name(f".{directory.name}{ending}") for ending in (".tmp", _REPLACED))
     put_back(directory.parent)
+    if directory.exists() and not (directory / MARKER).is_file():
+        raise UserError(f"{directory} exists and is not a complete directory of facegen; move it away, then rerun.")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
@@ -177,10 +181,14 @@ def _finding(directory: Path) -> str | None:
     if not isinstance(checksums, dict) or not checksums:
         return f"its {MARKER} file is damaged"
     for name, checksum in checksums.items():
+        if not is_plain_name(name):
+            return f"its {MARKER} file names {name!r}, which is not a file of this directory"
+        if not (directory / name).is_file():  # Reading from a pipe would wait for ever.
+            return f"its file {name} is missing"
         try:
             if _sha256(directory / name) != checksum:
                 return f"its file {name} is damaged"
-        except (FileNotFoundError, IsADirectoryError):
+        except FileNotFoundError:
             return f"its file {name} is missing"
     return None
 

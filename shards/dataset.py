@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -27,6 +26,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from shards.cli import UserError
+from shards.plain_files import check_plain, is_shard_name, open_plain
 from shards.remote import Remote, is_address
 
 FORMAT_VERSION = 1
@@ -228,7 +228,7 @@ class Dataset:
             OSError: It is not there or cannot be read.
             UserError: It cannot be fetched.
         """
-        return self.remote.open(shard) if self.remote else os.open(self.root / shard.name, os.O_RDONLY)
+        return self.remote.open(shard) if self.remote else open_plain(self.root / shard.name)
 
     def _column(self, name: str) -> np.ndarray:
         if name not in self._columns:
@@ -245,6 +245,7 @@ class Dataset:
         if self.remote:
             self.remote.fetch(INDEX_FILE)
         try:
+            check_plain(self.root / INDEX_FILE)
             return safe_open(self.root / INDEX_FILE, framework="np")
         except (OSError, SafetensorError) as error:
             raise UserError(
@@ -277,6 +278,7 @@ def _read_manifest(root: Path) -> Manifest:
         raise UserError(
             f"{path} has format version {version}, this facegen reads {FORMAT_VERSION}; pack the data set again."
         )
+    _check_shard_names(path, [shard["name"] for shard in content["shards"]])
     return Manifest(
         name=content["name"],
         image=ImageFormat(**content["image"]),
@@ -289,3 +291,20 @@ def _read_manifest(root: Path) -> Manifest:
         provenance=content["provenance"],
         identity_field=content["identity_field"],
     )
+
+
+def _check_shard_names(path: Path, names: Sequence[object]) -> None:
+    """Refuses a manifest whose shards could lie elsewhere than beside it: names are joined to folders.
+
+    Raises:
+        UserError: A name that is not one of a tar file in the same folder, or that two shards share.
+    """
+    for name in names:
+        if not is_shard_name(name):
+            raise UserError(
+                f"{path} names a shard {name!r}; a shard's name has letters, digits, '.', '_' and '-', no leading dot, "
+                "and ends with .tar. Do not use this data set unless you trust where it comes from."
+            )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path} lists the shard {twice} more than once; copy or pack the data set again.")

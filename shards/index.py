@@ -31,6 +31,7 @@ from shards.dataset import (
 )
 from shards.dataset_writer import Columns, write_dataset
 from shards.labels import class_field, convert, infer_field, is_identity
+from shards.plain_files import check_plain, is_shard_name
 from shards.remote import refuse_address
 from shards.shard_contents import FORMAT_OF_EXTENSION, ShardContents, read_contents, require_same
 from shards.tar import sha256_file
@@ -113,8 +114,12 @@ def verify(dataset: Dataset) -> list[str]:
 
     def check(shard: Shard) -> str | None:
         path = dataset.root / shard.name
-        if not path.is_file():
+        try:
+            check_plain(path)
+        except FileNotFoundError:
             return f"{path} is missing."
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror}."
         if path.stat().st_size != shard.num_bytes:
             return f"{path} has {path.stat().st_size} bytes instead of {shard.num_bytes}."
         return None if sha256_file(path) == shard.sha256 else f"{path} is damaged: its checksum differs."
@@ -132,6 +137,13 @@ def split_of_name(name: str) -> str | None:
 
 
 def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple[Manifest, list[ShardContents]]:
+    for path in paths:
+        if not is_shard_name(path.name):
+            raise UserError(f"{path}: a shard's name has letters, digits, '.', '_' and '-' only; rename the file.")
+        try:
+            check_plain(path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}); replace it with a copy of the file.") from None
     splits = {path: split or split_of_name(path.name) for path in paths}
     unnamed = [path.name for path, name in splits.items() if name is None]
     if unnamed:

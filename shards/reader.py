@@ -15,6 +15,7 @@ import numpy as np
 from shards.cli import UserError
 from shards.codecs import decode
 from shards.dataset import Dataset
+from shards.plain_files import check_plain
 from shards.shard_cache import cache_bytes
 
 MAX_OPEN_SHARDS = 64
@@ -137,6 +138,7 @@ def check_shards(dataset: Dataset, split: str) -> None:
     for shard in dataset.shards(split):
         path = dataset.root / shard.name
         try:
+            check_plain(path)
             num_bytes = path.stat().st_size
         except OSError as error:
             raise UserError(
