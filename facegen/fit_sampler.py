@@ -18,7 +18,7 @@ from facegen.pixels import to_float
 from facegen.randomness import derive_seed
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents, Sampler
-from facegen.samplers.storage import SamplerDescription, save_sampler, weights_sha256
+from facegen.samplers.storage import SamplerDescription, check_name, save_sampler, weights_sha256
 from shards import cli
 from shards.cli import UserError
 from shards.dataset import Dataset
@@ -66,6 +66,8 @@ def main() -> None:
         positional=lambda sampler: ["run"],
         args=resolve_presets(sys.argv[1:], PRESETS / "samplers"),
     )
+    called = name if config.name is None else config.name
+    check_name(called)
     config_class = SAMPLERS[name].config_class
     own = config_class(**{item.name: getattr(config, item.name) for item in dataclasses.fields(config_class)})
     auto = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -90,7 +92,6 @@ def main() -> None:
         seed=config.seed,
         versions={"facegen": __version__, "torch": version("torch")},
     )
-    called = config.name or name
     assert model.run_dir is not None
     directory = save_sampler(model.run_dir, called, sampler, description)
     print(

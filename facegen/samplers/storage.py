@@ -11,6 +11,7 @@ from facegen.checkpoint import MARKER, damage, load_module, save_module, write_c
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Sampler
 from shards.cli import UserError
+from shards.plain_files import is_plain_name
 
 DIRECTORY = "samplers"
 DESCRIPTION = "sampler.json"
@@ -40,22 +41,38 @@ class SamplerDescription:
     versions: dict[str, str]
 
 
+def check_name(name: str) -> None:
+    """Checks that a sampler's name is that of a folder inside ``RUN/samplers``.
+
+    Raises:
+        UserError: It could lead elsewhere, such as ``../checkpoints``.
+    """
+    if not is_plain_name(name):
+        raise UserError(
+            f"a sampler cannot be called {name!r}; use letters, digits, '.', '_' and '-', and no leading dot."
+        )
+
+
 def weights_sha256(snapshot: Path, weights: str) -> str:
     """Checksum of a snapshot's weights file, as its marker has it."""
     return json.loads((snapshot / MARKER).read_text())[f"{weights}.safetensors"]
 
 
 def save_sampler(run: Path, name: str, sampler: Sampler, description: SamplerDescription) -> Path:
-    """Writes ``run/samplers/name``, all or nothing; one of that name is replaced.
+    """Writes ``run/samplers/name``, all or nothing; a sampler of that name is replaced.
 
     Returns:
         The directory.
+
+    Raises:
+        UserError: A name that is not allowed, or something else lies there.
     """
 
     def write(directory: Path) -> None:
         (directory / DESCRIPTION).write_text(json.dumps(asdict(description), indent=1) + "\n")
         save_module(sampler, directory / TENSORS)
 
+    check_name(name)
     directory = run / DIRECTORY / name
     write_complete(directory, write)
     return directory
@@ -65,8 +82,10 @@ def load_sampler(run: Path, name: str, snapshot: Path, weights: str) -> Sampler:
     """Loads a sampler for the weights of a snapshot.
 
     Raises:
-        UserError: None of that name, a damaged one, or one that was fitted to the latents of other weights.
+        UserError: A name that is not allowed, none of that name, a damaged one, or one that was fitted to the latents
+            of other weights.
     """
+    check_name(name)
     directory = run / DIRECTORY / name
     if not directory.is_dir():
         there = ", ".join(sorted(path.name for path in directory.parent.glob("[!.]*"))) or "none"

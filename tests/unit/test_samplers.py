@@ -225,6 +225,16 @@ def test_samplers_that_cannot_be_had(run: Path, tiny_dataset: Path, tmp_path: Pa
         load(run, sampler="gaussian")
 
 
+@pytest.mark.parametrize("name", ["../checkpoints", "../snapshots", ".", ""])
+def test_a_name_that_leads_elsewhere_deletes_nothing(
+    run: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="a sampler cannot be called"):
+        fit_in(run, tiny_dataset, monkeypatch, "gaussian", "--name", name)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
 def test_what_no_sampler_can_be_fitted_to(tiny_dataset: Path) -> None:
     with pytest.raises(UserError, match="needs an encoder and a decoder; gan can decode, sample"):
         check_fit(SimpleNamespace(can={"decode", "sample"}, family="gan"), Dataset(tiny_dataset))  # type: ignore[arg-type]
