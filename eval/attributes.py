@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eval.animation import there_and_back
-from eval.degree_judge import load_judge
-from eval.files import make_folder
-from eval.grids import Row, face_grid
-from eval.latent.attributes import (
+from eval.base.files import make_folder
+from eval.controls.judge import load_judge
+from eval.drawing.animation import there_and_back
+from eval.drawing.frames import labeled_frames, signed
+from eval.drawing.grids import Row, face_grid
+from eval.latent.attribute_vectors import (
     edited_latents,
     export_h5,
     import_h5py,
@@ -28,11 +29,10 @@ from eval.latent.attributes import (
 )
 from eval.latent.encode import decode_images
 from eval.latent.faces import choose_faces
-from eval.latent.frames import labeled_frames, signed
 from eval.latent.options import FaceOptions, ModelOptions, Options, PictureOptions, open_data, open_model
 from eval.latent.origin import Origin
 from eval.metrics.attribute_effect import attribute_effect
-from shards import cli
+from shards.base import cli
 
 STRENGTHS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0, 2.5)
 MEASURED_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)

@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.bias_probe import (
+from eval.base.files import make_folder
+from eval.biases.bias_table import SCHEMA_VERSION, Bias, Row, chart, markdown, terminal
+from eval.biases.counts import ChiSquare, cochran, cross_counts, independence, turned
+from eval.biases.probe import (
     Accuracy,
     Probe,
     accuracy,
@@ -23,15 +26,12 @@ from eval.bias_probe import (
     reconstruction_features,
     split_features,
 )
-from eval.bias_table import SCHEMA_VERSION, Bias, Row, chart, markdown, terminal
-from eval.features import FeatureSpace, load_efflite0
-from eval.files import make_folder
+from eval.features.spaces import FeatureSpace, load_efflite0
 from eval.latent.faces import even_rows
 from eval.latent.options import ModelOptions, open_data, open_model
-from eval.latent.samples import sample_batches
-from eval.metrics.bias import ChiSquare, cochran, cross_counts, independence, turned
-from shards import cli
-from shards.dataset import Dataset
+from eval.latent.prior_samples import sample_batches
+from shards.base import cli
+from shards.dataset.dataset import Dataset
 
 
 @dataclass(kw_only=True)

@@ -19,19 +19,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from eval.degree_judge import as_judge, judge_faces, judge_quality, judge_samples, load_judge, train_judge
-from eval.files import make_folder
-from eval.grids import Row, face_grid
+from eval.base.files import make_folder
+from eval.base.runs import open_runs
+from eval.controls.judge import as_judge, judge_faces, judge_quality, judge_samples, load_judge, train_judge
+from eval.controls.response import ASKED, Judge, control, telling
+from eval.drawing.grids import Row, face_grid
 from eval.latent.encode import decode_images, encode_split
-from eval.metrics.conditional_control import ASKED, Judge, control, telling
-from eval.runs import open_runs
 from facegen.model import Model
 from facegen.pixels import to_uint8
-from facegen.processes import make_accelerator
-from shards import cli
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.reader import check_split
+from facegen.processes.group import make_accelerator
+from shards.base import cli
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.reader import check_split
 
 TOLD_APART = (-0.7, 0.7)
 """The two degrees that the judge has to tell apart."""

@@ -14,17 +14,17 @@ from typing import Literal
 import numpy as np
 import torch
 
-from eval.factors import ground_truth, read_factors
-from eval.metrics.dci import dci
-from eval.metrics.disentanglement import Factors, active_dims, factor_vae_score, mig, mutual_information, sap
+from eval.factors.dci import dci
+from eval.factors.known import ground_truth, read_factors
+from eval.factors.scores import Factors, active_dims, factor_vae_score, mig, mutual_information, sap
 from eval.metrics.latent_usage import ACTIVE_VARIANCE
 from facegen.model import Model, load
 from facegen.pixels import to_float
-from shards import cli
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.loader import evaluation_batches
-from shards.reader import check_split
+from shards.base import cli
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
+from shards.loading.reader import check_split
 
 MIN_IMAGES = 500
 """Below this many images the bins of a factor hold too few for the measures to mean anything."""

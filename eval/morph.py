@@ -9,14 +9,14 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from eval.animation import there_and_back
-from eval.grids import Row, face_grid
+from eval.drawing.animation import there_and_back
+from eval.drawing.frames import labeled_frames
+from eval.drawing.grids import Row, face_grid
 from eval.latent.encode import decode_images
 from eval.latent.faces import choose_faces
-from eval.latent.frames import labeled_frames
 from eval.latent.options import FaceOptions, ModelOptions, PictureOptions, open_model
 from eval.latent.paths import PATHS, morph, morph_degrees
-from shards import cli
+from shards.base import cli
 
 
 @dataclass(kw_only=True)

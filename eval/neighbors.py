@@ -8,13 +8,13 @@ from typing import Literal
 
 import numpy as np
 
-from eval.grids import Row, face_grid
+from eval.drawing.grids import Row, face_grid
 from eval.latent.faces import even_rows, read_faces
-from eval.latent.neighbors import feature_views, nearest_rows, pixel_views
+from eval.latent.nearest import feature_views, nearest_rows, pixel_views
 from eval.latent.options import ModelOptions, check_png_path, open_data, open_model, save_png
-from eval.latent.samples import sample_images
-from shards import cli
-from shards.reader import check_split
+from eval.latent.prior_samples import sample_images
+from shards.base import cli
+from shards.loading.reader import check_split
 
 
 @dataclass(kw_only=True)

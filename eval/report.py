@@ -14,30 +14,30 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
-from eval.catalog import SPACES, metrics
-from eval.evaluate import Evaluation, evaluate_run
-from eval.features import FeatureSpace, load_efflite0, load_inception
-from eval.inception_weights import find_inception_weights
-from eval.measures import FEW_IMAGES
+from eval.base.runs import open_runs
+from eval.features.inception_weights import find_inception_weights
+from eval.features.reference import reference_features
+from eval.features.spaces import FeatureSpace, load_efflite0, load_inception
 from eval.metrics.kernel import MAX_FEATURES
-from eval.parts import DISTANCE_PARTS, FEATURE_PARTS, PARTS, REFERENCE_PARTS, choose_parts, describe_parts
-from eval.pictures.base import Context, Figure
-from eval.pictures.shared import curve_pictures, reconstruction_picture
-from eval.protocol import protocol_lines, split_title
-from eval.reference import reference_features
-from eval.render import prepare_out, write_report
-from eval.report_verification import Verification
-from eval.results import Missing, Picture, Report, RunResult
-from eval.run_pass import NUM_QUERIES, Protocol
-from eval.runs import open_runs
-from eval.stages import Stages
-from eval.table import build_table, terminal
-from eval.unfinished import FinishedRun, finished_file, load_finished, save_finished
+from eval.reports.catalog import SPACES, metrics
+from eval.reports.evaluate import Evaluation, evaluate_run
+from eval.reports.measures import FEW_IMAGES
+from eval.reports.parts import DISTANCE_PARTS, FEATURE_PARTS, PARTS, REFERENCE_PARTS, choose_parts, describe_parts
+from eval.reports.pictures.base import Context, Figure
+from eval.reports.pictures.shared import curve_pictures, reconstruction_picture
+from eval.reports.protocol import protocol_lines, split_title
+from eval.reports.render import prepare_out, write_report
+from eval.reports.results import Missing, Picture, Report, RunResult
+from eval.reports.run_pass import NUM_QUERIES, Protocol
+from eval.reports.stages import Stages
+from eval.reports.table import build_table, terminal
+from eval.reports.unfinished import FinishedRun, finished_file, load_finished, save_finished
+from eval.reports.verification_part import Verification
 from facegen.model import Model
-from facegen.processes import make_accelerator, run_process
-from shards import cli
-from shards.dataset import Dataset
-from shards.reader import check_split
+from facegen.processes.group import make_accelerator, run_process
+from shards.base import cli
+from shards.dataset.dataset import Dataset
+from shards.loading.reader import check_split
 
 _WAIT = datetime.timedelta(hours=2)
 """How long ranks wait for each other: the main one measures cost and draws pictures alone."""

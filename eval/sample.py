@@ -10,14 +10,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from eval.files import make_folder
-from eval.grids import Row, face_grid
+from eval.base.files import make_folder
+from eval.drawing.frames import wall
+from eval.drawing.grids import Row, face_grid
 from eval.latent.conditions import UNKNOWN, require_condition
-from eval.latent.frames import wall
 from eval.latent.options import ModelOptions, check_png_path, open_model, save_png
-from eval.latent.samples import STD_ROWS, sample_batches, sample_images
+from eval.latent.prior_samples import STD_ROWS, sample_batches, sample_images
 from facegen.model import Model
-from shards import cli
+from shards.base import cli
 
 MAX_IN_GRID = 2000
 

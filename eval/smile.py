@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.animation import there_and_back
-from eval.grids import Row, face_grid
+from eval.drawing.animation import there_and_back
+from eval.drawing.frames import beside_originals, labeled_frames, signed
+from eval.drawing.grids import Row, face_grid
 from eval.latent.conditions import degree_text, require_condition
-from eval.latent.degrees import EXTENDED_SWEEP, FORCED_SHIFTS, SWEEP, degree_sweep, forced
+from eval.latent.degree_sweep import EXTENDED_SWEEP, FORCED_SHIFTS, SWEEP, degree_sweep, forced
 from eval.latent.faces import choose_faces
-from eval.latent.frames import beside_originals, labeled_frames, signed
 from eval.latent.options import FaceOptions, ModelOptions, PictureOptions, open_model
 from facegen.model import Model
-from shards import cli
-from shards.cli import UserError
+from shards.base import cli
+from shards.base.errors import UserError
 
 
 @dataclass(kw_only=True)

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.animation import there_and_back
-from eval.grids import Row, face_grid
+from eval.drawing.animation import there_and_back
+from eval.drawing.frames import labeled_frames, signed
+from eval.drawing.grids import Row, face_grid
 from eval.latent.encode import decode_images, encode_split
 from eval.latent.faces import choose_faces
-from eval.latent.frames import labeled_frames, signed
 from eval.latent.options import FaceOptions, ModelOptions, PictureOptions, open_data, open_model
 from eval.latent.origin import Origin
 from eval.latent.pca import Pca, load_pca, save_pca, split_pca
 from eval.latent.sweeps import Axes, active_dims, component_axes, latent_axes, sweep
 from facegen.model import Model
-from shards import cli
-from shards.cli import UserError
+from shards.base import cli
+from shards.base.errors import UserError
 
 DIM_SPAN = 1.2
 COMPONENT_SPAN = 3.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from eval.drawing.scatter import color_by_label, density_panel, scatter_panel, side_by_side
 from eval.latent.embedding import MAX_POINTS, embed
 from eval.latent.encode import encode_split
 from eval.latent.faces import even_rows
 from eval.latent.options import ModelOptions, check_png_path, open_data, open_model, save_png
-from eval.latent.scatter import color_by_label, density_panel, scatter_panel, side_by_side
-from shards import cli
+from shards.base import cli
 
 
 @dataclass(kw_only=True)

@@ -14,21 +14,21 @@ from typing import Any, Literal
 
 import torch
 
-from eval.files import make_folder
+from eval.base.files import make_folder
+from eval.base.runs import distinct_names
 from eval.latent.options import open_data, save_png
-from eval.runs import distinct_names
 from eval.verification.classifiers import CLASSIFIERS, PairFeatures
 from eval.verification.drawn_pairs import draw_pairs
-from eval.verification.evaluate import CONTROL, CONTROL_TOLERANCE, Line, Scored, by_model, control
+from eval.verification.folds import CONTROL, CONTROL_TOLERANCE, Line, Scored, by_model, control
 from eval.verification.output import Mistake, Verification, markdown, terminal, to_json
 from eval.verification.pair_set import PairSet
 from eval.verification.pairs_file import find_pairs, read_pairs_file
-from eval.verification.pictures import mistakes_sheet, roc_chart, worst_mistakes
+from eval.verification.roc import mistakes_sheet, roc_chart, worst_mistakes
 from eval.verification.seen import seen_in_training
 from facegen.model import load
-from shards import cli
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base import cli
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 
 _NUM_MISTAKES = 10
 _FEW_PER_FALSE_ACCEPT = 1000

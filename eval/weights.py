@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.known_weights import fetch, find_weights, known_weights, state_of, take
-from eval.timm_weights import timm_files
-from shards import cli
-from shards.cli import UserError
+from eval.features.known_weights import fetch, find_weights, known_weights, state_of, take
+from eval.features.timm_weights import timm_files
+from shards.base import cli
+from shards.base.errors import UserError
 
 
 @dataclass

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from facegen.augment import AugmentConfig
-from facegen.early_stop import EarlyStopConfig
 from facegen.families import FAMILIES
-from facegen.optim import OptimConfig
-from facegen.performance import PerformanceConfig
-from shards.cli import Parser, UserError, parse_command
+from facegen.training.augment import AugmentConfig
+from facegen.training.early_stop import EarlyStopConfig
+from facegen.training.optim import OptimConfig
+from facegen.training.performance import PerformanceConfig
+from shards.base.cli import Parser, parse_command
+from shards.base.errors import UserError
 
 DEFAULT_EPOCHS = 30
 PRESETS = Path(__file__).resolve().parent / "presets"

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 
 
 def degrees_of(labels: Tensor) -> Tensor:

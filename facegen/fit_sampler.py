@@ -18,12 +18,12 @@ from facegen.pixels import to_float
 from facegen.randomness import derive_seed
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents, Sampler
-from facegen.samplers.storage import SamplerDescription, check_name, save_sampler, weights_sha256
-from shards import cli
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.loader import evaluation_batches
-from shards.reader import check_split
+from facegen.samplers.fitted import SamplerDescription, check_name, save_sampler, weights_sha256
+from shards.base import cli
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
+from shards.loading.reader import check_split
 
 
 @dataclass(kw_only=True)

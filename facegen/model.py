@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegen.checkpoint import load_module
 from facegen.config import model_config_from_dict
 from facegen.families import Family, build
 from facegen.networks.conv import ImageShape
 from facegen.pixels import to_float, to_uint8
 from facegen.randomness import derive_seed
+from facegen.runs.checkpoint import load_module
+from facegen.runs.snapshot import Description, find_snapshot, read_description
 from facegen.samplers.base import Sampler
+from facegen.samplers.fitted import load_sampler
 from facegen.samplers.prior import PriorSampler
-from facegen.samplers.storage import load_sampler
-from facegen.snapshot import Description, find_snapshot, read_description
-from shards.cli import UserError
+from shards.base.errors import UserError
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 Labels = Mapping[str, Tensor | np.ndarray | Sequence[float]] | None

@@ -10,15 +10,17 @@ from pathlib import Path
 # A script's own folder comes first on sys.path; the project's root must, so that `facegen` is the package.
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from facegen.launcher import stop_with_launcher
+    from facegen.processes.launcher import stop_with_launcher
 
     stop_with_launcher()  # Now, since the imports below take seconds.
 
-from facegen import config, preemption
-from facegen.failures import TrainingFailed
-from facegen.processes import lost_process, run_process
-from facegen.trainer import Trainer
-from shards.cli import ENDING, UserError, fail
+from facegen import config
+from facegen.processes import preemption
+from facegen.processes.failures import TrainingFailed
+from facegen.processes.group import lost_process, run_process
+from facegen.training.trainer import Trainer
+from shards.base.cli import fail
+from shards.base.errors import ENDING, UserError
 
 _FIRST_SPEAKS_SEC = 3.0
 

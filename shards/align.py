@@ -17,13 +17,14 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from shards.alignment import NO_FACE, Alignment, TemplateName, prepare_aligned
-from shards.cli import UserError, parse, run
-from shards.codecs import encode
-from shards.cores import num_cores
-from shards.detector import FaceChoice, require_detector
-from shards.faceless import save_faceless_sheet
-from shards.images import BadImage, Preparation, open_image
+from shards.base.cli import parse, run
+from shards.base.errors import UserError
+from shards.base.places import num_cores
+from shards.images.alignment import NO_FACE, Alignment, TemplateName, prepare_aligned
+from shards.images.codecs import encode
+from shards.images.detector import FaceChoice, require_detector
+from shards.images.reading import BadImage, Preparation, open_image
+from shards.packing.faceless import save_faceless_sheet
 from shards.sources.folder import list_files, unique_keys
 
 

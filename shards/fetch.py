@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shards.cli import UserError, parse, run
-from shards.download import check_download, download
-from shards.packing import write_json
-from shards.published import ELSEWHERE, PUBLISHED, PublishedFile
-from shards.tar import sha256_file
-from shards.unpacking import is_archive, unpack
+from shards.base.cli import parse, run
+from shards.base.download import check_download, download
+from shards.base.errors import UserError
+from shards.base.unpacking import is_archive, unpack
+from shards.dataset.tar import sha256_file
+from shards.packing.shard import write_json
+from shards.sources.published import ELSEWHERE, PUBLISHED, PublishedFile
 
 RECORD = "fetched.json"
 

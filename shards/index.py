@@ -18,23 +18,16 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
-from shards.cli import UserError, parse, run
-from shards.dataset import (
-    DATASET_FILE,
-    PACKING_DIR,
-    SPLITS,
-    Dataset,
-    ImageFormat,
-    LabelField,
-    Manifest,
-    Shard,
-)
-from shards.dataset_writer import Columns, write_dataset
-from shards.labels import class_field, convert, infer_field, is_identity
-from shards.plain_files import check_plain, is_shard_name
-from shards.remote import refuse_address
-from shards.shard_contents import FORMAT_OF_EXTENSION, ShardContents, read_contents, require_same
-from shards.tar import sha256_file
+from shards.base.cli import parse, run
+from shards.base.errors import UserError
+from shards.base.plain_files import check_plain, is_shard_name
+from shards.dataset.contents import FORMAT_OF_EXTENSION, ShardContents, read_contents, require_same
+from shards.dataset.dataset import Dataset
+from shards.dataset.label_types import class_field, convert, infer_field, is_identity
+from shards.dataset.manifest import DATASET_FILE, PACKING_DIR, SPLITS, ImageFormat, LabelField, Manifest, Shard
+from shards.dataset.remote import refuse_address
+from shards.dataset.tar import sha256_file
+from shards.dataset.writer import Columns, write_dataset
 
 _SPLIT_WORDS = {
     "train": "train",

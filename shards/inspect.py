@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from shards.base.cli import parse, run
+from shards.base.errors import UserError
 from shards.card.page import make_card, write_card
-from shards.cli import UserError, parse, run
-from shards.codecs import decode
-from shards.dataset import Dataset, LabelField
-from shards.reader import Reader
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
+from shards.images.codecs import decode
+from shards.loading.reader import Reader
 
 _NUM_TOP_CLASSES = 5
 _COLUMNS = 12

@@ -2,7 +2,7 @@
 
 ``serve IMAGES FOLDER`` opens a page on this machine on which a subject says of one face after the other, as fast as
 possible, whether it smiles; the browser measures how long that takes. ``export FOLDER OUT.csv`` makes degrees from -1
-to 1 of the answers (``shards.labeling.degrees`` has the formula), in the format that ``shards.pack utkface --degrees``
+to 1 of the answers (``shards.labeling.scoring`` has the formula), in the format that ``shards.pack utkface --degrees``
 and ``shards.pack folder --labels`` read.
 """
 
@@ -19,15 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.card.pictures import draw_histograms
+from shards.base.cli import parse_command, run
+from shards.base.errors import UserError
+from shards.card.bars import draw_histograms
 from shards.card.tables import histogram
-from shards.cli import UserError, parse_command, run
-from shards.dataset import LabelField
+from shards.dataset.manifest import LabelField
 from shards.labeling.answers import read_answers
-from shards.labeling.degrees import Degrees, combine, notes
+from shards.labeling.scoring import Degrees, combine, notes
 from shards.labeling.server import HOST, Labeling, make_server
 from shards.labeling.session import SESSION_FILE, open_session
-from shards.sources.degrees import DEGREE_COLUMN, FILE_COLUMN
+from shards.sources.degree_table import DEGREE_COLUMN, FILE_COLUMN
 
 
 @dataclass

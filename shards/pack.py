@@ -31,22 +31,25 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from shards.cli import UserError, parse_command, run
-from shards.cores import num_cores
-from shards.dataset import Dataset, ImageFormat, Manifest, Shard
-from shards.dataset_writer import Columns, write_dataset
-from shards.detector import require_detector
-from shards.faceless import save_faceless_sheet
-from shards.images import Preparation, parse_crop
-from shards.names import Names
-from shards.pack_options import PackOptions
-from shards.packing import ShardJob, ShardResult, run_tasks
-from shards.packing_plan import Encoding, PackingPlan, Splitting, make_plan
-from shards.packing_state import Workspace, existing_dataset
-from shards.skipped import check_skipped, print_skipped, summarize_skipped
+from shards.base.cli import parse_command, run
+from shards.base.errors import UserError
+from shards.base.names import Names
+from shards.base.places import num_cores
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import ImageFormat, Manifest, Shard
+from shards.dataset.writer import Columns, write_dataset
+from shards.images.detector import require_detector
+from shards.images.reading import Preparation, parse_crop
+from shards.packing.execution import run_tasks
+from shards.packing.faceless import save_faceless_sheet
+from shards.packing.options import PackOptions
+from shards.packing.plan import Encoding, PackingPlan, Splitting, make_plan
+from shards.packing.shard import ShardJob, ShardResult
+from shards.packing.skipped import check_skipped, print_skipped, summarize_skipped
+from shards.packing.splits import Fractions
+from shards.packing.workspace import Workspace, existing_dataset
 from shards.sources import SOURCES
 from shards.sources.base import Source
-from shards.splits import Fractions
 
 _PACKAGES = ("pillow", "simplejpeg", "numpy")
 

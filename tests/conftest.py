@@ -14,9 +14,9 @@ from hypothesis import settings
 from tensorboard.summary.writer import event_file_writer
 
 from facegen.config import CheckpointConfig, LoaderConfig, MonitorConfig, TrainConfig, config_class
-from facegen.optim import OptimConfig
+from facegen.training.optim import OptimConfig
 from shards import pack
-from shards.cli import ENDING
+from shards.base.errors import ENDING
 from tiny_families import augment_for
 from tiny_families import tiny_config as tiny_model
 

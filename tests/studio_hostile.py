@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save
 
-from eval.photo import MAX_UPLOAD_BYTES
+from eval.latent.photo import MAX_UPLOAD_BYTES
 from studio_runs import png
 
 SEED = {"kind": "sample", "seed": 1}

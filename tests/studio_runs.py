@@ -14,7 +14,7 @@ from PIL import Image
 
 from eval.studio.app import make_app
 from eval.studio.studio import Studio
-from shards.sources.synthetic import SyntheticConfig, SyntheticSource
+from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 from tiny_runs import untrained_run
 
 ADDRESS = "http://127.0.0.1:7860"

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from facegen.augment import AugmentConfig
 from facegen.families import FAMILIES, Family, build
 from facegen.families.mod_vae import ClampedKind
 from facegen.networks.conv import ConvNetConfig, ImageShape
@@ -16,6 +15,7 @@ from facegen.networks.dfc import DFCNetConfig
 from facegen.networks.face_cnn import FaceNetConfig
 from facegen.networks.gan import DiscriminatorConfig, GeneratorConfig
 from facegen.perceptual.options import FeatureNetConfig
+from facegen.training.augment import AugmentConfig
 
 IMAGE = ImageShape(3, 16, 16)
 

@@ -10,8 +10,8 @@ import torch
 from facegen.config import EMAConfig, config_class
 from facegen.families import build
 from facegen.networks.conv import ImageShape
-from facegen.snapshot import describe, save_snapshot
-from shards.dataset import Dataset
+from facegen.runs.snapshot import describe, save_snapshot
+from shards.dataset.dataset import Dataset
 from tiny_families import tiny_config
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from facegen.assembly import build_family
-from facegen.validation import metric_names
-from shards.cli import UserError
-from shards.dataset import Dataset
+from facegen.training.assembly import build_family
+from facegen.training.validation import metric_names
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 from tuning.objective import METRICS
-from tuning.plan import Plan
+from tuning.trial_plan import Plan
 
 
 def check_trials(plan: Plan, dataset: Dataset) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import ray
 
-from shards.cli import UserError
+from shards.base.errors import UserError
 
 _OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing large goes through Ray's object store: images are read from the shards, weights stay in the runs."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from shards.cli import UserError
+from shards.base.errors import UserError
 
 LEDGER = "trials.json"
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from eval.evaluate import Evaluation, evaluate_run
-from eval.parts import DISTANCE_PARTS
-from eval.reference import reference_features
+from eval.features.reference import reference_features
 from eval.report import load_spaces
-from eval.run_pass import Protocol
-from eval.stages import Stages
+from eval.reports.evaluate import Evaluation, evaluate_run
+from eval.reports.parts import DISTANCE_PARTS
+from eval.reports.run_pass import Protocol
+from eval.reports.stages import Stages
 from facegen.model import load
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 from tuning.objective import METRICS, SPLIT, Objective
 
 

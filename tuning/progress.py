@@ -10,14 +10,14 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from facegen.checkpoint import prune
-from facegen.run_directory import CHECKPOINTS
-from facegen.snapshot import SNAPSHOTS
+from facegen.runs.checkpoint import prune
+from facegen.runs.run_directory import CHECKPOINTS
+from facegen.runs.snapshot import SNAPSHOTS
 from tuning.journal import IMAGES_SEEN, read_lines
 from tuning.ledger import TrialRecord, ranked, write_ledger
 from tuning.objective import METRICS, SCORE
-from tuning.plan import Plan, plain
-from tuning.training import BRANCHES
+from tuning.trial_plan import Plan, plain
+from tuning.trial_training import BRANCHES
 
 _LINE = "  {name}: {images:,} images | {values}{best}"
 

@@ -14,20 +14,20 @@ from typing import Any
 import yaml
 from accelerate import Accelerator
 
-from eval.embedded import encode
-from eval.parts import choose_parts
 from eval.report import ReportConfig
-from facegen.processes import make_accelerator
-from shards import cli
-from shards.dataset import Dataset
-from shards.reader import check_split
+from eval.reports.embedded import encode
+from eval.reports.parts import choose_parts
+from facegen.processes.group import make_accelerator
+from shards.base import cli
+from shards.dataset.dataset import Dataset
+from shards.loading.reader import check_split
 from tuning.ledger import TrialRecord, ranked, read_ledger
 from tuning.objective import Objective
-from tuning.page import BEST, FIGURES, SAMPLES, Row, draw_charts, first_key, html, make_page, markdown
-from tuning.pareto import pareto_front
-from tuning.plan import SWEEP_FILE, TRIALS
-from tuning.preset import write_preset
-from tuning.trial_reports import REPORTS, has_snapshot, trial_report
+from tuning.reports.page import BEST, FIGURES, SAMPLES, Row, draw_charts, first_key, html, make_page, markdown
+from tuning.reports.pareto import pareto_front
+from tuning.reports.preset import write_preset
+from tuning.reports.trial_reports import REPORTS, has_snapshot, trial_report
+from tuning.trial_plan import SWEEP_FILE, TRIALS
 
 _PARTS = ["reconstruction", "distances:samples", "likelihood", "latent", "curves", "heatmap", "samples", "sweeps"]
 

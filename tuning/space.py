@@ -13,7 +13,8 @@ import yaml
 from facegen.config import to_dict
 from facegen.families import FAMILIES
 from facegen.unused_options import refuse_unused
-from shards.cli import Parser, UserError, raising
+from shards.base.cli import Parser, raising
+from shards.base.errors import UserError
 from tuning.axis import Axis
 from tuning.objective import Objective
 

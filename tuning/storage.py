@@ -8,10 +8,10 @@ from pathlib import Path
 import fsspec
 from pyarrow import ArrowInvalid, fs
 
-from facegen.checkpoint import MARKER, damage, newest_complete
-from facegen.run_directory import CHECKPOINTS
-from facegen.snapshot import SNAPSHOTS
-from shards.cli import UserError
+from facegen.runs.checkpoint import MARKER, damage, newest_complete
+from facegen.runs.run_directory import CHECKPOINTS
+from facegen.runs.snapshot import SNAPSHOTS
+from shards.base.errors import UserError
 
 
 def open_storage(url: str) -> tuple[fs.FileSystem, str]:

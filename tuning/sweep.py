@@ -24,20 +24,20 @@ import yaml
 from ray import tune
 
 from facegen.config import differences
-from facegen.processes import make_accelerator
-from shards import cli
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.reader import check_split
+from facegen.processes.group import make_accelerator
+from shards.base import cli
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.reader import check_split
 from tuning.checks import check_trials
 from tuning.cluster import Need, connected, max_concurrent
 from tuning.ledger import TrialRecord, read_ledger, table
 from tuning.objective import SCORE, SPLIT
-from tuning.plan import SWEEP_FILE, Plan, trial_name
 from tuning.progress import Progress
 from tuning.schedulers import MODE, make_scheduler, make_searcher
 from tuning.space import Space, read_space, space_to_dict
 from tuning.trial import run_trial
+from tuning.trial_plan import SWEEP_FILE, Plan, trial_name
 
 _SCHEDULER = "scheduler.state"
 _EXPERIMENT = "sweep"
@@ -129,7 +129,7 @@ def main() -> None:
         print("interrupted; the same command goes on")
         sys.exit(130)
     if config.report and any(record.values for record in records):
-        from tuning.report import SweepReportConfig, write_sweep_report  # Not loaded while the trials train.
+        from tuning.report import SweepReportConfig, write_sweep_report
 
         request = SweepReportConfig(config.out, config.data, num_images=config.num_report_images)
         write_sweep_report(request, make_accelerator())

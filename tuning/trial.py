@@ -18,8 +18,8 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 
 from tuning.journal import IMAGES_SEEN, Entry
-from tuning.plan import Plan
-from tuning.training import Pointer, Task, train_trial
+from tuning.trial_plan import Plan
+from tuning.trial_training import Pointer, Task, train_trial
 
 LOG = "train.log"
 _POINTER = "trial.json"

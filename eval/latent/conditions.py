@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from facegen.degrees import degrees_of
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 
 UNKNOWN = float("nan")
 

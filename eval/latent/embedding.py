@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from shards.cli import UserError
+from shards.base.errors import UserError
 
 MAX_POINTS = 20_000
 _NUM_COMPONENTS = 50

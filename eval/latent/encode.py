@@ -11,12 +11,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tqdm import tqdm
 
-from eval.files import save_whole
+from eval.base.files import save_whole
 from eval.latent.conditions import condition_labels, split_degrees
 from eval.latent.origin import Origin
-from shards.cache import cache_directory
-from shards.dataset import Dataset
-from shards.loader import evaluation_batches
+from shards.base.places import cache_directory
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
 
 BATCH_SIZE = 64
 _FORMAT_VERSION = 1

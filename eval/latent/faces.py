@@ -12,10 +12,10 @@ import numpy as np
 from eval.latent.conditions import UNKNOWN, condition_labels, split_degrees
 from eval.latent.encode import decode_images
 from eval.latent.options import FaceOptions, open_data
-from eval.photo import load_photo
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.reader import Reader, check_split
+from eval.latent.photo import load_photo
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.reader import Reader, check_split
 
 
 @dataclass(frozen=True)

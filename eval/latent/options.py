@@ -11,14 +11,14 @@ from typing import Literal
 import torch
 from PIL import Image
 
-from eval.animation import check_animation_path, save_animation
-from eval.files import make_folder, writing_to
+from eval.base.files import make_folder, writing_to
+from eval.drawing.animation import check_animation_path, save_animation
 from facegen.model import Model, load
-from shards.alignment import Alignment, TemplateName
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.images import parse_crop
-from shards.reader import check_split
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.images.alignment import Alignment, TemplateName
+from shards.images.reading import parse_crop
+from shards.loading.reader import check_split
 
 
 @dataclass(kw_only=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 
 
 @dataclass(frozen=True)

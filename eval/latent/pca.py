@@ -10,11 +10,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from scipy.linalg import eigh
 
-from eval.files import save_whole
+from eval.base.files import save_whole
 from eval.latent.encode import encode_split
 from eval.latent.origin import Origin
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 
 _CHUNK = 8192
 """Latents that are in memory in float64 at a time."""

@@ -1,6 +1,7 @@
 """How a model uses its latent dims: moments of mu, KL, and the aggregated posterior against N(0, 1).
 
-Always from mu (and logvar) in eval mode. Means, covariances and KL come from ``facegen.latent_stats``, as in training.
+Always from mu (and logvar) in eval mode. Means, covariances and KL come from ``facegen.latents.latent_stats``, as in
+training.
 The aggregated posterior q(z) = mean_x q(z|x) is a mixture of N Gaussians, so its distribution function is known exactly
 on a grid: no draws, no noise, and sums that merge.
 """
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegen.latent_stats import ACTIVE_VARIANCE, LatentStats
+from facegen.latents.latent_stats import ACTIVE_VARIANCE, LatentStats
 
 GRID = np.linspace(-6, 6, 241)
 """Where the distribution function of the aggregated posterior is known, in standard deviations of the prior."""

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from eval.studio.config import StudioConfig
+from eval.studio.options import StudioConfig
 from eval.studio.studio import Studio
-from shards import cli
-from shards.cli import UserError
+from shards.base import cli
+from shards.base.errors import UserError
 
 PASSWORD_VARIABLE = "FACEGEN_STUDIO_PASSWORD"
 MIN_PASSWORD = 8

@@ -13,7 +13,8 @@ import numpy as np
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from eval.studio import answers, pictures
+from eval.studio import rendered as pictures
+from eval.studio import responses as answers
 from eval.studio.background import NotYet
 from eval.studio.face_map import Method, colors
 from eval.studio.recipes import (
@@ -28,11 +29,11 @@ from eval.studio.recipes import (
     Uploaded,
 )
 from eval.studio.run import StudioRun
+from eval.studio.running import PictureKind
 from eval.studio.studio import Studio
-from eval.studio.training import PictureKind
 from eval.studio.uploads import Photo
-from shards.cli import UserError
-from shards.codecs import encode
+from shards.base.errors import UserError
+from shards.images.codecs import encode
 
 UPLOADS_PATH = "/api/uploads"
 RunName = Annotated[Name, Path(description="Name of a run, as /api/studio lists it.")]

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from shards.cli import UserError
+from shards.base.errors import UserError
 
 Result = TypeVar("Result")
 

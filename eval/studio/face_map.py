@@ -9,13 +9,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from eval.files import save_whole
+from eval.base.files import save_whole
 from eval.latent.encode import encode_split
 from eval.latent.faces import even_rows
 from eval.studio.run import StudioRun
-from shards.cache import cache_directory
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.base.places import cache_directory
+from shards.dataset.dataset import Dataset
 
 Method = Literal["tsne", "pca"]
 MAP_FACES = 2_000
@@ -75,7 +75,7 @@ def colors(dataset: Dataset, face_map: FaceMap, label: str) -> tuple[list[str], 
     if label not in dataset.fields:
         raise UserError("the data set has no label of this name; /api/studio lists its labels.")
     # SciPy takes seconds to import, and the first picture shall not wait for a map.
-    from eval.latent.scatter import color_by_label
+    from eval.drawing.scatter import color_by_label
 
     column = dataset.labels(label, face_map.split)[face_map.rows]
     coloring = color_by_label(label, dataset.fields[label], column)
@@ -89,7 +89,7 @@ def _cached_tsne(run: StudioRun, dataset: Dataset, split: str, latents: np.ndarr
     try:
         return load_file(path)["points"]
     except (OSError, SafetensorError, KeyError):
-        from eval.latent.embedding import embed  # As above: scikit-learn.
+        from eval.latent.embedding import embed
 
         points = embed(latents, min(_PERPLEXITY, max(2.0, (len(latents) - 1) / _FEW)))
         save_whole(path, {"points": points})

@@ -8,16 +8,16 @@ from typing import Literal
 
 import numpy as np
 
-from eval.latent.attributes import Attributes, load_attributes, split_attributes
+from eval.latent.attribute_vectors import Attributes, load_attributes, split_attributes
 from eval.latent.encode import encode_split
 from eval.latent.origin import Origin, snapshot_identity
 from eval.latent.pca import Pca, fit_pca, load_pca, save_pca
 from eval.latent.sweeps import Axes, component_axes
-from eval.pictures.chosen_attributes import PREFERRED
+from eval.reports.pictures.chosen_attributes import PREFERRED
 from facegen.model import Model
-from shards.cache import cache_directory
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.base.places import cache_directory
+from shards.dataset.dataset import Dataset
 
 FIT_FACES = 20_000
 """At most so many faces of the first split are used."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.latent.attributes import Attributes
+from eval.latent.attribute_vectors import Attributes
 from eval.latent.conditions import UNKNOWN, condition_labels
 from eval.latent.encode import decode_images
 from eval.latent.faces import read_faces
@@ -20,10 +20,10 @@ from eval.studio.fits import Sliders, fit_attributes, fit_sliders
 from eval.studio.recipes import Face, Given, Mean, Recipe, Sample, Stored, Uploaded
 from eval.studio.uploads import Uploads
 from facegen.model import Model
-from shards.alignment import Alignment, prepare_aligned
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.images import BadImage, Preparation, prepare
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.images.alignment import Alignment, prepare_aligned
+from shards.images.reading import BadImage, Preparation, prepare
 
 _KEPT_LATENTS = 256
 

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from eval.latent.attributes import load_attributes
-from eval.photo import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, UPLOAD_FORMATS
-from eval.runs import distinct_names, load_run
+from eval.base.runs import distinct_names, load_run
+from eval.latent.attribute_vectors import load_attributes
+from eval.latent.photo import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, UPLOAD_FORMATS
 from eval.studio.background import Later
 from eval.studio.face_map import FaceMap, Method, held_out_split, make_map
 from eval.studio.run import StudioRun
-from eval.studio.training import Training, is_run
+from eval.studio.running import Training, is_run
 from eval.studio.uploads import Uploads
 from facegen.model import Model
-from shards.alignment import Alignment
-from shards.cli import UserError
-from shards.codecs import encode
-from shards.dataset import Dataset
-from shards.detector import require_detector
-from shards.reader import Reader
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.images.alignment import Alignment
+from shards.images.codecs import encode
+from shards.images.detector import require_detector
+from shards.loading.reader import Reader
 
 
 class Studio:

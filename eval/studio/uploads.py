@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load, save
 
-from eval.photo import MAX_UPLOAD_BYTES, read_upload
-from shards.cli import UserError
+from eval.latent.photo import MAX_UPLOAD_BYTES, read_upload
+from shards.base.errors import UserError
 
 MAX_UPLOADS = 100
 """At 512 x 512 pixels these are 79 MB."""

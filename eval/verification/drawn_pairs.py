@@ -9,8 +9,9 @@ import numpy as np
 
 from eval.verification.pair_set import PairSet, make_pair_set
 from facegen.randomness import derive_seed
-from shards.cli import UserError
-from shards.dataset import SPLITS, Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import SPLITS
 
 NUM_FOLDS = 10
 

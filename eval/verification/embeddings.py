@@ -12,7 +12,7 @@ from eval.latent.conditions import UNKNOWN, condition_labels
 from eval.verification.pair_set import PairSet, batches
 from facegen.degrees import degrees_of
 from facegen.randomness import derive_seed
-from shards.dataset import Dataset
+from shards.dataset.dataset import Dataset
 
 
 def embed(model: Any, dataset: Dataset, pairs: PairSet, batch_size: int) -> np.ndarray:

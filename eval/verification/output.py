@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.columns import markdown_table, terminal_table
-from eval.verification.evaluate import Line
+from eval.base.columns import markdown_table, terminal_table
+from eval.verification.folds import Line
 
 SCHEMA_VERSION = 1
 HEADER = ["run", "method", "accuracy [%]", "std [%]", "EER [%]", "AUC", "TAR at FAR 0.001 [%]"]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.cli import UserError
-from shards.dataset import SPLITS, Dataset
-from shards.reader import Reader
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import SPLITS
+from shards.loading.reader import Reader
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from eval.verification.pair_set import PairSet, make_pair_set
-from shards.cli import UserError
-from shards.dataset import SPLITS, Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import SPLITS
 
 
 @dataclass(frozen=True)

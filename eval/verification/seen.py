@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from eval.verification.pair_set import PairSet
-from shards.dataset import Dataset
+from shards.dataset.dataset import Dataset
 
 
 def seen_in_training(model: Any, dataset: Dataset, pairs: PairSet, identity: str) -> str:

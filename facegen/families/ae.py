@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from facegen.families.base import Family, TrainBatch, TurnLosses
-from facegen.losses import Reduction, reconstruction_error
+from facegen.losses.vae import Reduction, reconstruction_error
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
 
 

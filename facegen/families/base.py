@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from facegen.networks.conv import ImageShape
 from facegen.randomness import SlotRandom
-from shards.dataset import Dataset
-from shards.units import Units
+from shards.dataset.dataset import Dataset
+from shards.loading.units import Units
 
 
 @dataclass
@@ -25,7 +25,7 @@ class TrainBatch:
     images: Tensor
     """float32, N x C x H x W in [-1, 1]."""
     labels: dict[str, Tensor]
-    """Each N: those that the family names, and its units'; see ``shards.dataset.LabelField`` for missing values."""
+    """Each N: those that the family names, and its units'; see ``LabelField`` for missing values."""
     random: SlotRandom
     """Noise of exactly these samples."""
     images_seen: int

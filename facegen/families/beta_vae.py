@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from facegen.families.vae import VAE, VAEConfig
-from facegen.losses import Reduction
+from facegen.losses.vae import Reduction
 
 
 @dataclass

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from facegen.degrees import degrees_of, known_degrees
 from facegen.families.base import FamilyPicture, TrainBatch, TurnLosses
 from facegen.families.vae import VAE, Posterior, VAEConfig
-from facegen.losses import reparameterize
+from facegen.losses.vae import reparameterize
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
 from facegen.networks.degree import DegreeEmbedding, DegreePredictor
 from facegen.networks.norm import averages_kept
 from facegen.networks.smile import GraySmileDecoder, GraySmileEncoder, SmileDecoder, SmileEncoder
 from facegen.randomness import derive_seed
-from shards.dataset import Dataset
-from shards.units import ChosenSamples, Units
+from shards.dataset.dataset import Dataset
+from shards.loading.units import ChosenSamples, Units
 
 NUM_SWEEP_ROWS = 6
 NUM_SWEEP_STEPS = 9

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from facegen.adversarial import (
+from facegen.families.base import Family, TrainBatch, TurnLosses
+from facegen.losses.adversarial import (
     GanLoss,
     accuracy,
     fake_loss,
@@ -17,8 +18,7 @@ from facegen.adversarial import (
     real_loss,
     variance_term,
 )
-from facegen.collapse import CollapseDetector
-from facegen.families.base import Family, TrainBatch, TurnLosses
+from facegen.losses.collapse import CollapseDetector
 from facegen.networks.conv import ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from facegen.networks.norm import averages_kept

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import VAE, VAEConfig, VariationalNetwork
-from facegen.losses import Reduction, beta_eff, reconstruction_error
+from facegen.losses.vae import Reduction, beta_eff, reconstruction_error
 from facegen.networks.conv import ImageShape
 from facegen.networks.dfc import DFCDecoder, DFCEncoder, DFCNetConfig
 from facegen.perceptual.feature_net import FeatureNet, Frozen
@@ -21,8 +21,8 @@ from facegen.perceptual.loading import load_feature_net
 from facegen.perceptual.loss import FeatureReduction, perceptual_error
 from facegen.perceptual.options import FeatureNetConfig
 from facegen.unused_options import refuse_unused
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 
 
 @dataclass

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facegen.contrastive import contrastive_loss
 from facegen.families.base import Family, TrainBatch, TurnLosses
+from facegen.losses.contrastive import contrastive_loss
 from facegen.networks.conv import ImageShape
 from facegen.networks.face_cnn import FaceNet, FaceNetConfig
 from facegen.unused_options import refuse_unused
-from shards.dataset import Dataset
-from shards.pairs import SAME, PairUnits, require_separate_people
+from shards.dataset.dataset import Dataset
+from shards.loading.pairs import SAME, PairUnits, require_separate_people
 
 
 @dataclass

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from facegen.families.base import FamilyPicture, TrainBatch, TurnLosses
 from facegen.families.vae import VAE, Posterior, VAEConfig, VariationalNetwork
-from facegen.losses import Reduction, reparameterize
+from facegen.losses.vae import Reduction, reparameterize
 from facegen.networks.conv import ConvDecoder, ConvEncoder
-from shards.dataset import Dataset
-from shards.groups import GROUP_KIND, GroupKind, GroupUnits
+from shards.dataset.dataset import Dataset
+from shards.loading.groups import GROUP_KIND, GroupKind, GroupUnits
 
 _PICTURE_VALUES = torch.linspace(-2, 2, 9)
 _PICTURE_FACES = 2

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from facegen.families.base import Family, TrainBatch, TurnLosses
-from facegen.losses import (
+from facegen.losses.vae import (
     COLLAPSE_NATS_PER_DIM,
     Reduction,
     beta_eff,

@@ -9,7 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from facegen.adversarial import (
+from facegen.families.base import TrainBatch, TurnLosses
+from facegen.families.dcgan import check_r1
+from facegen.families.vae import VAE, VAEConfig, VariationalNetwork
+from facegen.losses.adversarial import (
     GanLoss,
     accuracy,
     adaptive_weight,
@@ -22,11 +25,8 @@ from facegen.adversarial import (
     real_loss,
     variance_term,
 )
-from facegen.collapse import CollapseDetector
-from facegen.families.base import TrainBatch, TurnLosses
-from facegen.families.dcgan import check_r1
-from facegen.families.vae import VAE, VAEConfig, VariationalNetwork
-from facegen.losses import reconstruction_error, reparameterize
+from facegen.losses.collapse import CollapseDetector
+from facegen.losses.vae import reconstruction_error, reparameterize
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, num_halvings
 from facegen.networks.norm import averages_kept

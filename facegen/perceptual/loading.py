@@ -12,14 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from facegen.networks.efficientnet_lite import INPUT_MEAN, INPUT_STD, EfficientNetLite0, weights_file
 from facegen.networks.face_cnn import FaceTower
-from facegen.networks.inception_resnet import STAGES, build_stages
-from facegen.perceptual.download import cached_download
+from facegen.perceptual.efficientnet_lite import INPUT_MEAN, INPUT_STD, EfficientNetLite0, weights_file
 from facegen.perceptual.feature_net import FeatureNet, FeatureNetDescription, StagedNet
+from facegen.perceptual.inception_resnet import STAGES, build_stages
 from facegen.perceptual.options import FeatureNetConfig
-from shards.cli import UserError
-from shards.tar import sha256_file
+from facegen.perceptual.weight_files import cached_download
+from shards.base.errors import UserError
+from shards.dataset.tar import sha256_file
 
 _RELEASES = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
 INCEPTION_URLS = {
@@ -100,7 +100,7 @@ def _load_inception_resnet_v1(config: FeatureNetConfig) -> Loaded:
 def _load_face_cnn(config: FeatureNetConfig) -> Loaded:
     # Here, since these two know the families, and families import this file.
     from facegen.model import load
-    from facegen.snapshot import find_snapshot
+    from facegen.runs.snapshot import find_snapshot
 
     snapshot = find_snapshot(Path(config.weights or ""))
     model = load(snapshot)
@@ -121,7 +121,7 @@ def _load_face_cnn(config: FeatureNetConfig) -> Loaded:
 
 
 def _load_timm(config: FeatureNetConfig) -> Loaded:
-    from facegen.perceptual.timm_net import load_timm  # Here, since timm is optional.
+    from facegen.perceptual.timm_net import load_timm
 
     assert config.timm_model is not None
     path = Path(config.weights) if config.weights else None

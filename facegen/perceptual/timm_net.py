@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from facegen.torchvision_ops import make_torchvision_importable
-from shards.cli import UserError
+from facegen.perceptual.torchvision_ops import make_torchvision_importable
+from shards.base.errors import UserError
 
 
 class TimmNet(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from shards.cli import UserError
+from shards.base.errors import UserError
 
 
 class Latents(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from facegen.samplers.base import Latents, Sampler, check_full_covariance
-from shards.cli import UserError
+from shards.base.errors import UserError
 
 
 @dataclass

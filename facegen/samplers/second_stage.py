@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import trange
 
-from facegen.losses import gaussian_nll, kl_per_dim, reparameterize
+from facegen.losses.vae import gaussian_nll, kl_per_dim, reparameterize
 from facegen.networks.variance import LearnedVariance
-from facegen.optim import OptimConfig, Updater, lr_at
 from facegen.randomness import derive_seed
 from facegen.samplers.base import Latents, Sampler
-from shards.cli import UserError
+from facegen.training.optim import OptimConfig, Updater, lr_at
+from shards.base.errors import UserError
 
 MIN_VARIANCE = 1e-4
 """Of standardized latents; finer than what a decoder tells apart."""

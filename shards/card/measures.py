@@ -10,8 +10,8 @@ import numpy as np
 import scipy.fft
 from PIL import Image
 
-from shards.dataset import Dataset
-from shards.reader import Reader
+from shards.dataset.dataset import Dataset
+from shards.loading.reader import Reader
 
 HASH_BITS = 64
 THUMBNAIL = 16

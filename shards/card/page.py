@@ -12,16 +12,16 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from shards.card.bars import Face, draw_faces, draw_histograms, to_image
 from shards.card.duplicates import MAX_DISTANCE, MIN_CORRELATION, Pairs, across_splits, find_duplicates
 from shards.card.measures import HASH_BITS, THUMBNAIL, Measures, measure
 from shards.card.outliers import MIN_SCORE, Outliers, find_outliers
-from shards.card.pictures import Face, draw_faces, draw_histograms, to_image
 from shards.card.tables import GENDER_NAMES, SMILE_NAMES, CrossTable, all_values, cross_table, find_label, histogram
-from shards.dataset import Dataset
-from shards.reader import Reader
+from shards.dataset.dataset import Dataset
+from shards.loading.reader import Reader
 
 PAGE = "card.html"
-_TEMPLATES = Path(__file__).parents[1] / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 _NUM_SHOWN_PAIRS, _NUM_SHOWN_OUTLIERS = 24, 8
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.dataset import Dataset, LabelField
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
 
 GENDER_NAMES = ("Male", "gender", "presentation")
 SMILE_NAMES = ("Smiling", "smile")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from shards.cli import UserError
-from shards.images import BadImage, open_image, to_mode
+from shards.base.errors import UserError
+from shards.images.reading import BadImage, open_image, to_mode
 from shards.labeling.answers import Answer, AnswerLog
 from shards.labeling.session import Session, check_subject
 

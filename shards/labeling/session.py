@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from shards.cli import UserError
-from shards.images import BadImage, open_image
-from shards.packing import write_json
+from shards.base.errors import UserError
+from shards.images.reading import BadImage, open_image
+from shards.packing.shard import write_json
+from shards.packing.splits import hashed_order
 from shards.sources.folder import list_files
-from shards.splits import hashed_order
 
 SESSION_FILE = "session.json"
 _SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,40}")

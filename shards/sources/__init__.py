@@ -9,7 +9,7 @@ from shards.sources.hf import HfConfig, HfSource
 from shards.sources.lfw import LfwConfig, LfwSource
 from shards.sources.olivetti import OlivettiConfig, OlivettiSource
 from shards.sources.smiles import SmilesConfig, open_smiles
-from shards.sources.synthetic import SyntheticConfig, SyntheticSource
+from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 from shards.sources.utkface import UtkfaceConfig, open_utkface
 
 SOURCES: dict[str, SourceEntry] = {

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from shards.dataset import LabelField
-from shards.images import Crop
+from shards.dataset.manifest import LabelField
+from shards.images.reading import Crop
 
 LabelValue = float | bool | str | None
 
@@ -21,7 +21,7 @@ class Item:
 
     Attributes:
         key: Unique name in the source. Packing keeps it where it is short and made of letters, digits, ``_``, ``-``
-            and ``/``, and makes it safe otherwise (``shards.tar.member_key``).
+            and ``/``, and makes it safe otherwise (``shards.dataset.tar.member_key``).
         labels: A value for each field of the schema; None where it is missing.
         ref: What the source's ``load`` needs, such as a path; picklable.
         partition: The data set's own split (train, val, test), where it has one.

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from shards.cli import UserError
-from shards.dataset import SPLITS, LabelField
-from shards.images import IMAGE_SUFFIXES, Crop, open_image
-from shards.labels import sorted_names
+from shards.base.errors import UserError
+from shards.dataset.label_types import sorted_names
+from shards.dataset.manifest import SPLITS, LabelField
+from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
 from shards.sources.base import Item, LabelValue
 
 FACE_BOX: Crop = (15 / 178, 40 / 218, 163 / 178, 188 / 218)

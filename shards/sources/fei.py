@@ -13,12 +13,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.cli import UserError
-from shards.dataset import LabelField
-from shards.labels import sorted_names
-from shards.names import Names
+from shards.base.errors import UserError
+from shards.base.names import Names
+from shards.dataset.label_types import sorted_names
+from shards.dataset.manifest import LabelField
 from shards.sources.base import LabelValue
-from shards.sources.files import FileSource, short_key
+from shards.sources.file_source import FileSource, short_key
 from shards.sources.folder import list_files
 
 NUM_PEOPLE, NUM_POSES = 200, 14

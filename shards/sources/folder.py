@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from shards.cli import UserError
-from shards.dataset import LabelField
-from shards.images import IMAGE_SUFFIXES, Crop, open_image
-from shards.labels import Scalar, sorted_names
-from shards.names import Names, find_repeated
+from shards.base.errors import UserError
+from shards.base.names import Names, find_repeated
+from shards.dataset.label_types import Scalar, sorted_names
+from shards.dataset.manifest import LabelField
+from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
 from shards.sources.base import Item
-from shards.sources.label_file import join_labels, read_label_file
+from shards.sources.label_table import join_labels, read_label_file
 
 _NUM_NAMED = 10
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from PIL import Image
 
-from shards.cache import cache_directory
-from shards.cli import UserError
-from shards.dataset import LabelField
-from shards.images import Crop, open_image_bytes
-from shards.labels import Scalar, convert, infer_field, is_identity
+from shards.base.errors import UserError
+from shards.base.places import cache_directory
+from shards.dataset.label_types import Scalar, convert, infer_field, is_identity
+from shards.dataset.manifest import LabelField
+from shards.images.reading import Crop, open_image_bytes
 from shards.sources.base import Item
 from shards.sources.spool import Spool, SpoolWriter
 

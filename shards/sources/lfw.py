@@ -16,11 +16,11 @@ from typing import Any
 
 from PIL import Image
 
-from shards.cli import UserError
-from shards.dataset import LabelField
-from shards.images import Crop, open_image
+from shards.base.errors import UserError
+from shards.dataset.manifest import LabelField
+from shards.images.reading import Crop, open_image
 from shards.sources.base import Item
-from shards.sources.files import find_tree
+from shards.sources.file_source import find_tree
 
 LFWCROP_BOX: Crop = (83, 92, 167, 176)
 _IMAGE_NAME = re.compile(r"(.+)_\d{4}\.(jpg|jpeg|png|ppm|pgm)", re.IGNORECASE)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from shards.cli import UserError
-from shards.dataset import LabelField
-from shards.images import Crop
+from shards.base.errors import UserError
+from shards.dataset.manifest import LabelField
+from shards.images.reading import Crop
 from shards.sources.base import Item
 
 SIZE, PICTURES_OF_PERSON = 64, 10

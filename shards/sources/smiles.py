@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.cli import UserError
-from shards.dataset import LabelField
-from shards.names import Names
+from shards.base.errors import UserError
+from shards.base.names import Names
+from shards.dataset.manifest import LabelField
 from shards.sources.base import LabelValue
-from shards.sources.files import FileSource, find_tree, path_key
+from shards.sources.file_source import FileSource, find_tree, path_key
 from shards.sources.folder import list_files
 
 _SMILING = {"positives": True, "negatives": False}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.cli import UserError
-from shards.labels import Scalar
+from shards.base.errors import UserError
+from shards.dataset.label_types import Scalar
 
 _IMAGES, _ROWS, _COMPLETE, _LOCK = "images.bin", "rows.jsonl", "complete", "lock"
 _SYNC_EVERY = 256

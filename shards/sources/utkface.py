@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from shards.cli import UserError
-from shards.dataset import LabelField
-from shards.names import Names
+from shards.base.errors import UserError
+from shards.base.names import Names
+from shards.dataset.manifest import LabelField
 from shards.sources.base import LabelValue
-from shards.sources.degrees import read_degrees
-from shards.sources.files import FileSource, name_key, short_key
+from shards.sources.degree_table import read_degrees
+from shards.sources.file_source import FileSource, name_key, short_key
 from shards.sources.folder import list_files
 
 MAX_AGE = 116

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from shards.alignment import Alignment, frame_of, warp
-from shards.detector import Face, choose_face, find_faces
-from shards.images import open_image
+from shards.images.alignment import Alignment, frame_of, warp
+from shards.images.detector import Face, choose_face, find_faces
+from shards.images.reading import open_image
 from shards.sources.folder import list_files
 
 

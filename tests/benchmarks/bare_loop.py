@@ -16,15 +16,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from facegen.batches import micro_batches
 from facegen.config import parse_args
-from facegen.ema import EMA
 from facegen.families.base import TrainBatch
-from facegen.optim import Updater
-from facegen.processes import run_process
-from facegen.trainer import Trainer
-from shards.batch import Batch
-from shards.cli import run
+from facegen.processes.group import run_process
+from facegen.training.batches import micro_batches
+from facegen.training.ema import EMA
+from facegen.training.optim import Updater
+from facegen.training.trainer import Trainer
+from shards.base.cli import run
+from shards.loading.batch import Batch
 
 _WINDOWS = 5
 

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from shards.cli import UserError, parse, run
+from shards.base.cli import parse, run
+from shards.base.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ROOT / "facegen" / "presets"

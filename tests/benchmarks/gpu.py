@@ -33,8 +33,8 @@ import yaml
 from facegen.families import FAMILIES
 from families import PERSONS, merged, speeds, timed
 from shards import pack
-from shards.cli import parse, run
-from shards.cores import num_cores
+from shards.base.cli import parse, run
+from shards.base.places import num_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = (64, 128)
@@ -103,7 +103,7 @@ class Case:
     num_processes: int = 0
     """Processes in one group; 0 for a process without a group."""
     performance: dict[str, bool] = field(default_factory=dict)
-    """Options of ``facegen.performance``."""
+    """Options of ``facegen.training.performance``."""
 
 
 @dataclass

@@ -32,10 +32,10 @@ import psutil
 import torch
 from safetensors.torch import load_file
 
-from facegen.checkpoint import MARKER, damage, load_state, newest_complete
-from facegen.state import read_facts
+from facegen.runs.checkpoint import MARKER, damage, load_state, newest_complete
+from facegen.training.state import read_facts
 from shards import pack
-from shards.cli import parse, run
+from shards.base.cli import parse, run
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = {1: "cpu.yaml", 2: "cpu_processes.yaml"}

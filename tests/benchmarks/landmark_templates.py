@@ -1,4 +1,4 @@
-"""Measures the templates of ``shards.alignment``: mean landmarks in the frames of LFW, CelebA and facenet.
+"""Measures the templates of ``shards.images.alignment``: mean landmarks in the frames of LFW, CelebA and facenet.
 
 Usage: python tests/benchmarks/landmark_templates.py LFW CELEBA [NUM]
 
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from shards.detector import choose_face, find_faces
-from shards.images import crop_box, open_image
+from shards.images.detector import choose_face, find_faces
+from shards.images.reading import crop_box, open_image
 from shards.sources.celeba import FACE_BOX
 from shards.sources.folder import list_files
 from shards.sources.lfw import LFWCROP_BOX

@@ -1,10 +1,10 @@
-"""Images per second from JPEG shards to uint8 batches with labels, on one core: shards.loader beside webdataset.
+"""Images per second from JPEG shards to uint8 batches with labels, on one core: shards.loading beside webdataset.
 
     python tests/benchmarks/loader.py [--data DIR]
 
 Every contestant reads the same shards, in interleaved rounds of which the first is a warm-up; medians are reported.
 What webdataset is spared: it neither shuffles nor turns labels into tensors, and it runs without worker processes,
-which would only add copying on one core. ``shards.loader`` shuffles and delivers its labels as tensors; one that keeps
+which would only add copying on one core. ``shards.loading`` shuffles and delivers its labels as tensors; one that keeps
 what it decodes is measured as well.
 """
 
@@ -30,18 +30,20 @@ import torch
 from scipy.ndimage import gaussian_filter
 from webdataset.compat import WebDataset
 
-from shards.cli import UserError, parse, run
-from shards.codecs import encode
-from shards.dataset import Dataset, ImageFormat, LabelField, Manifest, Shard
-from shards.dataset_writer import Columns, write_dataset
-from shards.loader import TrainLoader
-from shards.reader import Reader
-from shards.tar import ShardWriter, read_samples, sha256_file
+from shards.base.cli import parse, run
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import ImageFormat, LabelField, Manifest, Shard
+from shards.dataset.tar import ShardWriter, read_samples, sha256_file
+from shards.dataset.writer import Columns, write_dataset
+from shards.images.codecs import encode
+from shards.loading.loader import TrainLoader
+from shards.loading.reader import Reader
 
 SPLIT = "train"
 WEBDATASET = "webdataset, its own decoder"
-LOADER = "shards.loader, {} threads"
-LATER = "shards.loader, 2 threads, epochs after the first"
+LOADER = "shards.loading.loader, {} threads"
+LATER = "shards.loading.loader, 2 threads, epochs after the first"
 BARE = "bare simplejpeg decoding, no reading"
 
 

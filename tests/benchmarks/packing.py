@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from shards.codecs import encode
-from shards.images import Preparation, open_image, prepare
+from shards.images.codecs import encode
+from shards.images.reading import Preparation, open_image, prepare
 from shards.sources.folder import list_files
 
 ROUNDS = 3

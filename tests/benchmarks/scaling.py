@@ -25,7 +25,8 @@ import yaml
 
 from families import MEMBERS, check_names, configuration, speeds, timed
 from shards import pack
-from shards.cli import UserError, parse, run
+from shards.base.cli import parse, run
+from shards.base.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 _ACCELERATE = ROOT / "jobs" / "accelerate"

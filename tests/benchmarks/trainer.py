@@ -32,12 +32,12 @@ from torch import Tensor
 
 from bare_loop import BareLoop, PlainLoop
 from facegen.config import TrainConfig, parse_args
-from facegen.trainer import Trainer
+from facegen.training.trainer import Trainer
 from families import MEMBERS, Member, check_names, configuration, speeds, timed
 from shards import pack
-from shards.batch import Batch
-from shards.cli import parse, run
-from shards.dataset import Dataset
+from shards.base.cli import parse, run
+from shards.dataset.dataset import Dataset
+from shards.loading.batch import Batch
 
 _WARMUP_BLOCKS = 10
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from shards.alignment import Alignment, prepare_aligned
-from shards.images import Preparation
+from shards.images.alignment import Alignment, prepare_aligned
+from shards.images.reading import Preparation
 from studio_pages import eventually, move, pixels, repainted
 from studio_runs import png, sent, tilted_portrait
 from tiny_runs import untrained_run

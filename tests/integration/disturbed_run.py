@@ -25,9 +25,9 @@ from typing import Any
 from torch import distributed
 
 from facegen import train
-from facegen.preemption import EXIT_PREEMPTED
-from facegen.processes import run_process
-from facegen.trainer import Trainer
+from facegen.processes.group import run_process
+from facegen.processes.preemption import EXIT_PREEMPTED
+from facegen.training.trainer import Trainer
 
 TOLD = "is disturbed"
 """In the line that is printed at that moment."""

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from facegen.config import EMAConfig, LoaderConfig, config_class
 from facegen.families import FAMILIES
 from facegen.networks.gan import DiscriminatorConfig
-from facegen.optim import OptimConfig
-from facegen.processes import run_process
-from facegen.trainer import Trainer
+from facegen.processes.group import run_process
+from facegen.training.optim import OptimConfig
+from facegen.training.trainer import Trainer
 from record_run import checksum
 from tiny_families import TINY, augment_for, tiny_config
 

@@ -14,8 +14,8 @@ import sys
 import torch
 
 from facegen.config import parse_args
-from facegen.processes import run_process
-from facegen.trainer import Trainer
+from facegen.processes.group import run_process
+from facegen.training.trainer import Trainer
 
 
 def checksum(module: torch.nn.Module) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval.degree_judge import judge_samples, load_judge
-from eval.metrics.conditional_control import telling
+from eval.controls.judge import judge_samples, load_judge
+from eval.controls.response import telling
 from facegen.config import parse_args
 from facegen.model import load
-from facegen.trainer import Trainer
+from facegen.training.trainer import Trainer
 from shards import pack
 
 SHARED = Path(__file__).parents[3] / "shared"

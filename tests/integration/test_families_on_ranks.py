@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facegen.checkpoint import newest_complete
 from facegen.families import FAMILIES
 from facegen.model import load
 from facegen.pixels import to_float
+from facegen.runs.checkpoint import newest_complete
 from record_families import CASES, NUM_STEPS
-from shards.dataset import Dataset
-from shards.loader import evaluation_batches
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
 from test_launch import launch, run
 
 SCRIPT = Path(__file__).with_name("record_families.py")

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from disturbed_run import TOLD
-from facegen.checkpoint import newest_complete
-from shards.dataset import Dataset
-from shards.loader import TrainLoader
+from facegen.runs.checkpoint import newest_complete
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import TrainLoader
 from test_launch import TINY, TRAIN, assert_bitwise_equal, environment, final_weights, launch, run
 from test_preemption import DISTURBED, wait_for
 
@@ -49,7 +49,7 @@ def test_a_rank_that_is_killed_ends_the_other(
 ) -> None:
     _, err = fail(launch(2, DISTURBED, "SIGKILL", str(rank), moment, "128", *options, "--run", tmp_path / "run"))
     assert err.count(f"error: process {1 - rank} {LOST}") == 1 and "Traceback (most recent call last):\n  File" in err
-    assert "facegen/trainer.py" not in err
+    assert "facegen/training/trainer.py" not in err
     # Killed while it wrote the checkpoint at 128 images, the main process left the one before it.
     assert newest_of(tmp_path / "run") == f"images_{64 if moment == 'checkpoint' else 128:012d}"
     leftovers = list((tmp_path / "run" / "checkpoints").glob(".images_*.tmp"))

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facegen.checkpoint import newest_complete
-from facegen.latent_history import read_latent_history
-from facegen.losses import kl_per_dim
+from facegen.latents.latent_history import read_latent_history
+from facegen.losses.vae import kl_per_dim
 from facegen.model import load
 from facegen.pixels import to_float
-from shards.dataset import Dataset
-from shards.loader import evaluation_batches
+from facegen.runs.checkpoint import newest_complete
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
 from test_launch import TRAIN, environment, launch, run
 
 DISTURBED = Path(__file__).with_name("disturbed_run.py")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from facegen.checkpoint import newest_complete
-from shards.cores import num_cores
+from facegen.runs.checkpoint import newest_complete
+from shards.base.places import num_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ROOT / "facegen" / "train.py"

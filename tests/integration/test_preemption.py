@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from disturbed_run import TOLD
-from facegen.checkpoint import newest_complete
+from facegen.runs.checkpoint import newest_complete
 from test_launch import RECORD, TINY, TRAIN, environment, launch, records, run
 
 DISTURBED = Path(__file__).with_name("disturbed_run.py")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.dataset import Dataset
+from shards.dataset.dataset import Dataset
 from shards.pack import main
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -11,7 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from eval import report
-from shards.dataset import Dataset
+from shards.dataset.dataset import Dataset
 from test_launch import RECORD, TINY, launch, records, run
 
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from eval import report
-from eval.unfinished import UNFINISHED
-from shards import cli
+from eval.reports.unfinished import UNFINISHED
+from shards.base import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 COST = ("parameters", "snapshot_bytes", "encode_", "decode_")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from facegen.checkpoint import newest_complete
+from facegen.runs.checkpoint import newest_complete
 from slurm_node import SlurmNode, is_there, wait_until
 from test_launch import ROOT, TINY, environment, final_weights, launch, run
 

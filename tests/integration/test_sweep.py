@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from facegen.config import parse_args
-from facegen.snapshot import find_snapshot
-from shards.cli import UserError
+from facegen.runs.snapshot import find_snapshot
+from shards.base.errors import UserError
 from sweeps import write_space
 from tuning import report, sweep
 from tuning.cluster import Need, connected, max_concurrent

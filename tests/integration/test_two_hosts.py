@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from facegen.checkpoint import newest_complete
+from facegen.runs.checkpoint import newest_complete
 from test_launch import RECORD, ROOT, TINY, environment, launch, records, run
 
 HOSTS = {"facegen0": "10.213.7.1", "facegen1": "10.213.7.2"}

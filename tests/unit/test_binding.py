@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from facegen import binding
-from facegen.binding import bind_to_cores, share_of_cores
+from facegen.processes import binding
+from facegen.processes.binding import bind_to_cores, share_of_cores
 
 MACHINE = ("a", (0, 1, 2, 3, 4))
 
@@ -52,7 +52,7 @@ def test_a_launcher_that_counts_the_whole_machines_cores_is_not_believed() -> No
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "import torch; torch.set_num_threads(3)\n"
-        "from facegen.processes import make_accelerator; make_accelerator(force_cpu=True)\n"
+        "from facegen.processes.group import make_accelerator; make_accelerator(force_cpu=True)\n"
         "print(torch.get_num_threads())"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from shards.base.errors import UserError
 from shards.card.duplicates import across_splits, find_duplicates
 from shards.card.measures import Measures, measure, measure_block, perceptual_hash
 from shards.card.outliers import find_outliers, robust_scores
 from shards.card.tables import cross_table, histogram
-from shards.cli import UserError
-from shards.dataset import Dataset, LabelField
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
 from shards.inspect import main
 from shards.pack import PackOptions, pack
 from shards.sources.folder import FolderConfig, FolderSource
-from shards.sources.synthetic import SyntheticConfig, SyntheticSource
+from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 
 NUM = 120
 COPIES = {"copy": "face003", "lighter": "face010", "smaller": "face020", "recoded": "face030"}

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from facegen.checkpoint import (
+from facegen.runs.checkpoint import (
     MARKER,
     directory_name,
     load_module,
@@ -27,7 +27,7 @@ from facegen.checkpoint import (
     set_aside_damaged,
     write_complete,
 )
-from shards.cli import UserError
+from shards.base.errors import UserError
 
 
 def write(root: Path, images_seen: int, content: str = "weights") -> Path:
@@ -211,7 +211,7 @@ def test_a_kill_in_the_middle_of_pruning_leaves_nothing_that_looks_damaged(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("facegen.checkpoint.shutil.rmtree", killed)
+        patch.setattr("facegen.runs.checkpoint.shutil.rmtree", killed)
         prune(tmp_path, 2)
     kept = [directory_name(200), directory_name(300)]
     with warnings.catch_warnings():

@@ -13,8 +13,9 @@ import yaml
 
 from facegen import train
 from facegen.config import parse_args, to_dict
-from facegen.run_directory import save_config
-from shards.cli import ENDING, UserError, parse
+from facegen.runs.run_directory import save_config
+from shards.base.cli import parse
+from shards.base.errors import ENDING, UserError
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ["--data", "d", "--run", "r"]

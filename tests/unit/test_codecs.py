@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shards.cli import UserError
-from shards.codecs import EXTENSIONS, decode, encode
-from shards.dataset import ImageFormat
+from shards.base.errors import UserError
+from shards.dataset.manifest import ImageFormat
+from shards.images.codecs import EXTENSIONS, decode, encode
 
 HEIGHT, WIDTH = 48, 40
 CODECS: list[tuple[str, dict[str, Any], int]] = [

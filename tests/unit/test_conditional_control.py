@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eval import control as command
-from eval.degree_judge import (
+from eval.controls.judge import (
     as_judge,
     blurred,
     disturbed,
@@ -23,11 +23,11 @@ from eval.degree_judge import (
     load_judge,
     train_judge,
 )
-from eval.metrics.conditional_control import ASKED, control, telling
+from eval.controls.response import ASKED, control, telling
 from facegen import fit_sampler
 from facegen.model import load
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 from tiny_runs import untrained_run
 
 DEGREES = np.array(ASKED)

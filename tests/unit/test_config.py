@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from facegen.augment import AugmentConfig
 from facegen.config import (
     PRESETS,
     CheckpointConfig,
@@ -24,8 +23,9 @@ from facegen.config import (
 )
 from facegen.families import FAMILIES
 from facegen.families.vae import VAEConfig
-from facegen.optim import OptimConfig
-from shards.cli import UserError
+from facegen.training.augment import AugmentConfig
+from facegen.training.optim import OptimConfig
+from shards.base.errors import UserError
 
 NEEDED: dict[str, Any] = {"data": "d", "run": "r"}
 

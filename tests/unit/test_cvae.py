@@ -13,26 +13,27 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eval.conditions import condition_note, sample_labels
-from eval.run_pass import Protocol, run_split
-from facegen.augment import AugmentConfig
+from eval.latent.sample_conditions import condition_note, sample_labels
+from eval.reports.run_pass import Protocol, run_split
 from facegen.config import MonitorConfig, TrainConfig, parse_args
 from facegen.degrees import degrees_of
 from facegen.families import build
 from facegen.families.base import TrainBatch
 from facegen.families.cvae import CVAE, CVAEConfig
-from facegen.losses import reparameterize
+from facegen.losses.vae import reparameterize
 from facegen.model import load
 from facegen.networks.conv import ConvNetConfig, ImageShape
 from facegen.networks.smile import SmileDecoder, SmileEncoder
-from facegen.optim import OptimConfig, Updater
 from facegen.pixels import to_float
-from facegen.processes import make_accelerator
+from facegen.processes.group import make_accelerator
 from facegen.randomness import SlotRandom
-from facegen.trainer import Trainer
-from shards.cli import UserError
-from shards.dataset import Dataset, LabelField
-from shards.loader import evaluation_batches
+from facegen.training.augment import AugmentConfig
+from facegen.training.optim import OptimConfig, Updater
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
+from shards.loading.loader import evaluation_batches
 from tiny_families import IMAGE
 
 MakeConfig = Callable[..., TrainConfig]

@@ -14,16 +14,16 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facegen import adversarial
-from facegen.collapse import CollapseDetector
 from facegen.config import CheckpointConfig, TrainConfig
 from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.families.dcgan import DCGANConfig
+from facegen.losses import adversarial
+from facegen.losses.collapse import CollapseDetector
 from facegen.networks.conv import ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from facegen.optim import OptimConfig, Updater
 from facegen.randomness import SlotRandom
-from facegen.trainer import Trainer
+from facegen.training.optim import OptimConfig, Updater
+from facegen.training.trainer import Trainer
 from tiny_families import IMAGE, tiny_family
 
 UNNORMALIZED = DiscriminatorConfig(8, 16, norm="none")

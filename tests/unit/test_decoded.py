@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from shards.batch import BatchReader, Share
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.decoded import DecodedImages
-from shards.loader import TrainLoader
-from shards.reader import Reader
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.batch import BatchReader, Share
+from shards.loading.decoded import DecodedImages
+from shards.loading.loader import TrainLoader
+from shards.loading.reader import Reader
 
 EPOCHS = 4
 

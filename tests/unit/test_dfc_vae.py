@@ -13,21 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from facegen.config import TrainConfig, parse_args
-from facegen.ema import EMA
 from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch
 from facegen.families.dfc_vae import DFCVAE
 from facegen.networks.conv import ImageShape
 from facegen.networks.dfc import DFCNetConfig, ResidualBlock, ShiftBatchNorm2d
-from facegen.networks.inception_resnet import build_stages
-from facegen.optim import OptimConfig
 from facegen.perceptual.feature_net import FeatureNet
+from facegen.perceptual.inception_resnet import build_stages
 from facegen.perceptual.loss import perceptual_error
 from facegen.perceptual.options import FeatureNetConfig
+from facegen.perceptual.torchvision_ops import make_torchvision_importable
 from facegen.randomness import SlotRandom
-from facegen.torchvision_ops import make_torchvision_importable
-from facegen.trainer import Trainer
-from shards.cli import UserError
+from facegen.training.ema import EMA
+from facegen.training.optim import OptimConfig
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
 from tiny_families import IMAGE, tiny_family
 from tiny_families import tiny_config as tiny_model
 

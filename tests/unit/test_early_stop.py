@@ -12,12 +12,12 @@ import pytest
 from test_trainer import Crash, Outcome, assert_equal, crash_after, train
 
 from facegen.config import CheckpointConfig, MonitorConfig, TrainConfig
-from facegen.early_stop import EarlyStop, EarlyStopConfig
 from facegen.model import load
-from facegen.reporter import Reporter
-from facegen.snapshot import find_snapshot
-from facegen.trainer import Trainer
-from shards.cli import UserError
+from facegen.runs.snapshot import find_snapshot
+from facegen.training.early_stop import EarlyStop, EarlyStopConfig
+from facegen.training.reporter import Reporter
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
 
 MakeConfig = Callable[..., TrainConfig]
 OPTIONS: dict[str, Any] = {

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from facegen.ema import EMA
 from facegen.families import FAMILIES, Family, build
 from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.training.ema import EMA
 
 
 def make_family(norm: str = "batch") -> Family:

@@ -19,21 +19,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facegen.config import EMAConfig, MonitorConfig, TrainConfig
-from facegen.contrastive import contrastive_loss
 from facegen.families import FAMILIES
 from facegen.families.face_cnn import FaceCNN
+from facegen.losses.contrastive import contrastive_loss
 from facegen.model import load
 from facegen.networks.conv import ImageShape
 from facegen.networks.face_cnn import FaceNet, FaceNetConfig
-from facegen.pair_metrics import area_under_roc, equal_error_rate
-from facegen.pictures import pair_grid
 from facegen.pixels import to_float, to_uint8
-from facegen.trainer import Trainer
-from facegen.validation import validate_pairs
+from facegen.training.pair_metrics import area_under_roc, equal_error_rate
+from facegen.training.pictures import pair_grid
+from facegen.training.trainer import Trainer
+from facegen.training.validation import validate_pairs
 from shards import pack
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.pairs import held_out_pairs, read_pairs
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.pairs import held_out_pairs, read_pairs
 from tiny_families import tiny_family
 
 MakeConfig = Callable[..., TrainConfig]

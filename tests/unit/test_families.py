@@ -11,8 +11,8 @@ from torch import Tensor
 from facegen.families import FAMILIES, Family
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.networks.conv import ConvNetConfig, ImageShape
-from facegen.optim import OptimConfig, Updater
 from facegen.randomness import SlotRandom
+from facegen.training.optim import OptimConfig, Updater
 from tiny_families import IMAGE, TINY, tiny_config, tiny_family, tiny_labels
 
 ABILITIES = {"encode", "posterior", "decode", "sample", "verify"}

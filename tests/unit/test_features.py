@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from eval.feature_set import FeatureSet
-from eval.features import FeatureSpace, load_efflite0, load_inception
-from eval.inception_weights import find_inception_weights, is_reachable
-from eval.reference import ReferenceKey, load_features, save_features
-from facegen.networks.efficientnet_lite import EfficientNetLite0, preprocess
-from shards.cli import UserError
+from eval.features.feature_set import FeatureSet
+from eval.features.inception_weights import find_inception_weights, is_reachable
+from eval.features.reference import ReferenceKey, load_features, save_features
+from eval.features.spaces import FeatureSpace, load_efflite0, load_inception
+from facegen.perceptual.efficientnet_lite import EfficientNetLite0, preprocess
+from shards.base.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -96,7 +96,7 @@ def test_a_server_that_never_answers_does_not_hold_up_a_report():
 
 def test_without_network_the_reason_says_how_to_get_the_weights(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr("eval.inception_weights.is_reachable", lambda url: False)
+    monkeypatch.setattr("eval.features.inception_weights.is_reachable", lambda url: False)
     path, reason = find_inception_weights("auto")
     assert path is None
     assert "--fid_weights FILE" in reason
@@ -105,7 +105,9 @@ def test_without_network_the_reason_says_how_to_get_the_weights(monkeypatch, tmp
 
 def test_cached_weights_are_taken_without_a_look_at_the_network(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr("eval.inception_weights.is_reachable", lambda url: pytest.fail("looked at the network"))
+    monkeypatch.setattr(
+        "eval.features.inception_weights.is_reachable", lambda url: pytest.fail("looked at the network")
+    )
     cached = tmp_path / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
     cached.parent.mkdir()
     cached.touch()

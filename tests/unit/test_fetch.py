@@ -17,12 +17,12 @@ from field_trees import SMILES, write_images, write_olivetti
 from file_server import serving
 from shards import fetch as fetching
 from shards import pack
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.base.unpacking import unpack
+from shards.dataset.dataset import Dataset
 from shards.fetch import FetchConfig, fetch, main
-from shards.published import ELSEWHERE, PUBLISHED, Published, PublishedFile
 from shards.sources import SOURCES
-from shards.unpacking import unpack
+from shards.sources.published import ELSEWHERE, PUBLISHED, Published, PublishedFile
 
 
 @pytest.fixture

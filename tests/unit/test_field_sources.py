@@ -9,12 +9,12 @@ import pytest
 
 from bad_images import BAD_FILES
 from field_trees import CASIA, FEI, SMILES, TREES, UTKFACE, write_images, write_olivetti
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 from shards.pack import PackOptions, main, pack
 from shards.sources import SOURCES
 from shards.sources.base import Source
-from shards.sources.files import BAD_NAME
+from shards.sources.file_source import BAD_NAME
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

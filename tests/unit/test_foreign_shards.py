@@ -15,12 +15,12 @@ import webdataset
 from PIL import Image
 
 from facegen.config import TrainConfig
-from facegen.trainer import Trainer
-from shards.cli import UserError
-from shards.codecs import decode
-from shards.dataset import Dataset
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.images.codecs import decode
 from shards.index import index, verify
-from shards.reader import Reader
+from shards.loading.reader import Reader
 
 SIZE = 16
 NUM = 40

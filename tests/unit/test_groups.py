@@ -12,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.cli import UserError
-from shards.dataset import Dataset, LabelField
-from shards.groups import GroupKind, GroupUnits
-from shards.loader import TrainLoader
-from shards.plan import BatchPlan, EpochOrder
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
+from shards.loading.groups import GroupKind, GroupUnits
+from shards.loading.loader import TrainLoader
+from shards.loading.order import BatchPlan, EpochOrder
 
 SAME_PERSON = GroupKind(same=["person"], varies="pose")
 SAME_POSE = GroupKind(same=["pose"], varies="person")

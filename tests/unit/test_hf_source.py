@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from bad_images import BAD_FILES
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 from shards.pack import main
 from shards.sources import hf
 from shards.sources.hf import HfConfig, HfSource, fill_spool

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.cli import UserError
-from shards.images import BadImage, Preparation, crop_box, open_image, parse_crop, prepare
+from shards.base.errors import UserError
+from shards.images.reading import BadImage, Preparation, crop_box, open_image, parse_crop, prepare
 
 
 def preparation(size: int = 8, channels: int = 3, crop: tuple[float, float, float, float] | None = None) -> Preparation:

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load, save
 
-from shards.cli import UserError
-from shards.codecs import decode
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.images.codecs import decode
 from shards.index import index, main, split_of_name, verify
+from shards.loading.reader import Reader
 from shards.pack import PackOptions, pack
-from shards.reader import Reader
-from shards.sources.synthetic import SyntheticConfig, SyntheticSource
+from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 
 
 def image_bytes(color: tuple[int, int, int] | int, extension: str = "jpg", size: tuple[int, int] = (24, 16)) -> bytes:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.dataset import Dataset, LabelField
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
 from shards.inspect import contact_sheet, describe, describe_label, main
 from shards.pack import PackOptions, pack
 from shards.sources.folder import FolderConfig, FolderSource

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from field_trees import write_images
-from shards.cli import UserError
+from shards.base.errors import UserError
 from shards.label import ExportConfig, export, main, report
 from shards.labeling.answers import Answer, AnswerLog, read_answers
-from shards.labeling.degrees import combine, evaluate, strength
+from shards.labeling.scoring import combine, evaluate, strength
 from shards.labeling.server import Labeling, make_server
 from shards.labeling.session import Session, check_subject, open_session
 from shards.pack import main as pack_main

@@ -14,16 +14,17 @@ from PIL import Image
 from safetensors import safe_open
 
 from eval import attributes, morph, neighbors, sample, smile, traverse, tsne
-from eval.animation import save_animation, there_and_back
-from eval.features import FeatureSpace
-from eval.latent import neighbors as neighbors_module
-from eval.latent.attributes import edited_latents, load_attributes
+from eval.drawing.animation import save_animation, there_and_back
+from eval.features.spaces import FeatureSpace
+from eval.latent import nearest as neighbors_module
+from eval.latent.attribute_vectors import edited_latents, load_attributes
 from eval.latent.encode import decode_images
 from eval.latent.faces import even_rows, read_faces
 from facegen.model import load
 from facegen.pixels import to_uint8
-from shards.cli import UserError, run
-from shards.dataset import Dataset
+from shards.base.cli import run
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 from tiny_runs import untrained_run
 
 TILE = 96 + 4

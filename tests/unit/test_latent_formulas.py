@@ -13,8 +13,10 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from eval.drawing.frames import signed
+from eval.drawing.scatter import color_by_label
 from eval.latent import encode
-from eval.latent.attributes import (
+from eval.latent.attribute_vectors import (
     Attributes,
     edited_latents,
     fit_attributes,
@@ -24,21 +26,20 @@ from eval.latent.attributes import (
     split_attributes,
 )
 from eval.latent.conditions import condition_labels, require_condition, split_degrees
-from eval.latent.degrees import FORCED_SHIFTS, SWEEP, degree_sweep, forced
+from eval.latent.degree_sweep import FORCED_SHIFTS, SWEEP, degree_sweep, forced
 from eval.latent.encode import decode_images, encode_split
 from eval.latent.faces import Faces
-from eval.latent.frames import signed
-from eval.latent.neighbors import Nearest, nearest_rows, pixel_views
+from eval.latent.nearest import Nearest, nearest_rows, pixel_views
 from eval.latent.origin import Origin, snapshot_identity
 from eval.latent.paths import linear, morph, morph_degrees, spherical
 from eval.latent.pca import fit_pca, load_pca, save_pca
-from eval.latent.scatter import color_by_label
 from eval.latent.sweeps import active_dims, component_axes, latent_axes, sweep
 from eval.metrics.attribute_effect import attribute_effect
 from facegen.model import Model, load
-from shards.cli import UserError
-from shards.dataset import Dataset, LabelField
-from shards.loader import evaluation_batches
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
+from shards.loading.loader import evaluation_batches
 from tiny_runs import untrained_run
 
 ORIGIN = Origin("0123", "run", "640", "abcd", "train")

@@ -12,16 +12,16 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from eval.latent_heatmap import latent_heatmap
-from facegen.latent_heatmap import heat_of, heatmap_picture, shown, warmth
-from facegen.latent_history import (
+from eval.drawing.heatmap import latent_heatmap
+from facegen.latents.latent_heatmap import heat_of, heatmap_picture, shown, warmth
+from facegen.latents.latent_history import (
     LATENT_USAGE_FILE,
     LatentHistory,
     continue_latent_history,
     read_latent_history,
     write_latent_history,
 )
-from facegen.latent_stats import LatentStats
+from facegen.latents.latent_stats import LatentStats
 
 
 def history(num_epochs: int = 3, latent_size: int = 4, has_posterior: bool = True) -> LatentHistory:

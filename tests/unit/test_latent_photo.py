@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval import photo
-from eval.photo import load_photo
-from shards.cli import UserError
-from shards.images import Preparation, open_image, prepare
+from eval.latent import photo
+from eval.latent.photo import load_photo
+from shards.base.errors import UserError
+from shards.images.reading import Preparation, open_image, prepare
 
 SHAPE = (3, 16, 16)
 

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from facegen.latent_stats import LatentStats
+from facegen.latents.latent_stats import LatentStats
 
 
 class Group:

@@ -24,16 +24,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shards import reader
-from shards.batch import Batch, BatchReader, Share
-from shards.cli import UserError
-from shards.codecs import encode
-from shards.dataset import Dataset, ImageFormat, LabelField, Manifest, Shard
-from shards.dataset_writer import Columns, write_dataset
-from shards.loader import TrainLoader, _in_order, evaluation_batches
-from shards.plan import BatchPlan, EpochOrder
-from shards.reader import Reader
-from shards.tar import ShardWriter, read_samples, sha256_file
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import ImageFormat, LabelField, Manifest, Shard
+from shards.dataset.tar import ShardWriter, read_samples, sha256_file
+from shards.dataset.writer import Columns, write_dataset
+from shards.images.codecs import encode
+from shards.loading import reader
+from shards.loading.batch import Batch, BatchReader, Share
+from shards.loading.loader import TrainLoader, _in_order, evaluation_batches
+from shards.loading.order import BatchPlan, EpochOrder
+from shards.loading.reader import Reader
 
 SHARD_SIZES = {"train": (7, 12, 1, 9, 6), "val": (5, 4)}
 NUM_TRAIN, NUM_VAL = 35, 9
@@ -205,7 +206,7 @@ def test_small_batches_are_read_together(dataset: Dataset, monkeypatch: pytest.M
     monkeypatch.setattr(BatchReader, "__call__", count)
     alone = take(train_loader(dataset, global_batch_size=4, num_threads=0), 16)
     assert reads == [8, 8]
-    monkeypatch.setattr("shards.loader._READ_IMAGES", 11)
+    monkeypatch.setattr("shards.loading.loader._READ_IMAGES", 11)
     for batch, expected in zip(take(train_loader(dataset, global_batch_size=4), 16), alone, strict=True):
         assert_equal(batch, expected)
     assert reads[2:10] == [2] * 8
@@ -310,7 +311,7 @@ def test_closing_drops_the_queued_work() -> None:
 
 def test_the_interpreter_exits_while_batches_are_prefetched(dataset: Dataset) -> None:
     program = (
-        "import sys; from shards.dataset import Dataset; from shards.loader import TrainLoader\n"
+        "import sys; from shards.dataset.dataset import Dataset; from shards.loading.loader import TrainLoader\n"
         "loader = TrainLoader(Dataset(sys.argv[1]), 'train', global_batch_size=12, seed=0, prefetch_batches=50)\n"
         "batches = iter(loader); next(batches); print('first')\n"
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from facegen.losses import (
+from facegen.losses.vae import (
     beta_eff,
     gaussian_nll,
     kl_per_dim,

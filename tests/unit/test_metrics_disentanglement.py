@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from eval import disentanglement as command
-from eval.catalog import DISENTANGLEMENT_KEYS
 from eval.disentanglement import measure
-from eval.factors import ground_truth, read_factors
-from eval.measures import disentanglement_measures
-from eval.metrics.dci import completeness, dci, disentanglement
-from eval.metrics.disentanglement import Factors, active_dims, factor_vae_score, mig, mutual_information, sap
-from facegen.trainer import Trainer
-from shards.cli import UserError
-from shards.dataset import Dataset
+from eval.factors.dci import completeness, dci, disentanglement
+from eval.factors.known import ground_truth, read_factors
+from eval.factors.scores import Factors, active_dims, factor_vae_score, mig, mutual_information, sap
+from eval.reports.catalog import DISENTANGLEMENT_KEYS
+from eval.reports.measures import disentanglement_measures
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 
 NUM = 2000
 RANDOM = np.random.default_rng(0)
@@ -151,7 +151,7 @@ def test_the_command_writes_what_it_prints(
     config = tiny_config()
     Trainer(config).fit()
     monkeypatch.setattr(command, "MIN_IMAGES", 20)
-    monkeypatch.setattr("eval.metrics.disentanglement.ACTIVE_VARIANCE", 0.0)  # Four steps are no training.
+    monkeypatch.setattr("eval.factors.scores.ACTIVE_VARIANCE", 0.0)  # Four steps are no training.
     arguments = [config.run, "--data", config.data, "--split", "train", "--factors", "[smile,yaw]"]
     monkeypatch.setattr("sys.argv", ["x", *arguments, "--out", str(tmp_path / "numbers.json")])
     command.main()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from eval.features import load_inception
+from eval.features.spaces import load_inception
 from eval.metrics.frechet import FeatureStatistics, frechet_distance
 from eval.metrics.kernel import kernel_distance
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from eval.feature_set import FeatureSet, FeatureSets
-from eval.measures import distance_measures
+from eval.features.feature_set import FeatureSet, FeatureSets
 from eval.metrics import precision_recall as module
 from eval.metrics.precision_recall import precision_recall
+from eval.reports.measures import distance_measures
 
 
 def random_features(num: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:

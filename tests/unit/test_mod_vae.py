@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from facegen.augment import AugmentConfig
 from facegen.config import TrainConfig, config_class, model_config_from_dict, to_dict
 from facegen.families import FAMILIES
 from facegen.families.base import TrainBatch
 from facegen.families.mod_vae import ClampedKind, ClampedNetwork, ModVAE, ModVAEConfig, clamp_loss, group_means
-from facegen.losses import kl_per_dim
+from facegen.losses.vae import kl_per_dim
 from facegen.networks.conv import ConvNetConfig
 from facegen.randomness import SlotRandom
-from facegen.trainer import Trainer
-from shards.cli import UserError
-from shards.dataset import Dataset
+from facegen.training.augment import AugmentConfig
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 from tiny_families import IMAGE, tiny_family
 
 GROUP_SIZE, LATENT_SIZE = 3, 6

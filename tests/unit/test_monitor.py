@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from facegen.latent_history import read_latent_history
-from facegen.latent_stats import LatentStats
-from facegen.monitor import Meter, Monitor, peak_memory_mib, progress_line
+from facegen.latents.latent_history import read_latent_history
+from facegen.latents.latent_stats import LatentStats
+from facegen.training.monitor import Meter, Monitor, peak_memory_mib, progress_line
 
 
 def write(run: Path, start: int, counts: list[int]) -> None:

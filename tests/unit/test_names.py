@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards import names
-from shards.names import Names, find_repeated, hashes
+from shards.base import names
+from shards.base.names import Names, find_repeated, hashes
 
 
 def test_names_are_a_list_of_strings() -> None:

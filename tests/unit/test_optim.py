@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from facegen.optim import OptimConfig, Updater, lr_at
+from facegen.training.optim import OptimConfig, Updater, lr_at
 
 CPU = torch.device("cpu")
 

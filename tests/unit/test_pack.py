@@ -24,20 +24,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bad_images import BAD_FILES, add_bad_images
-from shards.cli import UserError, run
-from shards.codecs import decode
-from shards.dataset import Dataset, LabelField
-from shards.images import Crop, Preparation
-from shards.names import Names
+from shards.base.cli import run
+from shards.base.errors import UserError
+from shards.base.names import Names
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
+from shards.dataset.tar import ShardWriter, member_key, read_samples
+from shards.images.codecs import decode
+from shards.images.reading import Crop, Preparation
+from shards.loading.reader import Reader
 from shards.pack import PackOptions, main, pack
-from shards.packing import ShardJob, run_tasks
-from shards.packing_plan import Encoding, Splitting, make_plan
-from shards.packing_state import Workspace
-from shards.reader import Reader
+from shards.packing.execution import run_tasks
+from shards.packing.plan import Encoding, Splitting, make_plan
+from shards.packing.shard import ShardJob
+from shards.packing.splits import Fractions
+from shards.packing.workspace import Workspace
 from shards.sources.base import Item
 from shards.sources.folder import FolderConfig, FolderSource
-from shards.splits import Fractions
-from shards.tar import ShardWriter, member_key, read_samples
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -421,7 +424,7 @@ def test_full_disk_is_one_sentence(images: Path, tmp_path: Path, monkeypatch: py
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shards.packing.write_shard", no_space)
+    monkeypatch.setattr("shards.packing.execution.write_shard", no_space)
     source = folder(images)
     plan = make_plan(
         source, Preparation(16, 3, None, "area"), Encoding("raw", {}), Splitting("auto", Fractions(0.1, 0.1), 0), 8

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards import pack
-from shards.cli import UserError
-from shards.dataset import Dataset, LabelField
-from shards.loader import TrainLoader
-from shards.pairs import PairUnits, hashed, held_out_pairs, read_pairs, require_separate_people
-from shards.reader import Reader
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
+from shards.loading.loader import TrainLoader
+from shards.loading.pairs import PairUnits, hashed, held_out_pairs, read_pairs, require_separate_people
+from shards.loading.reader import Reader
 
 SEEDS = st.integers(0, 2**40)
 EPOCHS = st.integers(0, 1000)

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from facegen.config import TrainConfig
-from facegen.networks.efficientnet_lite import EfficientNetLite0, weights_file
-from facegen.networks.inception_resnet import STAGES, build_stages
-from facegen.perceptual.download import cached_download
+from facegen.perceptual.efficientnet_lite import EfficientNetLite0, weights_file
 from facegen.perceptual.feature_net import FeatureNet, FeatureNetDescription, StagedNet
+from facegen.perceptual.inception_resnet import STAGES, build_stages
 from facegen.perceptual.loading import INCEPTION_URLS, load_feature_net
 from facegen.perceptual.loss import perceptual_error
 from facegen.perceptual.options import FeatureNetConfig
-from facegen.torchvision_ops import make_torchvision_importable
-from facegen.trainer import Trainer
-from shards.cli import UserError
-from shards.tar import sha256_file
+from facegen.perceptual.torchvision_ops import make_torchvision_importable
+from facegen.perceptual.weight_files import cached_download
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
+from shards.dataset.tar import sha256_file
 
 CPU = torch.device("cpu")
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")

@@ -23,15 +23,15 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from facegen.augment import AugmentConfig, augment
-from facegen.checkpoint import newest_complete
 from facegen.config import EMAConfig, MonitorConfig, TrainConfig
 from facegen.families import FAMILIES
 from facegen.networks.gan import DiscriminatorConfig
-from facegen.performance import PerformanceConfig, set_float32_precision
 from facegen.randomness import SlotRandom
-from facegen.trainer import Trainer
-from shards.cli import UserError
+from facegen.runs.checkpoint import newest_complete
+from facegen.training.augment import AugmentConfig, augment
+from facegen.training.performance import PerformanceConfig, set_float32_precision
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
 
 MakeConfig = Callable[..., TrainConfig]
 COMPILED = PerformanceConfig(compile=True)
@@ -186,7 +186,7 @@ def test_tf32_is_set_by_one_interface_and_on_nvidia_s_gpus_only() -> None:
 _PAGE_FAULTS = """
 import resource
 import torch
-from facegen.performance import keep_freed_memory
+from facegen.training.performance import keep_freed_memory
 told = {keep} and keep_freed_memory()
 faults = []
 for _ in range(4):

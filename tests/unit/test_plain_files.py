@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 import unreliable_server
-from facegen.checkpoint import MARKER, damage, write_complete
-from facegen.samplers.storage import check_name, load_sampler
-from shards.cli import UserError
-from shards.dataset import DATASET_FILE, INDEX_FILE, Dataset
+from facegen.runs.checkpoint import MARKER, damage, write_complete
+from facegen.samplers.fitted import check_name, load_sampler
+from shards.base.errors import UserError
+from shards.base.plain_files import is_shard_name, open_plain
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import DATASET_FILE, INDEX_FILE
 from shards.index import index, verify
-from shards.plain_files import is_shard_name, open_plain
-from shards.reader import Reader
+from shards.loading.reader import Reader
 
 OUTSIDE = (
     "../../victim.tar",

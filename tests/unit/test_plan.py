@@ -13,8 +13,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shards.cli import UserError
-from shards.plan import BatchPlan, EpochOrder, default_block_shards, evaluation_rows, shuffled
+from shards.base.errors import UserError
+from shards.loading.order import BatchPlan, EpochOrder, default_block_shards, evaluation_rows, shuffled
 
 SHARD_SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 SEEDS = st.integers(0, 2**40)

@@ -17,9 +17,9 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from facegen import processes
-from facegen.preemption import StopFlag
-from shards.cli import UserError
+from facegen.processes import group as processes
+from facegen.processes.preemption import StopFlag
+from shards.base.errors import UserError
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:

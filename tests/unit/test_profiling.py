@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from facegen.config import EMAConfig, TrainConfig
-from facegen.profiling import TRACED_STEPS, WARMUP_STEPS
-from facegen.trainer import Trainer
+from facegen.training.profiling import TRACED_STEPS, WARMUP_STEPS
+from facegen.training.trainer import Trainer
 
 MakeConfig = Callable[..., TrainConfig]
 

@@ -23,20 +23,21 @@ from s3fs import S3FileSystem
 
 import unreliable_server
 from facegen import config as config_module
-from facegen.preemption import StopFlag
-from facegen.trainer import Trainer
-from shards import remote
-from shards.cli import UserError, run
-from shards.dataset import Dataset
+from facegen.processes.preemption import StopFlag
+from facegen.training.trainer import Trainer
+from shards.base.cli import run
+from shards.base.errors import UserError
+from shards.dataset import remote
+from shards.dataset.cache import cache_bytes, make_room, shards_folder
+from shards.dataset.dataset import Dataset
+from shards.dataset.remote import NUM_TRIES
 from shards.index import main as index
 from shards.inspect import main as inspect
-from shards.loader import TrainLoader, evaluation_batches
+from shards.loading.loader import TrainLoader, evaluation_batches
+from shards.loading.order import EpochOrder
+from shards.loading.pairs import PairUnits
+from shards.loading.reader import Reader
 from shards.pack import main as pack
-from shards.pairs import PairUnits
-from shards.plan import EpochOrder
-from shards.reader import Reader
-from shards.remote import NUM_TRIES
-from shards.shard_cache import cache_bytes, make_room, shards_folder
 from unreliable_server import Handler
 
 NUM = 240
@@ -312,7 +313,7 @@ def test_a_cache_that_is_too_small_is_refused_before_training(server: type[Handl
 def test_pairs_need_a_cache_that_holds_all_shards(
     local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shards.plan.TARGET_BLOCK_UNITS", 32)  # A block is two shards then, of six.
+    monkeypatch.setattr("shards.loading.order.TARGET_BLOCK_UNITS", 32)  # A block is two shards then, of six.
     shards = Dataset(local).shards("train")
     monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", str(4.5 * max(shard.num_bytes for shard in shards) / 1e9))
     dataset = Dataset(server.url)

@@ -16,22 +16,23 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from eval import charts, run_pass, svg
-from eval.catalog import metrics
-from eval.charts import read_metrics
-from eval.feature_set import FeatureSets
-from eval.grids import Row, face_grid
-from eval.measures import FEW_IMAGES, distance_measures, likelihood_measures
+from eval.drawing import charts, svg
+from eval.drawing.charts import read_metrics
+from eval.drawing.grids import Row, face_grid
+from eval.features.feature_set import FeatureSets
 from eval.metrics.latent_usage import LatentStatistics
-from eval.protocol import split_title
-from eval.render import prepare_out, write_report
-from eval.results import Measure, Metric, Picture, Report, RunResult, best_runs, format_value
-from eval.run_pass import Protocol, run_samples, run_split
-from eval.run_warnings import run_warnings
-from eval.table import build_table, markdown, terminal
+from eval.reports import run_pass
+from eval.reports.catalog import metrics
+from eval.reports.measures import FEW_IMAGES, distance_measures, likelihood_measures
+from eval.reports.protocol import split_title
+from eval.reports.render import prepare_out, write_report
+from eval.reports.results import Measure, Metric, Picture, Report, RunResult, best_runs, format_value
+from eval.reports.run_pass import Protocol, run_samples, run_split
+from eval.reports.run_warnings import run_warnings
+from eval.reports.table import build_table, markdown, terminal
 from facegen.pixels import to_uint8
-from shards.batch import Batch
-from shards.cli import UserError
+from shards.base.errors import UserError
+from shards.loading.batch import Batch
 
 LOSS = Metric("loss", "Loss", "Group", "nats", "lower", ".3f")
 RATE = Metric("rate", "Rate", "Group", "images/s", "higher", "si")

@@ -16,27 +16,27 @@ from accelerate import Accelerator
 from jsonschema import Draft202012Validator, ValidationError
 from PIL import Image
 
-from eval import run_pass
-from eval.catalog import metrics, part_keys
-from eval.measures import skipped_measures
-from eval.parts import ALL_PARTS, PARTS, choose_parts, describe_parts, group_of
-from eval.pictures.base import Absent, Context, Drawing, PictureMaker, draw
-from eval.pictures.chosen_attributes import choose_attributes
-from eval.pictures.makers import RUN_PICTURES
-from eval.pictures.training import sample_animation
-from eval.protocol import split_title
-from eval.render import prepare_out, write_report
+from eval.base.run_pictures import training_pictures
 from eval.report import ReportConfig
-from eval.report_markdown import group_missing
-from eval.results import Measure, Metric, Missing, Picture, Report, RunResult, Stage, TextTable
-from eval.run_pass import Protocol, run_samples, run_split
-from eval.stages import Stages
-from eval.table import build_table, markdown, terminal
-from eval.training_pictures import training_pictures
+from eval.reports import run_pass
+from eval.reports.catalog import metrics, part_keys
+from eval.reports.markdown import group_missing
+from eval.reports.measures import skipped_measures
+from eval.reports.parts import ALL_PARTS, PARTS, choose_parts, describe_parts, group_of
+from eval.reports.pictures.base import Absent, Context, Drawing, PictureMaker, draw
+from eval.reports.pictures.chosen_attributes import choose_attributes
+from eval.reports.pictures.makers import RUN_PICTURES
+from eval.reports.pictures.progress import sample_animation
+from eval.reports.protocol import split_title
+from eval.reports.render import prepare_out, write_report
+from eval.reports.results import Measure, Metric, Missing, Picture, Report, RunResult, Stage, TextTable
+from eval.reports.run_pass import Protocol, run_samples, run_split
+from eval.reports.stages import Stages
+from eval.reports.table import build_table, markdown, terminal
 from facegen.pixels import to_uint8
-from shards.batch import Batch
-from shards.cli import UserError
-from shards.dataset import LabelField
+from shards.base.errors import UserError
+from shards.dataset.manifest import LabelField
+from shards.loading.batch import Batch
 
 SCHEMA = Path(__file__).resolve().parents[2] / "eval" / "report.schema.json"
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from eval import report
-from eval.unfinished import UNFINISHED, finished_file
+from eval.reports.unfinished import UNFINISHED, finished_file
 from facegen.model import load
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents

@@ -14,20 +14,20 @@ import torch
 import yaml
 from torch import Tensor
 
-from eval.runs import open_runs
+from eval.base.runs import open_runs
 from facegen import fit_sampler
 from facegen.config import PRESETS, TrainConfig
 from facegen.fit_sampler import check_fit, command_class, fit
 from facegen.model import load
+from facegen.runs.snapshot import find_snapshot
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents, Sampler
 from facegen.samplers.gaussian import GaussianConfig
 from facegen.samplers.gaussian_mixture import GaussianMixtureConfig
 from facegen.samplers.second_stage import SecondStageConfig
-from facegen.snapshot import find_snapshot
-from facegen.trainer import Trainer
-from shards.cli import UserError
-from shards.dataset import Dataset
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 
 QUICK: dict[str, Any] = {
     "gaussian": GaussianConfig(),

@@ -13,13 +13,13 @@ from facegen.config import CheckpointConfig, EMAConfig, TrainConfig
 from facegen.families import Family
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import MIN_VARIANCE, OBSERVATION_WEIGHT, VAE, VAEConfig
-from facegen.losses import gaussian_nll
+from facegen.losses.vae import gaussian_nll
 from facegen.model import load
 from facegen.networks.conv import ConvNetConfig
 from facegen.networks.variance import LOG_SIGMA_UNIT
-from facegen.optim import OptimConfig, Updater
 from facegen.randomness import SlotRandom
-from facegen.trainer import Trainer
+from facegen.training.optim import OptimConfig, Updater
+from facegen.training.trainer import Trainer
 from tiny_families import IMAGE, tiny_family
 
 NUM_PIXELS = IMAGE.num_pixels

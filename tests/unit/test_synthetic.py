@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shards.rendering import FACTORS, SPECS, Factors, render
-from shards.rendering.attributes import ATTRIBUTES
-from shards.rendering.factors import HAIR_STYLES
-from shards.rendering.geometry import geometry_of, pose_of
-from shards.rendering.sampling import value_at
-from shards.sources.synthetic import SyntheticConfig, SyntheticSource, factor_names, factors_of
+from shards.sources.synthetic import FACTORS, SPECS, Factors, render
+from shards.sources.synthetic.celeba_attributes import ATTRIBUTES
+from shards.sources.synthetic.factors import HAIR_STYLES
+from shards.sources.synthetic.geometry import geometry_of, pose_of
+from shards.sources.synthetic.sampling import value_at
+from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource, factor_names, factors_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLAIN = Factors(presentation=0.5, hair_style="short", age=0.2)

@@ -30,30 +30,30 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from facegen import run_directory
-from facegen.checkpoint import newest_complete, write_complete
 from facegen.config import CheckpointConfig, EMAConfig, LoaderConfig, MonitorConfig, TrainConfig
-from facegen.early_stop import EarlyStopConfig
-from facegen.failures import SavingFailed, TrainingDiverged
 from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import VAE
-from facegen.latent_history import LatentHistory, read_latent_history
-from facegen.latent_stats import LatentStats
-from facegen.losses import kl_per_dim
+from facegen.latents.latent_history import LatentHistory, read_latent_history
+from facegen.latents.latent_stats import LatentStats
+from facegen.losses.vae import kl_per_dim
 from facegen.model import load
 from facegen.networks.conv import ConvNetConfig, ImageShape
-from facegen.optim import OptimConfig
 from facegen.pixels import to_float
-from facegen.preemption import StopFlag
-from facegen.snapshot import find_snapshot, read_description
-from facegen.trainer import OnStep, Trainer
-from facegen.validation import validate
+from facegen.processes.failures import SavingFailed, TrainingDiverged
+from facegen.processes.preemption import StopFlag
+from facegen.runs import run_directory
+from facegen.runs.checkpoint import newest_complete, write_complete
+from facegen.runs.snapshot import find_snapshot, read_description
+from facegen.training.early_stop import EarlyStopConfig
+from facegen.training.optim import OptimConfig
+from facegen.training.trainer import OnStep, Trainer
+from facegen.training.validation import validate
 from shards import pack
-from shards.cli import UserError
-from shards.dataset import Dataset
-from shards.loader import evaluation_batches
-from shards.reader import Reader
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
+from shards.loading.reader import Reader
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -212,7 +212,7 @@ def test_sigterm_while_data_does_not_come_saves_at_once(
 
     config = tiny_config(**options)
     with monkeypatch.context() as patch:
-        patch.setattr("shards.loader._READ_IMAGES", 16)
+        patch.setattr("shards.loading.loader._READ_IMAGES", 16)
         patch.setattr(Reader, "read_images", hang)
         started_sec = time.monotonic()
         stopped = train(config)
@@ -226,9 +226,9 @@ def test_sigterm_while_data_does_not_come_saves_at_once(
 @pytest.mark.parametrize(
     ("family", "reader"),
     [
-        ("vae", "facegen.reporter.evaluation_batches"),
-        ("face_cnn", "facegen.reporter.read_pairs"),
-        ("face_cnn", "facegen.validation.read_pairs"),
+        ("vae", "facegen.training.reporter.evaluation_batches"),
+        ("face_cnn", "facegen.training.reporter.read_pairs"),
+        ("face_cnn", "facegen.training.validation.read_pairs"),
     ],
 )
 def test_sigterm_while_held_out_faces_do_not_come_saves_at_once(
@@ -314,8 +314,8 @@ def test_a_crash_while_the_last_state_is_saved_costs_neither_checkpoint_nor_snap
         write_complete(directory, write)
 
     with monkeypatch.context() as patch:
-        patch.setattr("facegen.snapshot.write_complete", write_or_crash)
-        patch.setattr("facegen.checkpoint.write_complete", write_or_crash)
+        patch.setattr("facegen.runs.snapshot.write_complete", write_or_crash)
+        patch.setattr("facegen.runs.checkpoint.write_complete", write_or_crash)
         with pytest.raises(Crash):
             train(config)
     assert len(written) == survivors
@@ -443,7 +443,7 @@ def test_two_processes_do_not_train_in_one_run(
 # Disks and clocks.
 
 
-@pytest.mark.parametrize("attribute", ["facegen.state.save_state", "facegen.snapshot.save_module"])
+@pytest.mark.parametrize("attribute", ["facegen.training.state.save_state", "facegen.runs.snapshot.save_module"])
 def test_a_disk_that_is_full_ends_training_and_costs_no_checkpoint(
     attribute: str, tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -470,7 +470,7 @@ def no_space(*_: Any, **__: Any) -> None:
 
 def test_a_disk_that_is_full_when_metrics_are_written(tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config(checkpoint=CheckpointConfig(every_images=16))
-    monkeypatch.setattr("facegen.monitor.Monitor.scalars", no_space)
+    monkeypatch.setattr("facegen.training.monitor.Monitor.scalars", no_space)
     with pytest.raises(UserError, match="cannot write to .*run \\(No space left on device\\); the checkpoints in it"):
         train(config)
     assert checkpoints_of(config) == ["images_000000000016"]
@@ -889,7 +889,7 @@ def test_what_validation_has_encoded_is_not_encoded_again(
         passes.append(only_encode)
         return validate(*args, only_encode=only_encode)
 
-    monkeypatch.setattr("facegen.reporter.validate", counted)
+    monkeypatch.setattr("facegen.training.reporter.validate", counted)
     monitor = MonitorConfig(validate_every_images=384, num_validation_images=20)
     config = tiny_config(max_epochs=2.5, max_steps=None, monitor=monitor)
     train(config)

@@ -20,18 +20,18 @@ import yaml
 from ray.tune.schedulers import TrialScheduler
 from safetensors.torch import load_file
 
-from facegen.branch import branch
-from facegen.checkpoint import newest_complete
 from facegen.config import TrainConfig
-from facegen.preemption import StopFlag
-from facegen.trainer import Trainer
-from shards.cli import UserError
+from facegen.processes.preemption import StopFlag
+from facegen.runs.branch import branch
+from facegen.runs.checkpoint import newest_complete
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
 from tuning.journal import Journal
 from tuning.ledger import TrialRecord, ranked, read_ledger, table, write_ledger
-from tuning.page import html
-from tuning.pareto import pareto_front
 from tuning.progress import one_line
-from tuning.scatter import HEIGHT, WIDTH, Axis, Mark, scatter
+from tuning.reports.page import html
+from tuning.reports.pareto import pareto_front
+from tuning.reports.trial_scatter import HEIGHT, WIDTH, Axis, Mark, scatter
 from tuning.schedulers import make_scheduler
 from tuning.space import space_from_dict
 from tuning.storage import RunStorage
@@ -184,7 +184,7 @@ def test_the_reason_of_a_traceback_is_its_last_error() -> None:
         "Failure # 1 (occurred at 2026-11-22_11-30-36)\nValueError: another time, another error\n"
         "Failure # 2 (occurred at 2026-11-22_11-30-40)\n"
         "ray.exceptions.RayTaskError(TrainingDiverged): ray::train()\n  File x.py, line 1\n"
-        "facegen.trainer.TrainingDiverged: training stopped before step 3: loss is not finite.\n"
+        "facegen.training.trainer.TrainingDiverged: training stopped before step 3: loss is not finite.\n"
     )
     assert one_line(traceback) == "training stopped before step 3: loss is not finite."
     assert one_line("Failure # 1 (now)\nThe actor died.\n\tclass_name: x\n") == "The actor died."

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from facegen.config import parse_args, to_dict
-from shards.cli import UserError
+from shards.base.errors import UserError
 from tuning.axis import Axis
 from tuning.objective import Objective
-from tuning.plan import Plan, trial_name
-from tuning.preset import write_preset
+from tuning.reports.preset import write_preset
 from tuning.space import SPACES, Space, read_space, space_from_dict, space_to_dict
+from tuning.trial_plan import Plan, trial_name
 
 VALUES: dict[str, Any] = {
     "family": "vae",

@@ -12,15 +12,17 @@ from PIL import Image
 from eval import verify
 from eval.verification.drawn_pairs import draw_pairs
 from eval.verification.embeddings import embed
-from eval.verification.evaluate import OWN
+from eval.verification.folds import OWN
 from eval.verification.pair_set import make_pair_set
 from eval.verification.pairs_file import find_pairs, read_pairs_file
-from eval.verification.pictures import worst_mistakes
+from eval.verification.roc import worst_mistakes
 from facegen.model import load
 from shards import pack
-from shards.cli import UserError, run
-from shards.dataset import SPLITS, Dataset
-from shards.pairs import read_pairs
+from shards.base.cli import run
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import SPLITS
+from shards.loading.pairs import read_pairs
 from tiny_runs import untrained_run
 
 PEOPLE = ("Ann_A", "Bob_B", "Cid_C", "Dan_D")

@@ -14,7 +14,7 @@ from eval.metrics.verification import (
     true_accept_rate,
 )
 from eval.verification.classifiers import CLASSIFIERS, PairFeatures, combine, judge_pairs
-from eval.verification.evaluate import CONTROL_TOLERANCE, by_score, control
+from eval.verification.folds import CONTROL_TOLERANCE, by_score, control
 from eval.verification.pair_set import PairSet, make_pair_set
 from eval.verification.scores import cosine, negative_squared_l2
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from eval import known_weights, timm_weights, weights
-from eval.known_weights import KnownWeights, fetch, state_of, take
+from eval import weights
+from eval.features import known_weights, timm_weights
+from eval.features.known_weights import KnownWeights, fetch, state_of, take
 from file_server import CONTENT, serving
-from shards.cli import UserError, run
+from shards.base.cli import run
+from shards.base.errors import UserError
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 

@@ -1,0 +1,1 @@
+"""What every evaluation needs: runs by name, ranks, tables of text."""

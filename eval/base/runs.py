@@ -1,0 +1,47 @@
+"""The runs that a command line names: loaded, and with names that tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from facegen.model import Model, load
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+
+
+def open_runs(
+    paths: Sequence[str], dataset: Dataset, device: torch.device, weights: Literal["ema", "raw"] | None = None
+) -> list[tuple[str, Model]]:
+    """Loads the runs and names them apart.
+
+    Raises:
+        UserError: No snapshot, or a model of other images than the data set's.
+    """
+    models = [load_run(path, device, weights) for path in paths]
+    image = dataset.image
+    for path, model in zip(paths, models, strict=True):
+        if tuple(model.image_shape) != (image.channels, image.height, image.width):
+            theirs = "x".join(map(str, (*model.image_shape[1:], model.image_shape[0])))
+            raise UserError(
+                f"{path} was trained on images of {theirs} (height x width x channels) and {dataset.address} holds "
+                f"{image.height}x{image.width}x{image.channels}; pack the data set at the run's size."
+            )
+    return list(zip(distinct_names(models), models, strict=True))
+
+
+def load_run(path: str, device: str | torch.device, weights: Literal["ema", "raw"] | None) -> Model:
+    """Loads ``RUN`` with its prior, or ``RUN:NAME`` with a sampler."""
+    run, colon, sampler = path.rpartition(":")
+    if colon and not Path(path).exists():
+        return load(run, device=device, weights=weights, sampler=sampler)
+    return load(path, device=device, weights=weights)
+
+
+def distinct_names(models: Sequence[Model]) -> list[str]:
+    """The name of each run, with its sampler; those that are alike are numbered by their place."""
+    names = [f"{model.name}:{model.sampler}" if model.sampler else model.name for model in models]
+    return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]

@@ -1,0 +1,1 @@
+"""Gender and smile in data and samples."""

@@ -1,0 +1,142 @@
+"""Linear probes that read labels from images: logistic regressions on features of EfficientNet-Lite0.
+
+The probes are fitted on labeled images and on a model's own reconstructions of them, since its samples are as smooth as
+its reconstructions and a probe that has seen sharp photos only would misread them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from eval.base.files import save_whole
+from eval.features.spaces import FeatureSpace
+from eval.latent.conditions import condition_labels
+from eval.latent.faces import Faces, read_faces
+from shards.base.errors import UserError
+from shards.base.places import cache_directory
+from shards.dataset.dataset import Dataset
+
+_BATCH_SIZE = 64
+_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One label as the features tell it.
+
+    Attributes:
+        label: Its name.
+        model: Fitted on features (N, d).
+    """
+
+    label: str
+    model: Pipeline
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Whether the label is there, bool (N,)."""
+        return np.asarray(self.model.predict(features), bool)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How far a probe can be trusted.
+
+    Attributes:
+        share: Of right readings.
+        balanced: Mean of the shares of those with the label and of those without.
+        base_rate: Share that always giving the more frequent answer would get.
+    """
+
+    share: float
+    balanced: float
+    base_rate: float
+
+
+def fit_probe(label: str, features: np.ndarray, truth: np.ndarray) -> Probe:
+    """Fits a probe on features float32 (N, d) and labels, bool (N,).
+
+    Raises:
+        UserError: All have the label, or none.
+    """
+    if truth.all() or not truth.any():
+        raise UserError(f"'{label}' is the same for all images that a probe would be fitted on; use more of them.")
+    # Strongly regularized: there are about as many features as images.
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    return Probe(label, model.fit(features, truth))
+
+
+def accuracy(probe: Probe, features: np.ndarray, truth: np.ndarray) -> Accuracy:
+    """Measures a probe on images that it was not fitted on; ``truth`` bool (N,)."""
+    is_right = probe(features) == truth
+    sides = [is_right[truth == side].mean() for side in (True, False) if (truth == side).any()]
+    return Accuracy(float(is_right.mean()), float(np.mean(sides)), float(max(truth.mean(), 1 - truth.mean())))
+
+
+def label_truth(dataset: Dataset, label: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """A bool or degree label of a split: whether it is known, and whether it is there (degree above 0), bool (N,).
+
+    Raises:
+        UserError: No such label, or one that is neither.
+    """
+    column = dataset.labels(label, split)
+    kind = dataset.fields[label].kind
+    if kind == "class":
+        raise UserError(f"label '{label}' of {dataset.address} has classes; give a bool label or a degree.")
+    return (np.isfinite(column), column > 0) if kind == "float" else (column >= 0, column == 1)
+
+
+def image_features(space: FeatureSpace, batches: Iterable[np.ndarray], num: int, what: str) -> np.ndarray:
+    """Features float32 (num, d) of batches of uint8 images (n, H, W, C); ``what`` names the progress bar."""
+    parts = []
+    with tqdm(total=num, desc=f"features of {what}", leave=False, disable=None, unit="image") as progress:
+        for images in batches:
+            parts.append(space(torch.from_numpy(np.ascontiguousarray(images))))
+            progress.update(len(images))
+    return np.concatenate(parts)
+
+
+def split_features(space: FeatureSpace, model: Any, dataset: Dataset, split: str, rows: np.ndarray) -> np.ndarray:
+    """Features of some images of a split, float32 (n, d); kept in the user's cache directory."""
+    identity = f"{_FORMAT_VERSION} {dataset.fingerprint} {split} {rows.tolist()} {space.sha256} {space.preprocessing}"
+    name = f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.safetensors"
+    path = cache_directory() / "image_features" / name
+    try:
+        return load_file(path)["features"]
+    except (OSError, SafetensorError, KeyError):
+        pass
+    features = image_features(
+        space, _faces(model, dataset, split, rows, lambda faces: faces.images), len(rows), f"{split} images"
+    )
+    save_whole(path, {"features": features})
+    return features
+
+
+def reconstruction_features(
+    space: FeatureSpace, model: Any, dataset: Dataset, split: str, rows: np.ndarray
+) -> np.ndarray:
+    """Features of a model's reconstructions of the same images, float32 (n, d)."""
+
+    def reconstruct(faces: Faces) -> np.ndarray:
+        return model.reconstruct(faces.images, condition_labels(model, faces.degrees))
+
+    batches = _faces(model, dataset, split, rows, reconstruct)
+    return image_features(space, batches, len(rows), f"{split} reconstructions")
+
+
+def _faces(
+    model: Any, dataset: Dataset, split: str, rows: np.ndarray, make: Callable[[Faces], np.ndarray]
+) -> Iterator[np.ndarray]:
+    for first in range(0, len(rows), _BATCH_SIZE):
+        yield make(read_faces(model, dataset, split, rows[first : first + _BATCH_SIZE]))

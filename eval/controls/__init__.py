@@ -1,0 +1,1 @@
+"""Whether a conditional model does what it is asked."""

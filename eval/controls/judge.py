@@ -1,0 +1,210 @@
+"""Judges of a degree: a regressor trained on the labels of real images, or a TorchScript file made elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from eval.controls.response import Judge
+from eval.latent.encode import decode_images
+from facegen.pixels import to_float, to_uint8
+from facegen.randomness import SlotRandom, derive_seed
+from facegen.training.augment import AugmentConfig, augment
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import TrainLoader, evaluation_batches
+
+_WIDTHS = (16, 32, 64, 64)
+_LR = 3e-3
+_BATCH_SIZE = 64
+_AUGMENT = AugmentConfig(flip=True, brightness=0.2, contrast=0.2, saturation=0.2)
+_MAX_SHIFT = 3
+_MAX_BLURS = 3
+
+
+class JudgeQuality(NamedTuple):
+    """How well a judge reads the degree of held-out images: what its judgments of samples can be worth at most."""
+
+    slope: float
+    correlation: float
+    mean_absolute_error: float
+    num_images: int
+
+
+class DegreeRegressor(nn.Module):
+    """A small convolutional network from images to a degree; it shares nothing with any family of models."""
+
+    def __init__(self, channels: int) -> None:
+        """Builds for images of ``channels``; any side of at least 16 pixels."""
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((channels, *_WIDTHS[:-1]), _WIDTHS, strict=True):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+        # Pooled to a grid and not to one value: where something is in a face says what it is.
+        grid = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.2)]
+        self.layers = nn.Sequential(*layers, *grid, nn.Linear(16 * _WIDTHS[-1], 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """N x C x H x W in [-1, 1] to degrees N."""
+        return self.layers(images).squeeze(1)
+
+
+def train_judge(dataset: Dataset, label: str, num_epochs: int, seed: int, device: torch.device) -> DegreeRegressor:
+    """Trains a regressor on a data set's training split, augmented, with Adam and a one-cycle learning rate.
+
+    Args:
+        dataset: Where the images are.
+        label: A float label that every training image has.
+        num_epochs: How often each image is seen.
+        seed: Of weights, order and augmentation.
+        device: Where to train.
+
+    Raises:
+        UserError: No such float label, or images without it.
+    """
+    if label not in dataset.fields or dataset.fields[label].kind != "float":
+        raise UserError(
+            f"data set {dataset.address} has no float label '{label}' to train a judge on; give a judge's file with "
+            "--judge."
+        )
+    if np.isnan(dataset.labels(label, "train")).any():
+        raise UserError(f"some training images of {dataset.address} have no '{label}'; give a judge's file, --judge.")
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "judge"))
+        return _fit(dataset, label, num_epochs, seed, device)
+
+
+def _fit(dataset: Dataset, label: str, num_epochs: int, seed: int, device: torch.device) -> DegreeRegressor:
+    batch_size = min(_BATCH_SIZE, dataset.num_samples("train"))
+    loader = TrainLoader(dataset, "train", global_batch_size=batch_size, seed=seed, fields=[label])
+    network = DegreeRegressor(dataset.image.channels).to(device).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=_LR)
+    num_steps = max(1, num_epochs * loader.steps_per_epoch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LR, total_steps=num_steps)
+    batches = iter(loader)
+    for _ in tqdm(range(num_steps), "training the judge", leave=False, disable=None):
+        position, batch = loader.samples_seen, next(batches)
+        random = SlotRandom(seed, position, slice(0, batch_size), batch_size, device)
+        images = disturbed(augment(batch.images.to(device), _AUGMENT, random))
+        loss = (network(images) - batch.labels[label].to(device)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    batches.close()  # type: ignore[attr-defined]
+    return network.eval()
+
+
+def disturbed(images: Tensor) -> Tensor:
+    """The batch moved by a few pixels and blurred up to ``_MAX_BLURS`` times.
+
+    Generated faces are softer than photographs: a judge that has seen only sharp ones reads a weaker degree in them.
+    """
+    rows, columns = torch.randint(-_MAX_SHIFT, _MAX_SHIFT + 1, (2,)).tolist()
+    return blurred(images.roll((rows, columns), (2, 3)), int(torch.randint(_MAX_BLURS + 1, ())))
+
+
+def blurred(images: Tensor, times: int) -> Tensor:
+    """Images N x C x H x W averaged over 3x3 pixels, repeatedly."""
+    for _ in range(times):
+        images = nn.functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    return images
+
+
+def as_judge(network: DegreeRegressor) -> Judge:
+    """The regressor as a judge of uint8 images."""
+    device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def judge(images: Tensor) -> np.ndarray:
+        return network(to_float(images.to(device))).double().cpu().numpy()
+
+    return judge
+
+
+def load_judge(path: Path, device: torch.device) -> Judge:
+    """A TorchScript judge: N x 3 x H x W, float in [0, 255], to one value an image, such as the chance of a smile.
+
+    Raises:
+        UserError: No such file, or one that is no TorchScript module.
+    """
+    try:
+        network = torch.jit.load(path, map_location=device).eval()
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--judge {path} cannot be loaded as a TorchScript module ({reason}).") from None
+
+    @torch.inference_mode()
+    def judge(images: Tensor) -> np.ndarray:
+        planes = images.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)  # Gray images as color ones.
+        return network(planes.to(device).float()).double().flatten().cpu().numpy()
+
+    return judge
+
+
+def judge_samples(
+    model: Any, judge: Judge, degrees: tuple[float, ...], num: int, seed: int, batch_size: int = 64
+) -> np.ndarray:
+    """What a judge sees in samples of always the same latents at each degree.
+
+    Args:
+        model: A conditional model, as ``facegen.model.load`` returns it.
+        judge: Measures the degree.
+        degrees: What to ask for.
+        num: Samples at each degree.
+        seed: Of the samples.
+        batch_size: Samples made at a time.
+
+    Returns:
+        float64, degrees x num.
+    """
+    rows = []
+    for degree in degrees:
+        judged = []
+        for first in range(0, num, batch_size):
+            count = min(batch_size, num - first)
+            labels = {model.condition: torch.full((count,), float(degree))}
+            judged.append(judge(to_uint8(model.sample(count, seed=seed, first=first, labels=labels)).cpu()))
+        rows.append(np.concatenate(judged))
+    return np.stack(rows)
+
+
+def judge_faces(model: Any, judge: Judge, degrees: tuple[float, ...], latents: np.ndarray) -> np.ndarray:
+    """What a judge sees in the same encoded faces, decoded at each degree.
+
+    Args:
+        model: A conditional model, as ``facegen.model.load`` returns it.
+        judge: Measures the degree.
+        degrees: What to ask for.
+        latents: float (N, L), such as the posterior's means of held-out faces.
+
+    Returns:
+        float64, degrees x N.
+    """
+    faces = (decode_images(model, latents, np.array(degree, np.float32)) for degree in degrees)
+    return np.stack([judge(torch.from_numpy(images)) for images in faces])
+
+
+def judge_quality(judge: Judge, dataset: Dataset, split: str, label: str, blurs: int = 0) -> JudgeQuality:
+    """Measures a judge on the labels of a split: slope and correlation of what it reads, and its error.
+
+    Args:
+        judge: What is measured.
+        dataset: Images with true degrees.
+        split: Which of them.
+        label: The degree.
+        blurs: How often the images are averaged over 3x3 pixels before the judge sees them.
+    """
+    judged, true = [], []
+    for batch in evaluation_batches(dataset, split, _BATCH_SIZE, fields=[label]):
+        images = to_uint8(blurred(to_float(batch.images), blurs)) if blurs else batch.images
+        judged.append(judge(images))
+        true.append(batch.labels[label].double().numpy())
+    read, degrees = np.concatenate(judged), np.concatenate(true)
+    slope, correlation = np.polyfit(degrees, read, 1)[0], np.corrcoef(degrees, read)[0, 1]
+    return JudgeQuality(float(slope), float(correlation), float(np.abs(read - degrees).mean()), len(degrees))

@@ -1,0 +1,1 @@
+"""Charts, grids and animations: numbers in, pictures out."""

@@ -1,0 +1,1 @@
+"""How latent dims stand for known factors."""

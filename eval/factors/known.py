@@ -1,0 +1,51 @@
+"""The factors that a data set's images are known to be made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from eval.factors.scores import Factors
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.sources.synthetic.source import factor_names
+
+
+def ground_truth(dataset: Dataset) -> tuple[str, ...]:
+    """Names of the independent factors of rendered faces, found by their labels; none for other data.
+
+    Those whose distribution rests on another factor are left out: a code that gives each of two such factors a dim of
+    its own would be counted as entangled.
+    """
+    specs = factor_names()
+    if not specs.keys() <= dataset.fields.keys():
+        return ()
+    return tuple(name for name, spec in specs.items() if not spec.depends_on)
+
+
+def read_factors(dataset: Dataset, split: str, num_images: int, names: Sequence[str]) -> Factors:
+    """Reads labels as factors, of the first images of a split.
+
+    Args:
+        dataset: Where the labels are.
+        split: Which of its splits.
+        num_images: How many of its images.
+        names: Labels; those that are the same for all images are left out.
+
+    Raises:
+        UserError: A label that the data set does not have or that some image lacks, or none that varies.
+    """
+    kept: dict[str, np.ndarray] = {}
+    for name in names:
+        column = dataset.labels(name, split)[:num_images].astype(np.float64)
+        label = dataset.fields[name]
+        num_missing = int((np.isnan(column) if label.kind == "float" else column == label.missing).sum())
+        if num_missing:
+            raise UserError(f"{num_missing} of {len(column)} images have no label '{name}'; choose other factors.")
+        if len(np.unique(column)) > 1:
+            kept[name] = column
+    if not kept:
+        raise UserError(f"none of the factors {', '.join(names)} varies over the images.")
+    is_class = np.array([dataset.fields[name].kind != "float" for name in kept])
+    return Factors(tuple(kept), np.stack(list(kept.values()), axis=1), is_class)

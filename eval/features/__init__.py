@@ -1,0 +1,1 @@
+"""Feature spaces, their weights, and features of image sets."""

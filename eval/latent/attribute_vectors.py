@@ -1,0 +1,190 @@
+"""Attribute vectors: the mean of mu where an attribute is present minus the mean where it is absent.
+
+Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric", section 3.3. A strength is a
+multiple of this difference: 1 moves a latent as far as the two groups are apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from eval.base.files import make_folder, save_whole
+from eval.latent.encode import encode_split
+from eval.latent.origin import Origin
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
+
+_PARALLEL = 1e-6
+"""Directions that others span up to this share of the longest count as spanned."""
+_TENSORS = ("vectors", "unit_vectors", "num_present", "num_absent")
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The vectors of A attributes in a latent space of L dims."""
+
+    names: tuple[str, ...]
+    vectors: np.ndarray
+    """float32 (A, L): mean(mu | present) - mean(mu | absent)."""
+    num_present: np.ndarray
+    """int64 (A,): images that have the attribute."""
+    num_absent: np.ndarray
+    """int64 (A,): images that are known not to have it."""
+
+    @property
+    def unit_vectors(self) -> np.ndarray:
+        """float32 (A, L): the same directions with length 1."""
+        return self.vectors / np.linalg.norm(self.vectors, axis=1, keepdims=True)
+
+    def vector(self, name: str, without: Sequence[str] = ()) -> np.ndarray:
+        """The vector of one attribute, float32 (L,).
+
+        Args:
+            name: Of the attribute.
+            without: Attributes that shall stay as they are: the part of the vector that lies in the span of theirs is
+                taken out, which leaves it shorter.
+
+        Raises:
+            UserError: A name that is not there, or nothing left of the vector.
+        """
+        vector = self.vectors[self._position(name)]
+        if not without:
+            return vector
+        if name in without:
+            raise UserError(f"attribute {name} cannot be freed of itself; take it out of --without.")
+        others = self.vectors[[self._position(other) for other in without]].astype(np.float64)
+        _, lengths, basis = np.linalg.svd(others, full_matrices=False)
+        basis = basis[lengths > _PARALLEL * lengths.max()]
+        rest = vector - basis.T @ (basis @ vector)
+        if np.linalg.norm(rest) < 1e-4 * np.linalg.norm(vector):
+            raise UserError(f"nothing is left of {name} without {', '.join(without)}; name fewer.")
+        return rest.astype(np.float32)
+
+    def _position(self, name: str) -> int:
+        if name not in self.names:
+            raise UserError(f"there is no attribute '{name}'; there are {', '.join(self.names)}.")
+        return self.names.index(name)
+
+
+def presence(field: LabelField, column: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Which images have an attribute and which have it not; a missing label is neither.
+
+    A degree with values on both sides of 0 is present above and absent below 0. One without is present above its median
+    and absent below.
+
+    Args:
+        field: The label.
+        column: Its values (N,).
+
+    Returns:
+        Two bool (N,), neither without an image; None for classes and for labels that do not tell two groups apart.
+    """
+    if field.kind == "class":
+        return None
+    if field.kind == "bool":
+        present, absent = column == 1, column == 0
+    else:
+        known = column[~np.isnan(column)]
+        if not len(known):
+            return None
+        threshold = 0.0 if known.min() < 0 < known.max() else float(np.median(known))
+        present, absent = column > threshold, column < threshold
+    return (present, absent) if present.any() and absent.any() else None
+
+
+def fit_attributes(latents: np.ndarray, labels: dict[str, tuple[np.ndarray, np.ndarray]]) -> Attributes:
+    """Takes the differences of means.
+
+    Args:
+        latents: float (N, L).
+        labels: For each attribute, which images have it and which have it not, as ``presence`` returns them.
+    """
+    means = [
+        latents[present].mean(axis=0, dtype=np.float64) - latents[absent].mean(axis=0, dtype=np.float64)
+        for present, absent in labels.values()
+    ]
+    return Attributes(
+        names=tuple(labels),
+        vectors=np.stack(means).astype(np.float32),
+        num_present=np.array([present.sum() for present, _ in labels.values()], np.int64),
+        num_absent=np.array([absent.sum() for _, absent in labels.values()], np.int64),
+    )
+
+
+def split_attributes(model: Any, dataset: Dataset, split: str, limit: int | None = None) -> Attributes:
+    """The vectors of all bool and degree labels of a split, or of its first ``limit`` images.
+
+    Raises:
+        UserError: No label tells two groups apart.
+    """
+    found = {name: presence(field, dataset.labels(name, split)[:limit]) for name, field in dataset.fields.items()}
+    labels = {name: groups for name, groups in found.items() if groups}
+    if not labels:
+        raise UserError(
+            f"split {split} of {dataset.address} has no bool or degree label with both values; pack one with labels."
+        )
+    return fit_attributes(encode_split(model, dataset, split, limit=limit), labels)
+
+
+def save_attributes(path: str | Path, attributes: Attributes, origin: Origin) -> None:
+    """Writes a safetensors file: raw and unit vectors, counts; names and origin as metadata."""
+    tensors = {name: getattr(attributes, name) for name in _TENSORS}
+    save_whole(Path(path), tensors, {**origin.metadata(), "names": json.dumps(attributes.names)})
+
+
+def export_h5(path: str | Path, attributes: Attributes, origin: Origin) -> None:
+    """Writes the same as an HDF5 file: a data set for each tensor and the names, the origin as attributes of the root.
+
+    Raises:
+        UserError: h5py is not installed.
+    """
+    h5py = import_h5py()
+    make_folder(Path(path).parent)
+    with h5py.File(path, "w") as file:
+        for name in _TENSORS:
+            file[name] = getattr(attributes, name)
+        file.create_dataset("names", data=list(attributes.names), dtype=h5py.string_dtype())
+        file.attrs.update(origin.metadata())
+
+
+def import_h5py() -> Any:
+    """The optional package behind ``export_h5``.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        import h5py  # type: ignore[import-not-found]
+    except ImportError:
+        raise UserError("writing HDF5 files needs h5py; get it with: pip install 'facegen[hdf5]'") from None
+    return h5py
+
+
+def load_attributes(path: str | Path) -> tuple[Attributes, Origin]:
+    """Reads what ``save_attributes`` wrote.
+
+    Raises:
+        UserError: Anything else.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            names = tuple(json.loads(metadata["names"]))
+            tensors = {name: file.get_tensor(name) for name in ("vectors", "num_present", "num_absent")}
+            return Attributes(names, **tensors), Origin.from_metadata(metadata)
+    except (OSError, SafetensorError, KeyError, ValueError):
+        raise UserError(f"{path} holds no attribute vectors; make some with: python -m eval.attributes fit") from None
+
+
+def edited_latents(latents: np.ndarray, vector: np.ndarray, strengths: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Latents (N, L) moved along a vector (L,) by each of S strengths: float32 (N, S, L)."""
+    steps = np.asarray(strengths, np.float32)[:, None] * vector
+    return (latents[:, None] + steps).astype(np.float32)

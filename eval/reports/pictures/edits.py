@@ -1,0 +1,69 @@
+"""Faces with attributes added and taken away, and on the way to other faces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eval.attributes import STRENGTHS
+from eval.latent.attribute_vectors import edited_latents, fit_attributes
+from eval.latent.encode import decode_images, encode_split
+from eval.drawing.frames import beside_originals, signed
+from eval.latent.paths import PATHS, morph, morph_degrees
+from eval.morph import morph_grid
+from eval.reports.pictures.base import Absent, Context, Drawing
+from eval.reports.pictures.chosen_attributes import choose_attributes
+
+NUM_MORPH_STEPS = 12
+_NUM_EDITED, _NUM_MORPHED = 2, 4
+
+
+def attribute_picture(model: Any, context: Context) -> Drawing | Absent:
+    """Some faces with each of some attributes at every strength."""
+    protocol = context.protocol
+    dataset = protocol.dataset
+    if "train" not in dataset.splits:
+        return Absent(f"data set {dataset.address} has no training split to fit attributes on")
+    groups = choose_attributes(dataset, "train", protocol.num_train)
+    if not groups:
+        return Absent(
+            "the data set has no bool or degree label; fit vectors on one that has, framed alike, with: "
+            "python -m eval.attributes fit, then apply"
+        )
+    latents = encode_split(model, dataset, "train", limit=protocol.num_train)
+    attributes = fit_attributes(latents, groups)
+    faces = context.faces(model, _NUM_EDITED)
+    own = faces.encode(model)
+    strengths = sorted({0.0, *STRENGTHS})
+    edited = np.concatenate(
+        [
+            decode_images(model, edited_latents(own, vector, strengths), faces.degrees[:, None])
+            for vector in attributes.vectors
+        ]
+    )
+    originals = np.concatenate([faces.images] * len(attributes.names))
+    names = [name for name in attributes.names for _ in own]
+    counts = ", ".join(
+        f"{name} ({present:,} with, {absent:,} without)"
+        for name, present, absent in zip(attributes.names, attributes.num_present, attributes.num_absent, strict=True)
+    )
+    caption = (
+        f"Held-out faces moved along the difference of means of mu of {len(latents):,} training images: {counts}. "
+        "A strength of 1 is the way from one mean to the other; 0 is the reconstruction."
+    )
+    return Drawing(beside_originals(originals, edited, [signed(strength) for strength in strengths], names), caption)
+
+
+def morph_picture(model: Any, context: Context) -> Drawing | Absent:
+    """Faces turning into others, along the line and along the great circle."""
+    faces = context.faces(model, _NUM_MORPHED)
+    if len(faces.images) < 2:
+        return Absent("a morph needs at least 2 images")
+    latents = faces.encode(model)
+    degrees = morph_degrees(faces.degrees, NUM_MORPH_STEPS)
+    images = {
+        kind: decode_images(model, morph(latents, NUM_MORPH_STEPS, path), degrees) for kind, path in PATHS.items()
+    }
+    caption = f"From each held-out face to the next in {NUM_MORPH_STEPS} steps, both reconstructions included."
+    return Drawing(morph_grid(faces.images, images), caption)

@@ -1,0 +1,71 @@
+"""The protocol of a report: everything that two reports must share before their numbers can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from eval.features.spaces import FeatureSpace
+from eval.reports.run_pass import Protocol
+from shards.dataset.dataset import Dataset
+
+LIBRARIES = ("torch", "torchmetrics", "torch-fidelity", "numpy", "pillow")
+
+
+def split_title(split: str) -> str:
+    """How titles name the split; the training split is called what it is."""
+    return "TRAINING split, seen in training" if split == "train" else f"{split} split, held out"
+
+
+def protocol_lines(
+    protocol: Protocol, spaces: Sequence[FeatureSpace], absent_spaces: Mapping[str, str], accelerator: Accelerator
+) -> dict[str, str]:
+    """The protocol as named lines of text, in the order in which to show them."""
+    dataset = protocol.dataset
+    available = dataset.num_samples(protocol.split)
+    lines = {
+        "data set": f"{dataset.manifest.name}, fingerprint {dataset.fingerprint}",
+        "split": f"{split_title(protocol.split)}: {protocol.num_images:,} of {available:,} images",
+        "samples": f"{protocol.num_samples:,}, seed {protocol.seed}",
+        "images": _image_line(dataset),
+        **{f"packing: {name}": _text(value) for name, value in _packing(dataset).items()},
+    }
+    for space in spaces:
+        lines[f"{space.frechet_name} features"] = f"{space.dim}-D; {space.preprocessing}; weights sha256 {space.sha256}"
+    lines |= {f"{name} features": reason for name, reason in absent_spaces.items()}
+    return lines | {
+        "computed on": f"{_device_name(accelerator.device)}, {accelerator.num_processes} process(es), "
+        f"batch {protocol.batch_size}, networks in float32, sums in float64",
+        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
+    }
+
+
+def _image_line(dataset: Dataset) -> str:
+    image = dataset.image
+    options = ", ".join(f"{name} {value}" for name, value in image.codec_options.items())
+    return f"{image.height}x{image.width}x{image.channels} {image.extension}" + (f" ({options})" if options else "")
+
+
+def _packing(dataset: Dataset) -> dict[str, Any]:
+    """What the provenance says about crop, alignment and resizing; others' shards, only indexed, say nothing."""
+    provenance = dataset.manifest.provenance
+    options = provenance.get("options", {})
+    named = {name: options.get(name) for name in ("crop", "align", "resize_filter")}
+    named = {"source": provenance.get("source"), **named}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type

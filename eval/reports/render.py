@@ -1,0 +1,90 @@
+"""Writes a report: self-contained HTML, Markdown, JSON and the pictures as files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+
+from eval.reports.embedded import content_of, embed
+from eval.base.files import write_whole
+from eval.reports.pictures.base import Figure
+from eval.reports.markdown import FIGURES, group_missing, report_markdown
+from eval.reports.results import SCHEMA_VERSION, Picture, Report, to_json
+from eval.reports.stage_table import stage_table
+from eval.reports.table import build_table
+from eval.reports.unfinished import UNFINISHED
+from shards.base.errors import UserError
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def prepare_out(out: Path) -> None:
+    """Makes the report's directory.
+
+    Raises:
+        UserError: A file of that name, a directory with other files in it, or a place where nothing can be written.
+    """
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ("report.json", FIGURES)):
+        raise UserError(f"{out} holds other files; give a new --out, or one with an earlier report.")
+    try:
+        (out / FIGURES).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write a report to {out} ({error.strerror}); give another --out.") from None
+
+
+def write_report(out: Path, report: Report, figures: Mapping[str, Figure], split_title: str) -> None:
+    """Writes all files, each to a temporary name and then renamed.
+
+    Pictures of an earlier report there are removed, and what was kept in case that this one is cut off.
+    """
+    earlier = _pictures_of_earlier_report(out)
+    for name, figure in figures.items():
+        write_whole(out / FIGURES / name, content_of(figure))
+    write_whole(out / "report.html", html(report, figures, split_title).encode())
+    write_whole(out / "report.md", report_markdown(report, split_title).encode())
+    content = {"schema_version": SCHEMA_VERSION, **to_json(report)}
+    write_whole(out / "report.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    for name in earlier - set(figures):
+        (out / FIGURES / name).unlink(missing_ok=True)
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+
+
+def html(report: Report, figures: Mapping[str, Figure], split_title: str) -> str:
+    """The page, with every picture inside it."""
+    embedded = {name: embed(figure) for name, figure in figures.items()}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        report=report,
+        table=build_table(report),
+        stages=stage_table(report.stages) if report.stages else None,
+        embedded=embedded,
+        split_title=split_title,
+        anchors=[f"run-{number}" for number in range(1, len(report.runs) + 1)],
+        group_missing=group_missing,
+        grouped=_grouped,
+    )
+
+
+def _grouped(pictures: Sequence[Picture]) -> list[tuple[str, list[Picture]]]:
+    """Pictures by group, groups in the order of their first picture."""
+    groups: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.group or "Pictures", []).append(picture)
+    return list(groups.items())
+
+
+def _pictures_of_earlier_report(out: Path) -> set[str]:
+    try:
+        content = json.loads((out / "report.json").read_text())
+        holders = [content, *content["runs"]]
+        names = {picture["file"] for holder in holders for picture in holder["pictures"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {name for name in names if Path(name).name == name}

@@ -1,0 +1,139 @@
+"""The table of a report as plain data, for HTML, Markdown and the terminal alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from eval.reports.catalog import SUMMARY_KEYS
+from eval.base.columns import markdown_table
+from eval.reports.results import Better, Metric, Report, best_runs, format_value
+
+ARROWS: dict[Better, str] = {"lower": "↓", "higher": "↑", "": ""}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number as text, with the footnotes that belong to it."""
+
+    text: str
+    is_best: bool
+    footnotes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric over all runs."""
+
+    metric: Metric
+    arrow: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Lines in groups, and the footnotes' texts; footnote n is ``footnotes[n - 1]``."""
+
+    runs: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[Line, ...]], ...]
+    footnotes: tuple[str, ...]
+    absent: dict[str, str] = field(default_factory=dict)
+    """Why a group has no line at all: no run has any of its numbers, for one and the same reason."""
+    summary: tuple[Line, ...] = ()
+    """The lines that say most, where some run has a value."""
+
+
+def build_table(report: Report) -> Table:
+    """Lays out a report's numbers; equal reasons and notes share a footnote."""
+    numbers: dict[str, int] = {}
+    groups: dict[str, list[Line]] = {}
+    absent = _absent_groups(report)
+    for metric in report.metrics:
+        if metric.group in absent:
+            groups[metric.group] = []
+            continue
+        best = best_runs(metric, report.runs)
+        cells = []
+        for position, run in enumerate(report.runs):
+            measure = run.measures[metric.key]
+            notes = tuple(numbers.setdefault(note, len(numbers) + 1) for note in (measure.reason, measure.note) if note)
+            cells.append(Cell(format_value(metric, measure), position in best, notes))
+        groups.setdefault(metric.group, []).append(Line(metric, ARROWS[metric.better], tuple(cells)))
+    return Table(
+        runs=tuple(run.name for run in report.runs),
+        groups=tuple((title, tuple(lines)) for title, lines in groups.items()),
+        footnotes=tuple(numbers),
+        absent=absent,
+        summary=_summary(line for lines in groups.values() for line in lines),
+    )
+
+
+def _absent_groups(report: Report) -> dict[str, str]:
+    """Groups without any value and with one reason, by their title."""
+    reasons: dict[str, set[str]] = {}
+    for metric in report.metrics:
+        measures = [run.measures[metric.key] for run in report.runs]
+        reasons.setdefault(metric.group, set()).update(
+            measure.reason if measure.value is None else "" for measure in measures
+        )
+    return {group: next(iter(found)) for group, found in reasons.items() if len(found) == 1 and "" not in found}
+
+
+def _summary(lines: Iterable[Line]) -> tuple[Line, ...]:
+    shown = [line for line in lines if line.metric.key in SUMMARY_KEYS]
+    return tuple(line for line in shown if any(cell.text != "n/a" for cell in line.cells))
+
+
+def markdown(table: Table) -> str:
+    """The table in Markdown; the best value of a line is bold."""
+    rows = [["metric", *table.runs], ["---", *["---:"] * len(table.runs)]]
+    for title, lines in table.groups:
+        rows.append([f"**{title}**", *["n/a" if title in table.absent else ""] * len(table.runs)])
+        for line in lines:
+            rows.append([_label(line), *[_mark(cell, "**", "**") + _superscript(cell) for cell in line.cells]])
+    text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    notes = [f"[{n}] {note}  " for n, note in enumerate(table.footnotes, start=1)]
+    notes += [f"{title}: {reason}  " for title, reason in table.absent.items()]
+    return text + "\n\n" + "\n".join(notes) + "\n"
+
+
+def markdown_summary(table: Table) -> str:
+    """The lines that say most, a row for each run."""
+    header = ["run", *[_label(line) for line in table.summary]]
+    rows = [
+        [run, *[_mark(line.cells[position], "**", "**") + _superscript(line.cells[position]) for line in table.summary]]
+        for position, run in enumerate(table.runs)
+    ]
+    return markdown_table(header, rows)
+
+
+def terminal(table: Table) -> str:
+    """The table in columns of text; the best value of a line has a star."""
+    rows: list[list[str]] = [["", *table.runs]]
+    for title, lines in table.groups:
+        rows.append([f"{title}: n/a" if title in table.absent else title])
+        rows += [
+            ["  " + _label(line), *[_mark(cell, "* ", "") + _superscript(cell) for cell in line.cells]]
+            for line in lines
+        ]
+    widths = [max(len(row[column]) for row in rows if len(row) > column) for column in range(len(rows[0]))]
+    text = []
+    for row in rows:
+        first = row[0].ljust(widths[0])
+        text.append("  ".join([first, *[cell.rjust(widths[i]) for i, cell in enumerate(row[1:], start=1)]]).rstrip())
+    text += ["", *[f"[{number}] {note}" for number, note in enumerate(table.footnotes, start=1)]]
+    text += [f"{title}: {reason}" for title, reason in table.absent.items()]
+    return "\n".join(text).rstrip() + "\n"
+
+
+def _label(line: Line) -> str:
+    unit = f" [{line.metric.unit}]" if line.metric.unit else ""
+    return f"{line.metric.title}{unit} {line.arrow}".rstrip()
+
+
+def _mark(cell: Cell, before: str, after: str) -> str:
+    return before + cell.text.strip() + after if cell.is_best else cell.text.strip()
+
+
+def _superscript(cell: Cell) -> str:
+    return "".join(f" [{number}]" for number in cell.footnotes)

@@ -1,0 +1,97 @@
+"""The runs that a report has finished, kept beside it until it is complete: the same command goes on behind them.
+
+Each run is one file, named after all that decides its result, so that another command, other weights or other data take
+nothing over. A file begins with the digest of the rest; one that is damaged counts as not there.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.reports.embedded import content_of, figure_of
+from eval.base.files import make_folder, write_whole
+from eval.latent.origin import snapshot_identity
+from eval.reports.pictures.base import Figure
+from eval.reports.verification_part import Judged
+from eval.reports.results import RunResult, Stage, from_json, to_json
+from facegen import __version__
+from facegen.model import Model
+
+UNFINISHED = "unfinished"
+"""Folder of the files, in the report's own."""
+_NUM_DRAWS = 64
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """All that a report shows of one run."""
+
+    result: RunResult
+    figures: dict[str, Figure]
+    """Its pictures, by file name."""
+    judged: Judged | None
+    """Its part of the verification of all runs."""
+    stages: list[Stage]
+
+
+@dataclass(frozen=True)
+class _Content:
+    """The same as it is written."""
+
+    result: RunResult
+    figures: dict[str, str]
+    """Contents of the files in base64."""
+    judged: Judged | None
+    stages: list[Stage]
+
+
+def finished_file(out: Path, settings: Mapping[str, Any], label: str, model: Model, path: str) -> Path:
+    """Where a run is kept.
+
+    Args:
+        out: The report's directory.
+        settings: All that decides the results of every run, as ``json`` writes it.
+        label: What the report calls the run.
+        model: The run.
+        path: As the command names it.
+    """
+    draws = model.sample_latents(_NUM_DRAWS).cpu().numpy().tobytes() if "sample" in model.can else b""
+    key = {
+        "version": __version__,
+        "settings": settings,
+        "run": [label, path, model.weights, model.step, model.images_seen, model.dataset_fingerprint],
+        "snapshot": snapshot_identity(model),
+        "sampler": [model.sampler, hashlib.sha256(draws).hexdigest()],
+    }
+    return out / UNFINISHED / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def save_finished(path: Path, run: FinishedRun) -> None:
+    """Writes a file that appears whole or not at all.
+
+    Raises:
+        UserError: Nothing can be written there.
+    """
+    figures = {name: base64.b64encode(content_of(figure)).decode() for name, figure in run.figures.items()}
+    content = json.dumps(to_json(_Content(run.result, figures, run.judged, run.stages))).encode()
+    make_folder(path.parent)
+    write_whole(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def load_finished(path: Path) -> FinishedRun | None:
+    """Reads what ``save_finished`` wrote; None where nothing is there or it is damaged."""
+    try:
+        digest, _, content = path.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        return None
+    read = from_json(_Content, json.loads(content))
+    figures = {name: figure_of(name, base64.b64decode(figure)) for name, figure in read.figures.items()}
+    return FinishedRun(read.result, figures, read.judged, read.stages)

@@ -1,0 +1,1 @@
+"""Statistics of latents over training."""

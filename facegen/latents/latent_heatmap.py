@@ -1,0 +1,130 @@
+"""The heatmap of latent usage over training: which dims and epochs it shows, how warm each is, and its picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from facegen.latents.latent_history import LatentHistory
+from facegen.latents.latent_stats import ACTIVE_VARIANCE
+
+MAX_SHOWN = 200
+"""Rows, and columns, that a heatmap has at most."""
+NUM_AT_ENDS = 50
+MIN_STEP = 20
+LOWEST_VARIANCE = 1e-4
+"""Variances from here down look the same: dead."""
+
+_COLORS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]])
+"""Five colors of matplotlib's viridis, from 0 to 1."""
+_PLOT_WIDTH, _PLOT_HEIGHT = 480, 360
+_LEFT, _TOP, _RIGHT, _BOTTOM = 40, 36, 24, 34
+_NUM_TICKS = 6
+
+
+@dataclass(frozen=True)
+class Heat:
+    """The cells of a heatmap: R dims, those of the largest variance at the end first, by C epochs."""
+
+    ranks: np.ndarray
+    """(R,) positions of the rows in the order of all dims."""
+    columns: np.ndarray
+    """(C,) positions of the columns in the history."""
+    variance: np.ndarray
+    """(R, C) variance of mu."""
+    highest: float
+    """Variance of warmth 1: the largest of the history, at least 1."""
+
+    @property
+    def warmth(self) -> np.ndarray:
+        """(R, C) logarithm of the variance, from 0 at ``LOWEST_VARIANCE`` to 1 at ``highest``."""
+        return warmth(self.variance, self.highest)
+
+    @property
+    def is_active(self) -> np.ndarray:
+        """(R, C) whether the dim was active in that epoch."""
+        return self.variance > ACTIVE_VARIANCE
+
+
+def heat_of(history: LatentHistory) -> Heat:
+    """The cells that are shown of a history; see ``shown`` for which these are where there are many."""
+    order = np.argsort(-history.variance[-1], kind="stable")
+    ranks, columns = shown(len(order)), shown(len(history.epochs))
+    variance = history.variance[np.ix_(columns, order[ranks])].T
+    highest = float(np.max(variance, initial=1.0, where=np.isfinite(variance)))
+    return Heat(ranks, columns, variance, highest)
+
+
+def shown(num: int) -> np.ndarray:
+    """Positions, of ``num`` dims or epochs, that a heatmap shows.
+
+    All up to 200 of them. Of more: the first 50, the last 50, and of those between every 20th, counted from the first
+    of all; over 2,100, only every n-th between, such that 200 remain at most.
+    """
+    if num <= MAX_SHOWN:
+        return np.arange(num)
+    step = max(MIN_STEP, -(-(num - 2 * NUM_AT_ENDS) // (MAX_SHOWN - 2 * NUM_AT_ENDS)))
+    between = np.arange(step * (NUM_AT_ENDS // step + 1), num - NUM_AT_ENDS + 1, step) - 1
+    return np.concatenate([np.arange(NUM_AT_ENDS), between, np.arange(num - NUM_AT_ENDS, num)])
+
+
+def gaps(positions: np.ndarray) -> list[int]:
+    """Where, of positions from ``shown``, the part begins and ends in which some are left out; empty where none is."""
+    return [NUM_AT_ENDS, len(positions) - NUM_AT_ENDS] if positions[-1] >= len(positions) else []
+
+
+def warmth(variance: np.ndarray, highest: float) -> np.ndarray:
+    """Logarithm of a variance, from 0 at ``LOWEST_VARIANCE`` and below to 1 at ``highest`` and above; 0 for NaN."""
+    clipped = np.clip(np.nan_to_num(variance, posinf=highest), LOWEST_VARIANCE, highest)
+    return np.log(clipped / LOWEST_VARIANCE) / np.log(highest / LOWEST_VARIANCE)
+
+
+def tick_positions(num: int, num_ticks: int = _NUM_TICKS) -> np.ndarray:
+    """Up to ``num_ticks`` of ``num`` rows or columns, the first and the last among them."""
+    return np.unique(np.linspace(0, num - 1, min(num, num_ticks)).round().astype(int))
+
+
+def heatmap_picture(history: LatentHistory) -> Tensor:
+    """The heatmap of a run in progress, on white: epochs to the right, dims downwards, bright where mu varies.
+
+    Returns:
+        uint8, height x width x 3.
+    """
+    heat = heat_of(history)
+    num_rows, num_columns = heat.variance.shape
+    cell_height, cell_width = (
+        max(2, min(most, pixels // num))
+        for num, pixels, most in ((num_rows, _PLOT_HEIGHT, 12), (num_columns, _PLOT_WIDTH, 40))
+    )
+    cells = _color(heat.warmth).repeat(cell_height, axis=0).repeat(cell_width, axis=1)
+    height, width = cells.shape[:2]
+    canvas = Image.new("RGB", (_LEFT + max(width, _PLOT_WIDTH) + _RIGHT, _TOP + height + _BOTTOM), "white")
+    canvas.paste(Image.fromarray(cells), (_LEFT, _TOP))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((_LEFT, 4), f"variance of mu: {LOWEST_VARIANCE:g}", "black")
+    legend = _color(np.linspace(0, 1, 100)[None]).repeat(8, axis=0)
+    canvas.paste(Image.fromarray(legend), (_LEFT + 140, 6))
+    draw.text((_LEFT + 246, 4), f"{heat.highest:.3g} (logarithmic)", "black")
+    draw.text((4, 20), "dim, by variance in the last epoch", "black")
+    for row in gaps(heat.ranks):
+        draw.line([_LEFT - 4, _TOP + row * cell_height, _LEFT + width, _TOP + row * cell_height], "white")
+    for column in gaps(heat.columns):
+        draw.line([_LEFT + column * cell_width, _TOP, _LEFT + column * cell_width, _TOP + height], "white")
+    for row in tick_positions(num_rows):
+        draw.text((_LEFT - 6, _TOP + (row + 0.5) * cell_height), f"{heat.ranks[row] + 1}", "black", anchor="rm")
+    bottom = _TOP + height
+    for column in tick_positions(num_columns):
+        epoch = f"{round(float(history.epochs[heat.columns[column]]), 2):g}"
+        draw.text((_LEFT + (column + 0.5) * cell_width, bottom + 4), epoch, "black", anchor="ma")
+    draw.text((_LEFT, bottom + 18), "epoch", "black")
+    return torch.from_numpy(np.array(canvas))
+
+
+def _color(values: np.ndarray) -> np.ndarray:
+    """uint8 colors, with a last axis of 3, of values in [0, 1]."""
+    stops = np.linspace(0, 1, len(_COLORS))
+    return np.stack([np.interp(values, stops, channel) for channel in _COLORS.T], axis=-1).round().astype(np.uint8)

@@ -1,0 +1,35 @@
+"""Downloads files of weights once, into the cache directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shards.base.download import TIMEOUT_SEC, download
+from shards.base.errors import UserError
+from shards.base.places import cache_directory
+from shards.dataset.tar import sha256_file
+
+_ADVICE = "download it elsewhere and give --model.features.weights FILE"
+
+
+def cached_path(url: str) -> Path:
+    """Where ``cached_download`` keeps the file behind an address."""
+    return cache_directory() / "weights" / url.rsplit("/", 1)[-1]
+
+
+def cached_download(url: str, sha256: str | None, timeout_sec: float = TIMEOUT_SEC) -> Path:
+    """The file behind an address, from the cache directory where it is there already.
+
+    Args:
+        url: Address of the file.
+        sha256: What the content must have; None takes whatever comes whole over the (encrypted) connection.
+        timeout_sec: How long a silent server is waited for.
+
+    Raises:
+        UserError: No answer, less than was announced, or other content than ``sha256`` says.
+    """
+    path = cached_path(url)
+    download(url, path, sha256, timeout_sec, advice=_ADVICE)
+    if sha256 and sha256_file(path) != sha256:
+        raise UserError(f"{path} does not have the sha256 {sha256}; delete it to download it again.")
+    return path

@@ -1,0 +1,1 @@
+"""The processes of a training: devices, cores, signals, failures."""

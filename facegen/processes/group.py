@@ -1,0 +1,151 @@
+"""The group of processes that ``accelerate launch`` started, and the device of this one."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, NoReturn, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import _set_pg_timeout
+from torch.nn.parallel import DistributedDataParallel
+
+from facegen.processes.binding import bind_to_cores, limit_threads
+from shards.base.errors import UserError
+from shards.base.places import num_cores
+
+_CLOSED_BESIDE = "Application timeout caused pair closure"
+"""What gloo says where another exchange at the same time has waited too long."""
+
+
+def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None) -> Accelerator:
+    """Joins the processes that were launched; a program that does so is to be run by ``run_process``.
+
+    Args:
+        force_cpu: Leave a GPU alone.
+        handlers: Settings of DDP and of the process group, as ``Accelerator`` takes them.
+
+    Raises:
+        UserError: Settings that accelerate refuses, or that it would silently not follow.
+    """
+    try:
+        # Told that there is only a CPU, accelerate joins several processes over gloo. Otherwise, launched as for GPUs
+        # that are not there, each process would take itself for the only one.
+        accelerator = Accelerator(cpu=force_cpu or not torch.accelerator.is_available(), kwargs_handlers=handlers)
+    except ValueError as error:
+        raise UserError(f"accelerate refuses its settings: {error}") from None
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
+        raise UserError(
+            f"{launched} processes were launched, but accelerate joined {accelerator.num_processes}; "
+            "on CPUs launch with --config_file jobs/accelerate/cpu_processes.yaml."
+        )
+    if accelerator.mixed_precision != "no" and not accelerator.native_amp:
+        # accelerate itself would say nothing and compute in float32.
+        precision, device = accelerator.mixed_precision, accelerator.device.type
+        raise UserError(f"--mixed_precision {precision} does not work on a {device} device; use bf16 or no.")
+    limit_threads(num_cores())
+    if distributed.is_initialized() and accelerator.device.type == "cpu":
+        bind_to_cores()
+    return accelerator
+
+
+def wrap(network: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """The network in the form in which its gradients are averaged over processes; its buffers stay each process's own.
+
+    DDP would send the main process's buffers to the others before every forward, which no training forward uses: batch
+    norm normalizes by the batch itself. ``share_buffers`` does it where they count.
+    """
+    wrapped = accelerator.prepare_model(network)
+    if isinstance(wrapped, DistributedDataParallel):
+        wrapped.broadcast_buffers = False
+    return wrapped
+
+
+def share_buffers(network: nn.Module) -> None:
+    """Gives every process the main process's buffers; every process must call it at the same step.
+
+    Each process moves batch norm's averages by its own share of a batch, and the main process's are those that are
+    saved. Without this, held-out metrics would depend on which process holds an image, and be none of the snapshot's.
+    """
+    for buffer in network.buffers():
+        buffer.copy_(cast(Tensor, broadcast(buffer)))
+
+
+def sum_over_processes(values: Tensor, accelerator: Accelerator) -> Tensor:
+    """Sums of what each process has, in float64 on the CPU; every process must call it at the same step.
+
+    Apple's GPUs, on which a process is always alone, know no float64.
+    """
+    values = values.detach().cpu().double()
+    if accelerator.num_processes > 1:
+        values = values.to(accelerator.device)
+    return cast(Tensor, accelerator.reduce(values)).cpu()
+
+
+class Agreement:
+    """Which of some flags are true on every process; found out while this one goes on computing."""
+
+    def __init__(self, flags: Sequence[bool], device: torch.device) -> None:
+        """Asks, with this process's own flags; every process must do so at the same step.
+
+        They are exchanged on ``device``; a process alone leaves them where they are.
+        """
+        self._flags, self._work = flags, None
+        if distributed.is_initialized():
+            self._shared = torch.tensor(flags, dtype=torch.int32, device=device)
+            self._work = distributed.all_reduce(self._shared, distributed.ReduceOp.MIN, async_op=True)
+
+    def read(self) -> list[bool]:
+        """The answer; waits for the slowest process."""
+        if self._work is None:
+            return [*self._flags]
+        self._work.wait()
+        return self._shared.bool().tolist()
+
+
+def limit_waiting(seconds: float) -> None:
+    """From now on, a process that waits longer than this for another one gets an error, and does not hang.
+
+    On GPUs it is NCCL's watchdog that sees it, and ends the process.
+    """
+    if distributed.is_initialized():
+        _set_pg_timeout(timedelta(seconds=seconds))
+
+
+def lost_process(error: RuntimeError) -> str | None:
+    """Why another process cannot be reached, where that is what an error says; it died, or does not answer."""
+    place = re.match(r"\[\S*gloo/\S+\] ", str(error))  # In its source; it has no class of errors.
+    is_known = place or str(error).startswith(_CLOSED_BESIDE) or isinstance(error, distributed.DistError)
+    if not is_known:
+        return None
+    return str(error)[place.end() if place else 0 :].split(". ")[0].splitlines()[0]
+
+
+def run_process(main: Callable[[], int | None]) -> NoReturn:
+    """Runs the main function of a program that may have joined others, and ends the process with its exit code.
+
+    One of several processes ends without the end of the interpreter, so ``main`` has to close its files. A thread of
+    the process group may still be about to free a tensor; it would ask for an interpreter that is ending, and abort the
+    process (gloo, torch 2.13: on a busy machine one of twenty that had done all their work).
+    """
+    if "WORLD_SIZE" not in os.environ:
+        sys.exit(main())
+    try:
+        code: Any = main()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        sys.excepthook(*cast(Any, sys.exc_info()))
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # Whoever read it has gone.
+            stream.flush()
+    os._exit(code or 0)

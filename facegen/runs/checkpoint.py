@@ -1,0 +1,210 @@
+"""Directories that are either complete or not there: checkpoints (all the state) and snapshots (for inference).
+
+A directory is written under a temporary name, every file fsynced, sealed with a marker file that holds the checksum of
+each file, and only then renamed. So a crash at any moment leaves the older directories as they were; the one that is
+being replaced may lie under a hidden name then, from which the next writer puts it back.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from shards.base.errors import UserError
+from shards.base.plain_files import is_plain_name
+
+MARKER = "COMPLETE"
+SET_ASIDE = "damaged_"
+_REPLACED = ".replaced"
+
+
+def directory_name(images_seen: int) -> str:
+    """Name of what was saved after so many images; names sort by age."""
+    return f"images_{images_seen:012d}"
+
+
+def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
+    """Makes ``directory`` with what ``write`` puts into it, all or nothing.
+
+    Args:
+        directory: The final path; a directory there that this function made is replaced.
+        write: Gets an empty directory and writes plain files into it.
+
+    Raises:
+        UserError: Something else lies there.
+        OSError: The disk is full or not writable; nothing is left of what was written.
+    """
+    temporary, replaced = (directory.with_name(f".{directory.name}{ending}") for ending in (".tmp", _REPLACED))
+    put_back(directory.parent)
+    if directory.exists() and not (directory / MARKER).is_file():
+        raise UserError(f"{directory} exists and is not a complete directory of facegen; move it away, then rerun.")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        write(temporary)
+        checksums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        (temporary / MARKER).write_text(json.dumps(checksums, indent=1) + "\n")
+        for path in (*temporary.iterdir(), temporary):
+            _fsync(path)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if directory.exists():
+        os.rename(directory, replaced)
+    os.rename(temporary, directory)
+    _fsync(directory.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def put_back(root: Path) -> None:
+    """Gives directories their names back whose writer was killed before the one to replace them had its own."""
+    for replaced in root.glob(f".*{_REPLACED}"):
+        directory = root / replaced.name[1:].removesuffix(_REPLACED)
+        if directory.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            os.rename(replaced, directory)
+
+
+def newest_complete(root: Path) -> Path | None:
+    """The newest undamaged directory under ``root``, or None; newer damaged ones are skipped with a warning."""
+    for path in sorted(root.glob("images_*"), reverse=True):
+        problem = damage(path)
+        if not problem:
+            return path
+        warnings.warn(f"{path} is skipped: {problem}", stacklevel=2)
+    return None
+
+
+def set_aside_damaged(root: Path) -> None:
+    """Renames damaged directories to ``damaged_...``, with a warning, so that none is counted among those to keep.
+
+    It is the first thing that a new owner of ``root`` does, so ``put_back`` comes before.
+
+    Raises:
+        UserError: One may not be read, or its file system does not answer: that says nothing about its content.
+    """
+    try:
+        os.listdir(root)  # What may not be listed looks empty to ``glob``.
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unreadable(root, error) from None
+    put_back(root)
+    for path in sorted(root.glob("images_*")):
+        try:
+            problem = _finding(path)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise _unreadable(path, error) from None
+            problem = f"it cannot be read ({error})"
+        if problem:
+            aside = path.with_name(f"{SET_ASIDE}{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            warnings.warn(f"{path} is set aside as {aside.name}: {problem}", stacklevel=2)
+
+
+def prune(root: Path, keep: int) -> None:
+    """Deletes all but the newest ``keep`` directories that have their marker; call it after a new one is complete.
+
+    What processes that were killed while they wrote have left goes too, so nobody else may be writing under ``root``.
+    """
+    sealed = [path for path in sorted(root.glob("images_*")) if (path / MARKER).is_file()]
+    delete(root, sealed[:-keep])
+
+
+def delete(root: Path, directories: Iterable[Path]) -> None:
+    """Deletes complete directories under ``root``, and what killed writers left there.
+
+    What cannot be deleted is tried again by the next call: NFS keeps a folder that somebody else reads from.
+    """
+    for directory in directories:
+        # Renamed first, as a kill would leave half of it, which would be taken for a damaged one.
+        directory.rename(directory.with_name(f".{directory.name}.tmp"))
+    for leftover in root.glob(".images_*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def save_module(module: nn.Module, path: Path) -> None:
+    """Writes a module's parameters and buffers as safetensors."""
+    # Not save_file: it makes files that only their owner may read.
+    path.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in module.state_dict().items()}))
+
+
+def load_module(module: nn.Module, path: Path) -> None:
+    """Reads what ``save_module`` wrote into a module of the same structure."""
+    module.load_state_dict(load_file(path))
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes nested dicts and lists of tensors and numbers."""
+    # Through memory: torch reports a full disk as an error of its own zip writer.
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    path.write_bytes(buffer.getbuffer())
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Reads what ``save_state`` wrote, onto the CPU; nothing else is unpickled."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def damage(directory: Path) -> str | None:
+    """What is wrong with a directory that ``write_complete`` should have made; None where nothing is."""
+    try:
+        return _finding(directory)
+    except OSError as error:
+        return f"it cannot be read ({error})"
+
+
+def _finding(directory: Path) -> str | None:
+    """As ``damage``, but an ``OSError`` where it cannot be read."""
+    try:
+        checksums = json.loads((directory / MARKER).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return f"it has no {MARKER} file, so its writing was not finished"
+    except ValueError:
+        return f"its {MARKER} file is damaged"
+    if not isinstance(checksums, dict) or not checksums:
+        return f"its {MARKER} file is damaged"
+    for name, checksum in checksums.items():
+        if not is_plain_name(name):
+            return f"its {MARKER} file names {name!r}, which is not a file of this directory"
+        if not (directory / name).is_file():  # Reading from a pipe would wait for ever.
+            return f"its file {name} is missing"
+        try:
+            if _sha256(directory / name) != checksum:
+                return f"its file {name} is damaged"
+        except FileNotFoundError:
+            return f"its file {name} is missing"
+    return None
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be read ({error.strerror}); mend that and run the same command again.")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,148 @@
+"""The run directory: its lock, its config, and whether a run may continue in it."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from facegen import config as configs
+from facegen.runs.checkpoint import SET_ASIDE, newest_complete, set_aside_damaged
+from facegen.config import TrainConfig
+from facegen.families import FAMILIES
+from facegen.runs.snapshot import BEST, SNAPSHOTS, read_description
+from facegen.training.state import read_facts
+from shards.base.errors import UserError
+from shards.dataset.manifest import DATASET_FILE
+
+CONFIG_FILE = "config.yaml"
+CHECKPOINTS = "checkpoints"
+
+# Options that may change when a run resumes: none of them changes what an image does to the weights by more than
+# rounding, but for the limits, which may be raised to train on.
+_LIMITS = ("max_images", "max_steps", "max_epochs", "early_stop")
+_FREE_SECTIONS = ("loader", "monitor", "checkpoint", "performance")
+_FREE_OPTIONS = ("data", "run", *_LIMITS, *_FREE_SECTIONS, "process_timeout_sec", "dry_run", "profile")
+
+
+def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
+    """Takes the run directory for this process; the lock ends with the process.
+
+    Args:
+        run: The run directory, made where it is not there.
+        wait_sec: How long a process that is still saving may hold it.
+
+    Raises:
+        UserError: Another process trains in it, or it cannot be made.
+    """
+    try:
+        if (run / DATASET_FILE).exists():
+            raise UserError(f"{run} holds a data set; give another --run.")
+        run.mkdir(parents=True, exist_ok=True)
+        file = open(run / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(f"cannot write to {run} ({error.strerror}); give another --run.") from None
+    deadline = time.monotonic() + wait_sec
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise UserError(f"another process is training in {run}; stop it or give another --run.") from None
+            time.sleep(0.2)
+        except OSError as error:
+            raise UserError(
+                f"{run} cannot be locked ({error.strerror}); mount its file system with locks (flock), or give a --run "
+                "on another one."
+            ) from None
+
+
+def claim(config: TrainConfig, fingerprint: str, accelerator: Accelerator) -> tuple[IO[str] | None, Path | None]:
+    """Locks the run directory and finds the checkpoint to resume from; the main process decides for all.
+
+    Returns:
+        The lock, held by the main process; the newest complete checkpoint, or None for a new run.
+
+    Raises:
+        UserError: On every process, as ``lock`` and ``find_checkpoint`` do.
+    """
+    held = None
+    answer: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            held = lock(Path(config.run))
+            set_aside_damaged(Path(config.run) / CHECKPOINTS)
+            answer[0] = find_checkpoint(config, fingerprint)
+        except UserError as error:
+            answer[1] = str(error)
+        except OSError as error:
+            answer[1] = f"cannot write to {config.run} ({error.strerror}); mend that and run the same command again."
+    found, problem = broadcast_object_list(answer)
+    if problem:
+        raise UserError(problem)
+    return held, found
+
+
+def find_checkpoint(config: TrainConfig, fingerprint: str) -> Path | None:
+    """The newest complete checkpoint of the run, or None for a new run.
+
+    Raises:
+        UserError: The run was made with other options or other data, or all its checkpoints are damaged.
+    """
+    run = Path(config.run)
+    directory = newest_complete(run / CHECKPOINTS)
+    if directory:
+        facts = read_facts(directory)
+        _check_same(config, fingerprint, facts["config"], facts["dataset_fingerprint"])
+        return directory
+    if any((run / CHECKPOINTS).glob(f"{SET_ASIDE}*")):
+        raise UserError(
+            f"every checkpoint of {run} is damaged; give another --run, or delete {run} to train it from its start."
+        )
+    # A run may have been killed before its first checkpoint; the same run will write the same snapshots again.
+    for snapshots in (run / SNAPSHOTS, run / BEST):
+        snapshot = newest_complete(snapshots)
+        if snapshot:
+            description = read_description(snapshot)
+            _check_same(config, fingerprint, description.config, description.dataset_fingerprint)
+    return None
+
+
+def _check_same(config: TrainConfig, fingerprint: str, old_config: dict[str, Any], old_fingerprint: str) -> None:
+    """Checks that what lies in the run directory comes from this run."""
+    if old_fingerprint != fingerprint:
+        raise UserError(
+            f"{config.run} was trained on data with fingerprint {old_fingerprint}, but {config.data} has "
+            f"{fingerprint}; give the data it was trained on, or another --run."
+        )
+    files = [f"model.{name}" for name in FAMILIES[config.family].family_class.file_options]
+    old, new = (_without(options, (*_FREE_OPTIONS, *files)) for options in (old_config, configs.to_dict(config)))
+    changed = configs.differences(old, new)
+    if changed:
+        raise UserError(
+            f"{config.run} was started with other options: {', '.join(changed)}; give the same, or another --run."
+        )
+
+
+def save_config(config: TrainConfig) -> None:
+    """Writes ``config.yaml``: the full resolved config, with the command that trains from it again."""
+    command = f"# Train again: accelerate launch facegen/train.py {config.family} --config THIS_FILE --run NEW_RUN\n"
+    path = Path(config.run) / CONFIG_FILE
+    path.write_text(command + yaml.safe_dump(configs.to_dict(config), sort_keys=False))
+
+
+def _without(options: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Nested options but for those of the (dotted) names."""
+    kept = {}
+    for name, value in options.items():
+        inner = [other.removeprefix(f"{name}.") for other in names if other.startswith(f"{name}.")]
+        if name not in names:
+            kept[name] = _without(value, inner) if inner and isinstance(value, dict) else value
+    return kept

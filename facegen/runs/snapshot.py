@@ -1,0 +1,139 @@
+"""Snapshots: the weights and the description that inference needs, apart from the training state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from facegen import __version__
+from facegen.runs.checkpoint import (
+    damage,
+    delete,
+    directory_name,
+    newest_complete,
+    prune,
+    save_module,
+    write_complete,
+)
+from facegen.config import TrainConfig, to_dict
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+
+SNAPSHOTS = "snapshots"
+BEST = "best"
+DESCRIPTION = "snapshot.json"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What ``snapshot.json`` says."""
+
+    name: str
+    """The run's name."""
+    family: str
+    config: dict[str, Any]
+    """The full resolved training config."""
+    image_shape: list[int]
+    """Channels, height, width."""
+    label_fields: dict[str, Any]
+    """Label schema of the training data."""
+    dataset_name: str
+    dataset_fingerprint: str
+    images_seen: int
+    step: int
+    epoch: float
+    versions: dict[str, str]
+    """Versions of facegen and torch that wrote it."""
+    weights: tuple[str, ...] = ()
+    """Which of ``ema`` and ``raw`` are there, the better one first."""
+
+
+def describe(config: TrainConfig, dataset: Dataset, images_seen: int, epoch: float) -> Description:
+    """The description of a run at this moment."""
+    image = dataset.image
+    return Description(
+        name=Path(config.run).resolve().name,
+        family=config.family,
+        config=to_dict(config),
+        image_shape=[image.channels, image.height, image.width],
+        label_fields={name: asdict(label) for name, label in dataset.fields.items()},
+        dataset_name=dataset.manifest.name,
+        dataset_fingerprint=dataset.fingerprint,
+        images_seen=images_seen,
+        step=images_seen // config.global_batch_size,
+        epoch=epoch,
+        versions={"facegen": __version__, "torch": version("torch")},
+    )
+
+
+def save_snapshot(run: Path, description: Description, modules: Mapping[str, nn.Module], keep: int) -> None:
+    """Writes ``run/snapshots/images_N`` with one safetensors file per entry of ``modules`` and prunes old ones."""
+    _write(run / SNAPSHOTS, description, modules)
+    prune(run / SNAPSHOTS, keep)
+
+
+def save_best(run: Path, description: Description, modules: Mapping[str, nn.Module]) -> None:
+    """Writes ``run/best/images_N``, the state of the best validation, in place of the one before."""
+    written = _write(run / BEST, description, modules)
+    delete(run / BEST, [path for path in (run / BEST).glob("images_*") if path != written])
+
+
+def find_snapshot(path: Path) -> Path:
+    """The snapshot directory at ``path``: itself, or of a run directory the one to use.
+
+    That is the newest complete one, or the best one where the run watches a metric (``early_stop.metric``).
+
+    Raises:
+        UserError: Nothing there that is a snapshot or a run with one, or a damaged snapshot.
+    """
+    if (path / DESCRIPTION).is_file():
+        problem = damage(path)
+        if problem:
+            raise UserError(f"{path} is damaged: {problem}; give another snapshot.")
+        return path
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist; give a run directory or a snapshot directory.")
+    newest, best = newest_complete(path / SNAPSHOTS), newest_complete(path / BEST)
+    if best and (newest is None or _watches_a_metric(newest)):
+        return best
+    if newest is None:
+        raise UserError(
+            f"{path} has no complete snapshot; train longer, or give a run directory that facegen/train.py made."
+        )
+    return newest
+
+
+def read_description(snapshot: Path) -> Description:
+    """Reads ``snapshot.json``.
+
+    Raises:
+        UserError: A file that is not one.
+    """
+    try:
+        return Description(**json.loads((snapshot / DESCRIPTION).read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{snapshot / DESCRIPTION} cannot be read: {error}.") from None
+
+
+def _write(root: Path, description: Description, modules: Mapping[str, nn.Module]) -> Path:
+    described = replace(description, weights=tuple(modules))
+
+    def write(directory: Path) -> None:
+        (directory / DESCRIPTION).write_text(json.dumps(asdict(described), indent=1) + "\n")
+        for weights, module in modules.items():
+            save_module(module, directory / f"{weights}.safetensors")
+
+    final = root / directory_name(description.images_seen)
+    write_complete(final, write)
+    return final
+
+
+def _watches_a_metric(snapshot: Path) -> bool:
+    # Not there in the snapshots of older versions; switched off where a run goes on without early stopping.
+    return read_description(snapshot).config.get("early_stop", {}).get("metric") is not None

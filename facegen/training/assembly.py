@@ -1,0 +1,70 @@
+"""A run's family and its loader, from the config and the data set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+from accelerate import Accelerator
+
+from facegen.config import TrainConfig
+from facegen.families import Family, build
+from facegen.networks.conv import ImageShape
+from facegen.randomness import derive_seed
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import TrainLoader
+
+
+def make_loader(config: TrainConfig, dataset: Dataset, family: Family, accelerator: Accelerator) -> TrainLoader:
+    """This process's loader of the training split, in the units that the family draws, with the labels that it uses.
+
+    Raises:
+        UserError: Labels from which no unit can be made, or a batch that cannot be shared equally.
+    """
+    units = family.units(dataset, "train", config.seed)
+    loader = TrainLoader(
+        dataset,
+        "train",
+        global_batch_size=config.global_batch_size,
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        num_threads=config.loader.num_threads,
+        prefetch_batches=config.loader.prefetch_batches,
+        decoded_bytes=round(config.loader.decoded_gb * 1e9),
+        fields=family.labels,
+        pin_memory=accelerator.device.type == "cuda",
+        units=units,
+    )
+    unit = accelerator.num_processes * config.gradient_accumulation_steps * (units.unit_size if units else 1)
+    if config.global_batch_size % unit:
+        nearest = max(unit, round(config.global_batch_size / unit) * unit)
+        groups = f" in groups of {units.unit_size}" if units else ""
+        raise UserError(
+            f"global_batch_size {config.global_batch_size} cannot be shared equally by {accelerator.num_processes} "
+            f"processes x {config.gradient_accumulation_steps} gradient_accumulation_steps{groups}; use {nearest}."
+        )
+    return loader
+
+
+def build_family(config: TrainConfig, dataset: Dataset) -> Family:
+    """The family with its initial weights, the same in every process.
+
+    Raises:
+        UserError: A config that does not fit the images, or augmentation where the family cannot bear it.
+    """
+    image = dataset.image
+    torch.manual_seed(derive_seed(config.seed, "weights"))
+    try:
+        family = build(config.family, config.model, ImageShape(image.channels, image.height, image.width))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    augmented = {name: value for name, value in asdict(config.augment).items() if value}
+    if augmented and not family.augmentable:
+        switched_off = " ".join(f"--augment.{name} {'false' if on is True else 0}" for name, on in augmented.items())
+        raise UserError(
+            f"{config.family} learns from what differs between the images of a group, and augmentation would change "
+            f"that by chance; set {switched_off}."
+        )
+    return family

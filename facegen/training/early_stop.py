@@ -1,0 +1,115 @@
+"""Early stopping: end a run when a held-out metric has not become better for some validations (Prechelt 1998)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shards.base.errors import UserError
+
+
+@dataclass
+class EarlyStopConfig:
+    """When to stop before the limits; the snapshot of the best validation is kept in ``best/`` of the run."""
+
+    metric: str | None = None
+    """Held-out metric that is watched, such as mse or accuracy; off when not given."""
+    goal: Literal["min", "max"] = "min"
+    """Whether a lower or a higher metric is better."""
+    patience: int = 10
+    """Stop after this many validations in a row without a new best."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        if self.patience < 1:
+            raise ValueError(f"early_stop.patience must be at least 1, not {self.patience}.")
+
+
+@dataclass
+class Progress:
+    """What a checkpoint holds of early stopping."""
+
+    metric: str | None = None
+    goal: str = "min"
+    best: float | None = None
+    """Best value so far."""
+    best_images_seen: int = 0
+    validated_images_seen: int = 0
+    """Position of the last validation."""
+    num_without_gain: int = 0
+    """Validations since the best."""
+
+
+class EarlyStop:
+    """Watches one held-out metric. Every process sees the same values, reduced over all, and so decides the same.
+
+    Attributes:
+        progress: What has been seen so far.
+    """
+
+    def __init__(self, config: EarlyStopConfig, available: Sequence[str]) -> None:
+        """Starts afresh.
+
+        Args:
+            config: What to watch.
+            available: Names of the metrics that validations of this run give.
+
+        Raises:
+            UserError: A metric that is not among them.
+        """
+        if config.metric is not None and config.metric not in available:
+            names = f"it gives {', '.join(available)}" if available else "it gives none"
+            raise UserError(
+                f"early_stop.metric {config.metric} is not a held-out metric of this run; {names}. Held-out metrics "
+                "need a val or test split."
+            )
+        self._config = config
+        self.progress = Progress(config.metric, config.goal)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether training should stop."""
+        return self._config.metric is not None and self.progress.num_without_gain >= self._config.patience
+
+    def is_due(self, images_seen: int, validate_every_images: int) -> bool:
+        """Whether a validation that was due on the way to ``images_seen`` is missing: a signal cut it off."""
+        last_due = images_seen // validate_every_images * validate_every_images
+        return self._config.metric is not None and self.progress.validated_images_seen < last_due
+
+    def observe(self, values: Mapping[str, float], images_seen: int) -> bool:
+        """Takes the metrics of a validation; none of them when it was cut off.
+
+        Returns:
+            Whether the one that is watched has a new best value. A value that is not finite is never the best.
+        """
+        metric, progress = self._config.metric, self.progress
+        if metric is None or metric not in values:
+            return False
+        value, sign = values[metric], 1 if self._config.goal == "max" else -1
+        is_best = math.isfinite(value) and (progress.best is None or sign * value > sign * progress.best)
+        progress.validated_images_seen = images_seen
+        progress.num_without_gain += 1
+        if is_best:
+            progress.best, progress.best_images_seen, progress.num_without_gain = value, images_seen, 0
+        return is_best
+
+    def restore(self, saved: Mapping[str, Any] | None) -> None:
+        """Goes on from the ``progress`` of a checkpoint; starts afresh where another metric was watched, or none."""
+        found = Progress(**saved) if saved else Progress()
+        if (found.metric, found.goal) == (self._config.metric, self._config.goal):
+            self.progress = found
+
+    def summary(self) -> str:
+        """Why the run is over, in a sentence without its end."""
+        progress = self.progress
+        best = (
+            "a finite value"
+            if progress.best is None
+            else f"{progress.best:.4g} at {progress.best_images_seen:,} images"
+        )
+        return (
+            f"stopped early: {progress.metric} has had no better value than {best} for {progress.num_without_gain} "
+            "validations"
+        )

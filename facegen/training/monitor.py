@@ -1,0 +1,171 @@
+"""What a run writes while it trains: TensorBoard events, ``metrics.jsonl`` with the same keys, pictures, progress.
+
+And ``latent_usage.safetensors``, see ``facegen.latents.latent_history``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from facegen.latents.latent_heatmap import heatmap_picture
+from facegen.latents.latent_history import LatentHistory, continue_latent_history, write_latent_history
+from facegen.latents.latent_stats import LatentStats
+
+METRICS_FILE = "metrics.jsonl"
+PICTURES = "pictures"
+
+
+class Monitor:
+    """Writes for the main process; on the others, and in a dry run, it does nothing."""
+
+    def __init__(self, run: Path | None, images_seen: int) -> None:
+        """Continues the files of ``run`` at ``images_seen``; what an earlier process wrote beyond that is dropped.
+
+        Args:
+            run: The run directory; None writes nothing.
+            images_seen: Images before the first step of this process.
+        """
+        self.run = run
+        if run is None:
+            return
+        (run / PICTURES).mkdir(parents=True, exist_ok=True)
+        _truncate(run / METRICS_FILE, images_seen)
+        self._metrics = open(run / METRICS_FILE, "a", buffering=1)  # noqa: SIM115
+        # Without purge_step TensorBoard would draw the dropped steps of a resumed run over the new ones; a run that was
+        # killed before its first checkpoint starts again at 0 and has such steps too.
+        self._events = SummaryWriter(str(run), purge_step=images_seen + 1)
+        self._history = continue_latent_history(run, images_seen)
+        self._is_history_drawn = True
+
+    def scalars(self, values: dict[str, float], images_seen: int) -> None:
+        """Writes named numbers under ``images_seen``; one that is not finite is null in ``metrics.jsonl``."""
+        if self.run is None:
+            return
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._metrics.write(json.dumps({"images_seen": images_seen, **finite}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, images_seen)
+
+    def vector(self, name: str, values: Tensor, images_seen: int) -> None:
+        """Writes one number per latent dim: all of them to ``metrics.jsonl``, their distribution to TensorBoard."""
+        if self.run is not None:
+            self._metrics.write(json.dumps({"images_seen": images_seen, name: values.tolist()}) + "\n")
+            self._events.add_histogram(name, values, images_seen)
+
+    def warning(self, text: str, images_seen: int) -> None:
+        """Writes a sentence about a training that goes wrong."""
+        if self.run is not None:
+            self._metrics.write(json.dumps({"images_seen": images_seen, "warning": text}) + "\n")
+            self._events.add_text("warnings", text, images_seen)
+
+    def histogram(self, name: str, values: Tensor, images_seen: int) -> None:
+        """Writes the distribution of any tensor to TensorBoard."""
+        if self.run is not None:
+            self._events.add_histogram(name, values.float().cpu(), images_seen)
+
+    def picture(self, name: str, image: Tensor, images_seen: int) -> None:
+        """Writes a picture, uint8 height x width x C, to TensorBoard and as ``pictures/NAME_images_N.png``."""
+        if self.run is None:
+            return
+        self._events.add_image(name, image.numpy(), images_seen, dataformats="HWC")
+        Image.fromarray(image.squeeze(-1).numpy()).save(self.run / PICTURES / f"{name}_images_{images_seen:012d}.png")
+
+    def latent_usage(self, split: str, epoch: float, images_seen: int, stats: LatentStats) -> None:
+        """Adds the statistics of the latents of a split's first images, at the end of an epoch, to the history."""
+        if self.run is None:
+            return
+        usage = LatentHistory.of_epoch(split, epoch, images_seen, stats)
+        self._history = self._history.then(usage) if self._history else usage
+        self._is_history_drawn = False
+        write_latent_history(self.run, self._history)
+
+    def latent_heatmap(self, images_seen: int) -> None:
+        """Draws the history of the latents, where an epoch has ended since it was drawn last."""
+        if self.run is None or self._is_history_drawn or self._history is None:
+            return
+        self.picture("latent_usage", heatmap_picture(self._history), images_seen)
+        self._is_history_drawn = True
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        if self.run is not None:
+            self._metrics.close()
+            self._events.close()
+
+
+class Meter:
+    """Training speed since the last report. Validation, pictures and saving happen between steps and do not count."""
+
+    def __init__(self) -> None:
+        """Starts empty; the first step, which warms up caches and kernels, is not counted."""
+        self._is_warm = False
+        self._clear()
+
+    def step(self, num_images: int, step_sec: float, waited_sec: float) -> None:
+        """Counts one step: its images, how long it took, and how much of that was waiting for data."""
+        if self._is_warm:
+            self._num_images += num_images
+            self._steps_sec += step_sec
+            self._waited_sec += waited_sec
+        self._is_warm = True
+
+    def report(self) -> dict[str, float]:
+        """Speeds since the last report, where a step was counted, and peak memory in MiB."""
+        report = {"peak_memory_mib": peak_memory_mib()}
+        if self._num_images:
+            report["images_per_sec"] = self._num_images / self._steps_sec
+            report["data_wait_percent"] = 100 * self._waited_sec / self._steps_sec
+        self._clear()
+        return report
+
+    def _clear(self) -> None:
+        self._num_images, self._steps_sec, self._waited_sec = 0, 0.0, 0.0
+
+
+def peak_memory_mib() -> float:
+    """Most memory used so far: allocated on the GPU where there is one, else resident in this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def progress_line(images_seen: int, total_images: int, epoch: float, values: dict[str, float]) -> str:
+    """One line for a person: where the run is, its losses, its speed and the time left."""
+    parts = [f"{images_seen:,}/{total_images:,} images", f"epoch {epoch:.2f}"]
+    parts += [
+        f"{name.removeprefix('train/')} {value:.4g}"
+        for name, value in values.items()
+        if name.startswith("train/") and name.count("/") == 1
+    ]
+    if "images_per_sec" in values:
+        left_sec = round((total_images - images_seen) / values["images_per_sec"])
+        parts.append(f"{values['images_per_sec']:.0f} images/s")
+        parts.append(f"data wait {values['data_wait_percent']:.1f} %")
+        parts.append(f"{left_sec // 3600}:{left_sec // 60 % 60:02d}:{left_sec % 60:02d} left")
+    parts.append(f"memory {values['peak_memory_mib']:.0f} MiB")
+    return " | ".join(parts)
+
+
+def _truncate(path: Path, images_seen: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["images_seen"] <= images_seen:
+                kept.append(line)
+        except (ValueError, KeyError):
+            continue  # The last line of a killed process may be cut in two.
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(line + "\n" for line in kept))
+    temporary.replace(path)

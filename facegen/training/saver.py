@@ -1,0 +1,97 @@
+"""Writes what a run leaves on disk: checkpoints, snapshots, and the best state so far."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from facegen.config import TrainConfig, to_dict
+from facegen.processes.failures import SavingFailed
+from facegen.runs import checkpoint
+from facegen.runs.run_directory import CHECKPOINTS
+from facegen.runs.snapshot import Description, describe, save_best, save_snapshot
+from facegen.training.state import TrainState
+from shards.dataset.dataset import Dataset
+
+
+class Saver:
+    """Writes on the main process, while the others wait."""
+
+    def __init__(
+        self,
+        run: Path | None,
+        config: TrainConfig,
+        dataset: Dataset,
+        accelerator: Accelerator,
+        epoch_size: int,
+        total_images: int,
+    ) -> None:
+        """Takes the run directory, and what stays the same over a run; no directory, no files."""
+        self._run = run
+        self._config = config
+        self._dataset = dataset
+        self._accelerator = accelerator
+        self._epoch_size = epoch_size
+        self._facts: dict[str, Any] = {
+            "total_images": total_images,
+            "dataset_fingerprint": dataset.fingerprint,
+            "config": to_dict(config),
+        }
+        self._saved_at: int | None = None
+
+    def mark_saved(self, state: TrainState) -> None:
+        """Takes note that the newest checkpoint holds ``state``."""
+        self._saved_at = state.images_seen
+
+    def mark_changed(self) -> None:
+        """Takes note that the state holds more than the newest checkpoint, though it has seen as many images."""
+        self._saved_at = None
+
+    def save(self, state: TrainState) -> bool:
+        """Writes a checkpoint and a snapshot, and then deletes the ones beyond ``checkpoint.keep``.
+
+        Every process must call it at the same step.
+
+        Returns:
+            Whether there was anything to write.
+
+        Raises:
+            SavingFailed: On every process, where the main one could not write.
+        """
+        if self._run is None or state.images_seen == self._saved_at:
+            return False
+        problem = None
+        if self._accelerator.is_main_process:
+            try:
+                self._write(self._run, state)
+            except OSError as error:
+                problem = (
+                    f"the checkpoint at {state.images_seen:,} images cannot be written to {self._run} "
+                    f"({error.strerror}); those before it are as they were: mend that and run the same command again."
+                )
+        # Until the main process has written, the others wait here.
+        (problem,) = broadcast_object_list([problem])
+        if problem:
+            raise SavingFailed(problem)
+        self.mark_saved(state)
+        return True
+
+    def save_best(self, state: TrainState) -> None:
+        """Keeps a snapshot of this moment in place of the best one before."""
+        if self._run and self._accelerator.is_main_process:
+            save_best(self._run, self._description(state), state.inference_modules)
+
+    def _write(self, run: Path, state: TrainState) -> None:
+        keep, directory = self._config.checkpoint.keep, run / CHECKPOINTS
+        # The snapshot first: killed between the two, a run comes back to an older checkpoint and writes both anew.
+        save_snapshot(run, self._description(state), state.inference_modules, keep)
+        newest = directory / checkpoint.directory_name(state.images_seen)
+        checkpoint.write_complete(newest, lambda temporary: state.write(temporary, self._facts))
+        checkpoint.prune(directory, keep)
+
+    def _description(self, state: TrainState) -> Description:
+        """What a snapshot of this moment says of itself."""
+        return describe(self._config, self._dataset, state.images_seen, state.images_seen / self._epoch_size)

@@ -1,0 +1,66 @@
+"""What a checkpoint holds: weights, moving average, optimizers, early stopping, and how many images they have seen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from facegen.families import Family
+from facegen.runs.checkpoint import load_module, load_state, save_module, save_state
+from facegen.training.early_stop import EarlyStop
+from facegen.training.ema import EMA
+from facegen.training.optim import Updater
+
+STATE_FILE = "state.json"
+
+
+@dataclass
+class TrainState:
+    """Everything that a training step changes; order, schedules, noise and augmentation follow from ``images_seen``."""
+
+    family: Family
+    ema: EMA | None
+    updaters: dict[str, Updater]
+    early_stop: EarlyStop
+    images_seen: int = 0
+
+    @property
+    def inference_family(self) -> Family:
+        """The networks that inference will use: the moving average where there is one."""
+        return self.ema.module if self.ema else self.family
+
+    @property
+    def inference_modules(self) -> dict[str, nn.Module]:
+        """What a snapshot holds by name, the better weights first."""
+        averaged: dict[str, nn.Module] = {"ema": self.ema.module} if self.ema else {}
+        return averaged | {"raw": self.family}
+
+    def write(self, directory: Path, facts: dict[str, Any]) -> None:
+        """Writes the state into an empty directory, with ``facts`` (config, fingerprint) in ``state.json``."""
+        progress = {"images_seen": self.images_seen, "early_stop": asdict(self.early_stop.progress)}
+        (directory / STATE_FILE).write_text(json.dumps(progress | facts, indent=1) + "\n")
+        save_module(self.family, directory / "weights.safetensors")
+        if self.ema:
+            save_module(self.ema.module, directory / "ema.safetensors")
+        save_state(directory / "optimizers.pt", {name: updater.state_dict() for name, updater in self.updaters.items()})
+
+    def read(self, directory: Path) -> None:
+        """Restores what ``write`` wrote."""
+        facts = read_facts(directory)
+        self.images_seen = facts["images_seen"]
+        self.early_stop.restore(facts.get("early_stop"))
+        load_module(self.family, directory / "weights.safetensors")
+        if self.ema:
+            load_module(self.ema.module, directory / "ema.safetensors")
+        optimizers = load_state(directory / "optimizers.pt")
+        for name, updater in self.updaters.items():
+            updater.load_state_dict(optimizers[name])
+
+
+def read_facts(directory: Path) -> dict[str, Any]:
+    """The ``state.json`` of a checkpoint."""
+    return json.loads((directory / STATE_FILE).read_text())

@@ -1,0 +1,260 @@
+"""The command-line parser of every entry point: jsonargparse with short, helpful errors.
+
+All entry points share one style: underscored flags, ``--help`` grouped by the dataclass that owns the option,
+``--config FILE.yaml`` with command-line overrides, and exit code 2 with one clear sentence on bad input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+
+import docstring_parser
+import jsonargparse
+
+from shards.base.errors import ENDING, UserError
+
+jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+ConfigT = TypeVar("ConfigT")
+
+_raises = ContextVar("_raises", default=False)
+
+_UNKNOWN_OPTION = re.compile(
+    r"unrecognized arguments: *--([\w.-]+)|does not accept (?:option|key) '([\w.]+)'"
+    r"|[Oo]ption '([\w.]+)' is not accepted"
+)
+
+
+class _Failure(SystemExit):
+    """The end of the program over bad input; not a ``ValueError``, which the parser would catch and paraphrase."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """An argument parser whose errors are one sentence and name the nearest right option."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def known_options(self) -> list[str]:
+        """Every dotted option name that this parser and its subcommands accept."""
+        names = [action.dest for action in self._actions if action.dest not in ("help", "==SUPPRESS==")]
+        for action in self._actions:
+            if isinstance(action.choices, dict):
+                for subparser in action.choices.values():
+                    names += [name for name in subparser.known_options() if name not in names]
+        return names
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
+        """Prints one line, with the nearest right name for an unknown option, and exits with code 2."""
+        fail(_one_sentence(message, self.known_options()))
+
+
+def fail(message: str) -> NoReturn:
+    """Prints ``message`` as a one-line error and exits with code 2."""
+    if not _raises.get():
+        print(f"error: {message}", file=sys.stderr)
+    raise _Failure(message)
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Inside, what would end the program over bad input is raised as a ``UserError``."""
+    token = _raises.set(True)
+    try:
+        yield
+    except _Failure as failure:
+        raise UserError(failure.message) from None
+    finally:
+        _raises.reset(token)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs an entry point: a ``UserError`` becomes its one sentence and exit code 2."""
+    ENDING.clear()
+    try:
+        main()
+        sys.stdout.flush()
+    except UserError as error:
+        fail(str(error))
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough. The interpreter's own flush at exit must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        ENDING.set()
+
+
+def parse(
+    config_class: type[ConfigT],
+    *,
+    prog: str,
+    description: str,
+    positional: Sequence[str] = (),
+    args: Sequence[str] | None = None,
+) -> ConfigT:
+    """Parses a command line into one dataclass.
+
+    Args:
+        config_class: The dataclass. Its fields become options, the docstrings under them the help texts.
+        prog: How the program is called, as usage shows it.
+        description: First paragraph of ``--help``.
+        positional: Names of the fields that are taken by position, in order; a list field takes one or more.
+        args: Arguments; the process's own when None.
+
+    Returns:
+        An instance of ``config_class``. Bad input, a ``ValueError`` of its ``__post_init__`` included, exits with
+        code 2 and one sentence.
+    """
+    arguments = list(sys.argv[1:] or ["--help"]) if args is None else list(args)
+    parser = Parser(prog=prog, description=description)
+    _add_config(parser, config_class, positional)
+    namespace = parser.parse_args(_config_first(_join_lists(parser, arguments)))
+    try:
+        values = vars(parser.instantiate(namespace))
+        names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+        return config_class(**{name: values[name] for name in names})
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def parse_command(
+    commands: Mapping[str, type],
+    *,
+    prog: str,
+    description: str,
+    dest: str,
+    positional: Callable[[str], Sequence[str]] = lambda name: (),
+    args: Sequence[str] | None = None,
+) -> tuple[str, Any]:
+    """Parses ``NAME [options]``, where each name has a config dataclass of its own.
+
+    Args:
+        commands: Name of each command and its dataclass.
+        prog: How the program is called.
+        description: First paragraph of ``--help``.
+        dest: What the name is called in usage and errors, for example ``source``.
+        positional: Gives the positional fields of a command.
+        args: Arguments; the process's own when None.
+
+    Returns:
+        The chosen name and an instance of its dataclass. Bad input exits with code 2 and one sentence.
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    name = arguments[0] if arguments else "--help"
+    summaries = {
+        command: (docstring_parser.parse(config_class.__doc__ or "").short_description or "").strip()
+        for command, config_class in commands.items()
+    }
+    if name in ("-h", "--help"):
+        listing = "\n".join(f"  {command:<14}{summary}" for command, summary in summaries.items())
+        print(
+            f"usage: {prog} {dest.upper()} [options]\n\n{description}\n\n"
+            f"{dest}, each with a --help of its own:\n{listing}"
+        )
+        raise SystemExit(0)
+    if name not in commands:
+        nearest = _nearest(name, list(commands))
+        hint = f"; did you mean '{nearest}'?" if nearest else "."
+        fail(f"the first argument must be the {dest}, one of {', '.join(commands)}, not '{name}'{hint}")
+    config = parse(
+        commands[name],
+        prog=f"{prog} {name}",
+        description=summaries[name],
+        positional=positional(name),
+        args=arguments[1:],
+    )
+    return name, config
+
+
+def _config_first(arguments: Sequence[str]) -> list[str]:
+    """Moves ``--config FILE`` to the front, since the parser lets what comes later win, and options must win."""
+    files: list[str] = []
+    others: list[str] = []
+    for argument in arguments:
+        is_file = argument.startswith("--config=") or argument == "--config" or files[-1:] == ["--config"]
+        (files if is_file else others).append(argument)
+    return files + others
+
+
+def _join_lists(parser: Parser, arguments: Sequence[str]) -> list[str]:
+    """Lets a list option take its values one after the other: ``--rows 1 2 3`` for ``--rows [1,2,3]``."""
+    joined: list[str] = []
+    position = 0
+    while position < len(arguments):
+        joined.append(arguments[position])
+        position += 1
+        hint = getattr(parser._option_string_actions.get(joined[-1]), "_typehint", None)
+        if get_origin(hint) is not list:
+            continue
+        values: list[str] = []
+        while position < len(arguments) and not _is_option(arguments[position]):
+            values.append(arguments[position])
+            position += 1
+        if len(values) == 1 and values[0].startswith("[") and values[0].endswith("]"):
+            joined.append(values[0])
+        elif values:
+            is_text = get_args(hint) == (str,)
+            joined.append(json.dumps(values) if is_text else f"[{','.join(values)}]")
+    return joined
+
+
+def _is_option(argument: str) -> bool:
+    return argument.startswith("-") and not re.fullmatch(r"-\.?\d.*|-", argument)
+
+
+def _add_config(parser: Parser, config_class: type, positional: Sequence[str]) -> None:
+    parser.add_argument("--config", action="config", help="YAML file of options; options on the command line win.")
+    hints = get_type_hints(config_class)
+    # Base classes first, so that help texts are inherited and can be overridden.
+    bases = [base for base in reversed(getattr(config_class, "__mro__", (config_class,))) if base is not object]
+    documented = [param for base in bases for param in docstring_parser.parse_from_object(base).params]
+    helps = {param.arg_name: param.description for param in documented}
+    for name in positional:
+        is_list = getattr(hints[name], "__origin__", None) in (list, tuple)
+        kind = hints[name].__args__[0] if is_list else hints[name]
+        parser.add_argument(name, type=kind, nargs="+" if is_list else None, help=helps.get(name))
+    parser.add_class_arguments(config_class, skip=set(positional))
+    for action in parser._actions:
+        if getattr(action, "_typehint", None) is bool:
+            # `--dry_run` alone means true; `--augment.flip false` still works.
+            action.nargs, action.const = "?", True
+
+
+def _one_sentence(message: str, known_options: Sequence[str]) -> str:
+    unknown = _UNKNOWN_OPTION.search(message)
+    if unknown:
+        name = next(group for group in unknown.groups() if group)
+        nearest = _nearest(name, known_options)
+        return f"there is no option '{name}'; " + (
+            f"did you mean '{nearest}'?" if nearest else "--help lists them all."
+        )
+    union = re.search(r'Parser key "([\w.]+)":.*Union subtypes.*Given value: (.*)', message, re.DOTALL)
+    if union:
+        kinds = re.findall(r"Expected an? (?:<class ')?([\w.]+)", message)
+        wanted = " or ".join(dict.fromkeys("null" if kind == "NoneType" else kind for kind in kinds))
+        return f"option '{union[1]}': expected {wanted}. Got value: {union[2].strip()}"
+    message = re.sub(r'Parser key "([\w.]+)": *', r"option '\1': ", " ".join(message.split()))
+    message = re.sub(r"<class '([\w.]+)'>", r"\1", message)
+    return re.sub(r"Expected an? typing.Literal", "expected one of ", message)
+
+
+def _nearest(name: str, known_options: Sequence[str]) -> str | None:
+    close = difflib.get_close_matches(name, known_options, n=1, cutoff=0.6)
+    if close:
+        return close[0]
+    # A right name in the wrong group, such as --lr for --optim.lr.
+    by_last_part = {option.rsplit(".", 1)[-1]: option for option in known_options}
+    close = difflib.get_close_matches(name.rsplit(".", 1)[-1], by_last_part, n=1, cutoff=0.6)
+    return by_last_part[close[0]] if close else None

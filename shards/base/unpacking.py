@@ -1,0 +1,85 @@
+"""Unpacks archives that came from elsewhere: whole or not at all, and never outside their folder."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from shards.base.errors import UserError
+
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of this name is unpacked."""
+    return name.endswith((*_TAR_SUFFIXES, ".zip"))
+
+
+def unpack(archive: Path, folder: Path) -> list[str]:
+    """Unpacks into a folder; what is there already under the same uppermost names stays as it is.
+
+    Args:
+        archive: A tar, compressed or not, or a zip.
+        folder: Where its uppermost files and folders appear once all are there.
+
+    Returns:
+        Names of the uppermost files and folders.
+
+    Raises:
+        UserError: A damaged archive, one with paths that lead out of the folder, or a disk that is full.
+    """
+    temporary = folder / f".{archive.name}.unpacking"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    extract: Callable[[Path, Path], None] = _unzip if archive.suffix == ".zip" else _untar
+    try:
+        extract(archive, temporary)
+        names = sorted(path.name for path in temporary.iterdir())
+        for name in names:
+            if not (folder / name).exists():
+                os.replace(temporary / name, folder / name)
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
+        raise UserError(f"{archive} cannot be unpacked ({error}); delete it and fetch it again.") from None
+    except OSError as error:
+        raise UserError(f"{archive} cannot be unpacked into {folder} ({error}); mend that and run it again.") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return names
+
+
+def _untar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as tar:
+        for member in tqdm(tar, desc=f"unpacking {archive.name}", unit=" files", disable=None):
+            _check_inside(member.name)
+            path = folder / member.name
+            if member.isdir():
+                path.mkdir(parents=True, exist_ok=True)
+                continue
+            if not member.isfile():
+                raise tarfile.ExtractError(f"'{member.name}' is neither a file nor a folder")
+            # Not tar.extract: it is safe only with a filter, which Python has from 3.11.4 on (Debian 12 has 3.11.2).
+            content = tar.extractfile(member)
+            assert content is not None  # As it is a file.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with content, open(path, "wb") as file:
+                shutil.copyfileobj(content, file)
+
+
+def _unzip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        for member in tqdm(file.infolist(), desc=f"unpacking {archive.name}", unit=" files", disable=None):
+            _check_inside(member.filename)
+            file.extract(member, folder)
+
+
+def _check_inside(name: str) -> None:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"'{name}' leads out of the folder")

@@ -1,0 +1,140 @@
+"""What a WebDataset shard holds: keys, labels, and where the images lie; read from headers, without decoding pixels."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from shards.base.errors import UserError
+from shards.dataset.label_types import Scalar, from_cell
+from shards.dataset.tar import Member, Sample, read_samples
+
+FORMAT_OF_EXTENSION = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
+_LABEL_EXTENSIONS = ("json", "cls", "txt")
+_CHANNELS_OF_MODE = {"L": 1, "RGB": 3}
+_REPACK = "unpack the shards (tar -xf) and pack the images with: python -m shards.pack folder IMAGES OUTPUT"
+
+
+@dataclass
+class ShardContents:
+    """What one shard holds, in file order.
+
+    Attributes:
+        extension: Of the images; ``jpeg`` counts as ``jpg``.
+        shape: Height and width of the images.
+        num_channels: 3 as soon as one image is RGB.
+        keys: Sample keys.
+        images: Where the images lie.
+        crc32: Checksum of each image's bytes.
+        labels: Scalars of each sample, by field.
+        ignored: Label names that hold lists or objects.
+        imageless: Keys of the samples that hold no image and are left out.
+    """
+
+    extension: str = ""
+    shape: tuple[int, int] = (0, 0)
+    num_channels: int = 1
+    keys: list[str] = field(default_factory=list)
+    images: list[Member] = field(default_factory=list)
+    crc32: list[int] = field(default_factory=list)
+    labels: list[dict[str, Scalar]] = field(default_factory=list)
+    ignored: set[str] = field(default_factory=set)
+    imageless: list[str] = field(default_factory=list)
+
+
+def read_contents(path: Path, extensions: Sequence[str] = tuple(FORMAT_OF_EXTENSION)) -> ShardContents:
+    """Reads a shard's keys, labels and image headers; pixels stay undecoded.
+
+    Args:
+        path: The tar file.
+        extensions: What counts as an image.
+
+    Raises:
+        UserError: No samples, none with an image, members of a sample that lie apart, or images of several sizes or
+            codecs.
+    """
+    contents = ShardContents()
+    imageless: dict[str, str] = {}
+    with open(path, "rb") as file:
+        for sample in read_samples(path):
+            image = sample.find(tuple(extensions))
+            if image is None:
+                imageless[sample.key] = ", ".join(member.extension for member in sample.members)
+                continue
+            extension = image.extension.rsplit(".", 1)[-1].replace("jpeg", "jpg")
+            require_same(path, sample.key, "codec", contents.extension or extension, extension)
+            contents.extension = extension
+            data = _read(file, image)
+            if extension in FORMAT_OF_EXTENSION:
+                shape, num_channels = _image_header(path, sample.key, extension, data)
+                require_same(path, sample.key, "size", contents.shape if contents.keys else shape, shape)
+                contents.shape, contents.num_channels = shape, max(contents.num_channels, num_channels)
+            contents.keys.append(sample.key)
+            contents.images.append(image)
+            contents.crc32.append(zlib.crc32(data))
+            contents.labels.append(_read_labels(path, file, sample, contents.ignored))
+    if not contents.keys and not imageless:
+        raise UserError(f"{path} holds no samples (files named KEY.EXTENSION); remove it or make it again.")
+    if not contents.keys:
+        key, found = next(iter(imageless.items()))
+        raise UserError(f"{path}: sample '{key}' holds no image ({found} only), nor does any other; {_REPACK}")
+    apart = imageless.keys() & set(contents.keys)
+    if apart:
+        raise UserError(
+            f"{path}: the files of sample '{min(apart)}' do not follow each other, as WebDataset needs them to; make "
+            "the shard again with: tar --sort=name -cf"
+        )
+    contents.imageless = list(imageless)
+    return contents
+
+
+def _image_header(path: Path, key: str, extension: str, data: bytes) -> tuple[tuple[int, int], int]:
+    expected = FORMAT_OF_EXTENSION[extension]
+    try:
+        with Image.open(BytesIO(data), formats=(expected,)) as image:
+            height, width, mode = image.height, image.width, image.mode
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise UserError(f"{path}: the image of sample '{key}' is no readable {expected}; {_REPACK}") from None
+    if mode not in _CHANNELS_OF_MODE:
+        raise UserError(f"{path}: the image of sample '{key}' is {mode}, neither RGB nor gray; {_REPACK}")
+    return (height, width), _CHANNELS_OF_MODE[mode]
+
+
+def _read_labels(path: Path, file: BinaryIO, sample: Sample, ignored: set[str]) -> dict[str, Scalar]:
+    labels: dict[str, Scalar] = {}
+    for member in sample.members:
+        if member.extension not in _LABEL_EXTENSIONS:
+            continue
+        try:
+            text = _read(file, member).decode()
+            values: Any = json.loads(text) if member.extension == "json" else {member.extension: from_cell(text)}
+        except ValueError:
+            raise UserError(f"{path}: {sample.key}.{member.extension} is no {member.extension}; mend it.") from None
+        for name, value in (values if isinstance(values, dict) else {"json": values}).items():
+            if isinstance(value, list | dict):
+                ignored.add(name)
+            else:
+                labels[name] = value
+    return labels
+
+
+def _read(file: BinaryIO, member: Member) -> bytes:
+    file.seek(member.offset)
+    return file.read(member.size)
+
+
+def require_same(path: Path, key: str, what: str, expected: object, found: object) -> None:
+    """Checks that an image is like the others.
+
+    Raises:
+        UserError: It is not.
+    """
+    if expected != found:
+        raise UserError(f"{path}: sample '{key}' has {what} {found} where others have {expected}; {_REPACK}")

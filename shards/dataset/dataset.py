@@ -1,0 +1,149 @@
+"""A data set, opened for reading: its manifest, the columns of its index, and its shards."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from shards.base.errors import UserError
+from shards.base.plain_files import check_plain, open_plain
+from shards.dataset.manifest import (
+    DATASET_FILE,
+    INDEX_FILE,
+    SPLITS,
+    ImageFormat,
+    LabelField,
+    Shard,
+    read_manifest,
+)
+from shards.dataset.remote import Remote, is_address
+
+
+class Dataset:
+    """A complete data set, opened for reading. Picklable; columns load on first use.
+
+    Attributes:
+        address: Where it is, as the user says: a folder, or an address such as ``s3://bucket/faces``.
+        root: Folder of its manifest and index on this machine.
+        remote: What fetches its files, where it is behind an address.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        """Opens a folder or an address.
+
+        Raises:
+            UserError: Nothing there, an unfinished packing, or a format that this version does not read.
+        """
+        self.address = str(root)
+        self.remote = Remote(self.address, DATASET_FILE) if is_address(self.address) else None
+        self.root = self.remote.folder if self.remote else Path(root)
+        self.manifest = read_manifest(self.root)
+        self.fingerprint = self.manifest.fingerprint
+
+    @property
+    def image(self) -> ImageFormat:
+        """Shape and codec of every image."""
+        return self.manifest.image
+
+    @property
+    def fields(self) -> dict[str, LabelField]:
+        """The label schema, by name."""
+        return self.manifest.fields
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that hold at least one sample."""
+        return tuple(name for name in SPLITS if self.num_samples(name))
+
+    def shards(self, split: str) -> tuple[Shard, ...]:
+        """The shards of a split, in index order."""
+        return tuple(shard for shard in self.manifest.shards if shard.split == split)
+
+    def shard_sizes(self, split: str) -> np.ndarray:
+        """Samples of each shard of a split, int64, in index order."""
+        return np.array([shard.num_samples for shard in self.shards(split)], np.int64)
+
+    def num_samples(self, split: str) -> int:
+        """Number of samples of a split, 0 where it does not exist."""
+        return sum(shard.num_samples for shard in self.shards(split))
+
+    def rows(self, split: str) -> slice:
+        """The rows of the index that belong to a split."""
+        start = 0
+        for shard in self.manifest.shards:
+            if shard.split == split:
+                return slice(start, start + self.num_samples(split))
+            start += shard.num_samples
+        return slice(0, 0)
+
+    def column(self, name: str, split: str) -> np.ndarray:
+        """One index column (``offset`` or ``size``) of a split."""
+        return self._column(name)[self.rows(split)]
+
+    def checksums(self, split: str) -> np.ndarray | None:
+        """CRC-32 (zlib's) of each image's bytes of a split, uint32; None in data sets that have none."""
+        with self._index as index:
+            is_there = "crc32" in index.keys()  # noqa: SIM118 - no mapping
+        return self.column("crc32", split) if is_there else None
+
+    def labels(self, name: str, split: str) -> np.ndarray:
+        """One label column of a split.
+
+        Raises:
+            UserError: A field that the data set does not have.
+        """
+        if name not in self.fields:
+            raise UserError(
+                f"data set {self.address} has no label '{name}'; it has {', '.join(self.fields) or 'none'}."
+            )
+        return self._column(f"label.{name}")[self.rows(split)]
+
+    def key(self, split: str, row: int) -> str:
+        """The key of one sample; ``row`` counts within the split."""
+        position = self.rows(split).start + row
+        ends = self._column("key_end")
+        start = ends[position - 1] if position else 0
+        return self._column("key_bytes")[start : ends[position]].tobytes().decode()
+
+    def keys(self, split: str) -> list[str]:
+        """The sample keys of a split, in index order."""
+        rows = self.rows(split)
+        ends = self._column("key_end")
+        starts = np.concatenate([[0], ends[:-1]])
+        text = self._column("key_bytes")
+        return [text[starts[row] : ends[row]].tobytes().decode() for row in range(rows.start, rows.stop)]
+
+    def open_shard(self, shard: Shard) -> int:
+        """A descriptor of a shard's file, to be closed by the caller.
+
+        Raises:
+            OSError: It is not there or cannot be read.
+            UserError: It cannot be fetched.
+        """
+        return self.remote.open(shard) if self.remote else open_plain(self.root / shard.name)
+
+    def _column(self, name: str) -> np.ndarray:
+        if name not in self._columns:
+            with self._index as index:
+                self._columns[name] = index.get_tensor(name)
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {}
+
+    @property
+    def _index(self) -> Any:
+        if self.remote:
+            self.remote.fetch(INDEX_FILE)
+        try:
+            check_plain(self.root / INDEX_FILE)
+            return safe_open(self.root / INDEX_FILE, framework="np")
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{self.root / INDEX_FILE} cannot be read ({error}); make it again: python -m shards.index {self.root}"
+            ) from None

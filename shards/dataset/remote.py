@@ -1,0 +1,268 @@
+"""Data sets behind an address, such as ``s3://bucket/faces``: their files come through a cache on the local disk.
+
+Addresses are those that fsspec knows (s3, gs, http, https and more; its configuration and the usual variables of each
+service hold endpoints and keys). A shard is fetched when it is first needed, or a block of the plan ahead, once for all
+processes of a machine, and is checked against the manifest's sha256 before anybody reads from it. The cache is bounded:
+shards that have not been used for longest are deleted. A file that is open stays readable even then.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from shards.base.errors import ENDING, UserError
+from shards.dataset.cache import (
+    SIZE_VARIABLE,
+    cache_bytes,
+    locked,
+    make_room,
+    shards_folder,
+    unwritable,
+    write_whole,
+    writing,
+)
+from shards.dataset.tar import sha256_file
+
+if TYPE_CHECKING:
+    from shards.dataset.manifest import Shard
+
+NUM_TRIES = 6
+_FIRST_DELAY_SEC, _MAX_DELAY_SEC = 0.5, 15.0
+_TIMEOUT_SEC = 20.0
+"""Shorter than the time that a launcher gives a process to end."""
+_CHUNK_BYTES = 8 * 2**20
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NUM_PREFETCHING = 2
+_ADDRESS = re.compile(r"(\w[\w+.-]+)://")
+# Silent servers are given up after a while, and retries are left to the loop here.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "config_kwargs": {
+            "connect_timeout": _TIMEOUT_SEC,
+            "read_timeout": _TIMEOUT_SEC,
+            "retries": {"total_max_attempts": 1},
+        }
+    },
+}
+ResultT = TypeVar("ResultT")
+
+
+class _Damaged(OSError):
+    """What came is not what was asked for."""
+
+
+def is_address(root: str) -> bool:
+    """Whether a data set's place is an address and not a folder."""
+    return _ADDRESS.match(root) is not None
+
+
+def refuse_address(path: Path, advice: str) -> None:
+    """Raises ``ValueError`` for an address where only a folder of this machine will do.
+
+    Args:
+        path: What the user gave; a path has lost one of an address's two slashes.
+        advice: What to do instead.
+    """
+    if _ADDRESS.match(str(path).replace(":/", "://", 1)):
+        raise ValueError(f"{path} is an address and no folder; {advice}.")
+
+
+class Remote:
+    """The files of one data set behind an address.
+
+    Attributes:
+        address: As the user gave it, without a slash at its end.
+        folder: Where its files appear on the local disk; another content has another folder.
+    """
+
+    def __init__(self, address: str, manifest_name: str) -> None:
+        """Fetches the manifest, by which the content is known.
+
+        Raises:
+            UserError: Nothing there, no answer, no permission, or the packages of the extra ``remote`` are missing.
+        """
+        self.address = address.rstrip("/")
+        self._connect()
+        content = self._persistently(manifest_name, lambda: self._files.cat_file(self._path(manifest_name)))
+        self.folder = shards_folder() / hashlib.sha256(content).hexdigest()[:24]
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with self._locked(manifest_name):
+            write_whole(self.folder / manifest_name, content)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"address": self.address, "folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._connect()
+
+    def fetch(self, name: str) -> Path:
+        """A file beside the manifest, kept as long as the manifest is.
+
+        Raises:
+            UserError: It cannot be had.
+        """
+        path = self.folder / name
+        with self._locked(name):
+            if not path.is_file():
+                content = self._persistently(name, lambda: self._files.cat_file(self._path(name)))
+                write_whole(path, content)
+        return path
+
+    def open(self, shard: Shard) -> int:
+        """A descriptor of a shard's whole and checked copy.
+
+        Raises:
+            UserError: The shard cannot be had, is damaged, or does not fit on the disk.
+        """
+        path = self.folder / shard.name
+        while True:
+            try:
+                descriptor = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:  # Never fetched, or deleted in this moment to make room.
+                self._ensure(shard)
+                continue
+            os.utime(descriptor)  # Another process may delete the path in this moment.
+            return descriptor
+
+    def prefetch(self, shards: Iterable[Shard]) -> None:
+        """Fetches shards in the background; what goes wrong is met again, and told, when they are read."""
+        for shard in shards:
+            with self._lock:
+                if shard.name in self._expected or (self.folder / shard.name).is_file():
+                    continue
+                self._expected.add(shard.name)
+            self._pool.submit(self._prefetch, shard)
+
+    def check_room(self, num_bytes: int) -> None:
+        """Checks that shards which are read in turns fit into the cache together.
+
+        Raises:
+            UserError: They do not, so that each would be fetched many times over.
+        """
+        if num_bytes > cache_bytes():
+            raise UserError(
+                f"shards of {self.address} that are read in turns take {num_bytes / 1e9:.2g} GB and the cache holds "
+                f"{cache_bytes() / 1e9:.2g}; raise the variable {SIZE_VARIABLE}, or copy the data set to a disk."
+            )
+
+    def _prefetch(self, shard: Shard) -> None:
+        try:
+            if not ENDING.is_set():
+                self._ensure(shard, num_tries=1)  # Others wait for its lock meanwhile, and try as often as they may.
+        except UserError:
+            pass
+        finally:
+            with self._lock:
+                self._expected.discard(shard.name)
+
+    def _ensure(self, shard: Shard, num_tries: int = NUM_TRIES) -> None:
+        """Fetches a shard, if no other process has done so meanwhile."""
+        path = self.folder / shard.name
+        with self._locked(shard.name):
+            if path.is_file():
+                return
+            with locked(shards_folder() / ".lock"):
+                make_room(shards_folder(), cache_bytes() - shard.num_bytes)
+            part = self.folder / f".{shard.name}.part"
+            try:
+                self._persistently(shard.name, lambda: self._fetch_shard(shard, part), num_tries)
+                with writing(self.folder):
+                    os.replace(part, path)
+            finally:
+                if num_tries == NUM_TRIES or ENDING.is_set():  # Otherwise a more patient call goes on with it.
+                    part.unlink(missing_ok=True)
+
+    def _fetch_shard(self, shard: Shard, part: Path) -> None:
+        """Fetches what a part does not hold yet, and checks the whole."""
+        with open(part, "ab") as file:
+            start = file.tell()
+            while start < shard.num_bytes:
+                if ENDING.is_set():
+                    raise InterruptedError("the program ends")
+                stop = min(start + _CHUNK_BYTES, shard.num_bytes)
+                chunk = self._files.cat_file(self._path(shard.name), start=start, end=stop)
+                if len(chunk) == shard.num_bytes > stop - start:
+                    chunk = chunk[start:]  # A server that sends whole files only.
+                elif len(chunk) != stop - start:
+                    raise _Damaged(f"{len(chunk):,} bytes came instead of {stop - start:,}")
+                file.write(chunk)
+                file.flush()
+                start += len(chunk)
+        if sha256_file(part) != shard.sha256:
+            part.unlink()
+            raise _Damaged("its sha256 is not the one of the manifest")
+
+    def _persistently(self, name: str, attempt: Callable[[], ResultT], num_tries: int = NUM_TRIES) -> ResultT:
+        """Calls until it succeeds, with growing pauses.
+
+        Raises:
+            UserError: Nothing there, no permission, or as many failures as are allowed.
+        """
+        where, delay, started = f"{self.address}/{name}", _FIRST_DELAY_SEC, time.monotonic()
+        for trial in range(1, num_tries + 1):
+            try:
+                return attempt()
+            except FileNotFoundError:
+                raise UserError(f"there is no {where}; copy the whole data set there, as it was packed.") from None
+            except PermissionError as error:
+                raise UserError(f"{where} may not be read ({_reason(error)}); check keys and rights.") from None
+            except Exception as error:  # Every service has errors of its own.
+                if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+                    raise unwritable(self.folder, error) from None
+                if trial == num_tries or ENDING.is_set():
+                    seconds = time.monotonic() - started
+                    raise UserError(
+                        f"{where} could not be read in {trial} tries over {seconds:.0f} s ({_reason(error)}); run "
+                        "the same command again when it can be."
+                    ) from None
+            ENDING.wait(delay * random.uniform(0.5, 1.5))  # Not all processes at the same moment.
+            delay = min(2 * delay, _MAX_DELAY_SEC)
+        raise AssertionError
+
+    def _connect(self) -> None:
+        import fsspec  # Takes a second, and local data need none of it.
+
+        protocol = self.address.split("://", 1)[0]
+        options = dict(_OPTIONS.get(protocol, {}))
+        try:
+            if protocol in ("http", "https"):
+                import aiohttp
+
+                timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_SEC, sock_read=_TIMEOUT_SEC)
+                options["client_kwargs"] = {"timeout": timeout}
+            self._files, self._root = fsspec.core.url_to_fs(self.address, **options)
+            if protocol == "s3":
+                self._files.retries = 1  # Tries, of s3fs itself; no option sets them.
+        except ImportError as error:
+            raise UserError(f"{self.address} needs more packages ({error}): pip install 'facegen[remote]'") from None
+        except ValueError as error:
+            raise UserError(f"{self.address} is no address that can be read ({error}).") from None
+        self._lock = threading.Lock()
+        self._expected: set[str] = set()
+        self._pool = ThreadPoolExecutor(_NUM_PREFETCHING, thread_name_prefix="shards-prefetch")
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        with locked(self.folder / f".{name}.lock"):
+            yield
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

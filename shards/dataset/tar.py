@@ -1,0 +1,164 @@
+"""WebDataset tar shards: writing them reproducibly, and finding where each sample's members lie.
+
+Plain ``tarfile`` instead of ``webdataset.TarWriter``: the latter imports torch, two seconds in every worker process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from shards.base.errors import UserError
+
+MAX_KEY_BYTES = 80
+"""Longest key as it stands. USTAR holds 100 bytes of name; this leaves room for any extension."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_\-/]")
+_RESERVED = re.compile(r"__[^/]*__($|/)")
+"""Names that WebDataset keeps for itself and skips."""
+_COMPRESSION = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5": "zstandard"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file inside a tar: its extension, and which bytes of the tar are its content."""
+
+    extension: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Consecutive members of a tar that share a key, as WebDataset groups them."""
+
+    key: str
+    members: tuple[Member, ...]
+
+    def find(self, extensions: tuple[str, ...]) -> Member | None:
+        """The first member with one of the extensions; WebDataset reads ``a.left.jpg`` as an image, too."""
+        return next((member for member in self.members if member.extension.rsplit(".", 1)[-1] in extensions), None)
+
+
+def member_key(key: str) -> str:
+    """A key that every tar reader and WebDataset understand.
+
+    Keys of up to 80 letters, digits, ``_``, ``-`` and ``/`` stay as they are. In any other, odd characters become ``_``
+    (WebDataset ends a key at its first dot), the end of a long one is cut off, and a hash of the whole is added so that
+    two keys never meet. A key that starts like WebDataset's own reserved names gets a letter in front, too.
+    """
+    safe = "/".join(part for part in _UNSAFE.sub("_", key).split("/") if part)
+    safe = f"x{safe}" if safe.startswith("__") else safe
+    if safe and safe == key and len(safe) <= MAX_KEY_BYTES:
+        return key
+    suffix = "-" + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return safe[: MAX_KEY_BYTES - len(suffix)].rstrip("/") + suffix
+
+
+class ShardWriter:
+    """Writes one tar whose bytes depend on the members only: no times, owners or padding of the moment."""
+
+    def __init__(self, path: Path) -> None:
+        """Creates ``path``, or empties it."""
+        self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, key: str, extension: str, data: bytes) -> int:
+        """Appends ``KEY.EXTENSION``; members of one sample follow each other.
+
+        Returns:
+            Where the content starts in the file, in bytes.
+        """
+        info = tarfile.TarInfo(f"{key}.{extension}")
+        info.size = len(data)
+        start = self._tar.offset + tarfile.BLOCKSIZE  # USTAR has one block of header, however long the name.
+        self._tar.addfile(info, BytesIO(data))
+        return start
+
+    def close(self) -> None:
+        """Ends the archive and waits until it is on the disk."""
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Lists a shard from its headers alone, in file order.
+
+    Raises:
+        UserError: A compressed, truncated or damaged tar.
+    """
+    compression = _compression(path)
+    if compression:
+        raise UserError(
+            f"{path} is compressed ({compression}), so images cannot be read by offset; unpack it to a plain .tar."
+        )
+    key, members = "", []
+    for name, offset, size in _read_headers(path):
+        directory, _, base = name.rpartition("/")
+        stem, dot, extension = base.partition(".")
+        # WebDataset skips names without an extension as well.
+        if not dot or not stem or _RESERVED.match(name):
+            continue
+        this_key = f"{directory}/{stem}" if directory else stem
+        if this_key != key and members:
+            yield Sample(key, tuple(members))
+            members = []
+        key = this_key
+        members.append(Member(extension.lower(), offset, size))
+    if members:
+        yield Sample(key, tuple(members))
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file's content, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_headers(path: Path) -> Iterator[tuple[str, int, int]]:
+    num_bytes = path.stat().st_size
+    try:
+        with tarfile.open(path, "r:") as tar:
+            while (info := tar.next()) is not None:
+                # tarfile would otherwise keep every header of the archive in memory.
+                tar.members = []  # type: ignore[attr-defined]
+                if info.isreg():
+                    if info.issparse() or info.offset_data + info.size > num_bytes:
+                        raise tarfile.ReadError("unexpected end of data")
+                    yield _readable(info.name.removeprefix("./")), info.offset_data, info.size
+            # tarfile takes a damaged or cut-off header for the end of the archive.
+            if _read_block(path, tar.offset) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("the end mark is missing")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise UserError(f"{path} is no whole tar file ({error}); fetch or make it again.") from None
+
+
+def _readable(name: str) -> str:
+    """The name with a replacement sign for bytes that are no UTF-8, as old archives have them."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _read_block(path: Path, offset: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(tarfile.BLOCKSIZE)
+
+
+def _compression(path: Path) -> str | None:
+    with open(path, "rb") as file:
+        head = file.read(3)
+    return next((name for magic, name in _COMPRESSION.items() if head.startswith(magic)), None)

@@ -1,0 +1,73 @@
+"""Writes the two files that make a folder of shards a data set; ``shards.dataset.dataset`` describes and reads them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from shards.base.names import Names
+from shards.dataset.manifest import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, Manifest
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The rows of an index before they are written, in the order of the manifest's shards."""
+
+    offset: np.ndarray
+    """int64, where the image's bytes start in its shard."""
+    size: np.ndarray
+    """int32, how many bytes the image has."""
+    keys: Sequence[str]
+    labels: Mapping[str, np.ndarray]
+    crc32: np.ndarray | None = None
+    """uint32, zlib's checksum of the image's bytes; without it damage shows only where decoding fails."""
+
+
+def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
+    """Writes the index, then ``dataset.json``: each to a temporary name, fsynced and renamed.
+
+    Raises:
+        ValueError: Columns of different lengths, or labels that the schema does not name.
+    """
+    num_samples = sum(shard.num_samples for shard in manifest.shards)
+    checksums = {} if columns.crc32 is None else {"crc32": np.asarray(columns.crc32, np.uint32)}
+    every = (columns.offset, columns.size, columns.keys, *columns.labels.values(), *checksums.values())
+    lengths = {len(column) for column in every}
+    if lengths - {num_samples}:
+        raise ValueError(f"index columns have lengths {sorted(lengths)}, the shards {num_samples} samples")
+    if set(columns.labels) != set(manifest.fields):
+        raise ValueError(f"index labels {sorted(columns.labels)} are not the schema's {sorted(manifest.fields)}")
+    keys = columns.keys if isinstance(columns.keys, Names) else Names(columns.keys)
+    tensors = {
+        "offset": np.asarray(columns.offset, np.int64),
+        "size": np.asarray(columns.size, np.int32),
+        "key_bytes": np.frombuffer(keys.text, np.uint8),
+        "key_end": keys.ends,
+        **checksums,
+    }
+    for name, label in manifest.fields.items():
+        tensors[f"label.{name}"] = np.asarray(columns.labels[name], label.dtype)
+
+    temporary_index = root / f".{INDEX_FILE}.tmp"
+    temporary_index.write_bytes(save(tensors))  # Not save_file: it makes files that only their owner may read.
+    _publish(temporary_index, root / INDEX_FILE)
+
+    content = {"format_version": FORMAT_VERSION, "fingerprint": manifest.fingerprint, **asdict(manifest)}
+    temporary_manifest = root / f".{DATASET_FILE}.tmp"
+    temporary_manifest.write_text(json.dumps(content, indent=1) + "\n")
+    _publish(temporary_manifest, root / DATASET_FILE)
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, final)
+    directory = os.open(final.parent, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)

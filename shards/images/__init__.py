@@ -1,0 +1,1 @@
+"""From a file to pixels: decoding, alignment, and the codecs of shards."""

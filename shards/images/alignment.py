@@ -1,0 +1,186 @@
+"""Brings faces to one place: five landmarks, a similarity transform to a named template, any size and margin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from shards.base.errors import UserError
+from shards.images.detector import Face, FaceChoice, choose_face, find_faces
+from shards.images.reading import BadImage, Preparation, prepare, to_mode
+
+TemplateName = Literal["lfw", "celeba", "facenet", "arcface", "ffhq"]
+NO_FACE = "no face found"
+"""The reason under which images without a face are counted."""
+
+# Landmarks in the order of detector.LANDMARKS, as fractions of the aligned picture. The first three are means of
+# what the detector finds in 600 images, so that aligned pictures frame faces as those data sets do:
+# python tests/benchmarks/landmark_templates.py LFW CELEBA 600
+_TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {
+    "lfw": ((0.2545, 0.2622), (0.7584, 0.2424), (0.5039, 0.5490), (0.2999, 0.7927), (0.7220, 0.7749)),
+    "celeba": ((0.3672, 0.4799), (0.6234, 0.4735), (0.4931, 0.6504), (0.3915, 0.7863), (0.5971, 0.7812)),
+    "facenet": ((0.3220, 0.3816), (0.6597, 0.3685), (0.4893, 0.5741), (0.3521, 0.7373), (0.6350, 0.7255)),
+    # Deng et al., ArcFace, CVPR 2019: pixels of 112x112.
+    "arcface": (
+        (38.2946 / 112, 51.6963 / 112),
+        (73.5318 / 112, 51.5014 / 112),
+        (56.0252 / 112, 71.7366 / 112),
+        (41.5493 / 112, 92.3655 / 112),
+        (70.7299 / 112, 92.2041 / 112),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How faces are aligned.
+
+    Attributes:
+        template: ``lfw`` and ``celeba`` frame faces as ``shards.pack`` frames those data sets by default, ``facenet``
+            as the 160x160 crops that facenet trains on, ``arcface`` tightly, ``ffhq`` by the rule with which FFHQ was
+            made.
+        margin: Widens the picture on all sides together by this share of the template's side; 0.1375 turns facenet's
+            160 pixels into its 182.
+        face: Which one of several faces.
+        without_face: What becomes of an image in which no face is found: it is skipped, or cropped without alignment.
+    """
+
+    template: TemplateName = "lfw"
+    margin: float = 0.0
+    face: FaceChoice = "center"
+    without_face: Literal["skip", "crop"] = "skip"
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            UserError: An unknown template, or a margin that leaves nothing.
+        """
+        if self.template not in get_args(TemplateName):
+            known = ", ".join(get_args(TemplateName))
+            raise UserError(f"there is no alignment template '{self.template}'; known are {known}.")
+        if not -0.9 < self.margin <= 10:
+            raise UserError(f"the margin of an alignment must be above -0.9 and at most 10, not {self.margin}.")
+
+
+def align(image: Image.Image, size: int, alignment: Alignment) -> tuple[Image.Image, bool]:
+    """Finds the face and brings it to the template.
+
+    Args:
+        image: Any mode; upright.
+        size: Side of the square result in pixels.
+        alignment: Template, margin, and which of several faces.
+
+    Returns:
+        RGB (size, size), and whether the face had to be enlarged. What lies outside of the image is mirrored from
+        inside of it.
+
+    Raises:
+        BadImage: No face was found, or pixels without a defined range.
+        UserError: The extra ``align`` is not installed.
+    """
+    image = to_mode(image, "RGB")
+    face = choose_face(find_faces(image), image.size, alignment.face)
+    if face is None:
+        raise BadImage(NO_FACE)
+    return warp(image, frame_of(face, alignment), size)
+
+
+def prepare_aligned(
+    image: Image.Image | np.ndarray, preparation: Preparation, alignment: Alignment
+) -> tuple[np.ndarray, bool, bool]:
+    """As ``shards.images.reading.prepare``, with the face at its place.
+
+    Returns:
+        uint8 (size, size, channels), whether the image had to be enlarged, and whether a face was found.
+
+    Raises:
+        BadImage: As ``prepare``, and where no face was found and such images are skipped.
+    """
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image.squeeze())
+    try:
+        aligned, enlarged = align(image, preparation.size, alignment)
+    except BadImage as error:
+        if error.reason != NO_FACE or alignment.without_face == "skip":
+            raise
+        return *prepare(image, preparation), False
+    return prepare(aligned, replace(preparation, crop=None))[0], enlarged, True
+
+
+def frame_of(face: Face, alignment: Alignment) -> np.ndarray:
+    """The transform from the image to the aligned picture.
+
+    Returns:
+        float64 (2, 3): maps x, y, 1 in pixels of the image to fractions of the aligned picture, as a rotation, one
+        scale and a shift.
+    """
+    if alignment.template == "ffhq":
+        matrix = _ffhq_frame(face.landmarks)
+    else:
+        matrix = similarity(face.landmarks, np.array(_TEMPLATES[alignment.template]))
+    wider = 1 + alignment.margin
+    return matrix / wider + np.array([[0, 0, 0.5], [0, 0, 0.5]]) * (1 - 1 / wider)
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The similarity transform that brings points nearest to others (Umeyama 1991).
+
+    Args:
+        source: (N, 2).
+        target: (N, 2).
+
+    Returns:
+        float64 (2, 3), without reflection.
+    """
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    a, b = source - source_mean, target - target_mean
+    # In two dimensions: the rotation and scale are a complex number, fitted by least squares.
+    spread = (a**2).sum()
+    real = (a * b).sum() / spread
+    imaginary = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / spread
+    turn = np.array([[real, -imaginary], [imaginary, real]])
+    return np.column_stack([turn, target_mean - turn @ source_mean])
+
+
+def warp(image: Image.Image, matrix: np.ndarray, size: int) -> tuple[Image.Image, bool]:
+    """Applies ``frame_of``'s transform without aliasing.
+
+    Returns:
+        The picture (size, size), and whether it is an enlargement.
+    """
+    import cv2
+
+    scale = size * float(np.hypot(*matrix[:, 0]))
+    pixels = np.asarray(image)
+    if scale < 1:
+        # Shrunk first, with a filter that is as wide as that needs; the warp then only turns and shifts.
+        shrunk = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        back = np.diag([image.width / shrunk[0], image.height / shrunk[1]])
+        # The center of pixel 0 is at 0.5 in either picture.
+        matrix = np.column_stack([matrix[:, :2] @ back, matrix[:, 2]])
+        pixels = np.asarray(image.resize(shrunk, Image.Resampling.LANCZOS))
+    # OpenCV counts from the centers of pixels.
+    half = np.array([0.5, 0.5])
+    in_pixels = size * matrix
+    in_pixels[:, 2] += in_pixels[:, :2] @ half - half
+    warped = cv2.warpAffine(pixels, in_pixels, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return Image.fromarray(warped), scale > 1
+
+
+def _ffhq_frame(landmarks: np.ndarray) -> np.ndarray:
+    """FFHQ's square (Karras et al. 2019): placed and sized by the eyes' and the mouth's middle.
+
+    Their mouth is the mean of its corners, and so is ours.
+    """
+    eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
+    across, down = landmarks[1] - landmarks[0], mouth - eyes
+    x = across - np.array([-down[1], down[0]])
+    x *= max(np.hypot(*across) * 2.0, np.hypot(*down) * 1.8) / np.hypot(*x)
+    y = np.array([-x[1], x[0]])
+    center = eyes + down * 0.1
+    corners = np.stack([center - x - y, center - x + y, center + x + y, center + x - y])
+    return similarity(corners, np.array([[0.0, 0], [0, 1], [1, 1], [1, 0]]))

@@ -1,0 +1,225 @@
+"""Opening any image file safely, and bringing it to the shape that shards hold: upright, RGB or gray, cropped, resized.
+
+Every way in which a file can be bad becomes a ``BadImage`` with a short reason, so that packing can count and go on.
+Embedded color profiles are not applied: pixels are taken as sRGB, as every published face data set was.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO, Literal
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from shards.base.errors import UserError
+
+MAX_PIXELS = 80_000_000
+"""Largest width x height that is decoded: above every phone camera's default, and 240 MB of RGB at most."""
+
+# Only formats that decode in-process: Pillow would start Ghostscript for EPS files; PDF and video are no photographs.
+_SUFFIXES_OF_FORMAT = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TGA": (".tga",),
+    "JPEG2000": (".jp2", ".j2k"),
+    "AVIF": (".avif",),
+}
+_FORMATS = tuple(_SUFFIXES_OF_FORMAT)
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES_OF_FORMAT.values() for suffix in suffixes)
+
+Crop = tuple[float, float, float, float]
+"""Left, upper, right, lower. Right and lower are exclusive. Values up to 1 are fractions of width and height."""
+
+ResizeFilter = Literal["lanczos", "bicubic", "area"]
+_FILTERS = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "bicubic": Image.Resampling.BICUBIC,
+    "area": Image.Resampling.BOX,
+}
+
+
+class BadImage(ValueError):
+    """An input that cannot be packed. ``reason`` is one of a few short phrases, fit for counting."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What happens to an opened image.
+
+    Attributes:
+        size: Side of the square result in pixels.
+        channels: 1 (gray, ITU-R 601 luma) or 3 (RGB).
+        crop: Box to cut out; None cuts the largest centered square.
+        resize_filter: All three widen their support when they shrink an image, so none of them aliases. ``lanczos``
+            keeps the most detail, ``area`` averages without ringing.
+    """
+
+    size: int
+    channels: int
+    crop: Crop | None
+    resize_filter: ResizeFilter
+
+
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Opens and decodes a file; the first frame where it has several.
+
+    Returns:
+        The decoded image, turned upright as its EXIF orientation says, in the file's own mode.
+
+    Raises:
+        BadImage: Missing, empty, no regular file, no image, too many pixels, truncated or damaged.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, PermissionError) as error:
+        raise BadImage("missing file" if isinstance(error, FileNotFoundError) else "no permission to read") from None
+    except (OSError, ValueError):
+        raise BadImage("damaged image") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage("not a regular file")
+    if status.st_size == 0:
+        raise BadImage("empty file")
+    return decode_image(path)
+
+
+def open_image_bytes(data: bytes) -> Image.Image:
+    """As ``open_image``, of a file's content."""
+    if not data:
+        raise BadImage("empty file")
+    return decode_image(BytesIO(data))
+
+
+def decode_image(
+    file: str | os.PathLike[str] | BinaryIO, formats: tuple[str, ...] = _FORMATS, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Decodes an image; the first frame where it has several.
+
+    Args:
+        file: A path, or the bytes.
+        formats: Names of the formats that are tried, as Pillow calls them.
+        max_pixels: Largest width x height that is decoded.
+
+    Returns:
+        The decoded image, turned upright as its EXIF orientation says, in the file's own mode.
+
+    Raises:
+        BadImage: No image of these formats, too many pixels, truncated or damaged.
+    """
+    try:
+        with Image.open(file, formats=formats) as image:
+            if image.width * image.height > max_pixels:
+                raise BadImage(f"more than {max_pixels // 1_000_000} million pixels")
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except BadImage:
+        raise
+    except UnidentifiedImageError:
+        raise BadImage("not an image") from None
+    except Image.DecompressionBombError:
+        raise BadImage(f"more than {max_pixels // 1_000_000} million pixels") from None
+    except PermissionError:
+        raise BadImage("no permission to read") from None
+    except Exception as error:  # Pillow's plugins raise nearly every built-in error on damaged files.
+        raise BadImage("truncated image" if "truncated" in str(error).lower() else "damaged image") from None
+
+
+def prepare(image: Image.Image | np.ndarray, preparation: Preparation) -> tuple[np.ndarray, bool]:
+    """Converts, crops and resizes one image.
+
+    Args:
+        image: A decoded image of any mode, or uint8 (H, W, 3) or (H, W).
+        preparation: What to do.
+
+    Returns:
+        uint8 (size, size, channels), and whether the image had to be enlarged to get there.
+
+    Raises:
+        BadImage: A pixel type that has no defined range, or an image smaller than the crop box.
+    """
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image.squeeze())
+    image = to_mode(image, "L" if preparation.channels == 1 else "RGB")
+    box = crop_box(image.size, preparation.crop)
+    enlarged = min(box[2] - box[0], box[3] - box[1]) < preparation.size
+    image = image.crop(box)
+    if image.size != (preparation.size, preparation.size):
+        image = image.resize((preparation.size, preparation.size), _FILTERS[preparation.resize_filter])
+    return np.asarray(image).reshape(preparation.size, preparation.size, preparation.channels), enlarged
+
+
+def to_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
+    """Converts any mode: transparency is laid over white, 16-bit gray is scaled to 8 bit.
+
+    Raises:
+        BadImage: 32-bit integer and float pixels, whose range no file format fixes.
+    """
+    if image.mode.startswith("I;16"):
+        # Pillow's own conversion clips at 255 and would turn a 16-bit photograph white.
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) / 257 + 0.5).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise BadImage(f"unsupported pixel type {image.mode}")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    try:
+        return image if image.mode == mode else image.convert(mode)
+    except ValueError:
+        raise BadImage(f"unsupported pixel type {image.mode}") from None
+
+
+def crop_box(size: tuple[int, int], crop: Crop | None) -> tuple[int, int, int, int]:
+    """The box in whole pixels for an image of ``size`` (width, height).
+
+    Raises:
+        BadImage: The image does not contain the box.
+    """
+    width, height = size
+    if crop is None:
+        side = min(size)
+        left, upper = (width - side) // 2, (height - side) // 2
+        return left, upper, left + side, upper + side
+    scale = (width, height, width, height) if max(crop) <= 1 else (1, 1, 1, 1)
+    # Halves are rounded up on both edges, so that the box keeps its width.
+    left, upper, right, lower = (int(edge * factor + 0.5) for edge, factor in zip(crop, scale, strict=True))
+    if right > width or lower > height or right <= left or lower <= upper:
+        raise BadImage("smaller than the crop box")
+    return left, upper, right, lower
+
+
+def parse_crop(text: str, default: Crop | None) -> Crop | None:
+    """Reads the command line's crop.
+
+    Args:
+        text: ``auto`` (the source's own), ``center`` (largest centered square) or ``left,upper,right,lower``.
+        default: What ``auto`` stands for.
+
+    Raises:
+        UserError: Anything else, or a box without area.
+    """
+    if text in ("auto", "center"):
+        return default if text == "auto" else None
+    try:
+        left, upper, right, lower = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(
+            f"crop '{text}' is none of auto, center or left,upper,right,lower (such as 83,92,167,176)."
+        ) from None
+    # "not" form, so that NaN is refused as well.
+    if not (0 <= left < right < float("inf") and 0 <= upper < lower < float("inf")):
+        raise UserError(f"crop '{text}' has no area: give left < right and upper < lower, all 0 or more.")
+    if max(right, lower) > 1 and any(edge % 1 for edge in (left, upper, right, lower)):
+        raise UserError(f"crop '{text}': give whole pixels, or four fractions of the image that are at most 1.")
+    return left, upper, right, lower

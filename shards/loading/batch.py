@@ -1,0 +1,114 @@
+"""One process's part of a batch: uint8 images, decoded into place, and labels as tensors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.decoded import DecodedImages
+from shards.loading.reader import Reader
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one batch on one rank.
+
+    Attributes:
+        images: uint8 (N, H, W, C), C is 1 or 3 (RGB).
+        labels: A tensor (N,) for each label field: float32 for a float (missing: NaN), int64 for a bool (0, 1; missing:
+            -1) and for a class (position in the field's classes; missing: -1).
+        rows: int64 (N,), rows of the split.
+        epoch: Number of the epoch, from 0.
+        first_slot: Position of the first sample within the global batch; 0 in evaluation.
+    """
+
+    images: torch.Tensor
+    labels: dict[str, torch.Tensor]
+    rows: torch.Tensor
+    epoch: int = 0
+    first_slot: int = 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a batch is to hold."""
+
+    rows: np.ndarray
+    epoch: int = 0
+    first_slot: int = 0
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Labels that come with the units, beside those of the data set."""
+
+
+class BatchReader:
+    """Turns a share into a batch; safe to call from several threads.
+
+    What was decoded once may stay in memory for the epochs that follow.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        fields: Sequence[str] | None,
+        pin_memory: bool = False,
+        decoded_bytes: int = 0,
+    ) -> None:
+        """As ``TrainLoader``."""
+        self._reader = Reader(dataset, split)
+        self._shard_starts = [0, *itertools.accumulate(dataset.shard_sizes(split))]
+        self._shape = (dataset.image.height, dataset.image.width, dataset.image.channels)
+        self._decoded = DecodedImages(dataset.num_samples(split), self._shape, decoded_bytes)
+        self._labels = {name: dataset.labels(name, split) for name in (dataset.fields if fields is None else fields)}
+        self._pin_memory = pin_memory
+
+    def __call__(self, shares: Sequence[Share]) -> tuple[list[Batch], UserError | None]:
+        """Reads several batches at once, or takes them from memory.
+
+        Returns:
+            The batches, up to the first that cannot be read: a damaged shard or image. And what is wrong with that one.
+        """
+        sizes = [len(share.rows) for share in shares]
+        rows = np.concatenate([share.rows for share in shares])
+        images = torch.empty((len(rows), *self._shape), dtype=torch.uint8, pin_memory=self._pin_memory)
+        pixels = images.numpy()
+        missing = self._decoded.take(rows, pixels)
+        error = None
+        if len(missing):
+            parts = np.split(missing, np.searchsorted(missing, np.cumsum(sizes)[:-1]))
+            num_read, error = self._read(rows, pixels, parts)
+            shares = shares[:num_read]
+        columns = {name: _label_tensor(column[rows]).split(sizes) for name, column in self._labels.items()}
+        batches = []
+        for position, (share, own) in enumerate(zip(shares, images.split(sizes), strict=False)):
+            labels = {name: values[position] for name, values in columns.items()}
+            labels |= {name: _label_tensor(values) for name, values in share.labels.items()}
+            batches.append(Batch(own, labels, torch.from_numpy(share.rows), share.epoch, share.first_slot))
+        return batches, error
+
+    def _read(
+        self, rows: np.ndarray, pixels: np.ndarray, missing: Sequence[np.ndarray]
+    ) -> tuple[int, UserError | None]:
+        """Reads what is missing, batch after batch; returns how many of them are whole, and what ended it before."""
+        for num_read, positions in enumerate(missing):
+            try:
+                self._reader.read_images(rows[positions], [pixels[position] for position in positions])
+            except UserError as error:
+                return num_read, error
+            self._decoded.keep(rows, pixels, positions)
+        return len(missing), None
+
+    def expect(self, shards: Iterable[int]) -> None:
+        """Says which shards will be read soon, so that remote ones can come meanwhile."""
+        starts = self._shard_starts
+        self._reader.expect(shard for shard in shards if not self._decoded.holds(starts[shard], starts[shard + 1]))
+
+
+def _label_tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32 if values.dtype == np.float32 else np.int64))

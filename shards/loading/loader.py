@@ -1,0 +1,256 @@
+"""Batches of uint8 images and labels: the plan says which, the reader fetches and decodes, threads do it ahead of time.
+
+Threads and not processes: the JPEG decoder and ``pread`` release the GIL, so threads scale, and need no pickling, no
+shared memory and no worker that can be killed or left behind. All that has to be saved is one integer.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.batch import Batch, BatchReader, Share
+from shards.loading.order import BatchPlan, EpochOrder, evaluation_rows
+from shards.loading.units import SingleSamples, Units
+
+_READ_IMAGES = 256
+"""Small batches are read together, as many as make this many images: after a training step nothing of this code is in
+the processor's caches, and one batch takes several times as long as another one right after it."""
+
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+
+
+class TrainLoader:
+    """The share of this rank in each global batch, in the order of the plan, without end.
+
+    Iterating goes on where ``samples_seen`` stands, and stopping ends the threads. Each process makes a loader of its
+    own: nothing here is to be handed to ``accelerator.prepare``, except that ``state_dict`` and ``load_state_dict``
+    suit ``accelerator.register_for_checkpointing``.
+
+    Attributes:
+        steps_per_epoch: Global batches of an epoch, the same for every rank.
+        epoch_size: Samples of an epoch over all ranks, by which ``samples_seen`` grows.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        *,
+        global_batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_threads: int = 2,
+        prefetch_batches: int = 4,
+        decoded_bytes: int = 0,
+        fields: Sequence[str] | None = None,
+        pin_memory: bool = False,
+        units: Units | None = None,
+    ) -> None:
+        """Plans the batches; nothing is read before the first iteration.
+
+        Args:
+            dataset: Where the samples are.
+            split: Which of its splits.
+            global_batch_size: Samples of a batch over all ranks.
+            seed: Seed of the order.
+            rank: This process, from 0.
+            world_size: How many processes there are.
+            num_threads: Threads that read and decode; 0 does it in the calling thread when a batch is asked for.
+            prefetch_batches: Batches in work or ready ahead of the consumer, or more if they are small; each takes its
+                images' bytes of memory.
+            decoded_bytes: Memory for images that have been decoded; what does not fit is decoded in every epoch.
+            fields: Label fields to load; all when None.
+            pin_memory: Batches in page-locked memory, for asynchronous copies to a CUDA device.
+            units: What is drawn as a whole; single samples when None.
+
+        Raises:
+            UserError: A split without samples, a field that isn't there, or numbers that don't go together.
+        """
+        _check_at_least(0, "num_threads", num_threads)
+        _check_at_least(1, "prefetch_batches", prefetch_batches)
+        _check_at_least(0, "decoded_bytes", decoded_bytes)
+        if pin_memory and not torch.cuda.is_available():
+            raise UserError("pin_memory needs a CUDA device and there is none; leave it out.")
+        self._read = BatchReader(dataset, split, fields, pin_memory, decoded_bytes)
+        self._units = units or SingleSamples(dataset.shard_sizes(split))
+        self._order = EpochOrder(self._units.per_shard, seed)
+        self._plan = BatchPlan(self._order, global_batch_size, rank, world_size, self._units.unit_size)
+        self._is_remote = dataset.remote is not None
+        if dataset.remote:
+            shard_bytes = [shard.num_bytes for shard in dataset.shards(split)]
+            # The samples of a unit may lie in any blocks.
+            num_blocks = 2 if self._units.unit_size == 1 else self._order.num_blocks
+            dataset.remote.check_room(min(sum(shard_bytes), num_blocks * self._order.block_shards * max(shard_bytes)))
+        self._global_batch_size = global_batch_size
+        self._num_threads = num_threads
+        self._prefetch_batches = prefetch_batches
+        self._batches_per_read = max(1, _READ_IMAGES // self._plan.local_batch_size)
+        self._samples_seen = 0
+        self.steps_per_epoch = self._plan.steps_per_epoch
+        self.epoch_size = self._plan.epoch_size
+
+    @property
+    def samples_seen(self) -> int:
+        """Samples of all ranks up to and with the batch that was yielded last; what was only prefetched is not counted.
+
+        Set it before iterating to go on from there.
+        """
+        return self._samples_seen
+
+    @samples_seen.setter
+    def samples_seen(self, value: int) -> None:
+        self._plan.check(value)
+        self._samples_seen = value
+
+    def state_dict(self) -> dict[str, int]:
+        """The whole state of the loader, the same on every rank."""
+        return {"samples_seen": self._samples_seen}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on from a saved state, whatever the world size and the threads were.
+
+        Raises:
+            UserError: A state from a run with another global batch size.
+        """
+        self.samples_seen = state["samples_seen"]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields batches without end.
+
+        Raises:
+            UserError: A damaged shard or image.
+            RuntimeError: ``samples_seen`` was changed, or a second iterator was used, while this one was in use.
+        """
+        expected = self._samples_seen
+        num_ahead = max(self._num_threads, self._prefetch_batches // self._batches_per_read)
+        with closing(_one_by_one(self._read, self._together(), self._num_threads, num_ahead)) as batches:
+            for batch in batches:
+                if self._samples_seen != expected:
+                    raise RuntimeError("the loader was moved while it was being iterated; start a new iteration")
+                expected += self._global_batch_size
+                self._samples_seen = expected
+                yield batch
+
+    def _together(self) -> Iterator[list[Share]]:
+        # Only of one epoch: an image of the next may be the same one, and then already decoded.
+        for _, shares in itertools.groupby(self._shares(), lambda share: share.epoch):
+            while together := list(itertools.islice(shares, self._batches_per_read)):
+                yield together
+
+    def _shares(self) -> Iterator[Share]:
+        # Planned in the consumer's thread, in order: threads that plan two blocks at a time would evict each other's.
+        position, block = self._samples_seen, None
+        while True:
+            if self._is_remote:  # On a disk they are there already.
+                block = self._announce(position, block)
+            epoch, units = self._plan.batch(position)
+            rows, labels = self._units.draw(units, epoch)
+            yield Share(rows, epoch, self._plan.first_slot, labels)
+            position += self._global_batch_size
+
+    def _announce(self, position: int, block: tuple[int, int] | None) -> tuple[int, int]:
+        """Says what will be read soon, once for each block; returns the block at a position."""
+        here = self._plan.block_at(position)
+        if here != block:
+            self._read.expect(self._order.shards_from(*here).tolist())
+        return here
+
+
+def evaluation_batches(
+    dataset: Dataset,
+    split: str,
+    batch_size: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    limit: int | None = None,
+    num_threads: int = 2,
+    fields: Sequence[str] | None = None,
+) -> Iterator[Batch]:
+    """Yields the samples of a split in sequence, each exactly once over all ranks, none dropped.
+
+    Args:
+        dataset: Where the samples are.
+        split: Which of its splits.
+        batch_size: Samples of a batch on one rank; the last batch may be shorter.
+        rank: This process, from 0. Batch i goes to rank ``i % world_size``.
+        world_size: How many processes there are.
+        limit: Take only the first ``limit`` samples of the split.
+        num_threads: As in ``TrainLoader``.
+        fields: Label fields to load; all when None.
+
+    Returns:
+        An iterator of ``Batch``; closing it ends its threads.
+
+    Raises:
+        UserError: A split without samples, a field that isn't there, or a size below 1.
+    """
+    _check_at_least(0, "num_threads", num_threads)
+    num_samples = dataset.num_samples(split)
+    if limit is not None:
+        _check_at_least(1, "limit", limit)
+        num_samples = min(limit, num_samples)
+    read = BatchReader(dataset, split, fields)
+    batches = evaluation_rows(num_samples, batch_size, rank, world_size)
+    ends = np.cumsum(dataset.shard_sizes(split))
+
+    def shares() -> Iterator[Share]:
+        last = -1
+        for rows in batches:
+            shard = int(np.searchsorted(ends, rows[-1], side="right"))
+            if shard != last:
+                read.expect(range(shard, min(shard + 2, len(ends))))
+            last = shard
+            yield Share(rows)
+
+    return _one_by_one(read, ([share] for share in shares()), num_threads, num_ahead=2 * num_threads)
+
+
+def _one_by_one(
+    read: BatchReader, requests: Iterable[list[Share]], num_threads: int, num_ahead: int
+) -> Generator[Batch]:
+    """Yields the batches of each request, in order, with up to ``num_ahead`` requests ahead in threads."""
+    with closing(_in_order(read, requests, num_threads, num_ahead)) as reads:
+        for batches, error in reads:
+            yield from batches
+            if error:
+                raise error
+
+
+def _in_order(
+    load: Callable[[RequestT], ResultT], requests: Iterable[RequestT], num_threads: int, num_ahead: int
+) -> Generator[ResultT]:
+    """Yields ``load(request)`` for each request, in order, with up to ``num_ahead`` of them ahead in threads."""
+    if num_threads == 0:
+        yield from map(load, requests)
+        return
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="shards-loader")
+    pending: deque[Future[ResultT]] = deque()
+    try:
+        for request in requests:
+            pending.append(pool.submit(load, request))
+            if len(pending) > num_ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        # The garbage collector may run this in one of the pool's own threads, which could not wait for itself. Each
+        # thread ends after the batch that it has in hand.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _check_at_least(minimum: int, name: str, value: int) -> None:
+    if value < minimum:
+        raise UserError(f"{name} must be at least {minimum}, not {value}.")

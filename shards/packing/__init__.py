@@ -1,0 +1,1 @@
+"""From a source to shards: plan, shard, execution, and what a stopped packing left."""

@@ -1,0 +1,226 @@
+"""What a packing will do, decided before it starts: which item goes into which shard, and all that fixes the bytes.
+
+A shard's content is a pure function of the plan. So shards can be written in any order, by any number of processes,
+again after an interruption, and always come out the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from shards.base.errors import UserError
+from shards.base.names import Names, find_repeated
+from shards.dataset.manifest import SPLITS
+from shards.dataset.tar import member_key
+from shards.images.alignment import Alignment
+from shards.images.reading import Preparation
+from shards.packing.splits import Fractions, hashed_order, split_by_identity, split_by_partition, split_by_sample
+from shards.sources.base import Source
+
+SplitBy = Literal["auto", "partition", "identity", "sample"]
+_CHUNK = 8_192
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How prepared images are stored: ``shards.images.codecs.encode``'s arguments."""
+
+    extension: str
+    codec_options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How splits are made."""
+
+    by: SplitBy
+    fractions: Fractions
+    seed: int
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All that a source says about its items, as columns: one pass over the source is enough.
+
+    Attributes:
+        keys: Unique keys, safe as names inside a tar.
+        labels: A column for each field of the schema.
+        partitions: The data set's own split of each item, or None.
+    """
+
+    keys: Names
+    labels: dict[str, np.ndarray]
+    partitions: list[str | None]
+
+    def digest(self) -> str:
+        """Changes when any item, label or partition does."""
+        content = hashlib.sha256()
+        for piece in _json_pieces(self.keys, self.partitions):
+            content.update(piece.encode())
+        for name, column in sorted(self.labels.items()):
+            content.update(name.encode() + column.tobytes())
+        return content.hexdigest()
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to write: its file name, its split, and the positions of its items in the source."""
+
+    name: str
+    split: str
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class PackingPlan:
+    """A whole packing.
+
+    Attributes:
+        spec: Everything that decides the bytes of the data set, as JSON values. Two packings with the same one give the
+            same data set.
+        preparation: From opened image to pixels.
+        alignment: How faces are brought to one place; None leaves them where they are.
+        encoding: From pixels to bytes.
+        tasks: The shards, split by split.
+        inventory: Keys and labels of all items.
+        split: For the manifest: how the splits were made.
+        notes: Sentences that the user should read.
+    """
+
+    spec: dict[str, Any]
+    preparation: Preparation
+    alignment: Alignment | None
+    encoding: Encoding
+    tasks: tuple[ShardTask, ...]
+    inventory: Inventory
+    split: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def make_plan(
+    source: Source,
+    preparation: Preparation,
+    encoding: Encoding,
+    splitting: Splitting,
+    samples_per_shard: int,
+    alignment: Alignment | None = None,
+) -> PackingPlan:
+    """Decides which item goes where.
+
+    Raises:
+        UserError: A source without items, or one that cannot be split as asked.
+    """
+    if not len(source):
+        raise UserError(f"source '{source.name}' has no images; check the input folder.")
+    inventory = take_inventory(source)
+    by, splits, notes = choose_splits(source, inventory, splitting)
+    order = hashed_order(inventory.keys, splitting.seed, "order")
+    tasks = [task for split in range(len(SPLITS)) for task in _shard_tasks(split, order, splits, samples_per_shard)]
+    spec = {
+        "source": source.name,
+        "input": source.provenance,
+        "items_sha256": inventory.digest(),
+        "options": {
+            **asdict(preparation),
+            "crop": preparation.crop or "center",
+            "codec": encoding.extension,
+            "codec_options": encoding.codec_options,
+            "samples_per_shard": samples_per_shard,
+            "split_by": by,
+            "val_fraction": splitting.fractions.val,
+            "test_fraction": splitting.fractions.test,
+            "seed": splitting.seed,
+            **({"align": asdict(alignment)} if alignment else {}),
+        },
+    }
+    return PackingPlan(
+        spec=json.loads(json.dumps(spec)),
+        preparation=preparation,
+        alignment=alignment,
+        encoding=encoding,
+        tasks=tuple(tasks),
+        inventory=inventory,
+        split={"by": by, "fractions": asdict(splitting.fractions), "seed": splitting.seed},
+        notes=(*source.provenance.get("notes", ()), *notes),
+    )
+
+
+def take_inventory(source: Source) -> Inventory:
+    """Reads keys and labels of all items, in chunks, so that only the columns stay in memory.
+
+    Raises:
+        ValueError: Two items with the same key.
+    """
+    partitions: list[str | None] = []
+    chunks: dict[str, list[np.ndarray]] = {name: [] for name in source.fields}
+
+    def read() -> Iterator[str]:
+        for start in range(0, len(source), _CHUNK):
+            items = [source[position] for position in range(start, min(start + _CHUNK, len(source)))]
+            partitions.extend(item.partition for item in items)
+            for name, field in source.fields.items():
+                chunks[name].append(field.encode([item.labels.get(name) for item in items]))
+            yield from (member_key(item.key) for item in items)
+
+    keys = Names(read())
+    if find_repeated(lambda: keys):
+        raise ValueError(f"source '{source.name}' gives the same key to two items")
+    return Inventory(keys, {name: np.concatenate(columns) for name, columns in chunks.items()}, partitions)
+
+
+def _json_pieces(keys: Names, partitions: list[str | None]) -> Iterator[str]:
+    """``json.dumps([keys, partitions])`` piece by piece."""
+    opening = "[["
+    for start in range(0, len(keys), _CHUNK):
+        yield opening + json.dumps(list(keys[start : start + _CHUNK]))[1:-1]
+        opening = ", "
+    yield f"], {json.dumps(partitions)}]"
+
+
+def choose_splits(source: Source, inventory: Inventory, splitting: Splitting) -> tuple[str, np.ndarray, list[str]]:
+    """Splits the items.
+
+    ``auto`` takes the data set's own partition where that fills more than one split, else whole identities where the
+    source has them, else single samples.
+
+    Returns:
+        The way taken, int8 (num_items,) positions in ``SPLITS``, and sentences for the user.
+
+    Raises:
+        UserError: A way that the source cannot go.
+    """
+    by, notes = splitting.by, []
+    named = {partition for partition in inventory.partitions if partition is not None}
+    if by == "auto":
+        by = "partition" if len(named) > 1 else "identity" if source.identity_field else "sample"
+        if len(named) == 1:
+            notes.append(f"The data set's own partition puts all images into {named.pop()}: splitting by {by} instead.")
+    if by == "partition":
+        if not named:
+            raise UserError(f"source '{source.name}' has no partition of its own; pass --split_by auto.")
+        num_unnamed = inventory.partitions.count(None)
+        if num_unnamed:
+            notes.append(f"{num_unnamed} images are not in the data set's own partition; they are used for training.")
+        return by, split_by_partition(inventory.partitions), notes
+    if by == "identity":
+        if source.identity_field is None:
+            raise UserError(f"source '{source.name}' names no identities; pass --split_by sample.")
+        field, column = source.fields[source.identity_field], inventory.labels[source.identity_field]
+        identities = [field.classes[position] if position >= 0 else None for position in column]
+        return by, split_by_identity(inventory.keys, identities, splitting.fractions, splitting.seed), notes
+    return by, split_by_sample(inventory.keys, splitting.fractions, splitting.seed), notes
+
+
+def _shard_tasks(split: int, order: np.ndarray, splits: np.ndarray, samples_per_shard: int) -> Iterator[ShardTask]:
+    """Cuts one split, in shuffled order, into shards that differ by one sample at most."""
+    positions = order[splits[order] == split]
+    num_shards = -(-len(positions) // samples_per_shard)
+    if num_shards:
+        for number, part in enumerate(np.array_split(positions, num_shards)):
+            yield ShardTask(f"{SPLITS[split]}-{number:06d}.tar", SPLITS[split], part)

@@ -1,0 +1,157 @@
+"""Writes one shard of a packing plan; it is durable before it counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shards.base.errors import UserError
+from shards.dataset.manifest import PACKING_DIR
+from shards.dataset.tar import ShardWriter, member_key, sha256_file
+from shards.images.alignment import NO_FACE, Alignment, prepare_aligned
+from shards.images.codecs import encode
+from shards.images.reading import BadImage, Preparation, prepare
+from shards.packing.plan import Encoding, ShardTask
+from shards.sources.base import Item, Source
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of one shard task.
+
+    Attributes:
+        name: The shard's file name.
+        num_bytes: Size of the file; 0 where every item was skipped, so that there is none.
+        sha256: Checksum of the file.
+        positions: The packed items, by position in the source, in file order.
+        offsets: Where each image starts in the file.
+        sizes: How many bytes each image has.
+        crc32: Checksum of each image's bytes; none in the results of older versions.
+        skipped: Name and reason of each item that could not be packed.
+        num_enlarged: Images that were smaller than the packed size.
+        faceless: Items in which alignment found no face, skipped or not, by position in the source.
+    """
+
+    name: str
+    num_bytes: int
+    sha256: str
+    positions: Sequence[int] | np.ndarray
+    offsets: Sequence[int] | np.ndarray
+    sizes: Sequence[int] | np.ndarray
+    skipped: list[tuple[str, str]]
+    num_enlarged: int
+    faceless: list[int] = field(default_factory=list)
+    crc32: Sequence[int] | np.ndarray = ()
+
+    def compact(self) -> ShardResult:
+        """The same with int64 arrays, at a fifth of the memory of lists."""
+        columns = {name: np.array(getattr(self, name), np.int64) for name in ("positions", "offsets", "sizes", "crc32")}
+        return replace(self, **columns)
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What a worker process needs besides a task."""
+
+    source: Source
+    preparation: Preparation
+    encoding: Encoding
+    root: Path
+    alignment: Alignment | None = None
+
+
+def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) -> ShardResult:
+    """Writes one shard and its result file; both are on disk, under their final names, when this returns.
+
+    Args:
+        job: Source and image options.
+        task: Which items.
+        on_image: Called after each item, packed or skipped.
+
+    Raises:
+        OSError: The disk is full or not writable.
+    """
+    temporary = job.root / PACKING_DIR / f"{task.name}.tmp"
+    positions, offsets, sizes, crc32, skipped, faceless, num_enlarged = [], [], [], [], [], [], 0
+    with ShardWriter(temporary) as writer:
+        for position in task.positions.tolist():
+            item = job.source[position]
+            try:
+                pixels, enlarged, has_face = _prepare(job, item)
+            except UserError:
+                raise
+            except (OSError, ValueError) as error:
+                # Files are named as they are called on the disk, rendered items by their key.
+                name = item.ref if isinstance(item.ref, str) else item.key
+                reason = error.reason if isinstance(error, BadImage) else "damaged image"
+                skipped.append((name, reason))
+                faceless += [position] if reason == NO_FACE else []
+            else:
+                key = member_key(item.key)
+                image = encode(pixels, job.encoding.extension, **job.encoding.codec_options)
+                offsets.append(writer.add(key, job.encoding.extension, image))
+                writer.add(key, "json", _labels_json(item))
+                positions.append(position)
+                sizes.append(len(image))
+                crc32.append(zlib.crc32(image))
+                num_enlarged += enlarged
+                faceless += [] if has_face else [position]
+            on_image()
+    result = ShardResult(
+        name=task.name,
+        num_bytes=temporary.stat().st_size if positions else 0,
+        sha256=sha256_file(temporary),
+        positions=positions,
+        offsets=offsets,
+        sizes=sizes,
+        skipped=skipped,
+        num_enlarged=num_enlarged,
+        faceless=faceless,
+        crc32=crc32,
+    )
+    if positions:
+        _rename(temporary, job.root / task.name)
+    else:
+        temporary.unlink()
+    # The result file is what makes the shard count, so it must not reach the disk before the shard does.
+    write_json(job.root / PACKING_DIR / f"{task.name}.json", asdict(result))
+    return result
+
+
+def _prepare(job: ShardJob, item: Item) -> tuple[np.ndarray, bool, bool]:
+    """Pixels of an item, whether it was enlarged, and (True without alignment) whether it has a face."""
+    image = job.source.load(item)
+    if job.alignment is not None:
+        return prepare_aligned(image, job.preparation, job.alignment)
+    return *prepare(image, job.preparation), True
+
+
+def _labels_json(item: Item) -> bytes:
+    """The labels that are there: neither None nor NaN, which JSON lacks."""
+    labels = {name: value for name, value in item.labels.items() if value is not None and value == value}
+    return json.dumps(labels, allow_nan=False).encode()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file that is whole and durable as soon as its name is there."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with open(temporary, "w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    _rename(temporary, path)
+
+
+def _rename(temporary: Path, final: Path) -> None:
+    """Renames and makes the new name durable."""
+    os.replace(temporary, final)
+    directory = os.open(final.parent, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)

@@ -1,0 +1,117 @@
+"""The output directory of a packing: what is finished, what may go on, and what must not be touched.
+
+While a packing runs, the directory holds the finished shards and a hidden directory ``.packing`` with the plan, one
+result file for each finished shard and temporary files. ``dataset.json`` comes last; then ``.packing`` goes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import DATASET_FILE, PACKING_DIR
+from shards.packing.plan import ShardTask
+from shards.packing.shard import ShardResult, write_json
+
+_PLAN_FILE = "plan.json"
+
+
+class Workspace:
+    """The output directory of one packing, locked against a second one."""
+
+    def __init__(self, root: Path) -> None:
+        """Creates and locks the directory.
+
+        Raises:
+            UserError: Another packing is at work there, or it holds other files.
+        """
+        self.root = root
+        self.work = root / PACKING_DIR
+        if root.exists() and not root.is_dir():
+            raise UserError(f"{root} is a file; give a folder for the data set.")
+        if root.is_dir() and not self.work.is_dir() and any(root.iterdir()):
+            raise UserError(f"{root} is not empty and holds no packing to go on with; give a new or empty folder.")
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.work / "lock", "w")  # noqa: SIM115 - held until the process ends
+        except OSError as error:
+            raise UserError(f"cannot write to {root} ({error.strerror}); give another output folder.") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another packing is writing to {root}; wait for it or stop it.") from None
+
+    def begin(self, spec: dict[str, Any]) -> None:
+        """Records the plan, or checks it against the recorded one, and clears what an interruption left.
+
+        Raises:
+            UserError: The interrupted packing was another one.
+        """
+        path = self.work / _PLAN_FILE
+        if path.exists():
+            difference = spec_difference(json.loads(path.read_text()), spec)
+            if difference:
+                raise UserError(
+                    f"{self.root} holds an unfinished packing with {difference}; finish it with its own command, "
+                    "or delete the folder and start anew."
+                )
+        else:
+            write_json(path, spec)
+        for leftover in self.work.glob("*.tmp"):
+            leftover.unlink()
+
+    def finished(self, tasks: tuple[ShardTask, ...]) -> dict[str, ShardResult]:
+        """Results of the shards that are already complete, by name."""
+        results = {}
+        for task in tasks:
+            path = self.work / f"{task.name}.json"
+            if path.exists():
+                content = json.loads(path.read_text())
+                result = ShardResult(**{**content, "skipped": [(key, reason) for key, reason in content["skipped"]]})
+                shard = self.root / task.name
+                if len(result.crc32) != len(result.positions):
+                    continue  # By an older version.
+                if not result.num_bytes or (shard.exists() and shard.stat().st_size == result.num_bytes):
+                    results[task.name] = result.compact()
+        return results
+
+    def close(self) -> None:
+        """Removes the working files; the data set is complete."""
+        shutil.rmtree(self.work)
+
+
+def existing_dataset(root: Path, spec: dict[str, Any]) -> Dataset | None:
+    """The complete data set at ``root``, if it is the one that ``spec`` describes; None if there is none.
+
+    Raises:
+        UserError: A complete data set that was packed otherwise.
+    """
+    if not (root / DATASET_FILE).is_file():
+        return None
+    dataset = Dataset(root)
+    difference = spec_difference(dataset.manifest.provenance, spec)
+    if difference:
+        raise UserError(f"{root} already holds a data set with {difference}; give another folder or delete that one.")
+    # An interruption between the last two steps of a packing leaves these behind.
+    shutil.rmtree(root / PACKING_DIR, ignore_errors=True)
+    return dataset
+
+
+def spec_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """What sets two plans apart, as the end of a sentence; empty where nothing does."""
+    if old.get("source") != new["source"]:
+        return f"source {old.get('source')} instead of {new['source']}"
+    old_options, new_options = old.get("options", {}), new["options"]
+    changes = [
+        f"{name} {old_options.get(name)} instead of {new_options.get(name)}"
+        for name in dict.fromkeys([*new_options, *old_options])
+        if old_options.get(name) != new_options.get(name)
+    ]
+    if not changes and any(old.get(name) != new[name] for name in ("input", "items_sha256")):
+        return "other images or labels"
+    return ", ".join(changes)

@@ -1,0 +1,157 @@
+"""Label files of the folder source: CSV or JSONL, joined to images by relative path, file name or stem."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from shards.base.errors import UserError
+from shards.dataset.label_types import Scalar, convert, from_cell, infer_field, is_identity
+from shards.dataset.manifest import LabelField
+
+_NUM_NAMED = 10
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Rows of a label file: ``names[i]`` is the image that ``rows[i]`` is about; ``columns`` are in file order."""
+
+    file: str
+    names: list[str]
+    columns: list[str]
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class JoinedLabels:
+    """Labels in the order of the images; None where an image has none. ``notes`` says what did not match."""
+
+    fields: dict[str, LabelField]
+    columns: dict[str, list[Scalar]]
+    identity_field: str | None
+    notes: list[str]
+
+
+def read_label_file(path: Path, key: str | None) -> LabelTable:
+    """Reads a CSV with a header, or a JSONL of one object a line.
+
+    Args:
+        path: The file; a suffix ``.jsonl`` or ``.ndjson`` marks JSONL, ``.tsv`` a CSV with tabs.
+        key: Column that names the image; None for the first.
+
+    Raises:
+        UserError: Another format, ragged rows, or no such column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save the label file as UTF-8.") from None
+    rows = _read_jsonl(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else _read_csv(path, text)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    if not columns:
+        raise UserError(f"{path} holds no rows; give a CSV with a header line, or JSONL.")
+    key = key or columns[0]
+    if key not in columns:
+        raise UserError(f"{path} has no column '{key}' to find images by; it has {', '.join(columns)}.")
+    names = [str(row.get(key) or "") for row in rows]
+    return LabelTable(path.name, names, [column for column in columns if column != key], rows)
+
+
+def join_labels(table: LabelTable, files: Sequence[str]) -> JoinedLabels:
+    """Finds the image of each row and the type of each column.
+
+    Args:
+        table: The label file.
+        files: Relative paths of the images, with ``/``.
+
+    Raises:
+        UserError: No row matches, a row matches several images, or two rows match one.
+    """
+    positions, unmatched = _match(table, files)
+    if not positions:
+        raise UserError(
+            f"no row of {table.file} names an image (first: '{(table.names or [''])[0]}', an image: '{files[0]}'); "
+            "pass --label_key COLUMN."
+        )
+    notes = []
+    if unmatched:
+        notes.append(f"{len(unmatched)} rows of {table.file} match no image: {_first(unmatched)}")
+    without = [file for position, file in enumerate(files) if position not in positions]
+    if without:
+        notes.append(f"{len(without)} images have no row in {table.file}: {_first(without)}")
+    fields, columns, identity_field = {}, {}, None
+    for column in table.columns:
+        values = [table.rows[positions[i]].get(column) if i in positions else None for i in range(len(files))]
+        if any(isinstance(value, list | dict) for value in values):
+            notes.append(f"Column '{column}' of {table.file} holds lists or objects and was left out.")
+            continue
+        field = infer_field(column, values, f"column of {table.file}")
+        if field is None:
+            notes.append(f"Column '{column}' of {table.file} is free text (all values differ) and was left out.")
+            continue
+        fields[column], columns[column] = field, convert(values, field.kind)
+        if identity_field is None and is_identity(column):
+            identity_field = column
+    return JoinedLabels(fields, columns, identity_field, notes)
+
+
+def _match(table: LabelTable, files: Sequence[str]) -> tuple[dict[int, int], list[str]]:
+    """Gives the row of each matched image by position, and the names that match none."""
+    by_name: dict[str, list[int]] = {}
+    for position, file in enumerate(files):
+        path = PurePosixPath(file)
+        for name in {file, str(path.with_suffix("")), path.name, path.stem}:
+            by_name.setdefault(name, []).append(position)
+    exact = {file: position for position, file in enumerate(files)}
+    row_of_image: dict[int, int] = {}
+    unmatched = []
+    for row, name in enumerate(table.names):
+        normalized = name.strip().replace("\\", "/").removeprefix("./")
+        matches = [exact[normalized]] if normalized in exact else by_name.get(normalized, [])
+        if len(matches) > 1:
+            raise UserError(
+                f"'{name}' in {table.file} matches {len(matches)} images, such as {files[matches[0]]} and "
+                f"{files[matches[1]]}; name images by relative path."
+            )
+        if not matches:
+            unmatched.append(name)
+        elif row_of_image.setdefault(matches[0], row) != row:
+            raise UserError(f"{table.file} has two rows for {files[matches[0]]}; keep one.")
+    return row_of_image, unmatched
+
+
+def _read_csv(path: Path, text: str) -> list[dict[str, Any]]:
+    lines = csv.reader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    rows = [row for row in lines if any(cell.strip() for cell in row)]
+    if not rows:
+        return []
+    header = [name.strip() for name in rows[0]]
+    if len(set(header)) < len(header) or "" in header:
+        raise UserError(f"{path}: the first line must name every column, each once; it is {','.join(rows[0])}")
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise UserError(f"{path}: row {number} has {len(row)} cells, the header {len(header)}; mend the file.")
+    return [dict(zip(header, map(from_cell, row), strict=True)) for row in rows[1:]]
+
+
+def _read_jsonl(path: Path, text: str) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: line {number} is no JSON object; JSONL holds one object a line.")
+        rows.append(row)
+    return rows
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NUM_NAMED]) + (", ..." if len(names) > _NUM_NAMED else "")

@@ -1,0 +1,205 @@
+"""What the report of a sweep shows, and the same as HTML and Markdown."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from eval.reports.catalog import metrics as catalog
+from eval.reports.protocol import split_title
+from eval.reports.results import Metric
+from shards.dataset.dataset import Dataset
+from tuning.ledger import TrialRecord
+from tuning.objective import Objective
+from tuning.reports.trial_scatter import Axis, Mark, Scatter, scatter
+
+TEMPLATES = [Path(__file__).parent / "templates", Path(__file__).parents[2] / "eval" / "reports" / "templates"]
+BEST = "best.yaml"
+FIGURES = "figures"
+SAMPLES = ("frechet_inception_samples", "frechet_efflite0_samples")
+"""What says how good samples are, the first that is there."""
+_USAGE = ("active_units", "effective_dims", "kl")
+"""What says how the latents are used."""
+_COLUMNS = ("mse", *SAMPLES, "kl", "active_units", "effective_dims")
+"""Numbers of the table, where they were measured."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial in the report."""
+
+    record: TrialRecord
+    measures: dict[str, float]
+    """Of its own report, on held-out images that took no part in the sweep; empty without one."""
+    link: str = ""
+    """Its own report, relative to the sweep's directory."""
+    is_best: bool = False
+    on_front: bool = False
+    """Whether no other trial is better in both reconstruction and samples."""
+
+
+def draw_charts(rows: Sequence[Row], searched: Sequence[str]) -> dict[str, tuple[str, Scatter]]:
+    """The charts by name, each with its caption; one whose numbers are not there is left out.
+
+    Args:
+        rows: The trials.
+        searched: Options that were searched.
+    """
+    charts: dict[str, tuple[str, Scatter]] = {}
+    titles = {metric.key: _title(metric) for metric in catalog()}
+
+    def add(name: str, caption: str, x: str, y: str, front: bool = False) -> None:
+        found = [row for row in rows if _value(row, x) is not None and _value(row, y) is not None]
+        if len(found) < 2:
+            return
+        across, up = (
+            Axis(titles.get(key, key), [value for row in found if (value := _value(row, key)) is not None])
+            for key in (x, y)
+        )
+        marks = [Mark(_label(row, searched), f"../{row.link}" if row.link else "", row.on_front) for row in found]
+        line = sorted((n for n, row in enumerate(found) if row.on_front), key=lambda n: across.values[n])
+        charts[name] = (caption, scatter(f"{up.title} over {across.title}", across, up, marks, line if front else ()))
+
+    samples = first_key(SAMPLES, [row.measures for row in rows])
+    if samples:
+        caption = (
+            "Reconstruction against samples; lower left is better. No other trial beats those on the line in both."
+        )
+        add("pareto", caption, "mse", samples, front=True)
+    add("usage", "Reconstruction against the use of the latents.", "mse", _USAGE[0])
+    for option in searched:
+        for key in ("mse", samples, *_USAGE):
+            if key:
+                add(f"{option}-{key}", f"{titles[key]} over {option}.", option, key)
+    return charts
+
+
+def _title(metric: Metric) -> str:
+    """With its unit, and what it is a distance of."""
+    of_samples = " of samples" if metric.key in SAMPLES else ""
+    return f"{metric.title}{of_samples}" + (f" [{metric.unit}]" if metric.unit else "")
+
+
+def _value(row: Row, key: str) -> float | None:
+    """A measure, or a searched option that is a number."""
+    value = row.record.params.get(key, row.measures.get(key))
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _label(row: Row, searched: Sequence[str]) -> str:
+    """What sets a trial apart, short enough for a chart."""
+    values = [row.record.params[name] for name in searched if name in row.record.params]
+    if len(values) == 1 and isinstance(values[0], int | float | str):
+        return f"{values[0]:.3g}" if isinstance(values[0], float) else str(values[0])
+    return row.record.name.split("-")[0]
+
+
+def first_key(keys: Sequence[str], found: Sequence[dict[str, float]]) -> str | None:
+    """The first key that some of the trials have."""
+    return next((key for key in keys if any(key in measures for measures in found)), None)
+
+
+def make_page(
+    sweep: dict[str, Any],
+    dataset: Dataset,
+    split: str,
+    num_images: int,
+    objective: Objective,
+    rows: Sequence[Row],
+    charts: dict[str, tuple[str, Scatter]],
+    preset: str,
+) -> dict[str, Any]:
+    """What HTML and Markdown show.
+
+    Args:
+        sweep: As ``sweep.yaml`` holds it.
+        dataset: That the trials were evaluated on.
+        split: Of it.
+        num_images: Images of the split, and samples.
+        objective: Of the sweep.
+        rows: The trials, in order.
+        charts: As ``draw_charts`` makes them.
+        preset: Text of the best configuration; empty without one.
+    """
+    by_key = {metric.key: metric for metric in catalog()}
+    columns = [by_key[key] for key in _COLUMNS if any(key in row.measures for row in rows)]
+    space = sweep["space"]
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.record.status] = counts.get(row.record.status, 0) + 1
+    facts = {
+        "family": f"{space['family']}, from {space['preset'] or 'its defaults'}",
+        "searched": "; ".join(f"{name}: {_describe(axis)}" for name, axis in space["search"].items()),
+        "the same for all": ", ".join(f"{name} {value}" for name, value in space["options"].items()) or "nothing else",
+        "objective": f"{objective.describe()}, lower is better, on the val split while training",
+        "scheduler, searcher": f"{space['scheduler']['kind']}, {space['searcher']}",
+        "images": f"{space['max_images']:,} for each trial that was not stopped early; "
+        f"{sum(row.record.images_seen for row in rows):,} over all trials",
+        "trials": ", ".join(f"{count} {status}" for status, count in counts.items()),
+        "evaluated on": f"{dataset.manifest.name}, fingerprint {dataset.fingerprint}, {split_title(split)}: "
+        f"{num_images:,} images and as many samples",
+    }
+    warnings = []
+    if num_images < 2048:
+        warnings.append(
+            f"Fréchet distances are over {num_images:,} images: biased upwards, comparable only with each other."
+        )
+    if dataset.fingerprint != sweep["data_fingerprint"]:
+        warnings.append("The trials were trained on another data set: their training images may be among these.")
+    warnings += [f"{row.record.name} failed: {row.record.error}" for row in rows if row.record.status == "failed"]
+    return {
+        "title": f"Sweep of {space['family']}: {', '.join(space['search'])}",
+        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "facts": facts,
+        "warnings": warnings,
+        "columns": columns,
+        "title_of": _title,
+        "rows": rows,
+        "cells": [[_cell(row, metric.key, metric.format) for metric in columns] for row in rows],
+        "charts": charts,
+        "preset": preset,
+        "family": space["family"],
+    }
+
+
+def _describe(axis: dict[str, Any]) -> str:
+    (kind, values), *_ = axis.items()
+    return f"{kind} {', '.join(map(str, values))}"
+
+
+def _cell(row: Row, key: str, form: str) -> str:
+    return format(row.measures[key], form) if key in row.measures else "n/a"
+
+
+def html(page: dict[str, Any]) -> str:
+    """The page; its charts are inside it, and its links lead to files beside it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("sweep.html.j2").render(page)
+
+
+def markdown(page: dict[str, Any]) -> str:
+    """The same in Markdown, with the charts as files."""
+    header = ["trial", "status", "images", "score", *[_title(metric) for metric in page["columns"]]]
+    lines = [f"# {page['title']}", "", page["created"], ""]
+    lines += [f"> **Note:** {warning}\n" for warning in page["warnings"]]
+    lines += ["| " + " | ".join(header) + " |", "| " + " | ".join(["---", "---", *["---:"] * (len(header) - 2)]) + " |"]
+    for row, cells in zip(page["rows"], page["cells"], strict=True):
+        record = row.record
+        name = f"[{record.name}]({row.link})" if row.link else record.name
+        score = "n/a" if record.score is None else f"{record.score:.5g}"
+        name = f"**{name}**" if row.is_best else name
+        lines.append("| " + " | ".join([name, record.status, f"{record.images_seen:,}", score, *cells]) + " |")
+    lines.append("")
+    for name, (caption, _) in page["charts"].items():
+        lines += [f"{caption}", "", f"![{caption}]({FIGURES}/{name}.png)", ""]
+    lines += [f"* {name}: {text}" for name, text in page["facts"].items()]
+    if page["preset"]:
+        lines += ["", f"Best configuration, `{BEST}`:", "", "```yaml", page["preset"].rstrip(), "```"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,58 @@
+"""The configuration of a run as a preset that ``facegen/train.py`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from facegen.config import config_class, to_dict
+from facegen.runs.run_directory import CONFIG_FILE
+
+# Where it was trained, and what the sweep had set for its own sake.
+_LEFT_OUT = ("data", "run", "dry_run", "profile", "checkpoint")
+
+
+def write_preset(run: Path, file: Path, comment: str, named: Sequence[str]) -> None:
+    """Writes the options in which a run differs from its family's defaults.
+
+    Args:
+        run: A run directory.
+        file: The preset.
+        comment: What to say of it, a line each.
+        named: Options that it names even where they are the default, by their dotted names.
+    """
+    config = yaml.safe_load((run / CONFIG_FILE).read_text())
+    family = config["family"]
+    defaults = config_class(family)(data="-", run="-")  # type: ignore[call-arg]
+    default = yaml.safe_load(yaml.safe_dump(to_dict(defaults)))
+    for option in named:
+        _remove(default, option)
+    changed = {name: value for name, value in _changed(config, default).items() if name not in _LEFT_OUT}
+    changed.get("monitor", {}).pop("validate_every_images", None)
+    kept = {"family": family} | {name: value for name, value in changed.items() if value != {}}
+    lines = "".join(f"# {line}\n" for line in comment.splitlines())
+    file.write_text(lines + yaml.safe_dump(kept, sort_keys=False))
+
+
+def _remove(values: dict[str, Any], option: str) -> None:
+    *groups, name = option.split(".")
+    for group in groups:
+        values = values[group]
+    values.pop(name)
+
+
+def _changed(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """What differs, nested as it was."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        other = default.get(name)
+        if isinstance(value, dict) and isinstance(other, dict):
+            inner = _changed(value, other)
+            if inner:
+                found[name] = inner
+        elif value != other:
+            found[name] = value
+    return found

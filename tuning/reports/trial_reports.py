@@ -1,0 +1,57 @@
+"""A report of ``eval.report`` for each trial, made once for each state of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from eval.reports.protocol import split_title
+from eval.reports.render import prepare_out, write_report
+from eval.report import ReportConfig, make_report
+from eval.base.runs import open_runs
+from facegen.runs.snapshot import find_snapshot
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+
+REPORTS = "reports"
+_REQUEST = "request.json"
+
+Measures = dict[str, float]
+
+
+def trial_report(config: ReportConfig, dataset: Dataset, accelerator: Accelerator) -> Measures:
+    """Evaluates one run, or reads what an earlier call with the same request has measured.
+
+    Args:
+        config: With one run.
+        dataset: The data set that it names.
+        accelerator: This process's.
+
+    Returns:
+        Every number of the report that has a value, by the keys of ``eval.reports.catalog``.
+    """
+    out, run = Path(config.out), config.runs[0]
+    snapshot = find_snapshot(Path(run))
+    request = asdict(config) | {"snapshot": snapshot.name, "dataset_fingerprint": dataset.fingerprint}
+    file = out / _REQUEST
+    if not (file.is_file() and json.loads(file.read_text()) == request):
+        file.unlink(missing_ok=True)
+        prepare_out(out)
+        models = open_runs(config.runs, dataset, accelerator.device, config.weights)
+        report, figures = make_report(config, dataset, models, accelerator)
+        write_report(out, report, figures, split_title(config.split))
+        file.write_text(json.dumps(request) + "\n")  # Last: without it, a report that was cut off is made anew.
+    measures = json.loads((out / "report.json").read_text())["runs"][0]["measures"]
+    return {key: measure["value"] for key, measure in measures.items() if measure["value"] is not None}
+
+
+def has_snapshot(run: Path) -> bool:
+    """Whether there is something to evaluate."""
+    try:
+        find_snapshot(run)
+    except UserError:
+        return False
+    return True

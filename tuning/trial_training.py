@@ -1,0 +1,183 @@
+"""Training of one trial, in each of its processes: the same code as ``accelerate launch facegen/train.py``."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from facegen.config import TrainConfig
+from facegen.processes.group import make_accelerator
+from facegen.runs.branch import branch
+from facegen.runs.checkpoint import directory_name, newest_complete
+from facegen.runs.run_directory import CHECKPOINTS
+from facegen.runs.snapshot import SNAPSHOTS
+from facegen.training.monitor import METRICS_FILE
+from facegen.training.state import read_facts
+from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from tuning.journal import IMAGES_SEEN, Entry, Journal, read_lines
+from tuning.objective import METRICS, SCORE, Objective
+from tuning.trial_plan import Plan
+
+BRANCHES = "branches.jsonl"
+
+Report = Callable[[Entry], None]
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The state of a trial at a moment: all that Ray's checkpoints hold, since the state itself is in the run."""
+
+    trial: str
+    images_seen: int
+    id: str
+    """Unlike that of any other pointer."""
+
+    @classmethod
+    def to(cls, trial: str, images_seen: int) -> Pointer:
+        """A new pointer."""
+        return cls(trial, images_seen, uuid.uuid4().hex)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trial, as its processes get it."""
+
+    plan: Plan
+    name: str
+    params: Mapping[str, Any]
+    start: Pointer | None
+    """What Ray knows of: the trial's own last report, or, in population based training, another trial's state."""
+
+
+def train_trial(task: Task, report: Report) -> None:
+    """Trains a trial from where it is to its end; every process of the trial has to call it.
+
+    Args:
+        task: The trial.
+        report: Called on the main process with every evaluation that Ray does not know of yet; it may not return,
+            where the trial is to stop.
+
+    Raises:
+        UserError: Options, data or an objective that do not go together.
+        TrainingFailed: A loss that is not finite, or a checkpoint that cannot be written.
+    """
+    config = task.plan.config(task.name, task.params)
+    accelerator, storage = make_accelerator(), task.plan.run_storage()
+    if storage and accelerator.is_local_main_process:
+        for name in {task.name, *([task.start.trial] if task.start else [])}:
+            storage.restore(name, task.plan.run_directory(name))
+    if accelerator.is_main_process:
+        go_on_from_other(task, config)
+    accelerator.wait_for_everyone()
+    run, objective, dataset = Path(config.run), task.plan.space.objective, Dataset(config.data)
+    journal = Journal(run)
+
+    def evaluate(images_seen: int, held_out: Mapping[str, float]) -> None:
+        snapshot = run / SNAPSHOTS / directory_name(images_seen)
+        entry = measure_entry(objective, snapshot, dataset, images_seen, held_out, accelerator)
+        if accelerator.is_main_process:
+            journal.add(entry)
+            if storage:
+                storage.save(task.name, run)
+            report(entry)
+
+    images_seen, missing = _shared(accelerator, lambda: _catch_up(run, journal, task.start, report))
+    if missing is not None:
+        evaluate(images_seen, missing)
+
+    def on_saved(trainer: Trainer, held_out: dict[str, float]) -> None:
+        if held_out:
+            evaluate(trainer.images_seen, held_out)
+
+    Trainer(config).fit(on_saved=on_saved)
+
+
+def measure_entry(
+    objective: Objective,
+    snapshot: Path,
+    dataset: Dataset,
+    images_seen: int,
+    held_out: Mapping[str, float],
+    accelerator: Accelerator,
+) -> Entry:
+    """All numbers of one evaluation; every process has to call it, and it is complete on the main one.
+
+    Raises:
+        UserError: A metric that this family does not have, or that cannot be measured here.
+    """
+    absent = [name for name in objective.weights if not METRICS[name].part and name not in held_out]
+    if absent:
+        raise UserError(f"validation of this family gives {', '.join(held_out) or 'nothing'}, and not {absent[0]}.")
+    values = dict(held_out)
+    if objective.parts:
+        from tuning.measure import measure
+
+        values |= measure(objective, snapshot, dataset, accelerator)
+    if not accelerator.is_main_process:
+        return values
+    return {IMAGES_SEEN: images_seen, SCORE: objective.score(values), **values}
+
+
+def go_on_from_other(task: Task, config: TrainConfig) -> None:
+    """Takes over another trial's state, where that is what Ray wants, and this has not been done yet."""
+    start, run = task.start, Path(config.run)
+    if start is None or start.trial == task.name:
+        return
+    done = read_lines(run / BRANCHES)
+    if done and done[-1]["pointer"] == start.id and done[-1]["params"] == dict(task.params):
+        return
+    checkpoints = task.plan.run_directory(start.trial) / CHECKPOINTS
+    exact = checkpoints / directory_name(start.images_seen)
+    source = exact if exact.is_dir() else newest_complete(checkpoints)
+    if source is None:
+        raise UserError(f"trial {start.trial}, from which {task.name} is to go on, has no checkpoint any more.")
+    branch(source, config)
+    entry = {
+        "pointer": start.id,
+        "from": start.trial,
+        IMAGES_SEEN: read_facts(source)[IMAGES_SEEN],
+        "params": dict(task.params),
+    }
+    with open(run / BRANCHES, "a") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def _catch_up(
+    run: Path, journal: Journal, start: Pointer | None, report: Report
+) -> tuple[int, dict[str, float] | None]:
+    """Reports what was measured before this process and is not known to Ray.
+
+    Returns:
+        Images seen at the newest checkpoint, 0 without one, and, where a process was killed between that checkpoint
+        and its evaluation, what validation had given there.
+    """
+    newest = newest_complete(run / CHECKPOINTS)
+    images_seen = read_facts(newest)[IMAGES_SEEN] if newest else 0
+    journal.cut(images_seen)
+    for entry in journal.after(start.images_seen if start else 0):
+        report(entry)
+    if images_seen == 0 or journal.has(images_seen) or (start and start.images_seen >= images_seen):
+        return images_seen, None
+    held_out = {
+        name.removeprefix("val/"): value
+        for point in read_lines(run / METRICS_FILE)
+        if point[IMAGES_SEEN] == images_seen
+        for name, value in point.items()
+        if name.startswith("val/") and value is not None
+    }
+    return images_seen, held_out or None
+
+
+def _shared(accelerator: Accelerator, decide: Callable[[], Any]) -> Any:
+    """What the main process decides, on every process."""
+    answer = [decide() if accelerator.is_main_process else None]
+    return broadcast_object_list(answer)[0]
