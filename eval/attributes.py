@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eval.base.files import make_folder
 from eval.controls.judge import load_judge
 from eval.drawing.animation import there_and_back
 from eval.drawing.frames import labeled_frames, signed
@@ -33,6 +32,7 @@ from eval.latent.options import FaceOptions, ModelOptions, Options, PictureOptio
 from eval.latent.origin import Origin
 from eval.metrics.attribute_effect import attribute_effect
 from shards.base import cli
+from shards.base.files import make_folder
 
 STRENGTHS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0, 2.5)
 MEASURED_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from eval.base.files import make_folder
 from eval.biases.bias_table import SCHEMA_VERSION, Bias, Row, chart, markdown, terminal
 from eval.biases.counts import ChiSquare, cochran, cross_counts, independence, turned
 from eval.biases.probe import (
@@ -31,6 +30,7 @@ from eval.latent.faces import even_rows
 from eval.latent.options import ModelOptions, open_data, open_model
 from eval.latent.prior_samples import sample_batches
 from shards.base import cli
+from shards.base.files import make_folder
 from shards.dataset.dataset import Dataset
 
 

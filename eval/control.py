@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from eval.base.files import make_folder
 from eval.base.runs import open_runs
 from eval.controls.judge import as_judge, judge_faces, judge_quality, judge_samples, load_judge, train_judge
 from eval.controls.response import ASKED, Judge, control, telling
@@ -30,6 +29,7 @@ from facegen.pixels import to_uint8
 from facegen.processes.group import make_accelerator
 from shards.base import cli
 from shards.base.errors import UserError
+from shards.base.files import make_folder
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from eval.base.files import make_folder
 from eval.drawing.frames import wall
 from eval.drawing.grids import Row, face_grid
 from eval.latent.conditions import UNKNOWN, require_condition
@@ -18,6 +17,7 @@ from eval.latent.options import ModelOptions, check_png_path, open_model, save_p
 from eval.latent.prior_samples import STD_ROWS, sample_batches, sample_images
 from facegen.model import Model
 from shards.base import cli
+from shards.base.files import make_folder
 
 MAX_IN_GRID = 2000
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import torch
 
-from eval.base.files import make_folder
 from eval.base.runs import distinct_names
 from eval.latent.options import open_data, save_png
 from eval.verification.classifiers import CLASSIFIERS, PairFeatures
@@ -28,6 +27,7 @@ from eval.verification.seen import seen_in_training
 from facegen.model import load
 from shards.base import cli
 from shards.base.errors import UserError
+from shards.base.files import make_folder
 from shards.dataset.dataset import Dataset
 
 _NUM_MISTAKES = 10

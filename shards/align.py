@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from shards.base.cli import parse, run
 from shards.base.errors import UserError
+from shards.base.files import make_folder, write_bytes, writing_to
 from shards.base.places import num_cores
 from shards.images.alignment import NO_FACE, Alignment, TemplateName, prepare_aligned
 from shards.images.codecs import encode
@@ -144,13 +144,9 @@ def _align_file(copy: _Copy) -> str:
         pixels, _, has_face = prepare_aligned(open_image(copy.source), preparation, copy.alignment)
     except BadImage as error:
         return error.reason
-    temporary = copy.target.with_name(f".{copy.target.name}.tmp")
-    try:
-        copy.target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(encode(pixels, copy.target.suffix[1:]))
-        os.replace(temporary, copy.target)
-    except OSError as error:
-        raise UserError(f"cannot write {copy.target} ({error.strerror}); mend that and run the same again.") from None
+    make_folder(copy.target.parent)
+    with writing_to(copy.target, "fix this, then rerun the command"):
+        write_bytes(copy.target, encode(pixels, copy.target.suffix[1:]), durable=False)
     return "aligned" if has_face else f"{NO_FACE}, cropped"
 
 

@@ -16,9 +16,9 @@ from typing import Any
 from shards.base.cli import parse, run
 from shards.base.download import check_download, download
 from shards.base.errors import UserError
+from shards.base.files import write_json
 from shards.base.unpacking import is_archive, unpack
 from shards.dataset.tar import sha256_file
-from shards.packing.shard import write_json
 from shards.sources.published import ELSEWHERE, PUBLISHED, PublishedFile
 
 RECORD = "fetched.json"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import webbrowser
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from shards.base.cli import parse_command, run
 from shards.base.errors import UserError
+from shards.base.files import replacing
 from shards.card.bars import draw_histograms
 from shards.card.tables import histogram
 from shards.dataset.manifest import LabelField
@@ -149,14 +149,12 @@ def report(result: Degrees) -> list[str]:
 def _write_csv(path: Path, degrees: Mapping[str, float]) -> None:
     """Whole or not at all; pictures by their file names, or by their paths where two have one name."""
     names = Counter(file.rsplit("/", 1)[-1] for file in degrees)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([FILE_COLUMN, DEGREE_COLUMN])
         for image, degree in degrees.items():
             name = image.rsplit("/", 1)[-1]
             writer.writerow([name if names[name] == 1 else image, f"{degree:.6f}"])
-    os.replace(temporary, path)
 
 
 def main(args: Sequence[str] | None = None) -> None:

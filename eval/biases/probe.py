@@ -20,11 +20,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from eval.base.files import save_whole
 from eval.features.spaces import FeatureSpace
 from eval.latent.conditions import condition_labels
 from eval.latent.faces import Faces, read_faces
 from shards.base.errors import UserError
+from shards.base.files import save_tensors
 from shards.base.places import cache_directory
 from shards.dataset.dataset import Dataset
 
@@ -119,7 +119,7 @@ def split_features(space: FeatureSpace, model: Any, dataset: Dataset, split: str
     features = image_features(
         space, _faces(model, dataset, split, rows, lambda faces: faces.images), len(rows), f"{split} images"
     )
-    save_whole(path, {"features": features})
+    save_tensors(path, {"features": features})
     return features
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from eval.base.files import make_folder, writing_to
 from shards.base.errors import UserError
+from shards.base.files import make_folder, writing_to
 
 SUFFIXES = (".webp", ".gif")
 FRAME_MS = 100

@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tqdm import tqdm
 
-from eval.base.files import save_whole
 from eval.base.ranks import merge_ranks
 from eval.features.feature_set import FeatureSet, FeatureSets
 from eval.features.row_bank import RowBank
 from eval.features.spaces import FeatureSpace
 from eval.metrics.frechet import FeatureStatistics
 from eval.metrics.kernel import MAX_FEATURES
+from shards.base.files import save_tensors
 from shards.base.places import cache_directory
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
@@ -109,7 +109,7 @@ def save_features(path: Path, features: FeatureSet) -> None:
         "outer": features.statistics.outer,
         "features": features.bank.ordered(),
     }
-    save_whole(path, tensors)
+    save_tensors(path, tensors)
 
 
 def load_features(path: Path) -> FeatureSet | None:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from eval.base.files import make_folder, save_whole
 from eval.latent.encode import encode_split
 from eval.latent.origin import Origin
 from shards.base.errors import UserError
+from shards.base.files import make_folder, save_tensors
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
 
@@ -137,7 +137,7 @@ def split_attributes(model: Any, dataset: Dataset, split: str, limit: int | None
 def save_attributes(path: str | Path, attributes: Attributes, origin: Origin) -> None:
     """Writes a safetensors file: raw and unit vectors, counts; names and origin as metadata."""
     tensors = {name: getattr(attributes, name) for name in _TENSORS}
-    save_whole(Path(path), tensors, {**origin.metadata(), "names": json.dumps(attributes.names)})
+    save_tensors(Path(path), tensors, {**origin.metadata(), "names": json.dumps(attributes.names)})
 
 
 def export_h5(path: str | Path, attributes: Attributes, origin: Origin) -> None:

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tqdm import tqdm
 
-from eval.base.files import save_whole
 from eval.latent.conditions import condition_labels, split_degrees
 from eval.latent.origin import Origin
+from shards.base.files import save_tensors
 from shards.base.places import cache_directory
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
@@ -56,7 +56,7 @@ def encode_split(
             rows = batch.rows.numpy()
             latents[rows] = model.encode(batch.images.numpy(), condition_labels(model, degrees[rows]))
             progress.update(len(rows))
-    save_whole(path, {"latents": latents})
+    save_tensors(path, {"latents": latents})
     return latents
 
 

@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from PIL import Image
 
-from eval.base.files import make_folder, writing_to
 from eval.drawing.animation import check_animation_path, save_animation
 from facegen.model import Model, load
 from shards.base.errors import UserError
+from shards.base.files import make_folder, writing_to
 from shards.dataset.dataset import Dataset
 from shards.images.alignment import Alignment, TemplateName
 from shards.images.reading import parse_crop

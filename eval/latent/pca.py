@@ -10,10 +10,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from scipy.linalg import eigh
 
-from eval.base.files import save_whole
 from eval.latent.encode import encode_split
 from eval.latent.origin import Origin
 from shards.base.errors import UserError
+from shards.base.files import save_tensors
 from shards.dataset.dataset import Dataset
 
 _CHUNK = 8192
@@ -91,7 +91,7 @@ def save_pca(path: str | Path, pca: Pca, origin: Origin) -> None:
         "components": pca.components,
         "variances": pca.variances,
     }
-    save_whole(Path(path), tensors, origin.metadata())
+    save_tensors(Path(path), tensors, origin.metadata())
 
 
 def load_pca(path: str | Path) -> tuple[Pca, Origin]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 
 from eval.reports.embedded import content_of, embed
-from eval.base.files import write_whole
+from shards.base.files import write_bytes, write_json, writing_to
 from eval.reports.pictures.base import Figure
 from eval.reports.markdown import FIGURES, group_missing, report_markdown
 from eval.reports.results import SCHEMA_VERSION, Picture, Report, to_json
@@ -42,12 +42,12 @@ def write_report(out: Path, report: Report, figures: Mapping[str, Figure], split
     Pictures of an earlier report there are removed, and what was kept in case that this one is cut off.
     """
     earlier = _pictures_of_earlier_report(out)
-    for name, figure in figures.items():
-        write_whole(out / FIGURES / name, content_of(figure))
-    write_whole(out / "report.html", html(report, figures, split_title).encode())
-    write_whole(out / "report.md", report_markdown(report, split_title).encode())
-    content = {"schema_version": SCHEMA_VERSION, **to_json(report)}
-    write_whole(out / "report.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    with writing_to(out):
+        for name, figure in figures.items():
+            write_bytes(out / FIGURES / name, content_of(figure))
+        write_bytes(out / "report.html", html(report, figures, split_title).encode())
+        write_bytes(out / "report.md", report_markdown(report, split_title).encode())
+        write_json(out / "report.json", {"schema_version": SCHEMA_VERSION, **to_json(report)}, indent=1)
     for name in earlier - set(figures):
         (out / FIGURES / name).unlink(missing_ok=True)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)

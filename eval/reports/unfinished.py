@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.reports.embedded import content_of, figure_of
-from eval.base.files import make_folder, write_whole
+from shards.base.files import make_folder, write_bytes, writing_to
 from eval.latent.origin import snapshot_identity
 from eval.reports.pictures.base import Figure
 from eval.reports.verification_part import Judged
@@ -81,7 +81,8 @@ def save_finished(path: Path, run: FinishedRun) -> None:
     figures = {name: base64.b64encode(content_of(figure)).decode() for name, figure in run.figures.items()}
     content = json.dumps(to_json(_Content(run.result, figures, run.judged, run.stages))).encode()
     make_folder(path.parent)
-    write_whole(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    with writing_to(path):
+        write_bytes(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
 def load_finished(path: Path) -> FinishedRun | None:

@@ -9,11 +9,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from eval.base.files import save_whole
 from eval.latent.encode import encode_split
 from eval.latent.faces import even_rows
 from eval.studio.run import StudioRun
 from shards.base.errors import UserError
+from shards.base.files import save_tensors
 from shards.base.places import cache_directory
 from shards.dataset.dataset import Dataset
 
@@ -92,7 +92,7 @@ def _cached_tsne(run: StudioRun, dataset: Dataset, split: str, latents: np.ndarr
         from eval.latent.embedding import embed
 
         points = embed(latents, min(_PERPLEXITY, max(2.0, (len(latents) - 1) / _FEW)))
-        save_whole(path, {"points": points})
+        save_tensors(path, {"points": points})
         return points
 
 

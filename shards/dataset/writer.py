@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
+from shards.base.files import write_bytes, write_json
 from shards.base.names import Names
 from shards.dataset.manifest import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, Manifest
 
@@ -54,20 +53,6 @@ def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
     for name, label in manifest.fields.items():
         tensors[f"label.{name}"] = np.asarray(columns.labels[name], label.dtype)
 
-    temporary_index = root / f".{INDEX_FILE}.tmp"
-    temporary_index.write_bytes(save(tensors))  # Not save_file: it makes files that only their owner may read.
-    _publish(temporary_index, root / INDEX_FILE)
-
+    write_bytes(root / INDEX_FILE, save(tensors))
     content = {"format_version": FORMAT_VERSION, "fingerprint": manifest.fingerprint, **asdict(manifest)}
-    temporary_manifest = root / f".{DATASET_FILE}.tmp"
-    temporary_manifest.write_text(json.dumps(content, indent=1) + "\n")
-    _publish(temporary_manifest, root / DATASET_FILE)
-
-
-def _publish(temporary: Path, final: Path) -> None:
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, final)
-    directory = os.open(final.parent, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
+    write_json(root / DATASET_FILE, content, indent=1)

@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from shards.base.errors import UserError
+from shards.base.files import write_json
 from shards.images.reading import BadImage, open_image
-from shards.packing.shard import write_json
 from shards.packing.splits import hashed_order
 from shards.sources.folder import list_files
 

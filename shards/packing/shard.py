@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from shards.base.errors import UserError
+from shards.base.files import publish, write_json
 from shards.dataset.manifest import PACKING_DIR
 from shards.dataset.tar import ShardWriter, member_key, sha256_file
 from shards.images.alignment import NO_FACE, Alignment, prepare_aligned
@@ -117,7 +116,7 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
         crc32=crc32,
     )
     if positions:
-        _rename(temporary, job.root / task.name)
+        publish(temporary, job.root / task.name)
     else:
         temporary.unlink()
     # The result file is what makes the shard count, so it must not reach the disk before the shard does.
@@ -137,21 +136,3 @@ def _labels_json(item: Item) -> bytes:
     """The labels that are there: neither None nor NaN, which JSON lacks."""
     labels = {name: value for name, value in item.labels.items() if value is not None and value == value}
     return json.dumps(labels, allow_nan=False).encode()
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a file that is whole and durable as soon as its name is there."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with open(temporary, "w") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    _rename(temporary, path)
-
-
-def _rename(temporary: Path, final: Path) -> None:
-    """Renames and makes the new name durable."""
-    os.replace(temporary, final)
-    directory = os.open(final.parent, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from shards.base.errors import UserError
+from shards.base.files import write_json
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import DATASET_FILE, PACKING_DIR
 from shards.packing.plan import ShardTask
-from shards.packing.shard import ShardResult, write_json
+from shards.packing.shard import ShardResult
 
 _PLAN_FILE = "plan.json"
 

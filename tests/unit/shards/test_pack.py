@@ -42,7 +42,7 @@ from shards.packing.workspace import Workspace
 from shards.sources.base import Item
 from shards.sources.folder import FolderConfig, FolderSource
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 
 
 def colors(num: int) -> Iterator[tuple[int, int, int]]:

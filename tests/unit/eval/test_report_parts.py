@@ -38,7 +38,7 @@ from shards.base.errors import UserError
 from shards.dataset.manifest import LabelField
 from shards.loading.batch import Batch
 
-SCHEMA = Path(__file__).resolve().parents[2] / "eval" / "report.schema.json"
+SCHEMA = Path(__file__).resolve().parents[3] / "eval" / "reports" / "report.schema.json"
 
 
 def test_only_and_skip():

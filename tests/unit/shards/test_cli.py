@@ -17,7 +17,7 @@ from facegen.runs.run_directory import save_config
 from shards.base.cli import parse
 from shards.base.errors import ENDING, UserError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NEEDED = ["--data", "d", "--run", "r"]
 
 

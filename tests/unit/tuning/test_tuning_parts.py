@@ -193,7 +193,7 @@ def test_the_reason_of_a_traceback_is_its_last_error() -> None:
 
 def test_the_cluster_file_is_one_that_ray_takes() -> None:
     schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
-    cluster = yaml.safe_load((Path(__file__).parents[2] / "jobs" / "ray" / "cluster.yaml").read_text())
+    cluster = yaml.safe_load((Path(__file__).parents[3] / "jobs" / "ray" / "cluster.yaml").read_text())
     jsonschema.validate(cluster, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**cluster, "head_start_ray_command": []}, schema)

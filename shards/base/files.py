@@ -1,0 +1,140 @@
+"""Writing files: whole or not at all, durable where that counts, and one sentence where the disk refuses."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shards.base.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def publish(temporary: Path, final: Path, durable: bool = True) -> None:
+    """Gives a finished file its name; whoever opens ``final`` finds the old file or the new one, never half of it.
+
+    Args:
+        temporary: The finished file, on the same file system.
+        final: Its name; a file of that name is replaced.
+        durable: Return only when the content and the name would survive a power cut.
+
+    Raises:
+        OSError: The disk is full, read-only or broken.
+    """
+    if durable:
+        fsync(temporary)
+    os.replace(temporary, final)
+    if durable:
+        fsync(final.parent)
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Yields a temporary path beside ``path`` to write to, and publishes it; an exception inside leaves no trace.
+
+    Raises:
+        OSError: As ``publish``.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        publish(temporary, path, durable)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes | bytearray | memoryview, durable: bool = True) -> None:
+    """Writes a file as ``replacing`` does.
+
+    Raises:
+        OSError: As ``publish``.
+    """
+    with replacing(path, durable) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, content: Any, durable: bool = True, indent: int | None = None) -> None:
+    """Writes JSON as ``replacing`` does; NaN and infinity, which JSON lacks, are a ``ValueError``.
+
+    Raises:
+        OSError: As ``publish``.
+    """
+    text = json.dumps(content, indent=indent, allow_nan=False)
+    write_bytes(path, (text if indent is None else text + "\n").encode(), durable)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a safetensors file as ``replacing`` does, and makes the folders above it; not durable.
+
+    Raises:
+        UserError: Nothing can be written there.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    # safetensors writes an array that is not in C order as its memory lies, which is another array.
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    make_folder(path.parent)
+    with writing_to(path):
+        write_bytes(path, save(contiguous, dict(metadata) if metadata else None), durable=False)
+
+
+@contextmanager
+def writing_to(path: str | Path, advice: str = "free space, or choose another place") -> Iterator[None]:
+    """Turns an error of the disk inside into one sentence.
+
+    Args:
+        path: What is written, for the message.
+        advice: What the user can do about it.
+
+    Raises:
+        UserError: The disk is full, read-only or broken.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror or error}); {advice}.") from None
+
+
+def make_folder(path: str | Path) -> Path:
+    """Makes a folder and those above it.
+
+    Raises:
+        UserError: It cannot be made.
+    """
+    with writing_to(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return Path(path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on a file, which is made; between processes and threads alike.
+
+    Raises:
+        OSError: The file cannot be made, or its file system has no locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def fsync(path: Path) -> None:
+    """Makes a file's content, or a folder's names, durable.
+
+    Raises:
+        OSError: The disk is full or broken.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
