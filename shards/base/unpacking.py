@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 import tarfile
 import zipfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from shards.base.errors import UserError
+from shards.base.files import publish
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
@@ -45,11 +45,13 @@ def unpack(archive: Path, folder: Path) -> list[str]:
         names = sorted(path.name for path in temporary.iterdir())
         for name in names:
             if not (folder / name).exists():
-                os.replace(temporary / name, folder / name)
+                publish(temporary / name, folder / name, durable=False)
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         raise UserError(f"{archive} cannot be unpacked ({error}); delete it and fetch it again.") from None
     except OSError as error:
-        raise UserError(f"{archive} cannot be unpacked into {folder} ({error}); mend that and run it again.") from None
+        raise UserError(
+            f"{archive} cannot be unpacked into {folder} ({error}); fix this, then rerun."
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return names

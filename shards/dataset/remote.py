@@ -8,30 +8,21 @@ shards that have not been used for longest are deleted. A file that is open stay
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shards.base.errors import ENDING, UserError
-from shards.dataset.cache import (
-    SIZE_VARIABLE,
-    cache_bytes,
-    locked,
-    make_room,
-    shards_folder,
-    unwritable,
-    write_whole,
-    writing,
-)
+from shards.base.files import publish, write_bytes
+from shards.dataset.cache import SIZE_VARIABLE, cache_bytes, locked, make_room, shards_folder, writing
 from shards.dataset.tar import sha256_file
 
 if TYPE_CHECKING:
@@ -42,7 +33,6 @@ _FIRST_DELAY_SEC, _MAX_DELAY_SEC = 0.5, 15.0
 _TIMEOUT_SEC = 20.0
 """Shorter than the time that a launcher gives a process to end."""
 _CHUNK_BYTES = 8 * 2**20
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _NUM_PREFETCHING = 2
 _ADDRESS = re.compile(r"(\w[\w+.-]+)://")
 # Silent servers are given up after a while, and retries are left to the loop here.
@@ -96,10 +86,8 @@ class Remote:
         self._connect()
         content = self._persistently(manifest_name, lambda: self._files.cat_file(self._path(manifest_name)))
         self.folder = shards_folder() / hashlib.sha256(content).hexdigest()[:24]
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked(manifest_name):
-            write_whole(self.folder / manifest_name, content)
+            self._write(manifest_name, content)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"address": self.address, "folder": self.folder}
@@ -118,7 +106,7 @@ class Remote:
         with self._locked(name):
             if not path.is_file():
                 content = self._persistently(name, lambda: self._files.cat_file(self._path(name)))
-                write_whole(path, content)
+                self._write(name, content)
         return path
 
     def open(self, shard: Shard) -> int:
@@ -180,14 +168,16 @@ class Remote:
             try:
                 self._persistently(shard.name, lambda: self._fetch_shard(shard, part), num_tries)
                 with writing(self.folder):
-                    os.replace(part, path)
+                    publish(part, path, durable=False)
             finally:
                 if num_tries == NUM_TRIES or ENDING.is_set():  # Otherwise a more patient call goes on with it.
                     part.unlink(missing_ok=True)
 
     def _fetch_shard(self, shard: Shard, part: Path) -> None:
         """Fetches what a part does not hold yet, and checks the whole."""
-        with open(part, "ab") as file:
+        with writing(self.folder):
+            file = open(part, "ab")  # noqa: SIM115
+        with file:
             start = file.tell()
             while start < shard.num_bytes:
                 if ENDING.is_set():
@@ -198,8 +188,9 @@ class Remote:
                     chunk = chunk[start:]  # A server that sends whole files only.
                 elif len(chunk) != stop - start:
                     raise _Damaged(f"{len(chunk):,} bytes came instead of {stop - start:,}")
-                file.write(chunk)
-                file.flush()
+                with writing(self.folder):
+                    file.write(chunk)
+                    file.flush()
                 start += len(chunk)
         if sha256_file(part) != shard.sha256:
             part.unlink()
@@ -215,13 +206,13 @@ class Remote:
         for trial in range(1, num_tries + 1):
             try:
                 return attempt()
+            except UserError:  # The local disk refused.
+                raise
             except FileNotFoundError:
                 raise UserError(f"there is no {where}; copy the whole data set there, as it was packed.") from None
             except PermissionError as error:
                 raise UserError(f"{where} may not be read ({_reason(error)}); check keys and rights.") from None
             except Exception as error:  # Every service has errors of its own.
-                if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-                    raise unwritable(self.folder, error) from None
                 if trial == num_tries or ENDING.is_set():
                     seconds = time.monotonic() - started
                     raise UserError(
@@ -257,10 +248,12 @@ class Remote:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        with locked(self.folder / f".{name}.lock"):
-            yield
+    def _write(self, name: str, content: bytes) -> None:
+        with writing(self.folder):
+            write_bytes(self.folder / name, content, durable=False)
+
+    def _locked(self, name: str) -> AbstractContextManager[None]:
+        return locked(self.folder / f".{name}.lock")
 
 
 def _reason(error: BaseException) -> str:

@@ -389,7 +389,7 @@ def test_a_full_disk_is_said_at_once(server: type[Handler], monkeypatch: pytest.
 
     dataset = Dataset(server.url)
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(UserError, match=r"cannot write to the cache .*No space left.*make room"):
+    with pytest.raises(UserError, match=r"cannot write to the cache .*No space left.*free space"):
         next(Reader(dataset, "val").read(np.array([0])))
 
 

@@ -219,7 +219,7 @@ def digest(faces: SyntheticSource) -> str:
 def test_another_process_makes_the_same_images() -> None:
     code = "from test_synthetic import *; print(digest(source(num=60, seed=5, correlate=('smile', 'presentation'))))"
     command = [sys.executable, "-c", code]
-    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "unit")])
+    path = os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)])
     environment = {**os.environ, "PYTHONHASHSEED": "123", "PYTHONPATH": path}
     output = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
     assert output.stdout.strip() == digest(source(num=60, seed=5, correlate=("smile", "presentation")))
