@@ -22,10 +22,24 @@ from tiny_families import tiny_config as tiny_model
 
 TINY_SIZE = 16
 BROWSER_TIMEOUT_MS = 240_000
+_TESTS = Path(__file__).parent
+_MARKS = {
+    _TESTS / "unit": "unit",
+    _TESTS / "integration" / "processes": "processes",
+    _TESTS / "browser": "browser",
+}
 
 # What a property test checks does not depend on how busy the machine is.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test by its folder."""
+    for item in items:
+        for folder, mark in _MARKS.items():
+            if item.path.is_relative_to(folder):
+                item.add_marker(mark)
 
 
 def pytest_collection_finish() -> None:

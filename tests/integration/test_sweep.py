@@ -11,6 +11,7 @@ import pytest
 
 from facegen.config import parse_args
 from facegen.runs.snapshot import find_snapshot
+from launching import json_lines
 from shards.base.errors import UserError
 from sweeps import write_space
 from tuning import report, sweep
@@ -34,10 +35,6 @@ def run(config: SweepConfig) -> None:
     sweep.run(config, plan, is_new, max_concurrent(config.need))
 
 
-def lines(file: Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
 def test_a_sweep_from_its_space_to_its_report(
     tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,8 +51,10 @@ def test_a_sweep_from_its_space_to_its_report(
     assert re.search(r"000-lr=0.001: 256 images \| score 0\.\d+ \| mse 0\.\d+ \| kl", said)
     # Its directory is an ordinary run; what was measured is what training's own validation gave.
     trial = tmp_path / "out" / "trials" / good.name
-    validated = {line["images_seen"]: line["val/mse"] for line in lines(trial / "metrics.jsonl") if "val/mse" in line}
-    evaluated = {line["images_seen"]: line["score"] for line in lines(trial / "evaluations.jsonl")}
+    validated = {
+        line["images_seen"]: line["val/mse"] for line in json_lines(trial / "metrics.jsonl") if "val/mse" in line
+    }
+    evaluated = {line["images_seen"]: line["score"] for line in json_lines(trial / "evaluations.jsonl")}
     assert validated == evaluated and list(validated) == [64, 128, 192, 256]
     assert "trains from 0 to 256 images" in (trial / "train.log").read_text()
     # It lost its checkpoints, as none was to keep them, and has its newest weights.
@@ -102,14 +101,14 @@ def test_the_worst_trials_go_on_from_the_best_ones_state(tiny_dataset: Path, tmp
     assert taken
     for record in taken:
         run_dir = tmp_path / "out" / "trials" / record.name
-        branches = lines(run_dir / "branches.jsonl")
+        branches = json_lines(run_dir / "branches.jsonl")
         assert [branch["from"] for branch in branches] == record.took_over_from
         assert record.name not in record.took_over_from
         # It went on from the other one's moment, with the options that the last branch gave it.
         log = (run_dir / "train.log").read_text()
         assert all(f"resumes at {branch['images_seen']} to 192 images" in log for branch in branches)
         assert branches[-1]["params"] == record.params
-        seen = [line["images_seen"] for line in lines(run_dir / "metrics.jsonl")]
+        seen = [line["images_seen"] for line in json_lines(run_dir / "metrics.jsonl")]
         assert seen == sorted(seen) and seen[-1] == 192
 
 

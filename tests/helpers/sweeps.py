@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-ROOT = Path(__file__).resolve().parents[1]
 
 # A net without batch norm: its statistics depend on how a batch is cut.
 TINY: dict[str, Any] = {
@@ -42,8 +39,3 @@ def command(space: Path, data: Path, out: Path, *arguments: str) -> list[str]:
     """The sweep's command line."""
     program = [sys.executable, "-m", "tuning.sweep", str(space), "--data", str(data), "--out", str(out)]
     return [*program, "--report", "false", *arguments]
-
-
-def environment() -> dict[str, str]:
-    """One thread everywhere, so that sums are the same; no usage reports."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}

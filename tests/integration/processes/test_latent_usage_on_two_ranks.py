@@ -13,11 +13,9 @@ from facegen.losses.vae import kl_per_dim
 from facegen.model import load
 from facegen.pixels import to_float
 from facegen.runs.checkpoint import newest_complete
+from launching import DISTURBED, TRAIN, environment, launch, run
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
-from test_launch import TRAIN, environment, launch, run
-
-DISTURBED = Path(__file__).with_name("disturbed_run.py")
 
 
 def test_two_ranks_measure_what_one_process_finds_and_stop_together(tiny_dataset: Path, tmp_path: Path) -> None:

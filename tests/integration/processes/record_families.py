@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "helpers"))
 
 from facegen.config import EMAConfig, LoaderConfig, config_class
 from facegen.families import FAMILIES

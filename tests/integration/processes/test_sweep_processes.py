@@ -18,17 +18,11 @@ from pathlib import Path
 import pytest
 from ray.util import get_node_ip_address
 
-from sweeps import ROOT, TINY, command, environment, write_space
-from test_launch import assert_bitwise_equal, final_weights, launch
+from launching import TRAIN, assert_bitwise_equal, environment, final_weights, json_lines, launch, run
+from sweeps import TINY, command, write_space
 from tuning.ledger import read_ledger
 
-TRAIN = ROOT / "facegen" / "train.py"
-
-
-def run(program: list[str], **variables: str) -> str:
-    done = subprocess.run(program, env=environment() | variables, capture_output=True, text=True, timeout=580)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+SWEEP_SEC = 580
 
 
 def as_arguments(options: dict) -> list[str]:
@@ -73,7 +67,7 @@ def test_a_driver_killed_twice_goes_on_and_no_trial_begins_twice(tiny_dataset: P
         seen = sum(len(images) for images in starts(tmp_path / "out").values())
         assert seen > seen_before
         seen_before = seen
-    run(program)
+    run(program, SWEEP_SEC)
     records = read_ledger(tmp_path / "out")
     assert [(record.status, record.images_seen) for record in records] == [("finished", 6_400)] * 3
     begun = starts(tmp_path / "out")
@@ -82,17 +76,15 @@ def test_a_driver_killed_twice_goes_on_and_no_trial_begins_twice(tiny_dataset: P
         assert images[0] == 0 and all(seen > 0 for seen in images[1:])  # From scratch once; then from a checkpoint.
     assert sum(len(images) for images in begun.values()) == len(records) + 2
     for record in records:
-        entries = (tmp_path / "out" / "trials" / record.name / "evaluations.jsonl").read_text().splitlines()
-        assert [json.loads(entry)["images_seen"] for entry in entries] == list(range(800, 6_401, 800))
+        entries = json_lines(tmp_path / "out" / "trials" / record.name / "evaluations.jsonl")
+        assert [entry["images_seen"] for entry in entries] == list(range(800, 6_401, 800))
 
 
 @pytest.mark.slow
 def test_a_trial_of_two_workers_equals_two_launched_processes(tiny_dataset: Path, tmp_path: Path) -> None:
     space = write_space(tmp_path / "space.yaml", search={"seed": {"grid": [5]}}, max_images=160)
-    run(
-        command(space, tiny_dataset, tmp_path / "out", "--workers_per_trial", "2", "--cpus_per_trial", "2")
-        + ["--num_cpus", "2"]
-    )
+    options = ["--workers_per_trial", "2", "--cpus_per_trial", "2", "--num_cpus", "2"]
+    run(command(space, tiny_dataset, tmp_path / "out", *options), SWEEP_SEC)
     (record,) = read_ledger(tmp_path / "out")
     trial = tmp_path / "out" / "trials" / record.name
     assert "2 process(es)" in (trial / "train.log").read_text()
@@ -100,7 +92,7 @@ def test_a_trial_of_two_workers_equals_two_launched_processes(tiny_dataset: Path
     run(launch(2, TRAIN, "vae", *as_arguments(TINY | own | {"monitor.validate_every_images": 64})))
     assert_bitwise_equal(final_weights(trial), final_weights(tmp_path / "run"))
     validated = [
-        [line for line in map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines()) if "val/mse" in line]
+        [line for line in json_lines(run_dir / "metrics.jsonl") if "val/mse" in line]
         for run_dir in (trial, tmp_path / "run")
     ]
     assert validated[0] == validated[1]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from facegen.runs.checkpoint import newest_complete
+from launching import ROOT, TINY, TRAIN, environment, final_weights, launch, run
 from slurm_node import SlurmNode, is_there, wait_until
-from test_launch import ROOT, TINY, environment, final_weights, launch, run
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,7 +70,7 @@ def test_a_job_that_is_warned_saves_waits_and_goes_on(slurm: SlurmNode, tiny_dat
     slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now")
     wait_until(lambda: slurm.state(job) == "COMPLETED", 240, "the end of the job")
     assert f"resumes at {seen:,}" in log.read_text()
-    run(launch(1, ROOT / "facegen" / "train.py", *options, "--run", tmp_path / "whole"))
+    run(launch(1, TRAIN, *options, "--run", tmp_path / "whole"))
     whole, continued = final_weights(tmp_path / "whole"), final_weights(run_dir)
     assert all((whole[name] == continued[name]).all() for name in whole)
 

@@ -11,8 +11,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from eval import report
+from launching import RECORD, TINY, launch, records, run
 from shards.dataset.dataset import Dataset
-from test_launch import RECORD, TINY, launch, records, run
 
 
 @pytest.fixture(scope="module")

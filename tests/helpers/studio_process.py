@@ -36,7 +36,7 @@ def studio_process(*arguments: str, **variables: str) -> Iterator[Started]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
     )
     assert process.stdout is not None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks.kills import KILLS, survive
+from launching import json_lines
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_kills_at_random_moments_change_nothing(
     survival = survive(world_size, tiny_dataset, tmp_path, num_kills, seed=world_size, tell=print)
     assert survival.differing == []
     assert len(survival.kills) == num_kills
-    lines = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
+    lines = json_lines(tmp_path / "killed" / "metrics.jsonl")
     losses_at = [line["images_seen"] for line in lines if "train/loss" in line]
     assert losses_at == sorted(set(losses_at)) and losses_at  # What was trained twice is told once.
     if num_kills > len(KILLS):

@@ -6,7 +6,6 @@ batch norm sees the same images on both sides, and everything is to be equal but
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from facegen.families import FAMILIES
 from facegen.model import load
 from facegen.pixels import to_float
 from facegen.runs.checkpoint import newest_complete
+from launching import json_lines, launch, run
 from record_families import CASES, NUM_STEPS
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
-from test_launch import launch, run
 
 SCRIPT = Path(__file__).with_name("record_families.py")
 RECONSTRUCTING = [
@@ -44,14 +43,10 @@ def records(world_size: int, tiny_dataset: Path, tmp_path_factory: pytest.TempPa
     return root
 
 
-def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_ranks_train_as_one_process(case: str, world_size: int, records: Path) -> None:
-    one = read(records / "one" / f"{case}.0.jsonl")
-    ranks = [read(records / "ranks" / f"{case}.{rank}.jsonl") for rank in range(world_size)]
+    one = json_lines(records / "one" / f"{case}.0.jsonl")
+    ranks = [json_lines(records / "ranks" / f"{case}.{rank}.jsonl") for rank in range(world_size)]
     assert {len(lines) for lines in (one, *ranks)} == {4}
     for alone, *shares in zip(one, *ranks, strict=True):
         assert [row for share in shares for row in share["rows"]] == alone["rows"]
@@ -79,7 +74,9 @@ def test_held_out_metrics_do_not_depend_on_the_rank_that_holds_an_image(
     case: str, records: Path, tiny_dataset: Path
 ) -> None:
     # Each rank's own averages of batch norm would give another error than the snapshot, which has the main process's.
-    (logged,) = [line["val/mse"] for line in read(records / "ranks" / case / "metrics.jsonl") if "val/mse" in line]
+    (logged,) = [
+        line["val/mse"] for line in json_lines(records / "ranks" / case / "metrics.jsonl") if "val/mse" in line
+    ]
     model, dataset = load(records / "ranks" / case), Dataset(tiny_dataset)
     (batch,) = evaluation_batches(dataset, "val", dataset.num_samples("val"))
     images = to_float(batch.images)

@@ -11,9 +11,8 @@ import pytest
 
 from disturbed_run import TOLD
 from facegen.runs.checkpoint import newest_complete
-from test_launch import RECORD, TINY, TRAIN, environment, launch, records, run
+from launching import DISTURBED, RECORD, TINY, TRAIN, environment, launch, records, run, wait_for_line
 
-DISTURBED = Path(__file__).with_name("disturbed_run.py")
 ALLOWED_SEC = 30
 """After it the launcher kills."""
 
@@ -33,15 +32,6 @@ OTHERS = [
 TOTAL = 256
 
 
-def wait_for(process: subprocess.Popen[str], text: str) -> float:
-    """Reads until a line with the text; returns when it came."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return time.monotonic()
-    raise AssertionError(f"ended without '{text}': {process.stderr.read() if process.stderr else ''}")
-
-
 @pytest.mark.parametrize("interruptions", [INTERRUPTIONS, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["1", "2"])
 def test_a_signal_to_one_process_at_any_moment_and_another_number_goes_on(
     interruptions: list[tuple[str, int, str, int, int]], tiny_dataset: Path, tmp_path: Path
@@ -56,7 +46,7 @@ def test_a_signal_to_one_process_at_any_moment_and_another_number_goes_on(
         process = subprocess.Popen(
             command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        asked_at = wait_for(process, TOLD)
+        asked_at = wait_for_line(process, TOLD)
         out, err = process.communicate(timeout=ALLOWED_SEC)
         assert time.monotonic() - asked_at < ALLOWED_SEC, case
         assert "rank 0 ends with 143" in out and "rank 1 ends with 143" in out, (case, out, err)
@@ -85,7 +75,7 @@ def test_sigterm_to_the_launcher_saves_and_the_same_command_goes_on(
     options += ["--monitor.log_every_images", 800]
     command = launch(num_processes, TRAIN, *options, "--max_images", 10**7)
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(process, "images/s")
+    wait_for_line(process, "images/s")
     process.terminate()
     process.communicate(timeout=ALLOWED_SEC)  # Its processes hold the pipes open until they have ended, too.
     newest = newest_complete(tmp_path / "run" / "checkpoints")

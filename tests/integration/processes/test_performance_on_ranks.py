@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from test_launch import RECORD, ROOT, TINY, launch, records, run
+from launching import RECORD, ROOT, TINY, TRAIN, launch, records, run
 
 FEW_STEPS = 4
 
@@ -35,7 +35,7 @@ def test_two_compiled_processes_train_as_two_others(tiny_dataset: Path, tmp_path
 
 def test_every_process_leaves_a_trace(tiny_dataset: Path, tmp_path: Path) -> None:
     options = ["ae", "--data", tiny_dataset, "--global_batch_size", 32, "--max_steps", 14, *TINY, "--profile"]
-    run(launch(2, ROOT / "facegen" / "train.py", *options, "--run", tmp_path / "run"))
+    run(launch(2, TRAIN, *options, "--run", tmp_path / "run"))
     traces = sorted(path.name for path in (tmp_path / "run" / "profile").glob("*.gz"))
     assert traces == [f"images_000000000000_rank_{rank}.pt.trace.json.gz" for rank in (0, 1)]
     assert "c10d::allreduce_" in (tmp_path / "run" / "profile" / "images_000000000000_rank_1.txt").read_text()

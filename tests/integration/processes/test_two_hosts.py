@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from facegen.runs.checkpoint import newest_complete
-from test_launch import RECORD, ROOT, TINY, environment, launch, records, run
+from launching import RECORD, ROOT, TINY, TRAIN, environment, launch, records, run
 
 HOSTS = {"facegen0": "10.213.7.1", "facegen1": "10.213.7.2"}
 
@@ -109,7 +109,7 @@ def test_a_run_of_two_hosts_goes_on_with_one(hosts: None, tiny_dataset: Path, tm
 
 def test_a_host_without_the_data_says_so_itself(hosts: None, tiny_dataset: Path, tmp_path: Path) -> None:
     options = ["--global_batch_size", 32, *TINY, "--run", tmp_path / "run"]
-    command = [ROOT / "facegen" / "train.py", "vae", *options, "--data"]
+    command = [TRAIN, "vae", *options, "--data"]
     outputs = end([on_host(0, *command, tiny_dataset), on_host(1, *command, tmp_path / "nowhere")])
     assert outputs[1].count(f"error: {tmp_path / 'nowhere'} holds no complete data set") == 1
     assert outputs[0].count("error: process 0 has lost another one") == 1
@@ -118,7 +118,7 @@ def test_a_host_without_the_data_says_so_itself(hosts: None, tiny_dataset: Path,
 def test_a_cable_that_is_cut_ends_both_hosts(hosts: None, tiny_dataset: Path, tmp_path: Path) -> None:
     options = ["vae", "--data", tiny_dataset, "--global_batch_size", 32, *TINY, "--run", tmp_path / "run"]
     options += ["--max_images", 10**7, "--monitor.log_every_images", 640, "--checkpoint.every_images", 640]
-    script = [ROOT / "facegen" / "train.py", *options, "--process_timeout_sec", 4]
+    script = [TRAIN, *options, "--process_timeout_sec", 4]
     processes = [on_host(0, *script), on_host(1, *script)]
     assert processes[0].stdout is not None
     for line in processes[0].stdout:

@@ -16,10 +16,19 @@ import pytest
 
 from disturbed_run import TOLD
 from facegen.runs.checkpoint import newest_complete
+from launching import (
+    DISTURBED,
+    TINY,
+    TRAIN,
+    assert_bitwise_equal,
+    environment,
+    final_weights,
+    launch,
+    run,
+    wait_for_line,
+)
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import TrainLoader
-from test_launch import TINY, TRAIN, assert_bitwise_equal, environment, final_weights, launch, run
-from test_preemption import DISTURBED, wait_for
 
 LOST = "has lost another one, which ended or did not answer"
 
@@ -69,10 +78,10 @@ def test_a_rank_that_does_not_answer_ends_the_other_after_the_limit(options: lis
         stderr=subprocess.PIPE,
         text=True,
     )
-    (stopped_at, stopped) = wait_for(process, TOLD), None
+    (stopped_at, stopped) = wait_for_line(process, TOLD), None
     while not (stopped := [child for child in psutil.Process(process.pid).children() if child.status() == "stopped"]):
         time.sleep(0.1)
-    said_at = wait_for(process, "rank 0 ends with 1")
+    said_at = wait_for_line(process, "rank 0 ends with 1")
     assert 3 <= said_at - stopped_at + 0.5 < 15
     stopped[0].send_signal(signal.SIGKILL)  # The launcher would do it 30 s later.
     _, err = process.communicate(timeout=60)

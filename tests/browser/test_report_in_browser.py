@@ -15,7 +15,7 @@ from PIL import Image
 from eval import report
 from tiny_runs import untrained_run
 
-SCHEMA = Path(report.__file__).parent / "report.schema.json"
+SCHEMA = Path(report.__file__).parent / "reports" / "report.schema.json"
 WIDTHS = {"narrow": 390, "wide": 1280}
 A4_WIDTH_PX = 718  # within margins of 1 cm
 TIMEOUT_MS = 240_000

@@ -1,57 +1,14 @@
-"""Real processes: two ranks against one, kills at random moments, and signals."""
+"""Several processes against one: the same samples, losses and weights, also when the number changes between runs."""
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
-from facegen.runs.checkpoint import newest_complete
+from launching import RECORD, TINY, launch, records, run
 from shards.base.places import num_cores
-
-ROOT = Path(__file__).resolve().parents[2]
-TRAIN = ROOT / "facegen" / "train.py"
-RECORD = Path(__file__).with_name("record_run.py")
-
-# A net without batch norm: its statistics depend on how a batch is cut.
-TINY = ["--model.network.widths", "[8,16]", "--model.network.norm", "none", "--model.latent_size", "8"]
-
-
-def launch(num_processes: int, script: Path, *arguments: str | Path) -> list[str]:
-    file = ROOT / "jobs" / "accelerate" / ("cpu.yaml" if num_processes == 1 else "cpu_processes.yaml")
-    program = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
-    return [*program, "--num_processes", str(num_processes), str(script), *map(str, arguments)]
-
-
-def environment() -> dict[str, str]:
-    # One thread everywhere: the same sums in the same order, whatever the launcher decides.
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-def run(command: list[str]) -> None:
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def records(path: Path, rank: int) -> list[dict]:
-    return [json.loads(line) for line in Path(f"{path}.{rank}").read_text().splitlines()]
-
-
-def final_weights(run_dir: Path) -> dict:
-    newest = newest_complete(run_dir / "checkpoints")
-    assert newest is not None
-    return load_file(newest / "weights.safetensors")
-
-
-def assert_bitwise_equal(first: dict, second: dict) -> None:
-    assert first.keys() == second.keys()
-    assert all((first[name] == second[name]).all() for name in first)
 
 
 def test_two_and_four_processes_do_what_one_does(tiny_dataset: Path, tmp_path: Path) -> None:
