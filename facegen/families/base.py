@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from facegen.losses.terms import Term, values, weighted_sum
 from facegen.networks.conv import ImageShape
 from facegen.randomness import SlotRandom
 from shards.dataset.dataset import Dataset
@@ -43,6 +44,20 @@ class TurnLosses:
     """Mean over the micro-batch, L, without a gradient."""
     update: bool = True
     """False leaves the network as it is this time; must be the same on every process and for every micro-batch."""
+
+    @classmethod
+    def of_terms(
+        cls, terms: Mapping[str, Term], metrics: Mapping[str, Tensor], kl_per_dim: Tensor | None = None
+    ) -> TurnLosses:
+        """Weighs and sums the terms of a loss, once.
+
+        Args:
+            terms: What to minimize; logged under ``loss`` as their sum and, not weighted, under their own names.
+            metrics: What else to log; takes the place of a term of the same name.
+            kl_per_dim: As the field.
+        """
+        loss = weighted_sum(terms)
+        return cls(loss, {"loss": loss.detach(), **values(terms), **metrics}, kl_per_dim)
 
     @property
     def terms(self) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from facegen.degrees import degrees_of, known_degrees
 from facegen.families.base import FamilyPicture, TrainBatch, TurnLosses
 from facegen.families.vae import VAE, Posterior, VAEConfig
+from facegen.losses.terms import Term
 from facegen.losses.vae import reparameterize
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
 from facegen.networks.degree import DegreeEmbedding, DegreePredictor
@@ -167,20 +168,25 @@ class CVAE(VAE):
         dropped = batch.random.uniform("label_dropout") < config.label_dropout
         degrees = self._degrees(batch.labels, batch.images).masked_fill(dropped, torch.nan)
         if turn == "predictor":
-            with torch.no_grad(), averages_kept(networks["autoencoder"]):
-                mu, logvar = networks["autoencoder"].posterior(batch.images, degrees)  # type: ignore[operator]
-            read = networks["predictor"](reparameterize(mu, logvar, noise))
-            error = _error_where_known(read, degrees, degrees)
-            return TurnLosses(error, {"predictor_error": error.detach()})
+            return self._predictor_losses(networks, batch.images, degrees, noise)
         posterior = networks["autoencoder"](batch.images, noise, degrees)
-        result = self.objective(batch, *posterior)
-        if not config.independence_weight:
-            return result
-        # From a sample, as the decoder gets it: what is weaker in mu than the noise tells the decoder nothing.
-        read = networks["predictor"](reparameterize(posterior.mu, posterior.logvar, noise))
-        told = _error_where_known(read, self.degree_mean.expand_as(degrees), degrees)
-        loss = result.loss + config.independence_weight * told
-        return replace(result, loss=loss, scalars=result.scalars | {"loss": loss.detach(), "told": told.detach()})
+        objective = self.objective(batch, *posterior)
+        if config.independence_weight:
+            # From a sample, as the decoder gets it: what is weaker in mu than the noise tells the decoder nothing.
+            read = networks["predictor"](reparameterize(posterior.mu, posterior.logvar, noise))
+            independence = _error_where_known(read, self.degree_mean.expand_as(degrees), degrees)
+            objective.terms["told"] = Term(independence, config.independence_weight)
+        return TurnLosses.of_terms(*objective)
+
+    def _predictor_losses(
+        self, networks: Mapping[str, nn.Module], images: Tensor, degrees: Tensor, noise: Tensor
+    ) -> TurnLosses:
+        """Squared error of the degree that the predictor reads from the latents."""
+        with torch.no_grad(), averages_kept(networks["autoencoder"]):
+            mu, logvar = networks["autoencoder"].posterior(images, degrees)  # type: ignore[operator]
+        read = networks["predictor"](reparameterize(mu, logvar, noise))
+        error = _error_where_known(read, degrees, degrees)
+        return TurnLosses(error, {"predictor_error": error.detach()})
 
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Mean and log variance of each image; without the label its degree counts as unknown."""

@@ -19,6 +19,7 @@ from facegen.losses.adversarial import (
     variance_term,
 )
 from facegen.losses.collapse import CollapseDetector
+from facegen.losses.terms import Term, values, weighted_sum
 from facegen.networks.conv import ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from facegen.networks.norm import averages_kept
@@ -97,17 +98,11 @@ class DCGAN(Family):
         if config.r1_weight:
             images = images.detach().requires_grad_()
         real, fake = (judged.logits for judged in networks["discriminator"]([images, fakes]))
-        loss = real_loss(real, config.loss) + fake_loss(fake, config.loss)
-        scalars = {
-            "d_loss": loss.detach(),
-            "d_accuracy": accuracy(real, [fake]),
-            **variance_term("real_variance", images),
-        }
+        terms = {"d_loss": Term(real_loss(real, config.loss) + fake_loss(fake, config.loss))}
         if config.r1_weight:
-            penalty = r1_penalty(images, real)
-            loss = loss + config.r1_weight * penalty
-            scalars["r1"] = penalty.detach()
-        return TurnLosses(loss, scalars)
+            terms["r1"] = Term(r1_penalty(images, real), config.r1_weight)
+        metrics = {"d_accuracy": accuracy(real, [fake]), **variance_term("real_variance", images)}
+        return TurnLosses(weighted_sum(terms), values(terms) | metrics)
 
     def warnings(self, means: Mapping[str, float]) -> list[str]:
         """Says so when a player has won or the images are all alike."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import VAE, VAEConfig, VariationalNetwork
-from facegen.losses.vae import Reduction, beta_eff, reconstruction_error
+from facegen.losses.terms import Term
+from facegen.losses.vae import Reduction
 from facegen.networks.conv import ImageShape
 from facegen.networks.dfc import DFCDecoder, DFCEncoder, DFCNetConfig
 from facegen.perceptual.feature_net import FeatureNet, Frozen
@@ -103,13 +104,14 @@ class DFCVAE(VAE):
         self.register_buffer("feature_sha256", torch.zeros(32, dtype=torch.uint8))
 
     @property
-    def decoder_variance(self) -> float | None:  # type: ignore[override]
-        """Variance of the Gaussian decoder whose ELBO the objective is; None with a perceptual term."""
-        config = self.config
-        if config.perceptual_weight:
-            return None
-        kld_weight = config.kld_weight / config.mse_weight
-        return beta_eff(kld_weight, config.reconstruction, config.latent_size, self.image.num_pixels) or None
+    def pixel_weight(self) -> float:
+        """Weight of the pixel error in the objective."""
+        return self.config.mse_weight
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Features have none."""
+        return not self.config.perceptual_weight
 
     @property
     def frozen_networks(self) -> list[nn.Module]:  # type: ignore[override]
@@ -152,18 +154,11 @@ class DFCVAE(VAE):
         config = self.config
         noise = batch.random.normal("posterior", config.latent_size)
         reconstructions, mu, logvar = networks["autoencoder"](batch.images, noise)
-        terms = self.objective(batch, reconstructions, mu, logvar)
-        beta_eff = terms.scalars.pop("beta_eff")
-        pixel_error = reconstruction_error(batch.images, reconstructions, config.reconstruction).mean()
-        loss = terms.loss + (config.mse_weight - 1) * pixel_error  # The objective holds it once.
+        objective = self.objective(batch, reconstructions, mu, logvar)
         if config.perceptual_weight:
             perceptual = self.perceptual(batch.images, reconstructions)
-            loss = loss + config.perceptual_weight * perceptual
-            terms.scalars["perceptual"] = perceptual.detach()
-        else:
-            terms.scalars["beta_eff"] = beta_eff / config.mse_weight
-        terms.scalars["loss"] = loss.detach()
-        return TurnLosses(loss, terms.scalars, terms.kl_per_dim)
+            objective.terms["perceptual"] = Term(perceptual, config.perceptual_weight)
+        return TurnLosses.of_terms(*objective)
 
     def perceptual(self, images: Tensor, reconstructions: Tensor) -> Tensor:
         """The features' error, summed over the weighted layers, mean over images N x C x H x W: a scalar.

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.losses.contrastive import contrastive_loss
+from facegen.losses.terms import Term
 from facegen.networks.conv import ImageShape
 from facegen.networks.face_cnn import FaceNet, FaceNetConfig
 from facegen.unused_options import refuse_unused
@@ -72,14 +73,12 @@ class FaceCNN(Family):
         config, same = self.config, batch.labels[SAME][0::2]
         logits, embeddings = networks["verifier"](batch.images)
         logits = logits.float()
-        loss = F.cross_entropy(logits, same)
-        scalars = {"cross_entropy": loss.detach(), "accuracy": (logits.detach().argmax(1) == same).float().mean()}
+        terms = {"cross_entropy": Term(F.cross_entropy(logits, same))}
         if config.contrastive_weight:
             people = batch.labels[config.identity]
             contrastive = contrastive_loss(embeddings, same, people, config.temperature)
-            loss = loss + config.contrastive_weight * contrastive
-            scalars["contrastive"] = contrastive.detach()
-        return TurnLosses(loss, {"loss": loss.detach(), **scalars})
+            terms["contrastive"] = Term(contrastive, config.contrastive_weight)
+        return TurnLosses.of_terms(terms, {"accuracy": (logits.detach().argmax(1) == same).float().mean()})
 
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """The embedding of each image; no variance."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from facegen.families.base import FamilyPicture, TrainBatch, TurnLosses
 from facegen.families.vae import VAE, Posterior, VAEConfig, VariationalNetwork
+from facegen.losses.terms import Term
 from facegen.losses.vae import Reduction, reparameterize
 from facegen.networks.conv import ConvDecoder, ConvEncoder
 from shards.dataset.dataset import Dataset
@@ -157,11 +158,10 @@ class ModVAE(VAE):
         noise = batch.random.normal("posterior", config.latent_size)
         free = self._free[batch.labels[GROUP_KIND]]
         result = networks["autoencoder"](batch.images, noise, free, config.group_size)
-        terms = self.objective(batch, *result)
+        objective = self.objective(batch, *result)
         clamp = clamp_loss(result.mu, free, config.group_size).mean()
-        terms.loss = terms.loss + config.clamp_weight * clamp
-        terms.scalars |= {"loss": terms.loss.detach(), "clamp": clamp.detach()}
-        return terms
+        objective.terms["clamp"] = Term(clamp, config.clamp_weight)
+        return TurnLosses.of_terms(*objective)
 
     def pictures(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, FamilyPicture]:
         """For each kind, its first free dims from -2 to 2 around the latents of two faces, a row for each."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from facegen.families.base import Family, TrainBatch, TurnLosses
+from facegen.losses.terms import Term
 from facegen.losses.vae import (
     COLLAPSE_NATS_PER_DIM,
     Reduction,
@@ -91,6 +92,16 @@ class PosteriorAndVariance(NamedTuple):
     variance: Tensor
 
 
+class Objective(NamedTuple):
+    """The loss of a VAE by its terms, as ``TurnLosses.of_terms`` takes it; families with further terms add theirs."""
+
+    terms: dict[str, Term]
+    metrics: dict[str, Tensor]
+    """What else to log: the terms in units that are the same for every family and every weight."""
+    kl_per_dim: Tensor
+    """Mean over the micro-batch, L, without a gradient."""
+
+
 class VariationalNetwork(nn.Module):
     """Encoder, sampling and decoder under one forward, so that DDP sees every gradient.
 
@@ -143,8 +154,20 @@ class VAE(Family):
             self.register_buffer("observed_mse", torch.ones(()))
 
     @property
+    def pixel_weight(self) -> float:
+        """Weight of the pixel error in the objective."""
+        return 1.0
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether the objective is the negative ELBO of a Gaussian decoder, up to a factor."""
+        return True
+
+    @property
     def decoder_variance(self) -> float | None:  # type: ignore[override]
-        """Variance of the Gaussian decoder whose ELBO the objective is; None where the KL has no weight."""
+        """Variance of the Gaussian decoder whose ELBO the objective is; None without a likelihood or a KL weight."""
+        if not self.has_likelihood:
+            return None
         if self.config.decoder_sigma == "learned":
             return float(self.networks["autoencoder"].variance().detach())  # type: ignore[union-attr,operator]
         return float(self._variance()) or None
@@ -152,11 +175,12 @@ class VAE(Family):
     def _variance(self, learned: Tensor | None = None) -> Tensor | float:
         config = self.config
         if config.decoder_sigma == "learned":
-            assert learned is not None, "the variance that the network gives must be handed on, for its gradient"
+            assert learned is not None, "the network's variance carries the gradient and must be passed on"
             return learned
         if config.decoder_sigma == "analytic":
             return self.observed_mse.clamp(min=MIN_VARIANCE)
-        return beta_eff(config.kld_weight, config.reconstruction, config.latent_size, self.image.num_pixels)
+        kld_weight = config.kld_weight / self.pixel_weight
+        return beta_eff(kld_weight, config.reconstruction, config.latent_size, self.image.num_pixels)
 
     def observe(self, means: Mapping[str, float]) -> None:
         """Follows the MSE of the training images, which is the best variance a Gaussian decoder can have."""
@@ -173,12 +197,12 @@ class VAE(Family):
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Reconstruction + warm-up * kld_weight * KL."""
         noise = batch.random.normal("posterior", self.config.latent_size)
-        return self.objective(batch, *networks["autoencoder"](batch.images, noise))
+        return TurnLosses.of_terms(*self.objective(batch, *networks["autoencoder"](batch.images, noise)))
 
     def objective(
         self, batch: TrainBatch, reconstructions: Tensor, mu: Tensor, logvar: Tensor, variance: Tensor | None = None
-    ) -> TurnLosses:
-        """The negative ELBO of a micro-batch, up to a factor; families with further terms add to it.
+    ) -> Objective:
+        """The negative ELBO of a micro-batch, up to a factor.
 
         Args:
             batch: The micro-batch.
@@ -188,26 +212,27 @@ class VAE(Family):
             variance: The decoder's learned variance with its gradient, where the network gives one.
         """
         config = self.config
-        decoder_variance = self._variance(variance)
         reconstruction = reconstruction_error(batch.images, reconstructions, config.reconstruction).mean()
         if config.decoder_sigma != "fixed":
-            reconstruction = gaussian_nll(reconstruction, decoder_variance, self.image.num_pixels)
+            reconstruction = gaussian_nll(reconstruction, self._variance(variance), self.image.num_pixels)
         kl_dims = kl_per_dim(mu, logvar).mean(0)
         kl = kl_dims.clamp(min=config.free_bits).sum() * kl_scale(config.reconstruction, config.latent_size)
         warmup = warmup_factor(config.kld_warmup, batch.images_seen, config.kld_warmup_images)
-        loss = reconstruction + warmup * config.kld_weight * kl
+        terms = {
+            "reconstruction": Term(reconstruction, self.pixel_weight),
+            "kl": Term(kl, warmup * config.kld_weight),
+        }
         kl_dims = kl_dims.detach()
-        decoder_variance = torch.as_tensor(decoder_variance, device=mu.device).detach()
-        scalars = {
-            "loss": loss.detach(),
-            "reconstruction": reconstruction.detach(),
+        metrics = {
             "mse": reconstruction_error(batch.images, reconstructions.detach(), "mean").mean(),
             "kl": kl_dims.sum(),
-            "beta_eff": warmup * decoder_variance,
         }
-        if config.decoder_sigma != "fixed":
-            scalars["decoder_sigma"] = decoder_variance.sqrt()
-        return TurnLosses(loss, scalars, kl_dims)
+        if self.has_likelihood:
+            decoder_variance = torch.as_tensor(self._variance(variance), device=mu.device).detach()
+            metrics["beta_eff"] = warmup * decoder_variance
+            if config.decoder_sigma != "fixed":
+                metrics["decoder_sigma"] = decoder_variance.sqrt()
+        return Objective(terms, metrics, kl_dims)
 
     def warnings(self, means: Mapping[str, float]) -> list[str]:
         """Says so when the latents carried next to nothing."""

@@ -26,7 +26,8 @@ from facegen.losses.adversarial import (
     variance_term,
 )
 from facegen.losses.collapse import CollapseDetector
-from facegen.losses.vae import reconstruction_error, reparameterize
+from facegen.losses.terms import Term, values, weighted_sum
+from facegen.losses.vae import reparameterize
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, num_halvings
 from facegen.networks.norm import averages_kept
@@ -163,12 +164,14 @@ class VAEGAN(VAE):
         self.uncompiled = judged_twice if config.adaptive_weight or config.r1_weight else ()
 
     @property
-    def decoder_variance(self) -> float | None:  # type: ignore[override]
-        """Variance of the Gaussian decoder whose ELBO the objective is; None with a game or matched features."""
-        config, variance = self.config, super().decoder_variance
-        if variance is None or config.adversarial_weight or config.feature_weight:
-            return None
-        return variance / config.pixel_weight
+    def pixel_weight(self) -> float:
+        """Weight of the pixel error in the objective."""
+        return self.config.pixel_weight
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Neither the game nor matched features have one."""
+        return not (self.config.adversarial_weight or self.config.feature_weight)
 
     def make_network(self) -> nn.Module:
         """Encoder and decoder."""
@@ -215,12 +218,15 @@ class VAEGAN(VAE):
         groups = [images, generated.reconstructions, generated.samples]
         real, reconstructed, sampled = (judged.logits for judged in networks["discriminator"](groups))
         fakes = [reconstructed, sampled]
-        on_real = real_loss(real, config.gan_loss)
         fake = torch.cat(fakes)
-        on_fakes = fake_loss(fake, config.gan_loss)
-        loss = on_real + on_fakes
-        scalars = {
-            "d_loss": loss.detach(),
+        on_real, on_fakes = real_loss(real, config.gan_loss), fake_loss(fake, config.gan_loss)
+        terms = {"d_loss": Term(on_real + on_fakes)}
+        if config.r1_weight:
+            terms["r1"] = Term(r1_penalty(images, real), config.r1_weight)
+        if config.lecam_weight:
+            penalty = lecam_penalty(real, fake, *self.get_buffer("d_logits").tolist())
+            terms["lecam"] = Term(penalty, config.lecam_weight)
+        metrics = {
             "d_loss_real": on_real.detach(),
             "d_loss_fake": on_fakes.detach(),
             "d_logit_real": real.detach().mean(),
@@ -228,15 +234,7 @@ class VAEGAN(VAE):
             "d_accuracy": accuracy(real, fakes),
             **variance_term("real_variance", images),
         }
-        if config.r1_weight:
-            penalty = r1_penalty(images, real)
-            loss = loss + config.r1_weight * penalty
-            scalars["r1"] = penalty.detach()
-        if config.lecam_weight:
-            penalty = lecam_penalty(real, fake, *self.get_buffer("d_logits").tolist())
-            loss = loss + config.lecam_weight * penalty
-            scalars["lecam"] = penalty.detach()
-        return TurnLosses(loss, scalars)
+        return TurnLosses(weighted_sum(terms), values(terms) | metrics)
 
     def _autoencoder_losses(
         self, networks: Mapping[str, nn.Module], batch: TrainBatch, noise: Tensor, prior: Tensor
@@ -248,33 +246,24 @@ class VAEGAN(VAE):
         """
         config, images = self.config, batch.images
         generated = networks["autoencoder"](images, noise, prior)
-        losses = self.objective(batch, generated.reconstructions, generated.mu, generated.logvar)
+        terms, metrics, kl_dims = self.objective(batch, generated.reconstructions, generated.mu, generated.logvar)
+        reconstruction = {"reconstruction": terms["reconstruction"]}
         layer = config.feature_layer if config.feature_weight else None
         groups = [generated.reconstructions, generated.samples] + ([] if layer is None else [images])
         reconstructed, sampled, *real = networks["discriminator"](groups, layer)
-        adversarial = generator_loss(reconstructed.logits, config.gan_loss) + generator_loss(
-            sampled.logits, config.gan_loss
-        )
-        losses.scalars |= {"g_loss": adversarial.detach(), **variance_term("sample_variance", generated.samples)}
-        beta_eff = losses.scalars.pop("beta_eff")
-        if self.decoder_variance is not None:
-            losses.scalars["beta_eff"] = beta_eff / config.pixel_weight
-        pixels = reconstruction_error(images, generated.reconstructions, config.reconstruction).mean()
-        reconstruction = config.pixel_weight * pixels
         if real:
             difference = (reconstructed.features - real[0].features).square().mean()
-            reconstruction = reconstruction + config.feature_weight * difference
-            losses.scalars["feature_mse"] = difference.detach()
+            reconstruction["feature_mse"] = Term(difference, config.feature_weight)
+        game = [generator_loss(judged.logits, config.gan_loss) for judged in (reconstructed, sampled)]
+        adversarial = Term(game[0] + game[1], self._adversarial_weight(batch.images_seen))
+        metrics["adversarial_weight"] = adversarial.value.new_tensor(adversarial.weight)
+        metrics |= variance_term("sample_variance", generated.samples)
         if config.adaptive_weight:
-            losses.scalars |= {
-                "reconstruction_gradient": gradient_norm(reconstruction, self.last_weight),
-                "adversarial_gradient": gradient_norm(adversarial, self.last_weight),
+            metrics |= {
+                "reconstruction_gradient": gradient_norm(weighted_sum(reconstruction), self.last_weight),
+                "adversarial_gradient": gradient_norm(adversarial.value, self.last_weight),
             }
-        weight = self._adversarial_weight(batch.images_seen)
-        losses.scalars["adversarial_weight"] = pixels.new_tensor(weight)
-        losses.loss = losses.loss - pixels + reconstruction + weight * adversarial
-        losses.scalars["loss"] = losses.loss.detach()
-        return losses
+        return TurnLosses.of_terms(terms | reconstruction | {"g_loss": adversarial}, metrics, kl_dims)
 
     def _adversarial_weight(self, images_seen: int) -> float:
         config = self.config

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from facegen.losses.terms import Term, values, weighted_sum
 from facegen.losses.vae import (
     beta_eff,
     gaussian_nll,
@@ -153,6 +154,25 @@ def test_objective_is_the_nll_and_the_kl_times_the_decoder_variance() -> None:
     (first_elbo, first_objective), (second_elbo, second_objective) = at.values()
     scale = 2 * variance / (3 * 64 * 64)
     assert scale * (second_elbo - first_elbo) == pytest.approx(second_objective - first_objective, rel=1e-4)
+
+
+def test_terms_are_weighed_once_and_logged_as_they_are() -> None:
+    first, second = torch.tensor(3.0, requires_grad=True), torch.tensor(5.0, requires_grad=True)
+    terms = {"first": Term(first), "second": Term(second, 0.1), "off": Term(first * second, 0.0)}
+    loss = weighted_sum(terms)
+    loss.backward()
+    assert (loss.item(), first.grad, second.grad) == (3.5, 1.0, pytest.approx(0.1))
+    logged = values(terms)
+    assert {name: value.item() for name, value in logged.items()} == {"first": 3.0, "second": 5.0, "off": 15.0}
+    assert not any(value.requires_grad for value in logged.values())
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_the_sum_rounds_as_the_formula_written_out(weight: float) -> None:
+    # Runs of older versions resume bitwise.
+    for seed in range(20):
+        a, b, c = normal((3,), seed).unbind()
+        assert weighted_sum({"a": Term(a), "b": Term(b, weight), "c": Term(c, 0.7)}) == a + weight * b + 0.7 * c
 
 
 def normal(shape: tuple[int, ...] | torch.Size, seed: int = 0) -> Tensor:
