@@ -49,9 +49,7 @@ def unpack(archive: Path, folder: Path) -> list[str]:
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         raise UserError(f"{archive} cannot be unpacked ({error}); delete it and fetch it again.") from None
     except OSError as error:
-        raise UserError(
-            f"{archive} cannot be unpacked into {folder} ({error}); fix this, then rerun."
-        ) from None
+        raise UserError(f"{archive} cannot be unpacked into {folder} ({error}); fix this, then rerun.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return names
