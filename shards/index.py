@@ -7,7 +7,6 @@ back a lost index with their own schema and splits.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +20,23 @@ from tqdm import tqdm
 from shards.base.cli import parse, run
 from shards.base.errors import UserError
 from shards.base.plain_files import check_plain, is_shard_name
-from shards.dataset.contents import FORMAT_OF_EXTENSION, ShardContents, read_contents, require_same
 from shards.dataset.dataset import Dataset
 from shards.dataset.label_types import class_field, convert, infer_field, is_identity
-from shards.dataset.manifest import DATASET_FILE, PACKING_DIR, SPLITS, ImageFormat, LabelField, Manifest, Shard
+from shards.dataset.manifest import (
+    DATASET_FILE,
+    PACKING_DIR,
+    SPLITS,
+    DamagedManifest,
+    ImageFormat,
+    LabelField,
+    Manifest,
+    Shard,
+)
 from shards.dataset.remote import refuse_address
 from shards.dataset.tar import sha256_file
 from shards.dataset.writer import Columns, write_dataset
+from shards.images.codecs import find_codec
+from shards.images.contents import ShardContents, read_contents, require_same
 
 _SPLIT_WORDS = {
     "train": "train",
@@ -188,8 +197,9 @@ def _restore(old: Dataset, split: str | None) -> tuple[Manifest, list[ShardConte
         finding = damaged[0] if damaged else f"{added[0]} is not in {DATASET_FILE}."
         raise UserError(f"{finding[:-1]}; restore the shards, or pass --replace to index what is there now.")
     paths = [old.root / shard.name for shard in old.manifest.shards]
-    extensions = ("raw",) if old.image.extension == "raw" else tuple(FORMAT_OF_EXTENSION)
-    return old.manifest, [read_contents(path, extensions) for path in tqdm(paths, unit=" shards", disable=None)]
+    codec = find_codec(old.image.extension)
+    codecs = dict.fromkeys(codec.extensions, codec)
+    return old.manifest, [read_contents(path, codecs) for path in tqdm(paths, unit=" shards", disable=None)]
 
 
 def _existing(root: Path) -> Dataset | None:
@@ -197,11 +207,10 @@ def _existing(root: Path) -> Dataset | None:
     if not path.is_file():
         return None
     try:
-        json.loads(path.read_text())["format_version"]
-    except (ValueError, KeyError, TypeError):
+        return Dataset(root)
+    except DamagedManifest:
         print(f"{path} is damaged; making it again from the shards' names and contents.")
         return None
-    return Dataset(root)
 
 
 def _infer_fields(contents: Sequence[ShardContents]) -> tuple[dict[str, LabelField], list[str]]:

@@ -24,9 +24,12 @@ from typing import Any, Literal
 import numpy as np
 
 from shards.base.errors import UserError
+from shards.base.formats import Format
 from shards.base.plain_files import is_shard_name
 
-FORMAT_VERSION = 1
+DATASET_FORMAT = Format("data set", version=1)
+_FINGERPRINT_VERSION = 1
+"""Part of the fingerprint; another number would give every existing data set another fingerprint."""
 SPLITS = ("train", "val", "test")
 DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.safetensors"
@@ -120,15 +123,20 @@ class Manifest:
         """A short name for the exact content: changes when any image, label or split does."""
         content = [(shard.name, shard.split, shard.num_samples, shard.sha256) for shard in self.shards]
         schema = {name: [label.kind, list(label.classes)] for name, label in sorted(self.fields.items())}
-        text = json.dumps([FORMAT_VERSION, asdict(self.image), schema, content], sort_keys=True)
+        text = json.dumps([_FINGERPRINT_VERSION, asdict(self.image), schema, content], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class DamagedManifest(UserError):
+    """A ``dataset.json`` that cannot be understood."""
 
 
 def read_manifest(root: Path) -> Manifest:
     """Reads the ``dataset.json`` of a folder.
 
     Raises:
-        UserError: None there, a damaged one, or one of a version that this program does not read.
+        DamagedManifest: It is damaged.
+        UserError: There is none, or one of a newer format.
     """
     path = root / DATASET_FILE
     try:
@@ -147,14 +155,23 @@ def read_manifest(root: Path) -> Manifest:
         raise UserError(f"{root} holds no complete data set (no {DATASET_FILE}); {advice}.")
     try:
         content = json.loads(text)
-        version = content["format_version"]
+        _ = content[DATASET_FORMAT.key]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged; make it again with: python -m shards.index {root}") from None
-    if version != FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format version {version}, this facegen reads {FORMAT_VERSION}; pack the data set again."
-        )
-    _check_shard_names(path, [shard["name"] for shard in content["shards"]])
+        raise _damaged(path) from None
+    content = DATASET_FORMAT.read(path, content)
+    try:
+        manifest = _manifest(content)
+    except (KeyError, TypeError, AttributeError):
+        raise _damaged(path) from None
+    _check_shard_names(path, [shard.name for shard in manifest.shards])
+    return manifest
+
+
+def _damaged(path: Path) -> DamagedManifest:
+    return DamagedManifest(f"{path} is damaged; make it again with: python -m shards.index {path.parent}")
+
+
+def _manifest(content: dict[str, Any]) -> Manifest:
     return Manifest(
         name=content["name"],
         image=ImageFormat(**content["image"]),

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from shards.base.files import write_bytes, write_json
 from shards.base.names import Names
-from shards.dataset.manifest import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, Manifest
+from shards.dataset.manifest import DATASET_FILE, DATASET_FORMAT, INDEX_FILE, Manifest
 
 
 @dataclass(frozen=True)
@@ -54,5 +54,5 @@ def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
         tensors[f"label.{name}"] = np.asarray(columns.labels[name], label.dtype)
 
     write_bytes(root / INDEX_FILE, save(tensors))
-    content = {"format_version": FORMAT_VERSION, "fingerprint": manifest.fingerprint, **asdict(manifest)}
+    content = DATASET_FORMAT.stamp({"fingerprint": manifest.fingerprint, **asdict(manifest)})
     write_json(root / DATASET_FILE, content, indent=1)

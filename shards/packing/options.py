@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from shards.dataset.remote import refuse_address
 from shards.images.alignment import Alignment, TemplateName
-from shards.images.codecs import DEFAULT_QUALITY, check_codec
+from shards.images.codecs import CodecName, find_codec
 from shards.images.detector import FaceChoice
 from shards.images.reading import ResizeFilter, parse_crop
 from shards.packing.plan import SplitBy
@@ -42,7 +42,7 @@ class PackOptions:
     """With --align: PNG file that shows the images in which no face was found."""
     resize_filter: ResizeFilter = "lanczos"
     """lanczos keeps the most detail; area averages without ringing; none of them aliases."""
-    codec: Literal["jpg", "png", "webp", "raw"] = "jpg"
+    codec: CodecName = "jpg"
     """How images are stored. jpg is 4:4:4 and decodes fastest by far; png and raw are lossless."""
     quality: int | None = None
     """1 to 100, for jpg and webp; 95 when not given, which costs 0.0002 of MSE on [-1, 1] at 64 pixels."""
@@ -76,7 +76,7 @@ class PackOptions:
         if not 0 <= self.max_skipped_fraction <= 1:
             raise ValueError(f"max_skipped_fraction must be between 0 and 1, not {self.max_skipped_fraction}.")
         Fractions(self.val_fraction, self.test_fraction)
-        check_codec(self.codec, self.codec_options)
+        _ = self.codec_options  # checks them
         parse_crop(self.crop, None)
         self._check_alignment()
 
@@ -99,6 +99,4 @@ class PackOptions:
     @property
     def codec_options(self) -> dict[str, Any]:
         """The codec's settings with the default quality filled in."""
-        if self.quality is not None:
-            return {"quality": self.quality}
-        return {"quality": DEFAULT_QUALITY} if self.codec in ("jpg", "webp") else {}
+        return find_codec(self.codec).settings(quality=self.quality)

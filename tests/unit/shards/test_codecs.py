@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,15 @@ import pytest
 
 from shards.base.errors import UserError
 from shards.dataset.manifest import ImageFormat
-from shards.images.codecs import EXTENSIONS, decode, encode
+from shards.images.codecs import CODECS, Codec, Option, decode, encode, find_codec
+from shards.index import index
+from shards.loading.reader import Reader
+from shards.pack import PackOptions, pack
+from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 
 HEIGHT, WIDTH = 48, 40
-CODECS: list[tuple[str, dict[str, Any], int]] = [
-    # Extension, options, largest error of a smooth picture in grey levels.
+ROUND_TRIPS: list[tuple[str, dict[str, Any], int]] = [
+    # Extension, options, largest error of a smooth picture in gray levels.
     ("jpg", {}, 6),
     ("jpg", {"quality": 100}, 4),
     ("png", {}, 0),
@@ -35,7 +41,7 @@ def image_format(extension: str, channels: int, height: int = HEIGHT, width: int
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("extension", "options", "tolerance"), CODECS)
+@pytest.mark.parametrize(("extension", "options", "tolerance"), ROUND_TRIPS)
 def test_round_trip(extension: str, options: dict[str, Any], tolerance: int, channels: int) -> None:
     image = picture(channels)
     decoded = decode(encode(image, extension, **options), image_format(extension, channels))
@@ -44,7 +50,7 @@ def test_round_trip(extension: str, options: dict[str, Any], tolerance: int, cha
     assert np.abs(decoded.astype(int) - image).max() <= tolerance
 
 
-@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("extension", CODECS)
 def test_decodes_into_a_batch(extension: str) -> None:
     data = encode(picture(3), extension)
     batch = np.zeros((3, HEIGHT, WIDTH, 3), np.uint8)
@@ -57,7 +63,7 @@ def test_decodes_into_a_batch(extension: str) -> None:
 
 def test_view_with_strides_encodes_as_its_copy() -> None:
     flipped = picture(3)[:, ::-1]
-    for extension in EXTENSIONS:
+    for extension in CODECS:
         assert encode(flipped, extension) == encode(flipped.copy(), extension)
 
 
@@ -75,7 +81,7 @@ def test_quality_changes_the_size() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("extension", CODECS)
 def test_truncated_and_foreign_bytes_are_refused(extension: str, channels: int) -> None:
     data = encode(picture(channels), extension)
     expected = image_format(extension, channels)
@@ -84,7 +90,7 @@ def test_truncated_and_foreign_bytes_are_refused(extension: str, channels: int) 
             decode(damaged, expected)
 
 
-@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("extension", CODECS)
 def test_another_size_is_refused(extension: str) -> None:
     data = encode(picture(3), extension)
     sizes = [(HEIGHT + 1, WIDTH), (HEIGHT - 1, WIDTH), (HEIGHT, WIDTH + 1), (HEIGHT // 2, WIDTH // 2)]
@@ -99,9 +105,11 @@ def test_another_size_is_refused(extension: str) -> None:
 @pytest.mark.parametrize(
     ("extension", "options", "sentence"),
     [
-        ("gif", {}, "choose one of jpg, png, webp, raw"),
+        ("gif", {}, "no image codec 'gif'; it has jpg, png, webp, raw"),
         ("jpg", {"quality": 0}, "from 1 to 100, not 0"),
         ("jpg", {"quality": 101}, "from 1 to 100, not 101"),
+        ("jpg", {"quality": True}, "from 1 to 100, not True"),
+        ("webp", {"lossless": 1}, "lossless must be true or false, not 1"),
         ("png", {"quality": 90}, "png has no option 'quality'; its options: none"),
         ("jpg", {"lossless": True}, "its options: quality"),
         ("webp", {"lossless": True, "quality": 90}, "one of the two"),
@@ -118,3 +126,39 @@ def test_bad_options_say_what_to_do(extension: str, options: dict[str, Any], sen
 def test_other_arrays_are_refused(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8"):
         encode(image, "png")
+
+
+def test_a_packing_sets_the_default_quality() -> None:
+    assert find_codec("jpg").settings() == find_codec("webp").settings(quality=None) == {"quality": 95}
+    assert find_codec("jpg").settings(quality=80) == {"quality": 80}
+    assert find_codec("png").settings() == find_codec("raw").settings() == {}
+    with pytest.raises(UserError, match="png has no option 'quality'"):
+        find_codec("png").settings(quality=80)
+
+
+def deflate(image: np.ndarray, level: int) -> bytes:
+    return zlib.compress(image.tobytes(), level)
+
+
+def inflate(data: bytes, out: np.ndarray) -> None:
+    out[...] = np.frombuffer(zlib.decompress(data), np.uint8).reshape(out.shape)
+
+
+def test_a_new_codec_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    level = Option("a whole number from 0 to 9", lambda value: value in range(10), default=6)
+    monkeypatch.setitem(CODECS, "deflated", Codec("deflated", deflate, inflate, {"level": level}))
+    source = SyntheticSource(SyntheticConfig(num=120), 16)
+    options = {"size": 16, "samples_per_shard": 50, "workers": 1}
+    packed = pack(source, PackOptions(output=tmp_path / "new", codec="deflated", **options))
+    assert packed.image.codec_options == {"level": 6}
+    whole = pack(source, PackOptions(output=tmp_path / "raw", codec="raw", **options))
+    rows = np.arange(packed.num_samples("train"))
+    new, raw = (np.empty((len(rows), 16, 16, 3), np.uint8) for _ in range(2))
+    Reader(packed, "train").read_images(rows, new)
+    Reader(whole, "train").read_images(rows, raw)
+    assert np.array_equal(new, raw)
+    # A lost index of these shards can be made again, too.
+    index_bytes = (tmp_path / "new" / "index.safetensors").read_bytes()
+    (tmp_path / "new" / "index.safetensors").unlink()
+    index(tmp_path / "new")
+    assert (tmp_path / "new" / "index.safetensors").read_bytes() == index_bytes

@@ -18,6 +18,7 @@ from facegen.config import TrainConfig
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
+from shards.dataset.tar import ShardWriter, read_samples
 from shards.images.codecs import decode
 from shards.index import index, verify
 from shards.loading.reader import Reader
@@ -129,3 +130,34 @@ def test_members_that_lie_apart_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="the files of sample 'a' do not follow each other.*tar --sort=name"):
         index(tmp_path)
+
+
+@pytest.mark.parametrize("num", [0, 1, 30])
+def test_shards_have_the_bytes_that_webdataset_would_write(tmp_path: Path, num: int) -> None:
+    members = [
+        (f"faces/{number:060d}", {extension: content})
+        for number in range(num)
+        for extension, content in (("png", picture(number, "png")), ("json", b'{"age": 3}'))
+    ]
+    with ShardWriter(tmp_path / "ours.tar") as ours:
+        offsets = [ours.add(key, *next(iter(member.items()))) for key, member in members]
+    with webdataset.TarWriter(str(tmp_path / "theirs.tar"), user="", group="", mode=0o644, mtime=0) as theirs:
+        for key, member in members:
+            theirs.write({"__key__": key, **member})
+    content = (tmp_path / "ours.tar").read_bytes()
+    assert content == (tmp_path / "theirs.tar").read_bytes()
+    for offset, (_, member) in zip(offsets, members, strict=True):
+        assert content[offset:].startswith(*member.values())
+
+
+def test_of_two_files_with_one_name_the_first_counts(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "shard.tar") as writer:
+        for extension, content in (("png", b"first"), ("PNG", b"second"), ("json", b"{}")):
+            writer.add("a", extension, content)
+        writer.add("__meta__/b", "png", b"reserved")
+        writer.add("c", "png", b"third")
+    samples = list(read_samples(tmp_path / "shard.tar"))
+    assert [(sample.key, [(member.extension, member.size) for member in sample.members]) for sample in samples] == [
+        ("a", [("png", 5), ("json", 2)]),
+        ("c", [("png", 5)]),
+    ]

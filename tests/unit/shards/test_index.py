@@ -107,8 +107,8 @@ def test_gray_and_rgb_together_are_rgb(tmp_path: Path) -> None:
         ),
         ([("a.jpg", image_bytes(1)), ("b.png", image_bytes(1, "png"))], "'b' has codec png where others have jpg"),
         ([("a.npy", b"123"), ("a.json", b"{}")], "'a' holds no image .npy, json only"),
-        ([("a.jpg", b"no image at all")], "'a' is no readable JPEG"),
-        ([("a.png", image_bytes(1))], "'a' is no readable PNG"),
+        ([("a.jpg", b"no image at all")], "'a' is not a readable JPEG"),
+        ([("a.png", image_bytes(1))], "'a' is not a readable PNG"),
         ([("a.jpg", image_bytes(1)), ("a.json", b"{broken")], "a.json is no json"),
         ([("README", b"x")], "holds no samples"),
     ],
@@ -197,13 +197,28 @@ def test_changed_shards_need_replace(tmp_path: Path) -> None:
         index(tmp_path)
 
 
-def test_damaged_manifest_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text", ['{"format_version": 1, "na', "[]", '{"name": "faces"}', '{"format_version": 1}', '"format_version"']
+)
+def test_damaged_manifest_is_made_again(tmp_path: Path, text: str) -> None:
     foreign_shard(tmp_path / "train.tar", 4)
     fingerprint = index(tmp_path).fingerprint
-    (tmp_path / "dataset.json").write_text('{"format_version": 1, "na')
+    (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(UserError, match="damaged; make it again with: python -m shards.index"):
         Dataset(tmp_path)
     assert index(tmp_path).fingerprint == fingerprint
+
+
+def test_the_manifest_of_a_newer_release_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    foreign_shard(tmp_path / "train.tar", 4)
+    index(tmp_path)
+    path = tmp_path / "dataset.json"
+    newer = path.read_text().replace('"format_version": 1', '"format_version": 2')
+    path.write_text(newer)
+    for read in (Dataset, index):
+        with pytest.raises(UserError, match="has format version 2 of a data set.*up to 1; install a newer facegen"):
+            read(tmp_path)
+    assert path.read_text() == newer
 
 
 def test_unfinished_packing_is_not_indexed(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from shards.base.errors import UserError
 from shards.dataset.label_types import Scalar, from_cell
 from shards.dataset.tar import Member, Sample, read_samples
+from shards.images.codecs import PICTURE_CODECS, Codec
 
-FORMAT_OF_EXTENSION = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 _LABEL_EXTENSIONS = ("json", "cls", "txt")
 _CHANNELS_OF_MODE = {"L": 1, "RGB": 3}
 _REPACK = "unpack the shards (tar -xf) and pack the images with: python -m shards.pack folder IMAGES OUTPUT"
@@ -27,7 +27,7 @@ class ShardContents:
     """What one shard holds, in file order.
 
     Attributes:
-        extension: Of the images; ``jpeg`` counts as ``jpg``.
+        extension: Name of the images' codec.
         shape: Height and width of the images.
         num_channels: 3 as soon as one image is RGB.
         keys: Sample keys.
@@ -49,12 +49,12 @@ class ShardContents:
     imageless: list[str] = field(default_factory=list)
 
 
-def read_contents(path: Path, extensions: Sequence[str] = tuple(FORMAT_OF_EXTENSION)) -> ShardContents:
+def read_contents(path: Path, codecs: Mapping[str, Codec] = PICTURE_CODECS) -> ShardContents:
     """Reads a shard's keys, labels and image headers; pixels stay undecoded.
 
     Args:
         path: The tar file.
-        extensions: What counts as an image.
+        codecs: By extension, what counts as an image.
 
     Raises:
         UserError: No samples, none with an image, members of a sample that lie apart, or images of several sizes or
@@ -64,16 +64,16 @@ def read_contents(path: Path, extensions: Sequence[str] = tuple(FORMAT_OF_EXTENS
     imageless: dict[str, str] = {}
     with open(path, "rb") as file:
         for sample in read_samples(path):
-            image = sample.find(tuple(extensions))
+            image = sample.find(tuple(codecs))
             if image is None:
                 imageless[sample.key] = ", ".join(member.extension for member in sample.members)
                 continue
-            extension = image.extension.rsplit(".", 1)[-1].replace("jpeg", "jpg")
-            require_same(path, sample.key, "codec", contents.extension or extension, extension)
-            contents.extension = extension
+            codec = codecs[image.extension.rsplit(".", 1)[-1]]
+            require_same(path, sample.key, "codec", contents.extension or codec.name, codec.name)
+            contents.extension = codec.name
             data = _read(file, image)
-            if extension in FORMAT_OF_EXTENSION:
-                shape, num_channels = _image_header(path, sample.key, extension, data)
+            if codec.pil_format:
+                shape, num_channels = _image_header(path, sample.key, codec.pil_format, data)
                 require_same(path, sample.key, "size", contents.shape if contents.keys else shape, shape)
                 contents.shape, contents.num_channels = shape, max(contents.num_channels, num_channels)
             contents.keys.append(sample.key)
@@ -95,13 +95,12 @@ def read_contents(path: Path, extensions: Sequence[str] = tuple(FORMAT_OF_EXTENS
     return contents
 
 
-def _image_header(path: Path, key: str, extension: str, data: bytes) -> tuple[tuple[int, int], int]:
-    expected = FORMAT_OF_EXTENSION[extension]
+def _image_header(path: Path, key: str, pil_format: str, data: bytes) -> tuple[tuple[int, int], int]:
     try:
-        with Image.open(BytesIO(data), formats=(expected,)) as image:
+        with Image.open(BytesIO(data), formats=(pil_format,)) as image:
             height, width, mode = image.height, image.width, image.mode
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise UserError(f"{path}: the image of sample '{key}' is no readable {expected}; {_REPACK}") from None
+        raise UserError(f"{path}: the image of sample '{key}' is not a readable {pil_format}; {_REPACK}") from None
     if mode not in _CHANNELS_OF_MODE:
         raise UserError(f"{path}: the image of sample '{key}' is {mode}, neither RGB nor gray; {_REPACK}")
     return (height, width), _CHANNELS_OF_MODE[mode]
