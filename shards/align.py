@@ -24,8 +24,8 @@ from shards.images.alignment import NO_FACE, Alignment, TemplateName, prepare_al
 from shards.images.codecs import encode
 from shards.images.detector import FaceChoice, require_detector
 from shards.images.reading import BadImage, Preparation, open_image
-from shards.packing.faceless import save_faceless_sheet
-from shards.sources.folder import list_files, unique_keys
+from shards.packing.skipped import save_faceless_sheet
+from shards.sources.listing import list_files, unique_keys
 
 
 @dataclass

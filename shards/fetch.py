@@ -1,8 +1,8 @@
-"""``python -m shards.fetch NAME FOLDER``: downloads a published data set, or says where to go for it.
+"""``python -m shards.fetch NAME FOLDER``: downloads a published data set, or says where to get it.
 
-Downloads show their progress, go on where they broke off, and are checked: against the published checksum where there
-is one, otherwise for their length and for being an archive at all. ``fetched.json`` in the folder says what came from
-where, with its sha256.
+Downloads show their progress, resume where they broke off, and are checked: against the published checksum where there
+is one, otherwise for their length and for being an archive at all. ``fetched.json`` in the folder records where each
+file came from, and its sha256.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from typing import Any
 from shards.base.cli import parse, run
 from shards.base.download import check_download, download
 from shards.base.errors import UserError
-from shards.base.files import write_json
+from shards.base.files import write_json, writing_to
 from shards.base.unpacking import is_archive, unpack
 from shards.dataset.tar import sha256_file
-from shards.sources.published import ELSEWHERE, PUBLISHED, PublishedFile
+from shards.sources import SOURCES
+from shards.sources.published import PublishedFile
 
 RECORD = "fetched.json"
+PUBLISHED = {name: data_set for entry in SOURCES.values() for name, data_set in entry.published.items()}
+"""What may be downloaded, by the name that the command takes."""
 
 
 @dataclass
@@ -29,56 +32,52 @@ class FetchConfig:
     """Options of ``shards.fetch``."""
 
     name: str
-    """Data set: lfw, lfw_funneled, olivetti, fei, fei_frontal or smiles; for the others it says where to go."""
+    """Data set; for a source that may not be downloaded, the answer is where to get it."""
     folder: Path
-    """Where to put it; other data sets may be there already."""
+    """Where to put it; other data sets may lie there, too."""
     mirror: str | None = None
-    """Address of a folder that holds the same files under the same names, instead of the published addresses; checksums
-    are those that are published."""
+    """Address of a folder with the same files under the same names, instead of the published addresses; the published
+    checksums apply."""
     keep_archives: bool = False
-    """Leave archives beside what was unpacked from them."""
+    """Keep archives beside what was unpacked from them."""
 
 
 def fetch(config: FetchConfig) -> list[Path]:
-    """Downloads and unpacks what is not there yet.
+    """Downloads and unpacks what is missing.
 
     Returns:
-        The files, and the uppermost folders from archives.
+        The files, and the top-level folders from archives.
 
     Raises:
         UserError: An unknown name, one that cannot be downloaded, or a download that failed.
     """
-    if config.name in ELSEWHERE:
-        raise UserError(f"{ELSEWHERE[config.name]}.")
     if config.name not in PUBLISHED:
-        names = ", ".join([*PUBLISHED, *ELSEWHERE])
+        if config.name in SOURCES:
+            nothing = f"there is nothing to fetch for '{config.name}': see python -m shards.pack {config.name} --help"
+            raise UserError(f"{SOURCES[config.name].elsewhere or nothing}.")
+        names = ", ".join(dict.fromkeys([*PUBLISHED, *SOURCES]))
         raise UserError(f"there is no data set '{config.name}' to fetch; known are {names}.")
-    try:
+    with writing_to(config.folder, "give another folder"):
         config.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {config.folder} ({error.strerror}); give another folder.") from None
-    there: list[Path] = []
-    for file in PUBLISHED[config.name].files:
-        there += _fetch_file(file, config)
-    return there
+    return [path for file in PUBLISHED[config.name].files for path in _fetch_file(file, config)]
 
 
 def _fetch_file(file: PublishedFile, config: FetchConfig) -> list[Path]:
     record = _read_record(config.folder)
     known = record.get(file.name)
     if known and all((config.folder / name).exists() for name in known["unpacked"] or [file.name]):
-        print(f"{file.name}: is there already.")
+        print(f"{file.name} is already there.")
         return [config.folder / name for name in known["unpacked"] or [file.name]]
     url = f"{config.mirror.rstrip('/')}/{file.name}" if config.mirror else file.url
     path = config.folder / file.name
-    advice = f"download it elsewhere as {path} and run the same again, or give --mirror"
+    advice = f"download it by other means as {path} and rerun the command, or give --mirror"
     was_there = path.is_file()
     download(url, path, file.sha256, advice=advice, md5=file.md5)
     if was_there:
         try:
             check_download(path, file.sha256, file.md5)
         except OSError as error:
-            raise UserError(f"{path} is not what it should be ({error}); delete it and fetch it again.") from None
+            raise UserError(f"{path} is not the published file ({error}); delete it, then rerun the command.") from None
     sha256 = sha256_file(path)
     checked = f"sha256 {sha256}" + ("" if file.sha256 or file.md5 else "; no checksum is published")
     print(f"{file.name}: {path.stat().st_size:,} bytes, {checked}")
@@ -97,7 +96,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise UserError(f"{folder / RECORD} is damaged; delete it to fetch anew.") from None
+        raise UserError(f"{folder / RECORD} is damaged; delete it to fetch everything again.") from None
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -105,7 +104,7 @@ def main(args: Sequence[str] | None = None) -> None:
     config = parse(
         FetchConfig,
         prog="python -m shards.fetch",
-        description="Downloads a published data set, checked and unpacked, or says where to go for it.",
+        description=f"Downloads a published data set, checked and unpacked: {', '.join(PUBLISHED)}.",
         positional=("name", "folder"),
         args=args,
     )

@@ -21,7 +21,7 @@ import numpy as np
 from shards.base.cli import parse_command, run
 from shards.base.errors import UserError
 from shards.base.files import replacing
-from shards.card.bars import draw_histograms
+from shards.card.drawing import draw_histograms
 from shards.card.tables import histogram
 from shards.dataset.manifest import LabelField
 from shards.labeling.answers import read_answers

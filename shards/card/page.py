@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from shards.card.bars import Face, draw_faces, draw_histograms, to_image
+from shards.card.drawing import CaptionedImage, draw_histograms, draw_images, to_image
 from shards.card.duplicates import MAX_DISTANCE, MIN_CORRELATION, Pairs, across_splits, find_duplicates
 from shards.card.measures import HASH_BITS, THUMBNAIL, Measures, measure
 from shards.card.outliers import MIN_SCORE, Outliers, find_outliers
@@ -148,7 +148,7 @@ def _pairs_picture(dataset: Dataset, measures: Measures, pairs: Pairs, across: P
         more = f", the first {len(shown)}" if len(shown) < len(found) else ""
         rows.append((f"{len(found):,} pairs {name}{more}", _faces(dataset, measures, positions, notes)))
     caption = "Side by side, with the correlation of their thumbnails."
-    return Picture("duplicates.png", "Images that look alike", caption, draw_faces(rows))
+    return Picture("duplicates.png", "Images that look alike", caption, draw_images(rows))
 
 
 def _outliers_picture(dataset: Dataset, measures: Measures, outliers: Sequence[Outliers]) -> Picture:
@@ -158,10 +158,10 @@ def _outliers_picture(dataset: Dataset, measures: Measures, outliers: Sequence[O
         notes = [f"{value:.4g}" for value in kind.values[:_NUM_SHOWN_OUTLIERS]]
         rows.append((f"{kind.title}: {kind.num:,} outliers", _faces(dataset, measures, positions, notes)))
     caption = "The most extreme, whether they are outliers or not, with their brightness (0 to 255) or sharpness."
-    return Picture("outliers.png", "Brightness and sharpness", caption, draw_faces(rows))
+    return Picture("outliers.png", "Brightness and sharpness", caption, draw_images(rows))
 
 
-def _faces(dataset: Dataset, measures: Measures, positions: np.ndarray, notes: Sequence[str]) -> list[Face]:
+def _faces(dataset: Dataset, measures: Measures, positions: np.ndarray, notes: Sequence[str]) -> list[CaptionedImage]:
     faces = []
     readers = {split: Reader(dataset, split) for split in dataset.splits}
     image = dataset.image
@@ -169,5 +169,5 @@ def _faces(dataset: Dataset, measures: Measures, positions: np.ndarray, notes: S
         split, row = dataset.splits[measures.split[position]], int(measures.row[position])
         pixels = np.empty((1, image.height, image.width, image.channels), np.uint8)
         readers[split].read_images(np.array([row]), pixels)
-        faces.append(Face(to_image(pixels[0]), dataset.key(split, row), f"{split}, {note}"))
+        faces.append(CaptionedImage(to_image(pixels[0]), dataset.key(split, row), f"{split}, {note}"))
     return faces

@@ -14,7 +14,7 @@ from shards.base.errors import UserError
 from shards.base.files import write_json
 from shards.images.reading import BadImage, open_image
 from shards.packing.splits import hashed_order
-from shards.sources.folder import list_files
+from shards.sources.listing import list_files
 
 SESSION_FILE = "session.json"
 _SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,40}")

@@ -1,1 +1,1 @@
-"""From a source to shards: plan, shard, execution, and what a stopped packing left."""
+"""From a source to a data set: options, plan, splits, shards, execution, and the workspace that makes it resumable."""

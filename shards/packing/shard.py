@@ -1,18 +1,16 @@
-"""Writes one shard of a packing plan; it is durable before it counts."""
+"""Writes one shard of a packing plan: a pure function of the plan, whoever calls it, wherever and how often."""
 
 from __future__ import annotations
 
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from shards.base.errors import UserError
-from shards.base.files import publish, write_json
-from shards.dataset.manifest import PACKING_DIR
 from shards.dataset.tar import ShardWriter, member_key, sha256_file
 from shards.images.alignment import NO_FACE, Alignment, prepare_aligned
 from shards.images.codecs import encode
@@ -22,12 +20,22 @@ from shards.sources.base import Item, Source
 
 
 @dataclass(frozen=True)
+class ShardJob:
+    """What is the same for every shard of a packing: the source, and how its images are stored. Picklable."""
+
+    source: Source
+    preparation: Preparation
+    encoding: Encoding
+    alignment: Alignment | None = None
+
+
+@dataclass(frozen=True)
 class ShardResult:
     """What became of one shard task.
 
     Attributes:
         name: The shard's file name.
-        num_bytes: Size of the file; 0 where every item was skipped, so that there is none.
+        num_bytes: Size of the file; 0 if every item was skipped: then there is no file.
         sha256: Checksum of the file.
         positions: The packed items, by position in the source, in file order.
         offsets: Where each image starts in the file.
@@ -50,36 +58,25 @@ class ShardResult:
     crc32: Sequence[int] | np.ndarray = ()
 
     def compact(self) -> ShardResult:
-        """The same with int64 arrays, at a fifth of the memory of lists."""
+        """The same with int64 arrays, in a fifth of the memory of lists."""
         columns = {name: np.array(getattr(self, name), np.int64) for name in ("positions", "offsets", "sizes", "crc32")}
         return replace(self, **columns)
 
 
-@dataclass(frozen=True)
-class ShardJob:
-    """What a worker process needs besides a task."""
-
-    source: Source
-    preparation: Preparation
-    encoding: Encoding
-    root: Path
-    alignment: Alignment | None = None
-
-
-def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) -> ShardResult:
-    """Writes one shard and its result file; both are on disk, under their final names, when this returns.
+def write_shard(job: ShardJob, task: ShardTask, path: Path, on_image: Callable[[], object]) -> ShardResult:
+    """Writes the tar file of one shard; file and result depend on job and task only.
 
     Args:
         job: Source and image options.
-        task: Which items.
+        task: The items.
+        path: Where to write. The file is not yet durable, and has no samples if every item was skipped.
         on_image: Called after each item, packed or skipped.
 
     Raises:
         OSError: The disk is full or not writable.
     """
-    temporary = job.root / PACKING_DIR / f"{task.name}.tmp"
     positions, offsets, sizes, crc32, skipped, faceless, num_enlarged = [], [], [], [], [], [], 0
-    with ShardWriter(temporary) as writer:
+    with ShardWriter(path) as writer:
         for position in task.positions.tolist():
             item = job.source[position]
             try:
@@ -87,7 +84,7 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
             except UserError:
                 raise
             except (OSError, ValueError) as error:
-                # Files are named as they are called on the disk, rendered items by their key.
+                # Files are reported by their path, rendered items by their key.
                 name = item.ref if isinstance(item.ref, str) else item.key
                 reason = error.reason if isinstance(error, BadImage) else "damaged image"
                 skipped.append((name, reason))
@@ -103,10 +100,10 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
                 num_enlarged += enlarged
                 faceless += [] if has_face else [position]
             on_image()
-    result = ShardResult(
+    return ShardResult(
         name=task.name,
-        num_bytes=temporary.stat().st_size if positions else 0,
-        sha256=sha256_file(temporary),
+        num_bytes=path.stat().st_size if positions else 0,
+        sha256=sha256_file(path),
         positions=positions,
         offsets=offsets,
         sizes=sizes,
@@ -115,17 +112,10 @@ def write_shard(job: ShardJob, task: ShardTask, on_image: Callable[[], object]) 
         faceless=faceless,
         crc32=crc32,
     )
-    if positions:
-        publish(temporary, job.root / task.name)
-    else:
-        temporary.unlink()
-    # The result file is what makes the shard count, so it must not reach the disk before the shard does.
-    write_json(job.root / PACKING_DIR / f"{task.name}.json", asdict(result))
-    return result
 
 
 def _prepare(job: ShardJob, item: Item) -> tuple[np.ndarray, bool, bool]:
-    """Pixels of an item, whether it was enlarged, and (True without alignment) whether it has a face."""
+    """Pixels of an item, whether it was enlarged, and whether it has a face (True without alignment)."""
     image = job.source.load(item)
     if job.alignment is not None:
         return prepare_aligned(image, job.preparation, job.alignment)
@@ -133,6 +123,6 @@ def _prepare(job: ShardJob, item: Item) -> tuple[np.ndarray, bool, bool]:
 
 
 def _labels_json(item: Item) -> bytes:
-    """The labels that are there: neither None nor NaN, which JSON lacks."""
+    """The labels that are not missing: neither None nor NaN, which JSON lacks."""
     labels = {name: value for name, value in item.labels.items() if value is not None and value == value}
     return json.dumps(labels, allow_nan=False).encode()

@@ -1,7 +1,7 @@
-"""The output directory of a packing: what is finished, what may go on, and what must not be touched.
+"""The output folder of a packing: what is finished, what can be resumed, and what must not be touched.
 
-While a packing runs, the directory holds the finished shards and a hidden directory ``.packing`` with the plan, one
-result file for each finished shard and temporary files. ``dataset.json`` comes last; then ``.packing`` goes.
+While a packing runs, the folder holds the finished shards and a hidden folder ``.packing`` with the plan, one result
+file for each finished shard, and temporary files. ``dataset.json`` comes last; then ``.packing`` is removed.
 """
 
 from __future__ import annotations
@@ -9,34 +9,64 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from shards.base.errors import UserError
-from shards.base.files import write_json
+from shards.base.files import publish, write_json
+from shards.base.formats import Format
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import DATASET_FILE, PACKING_DIR
 from shards.packing.plan import ShardTask
-from shards.packing.shard import ShardResult
+from shards.packing.shard import ShardJob, ShardResult, write_shard
 
 _PLAN_FILE = "plan.json"
+_PLAN = Format("packing plan", version=1, first=1)
+"""Versions of all that ``.packing`` holds: the plan names its own, which is also that of the results beside it."""
+
+
+@dataclass(frozen=True)
+class ShardWork:
+    """Writes shards into the output folder. Picklable: any process that sees the folder can do it."""
+
+    job: ShardJob
+    root: Path
+
+    def __call__(self, task: ShardTask, on_image: Callable[[], object]) -> ShardResult:
+        """Writes one shard and its result file; when this returns, both are durable under their final names.
+
+        Raises:
+            OSError: The disk is full or not writable.
+        """
+        folder = self.root / PACKING_DIR
+        temporary = folder / f"{task.name}.tmp"
+        result = write_shard(self.job, task, temporary, on_image)
+        if result.num_bytes:
+            publish(temporary, self.root / task.name)
+        else:
+            temporary.unlink()
+        # A shard counts once its result file exists, so the shard itself must be durable first.
+        write_json(folder / f"{task.name}.json", asdict(result))
+        return result
 
 
 class Workspace:
-    """The output directory of one packing, locked against a second one."""
+    """The output folder of one packing, locked against a second one."""
 
     def __init__(self, root: Path) -> None:
-        """Creates and locks the directory.
+        """Creates and locks the folder.
 
         Raises:
-            UserError: Another packing is at work there, or it holds other files.
+            UserError: Another packing is running there, or it holds other files.
         """
         self.root = root
         self.work = root / PACKING_DIR
         if root.exists() and not root.is_dir():
             raise UserError(f"{root} is a file; give a folder for the data set.")
         if root.is_dir() and not self.work.is_dir() and any(root.iterdir()):
-            raise UserError(f"{root} is not empty and holds no packing to go on with; give a new or empty folder.")
+            raise UserError(f"{root} is not empty and holds no unfinished packing; give a new or empty folder.")
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.work / "lock", "w")  # noqa: SIM115 - held until the process ends
@@ -51,18 +81,18 @@ class Workspace:
         """Records the plan, or checks it against the recorded one, and clears what an interruption left.
 
         Raises:
-            UserError: The interrupted packing was another one.
+            UserError: The interrupted packing was another one, or is of a newer version of this program.
         """
         path = self.work / _PLAN_FILE
         if path.exists():
-            difference = spec_difference(json.loads(path.read_text()), spec)
+            difference = spec_difference(_PLAN.read(path, json.loads(path.read_text())), spec)
             if difference:
                 raise UserError(
                     f"{self.root} holds an unfinished packing with {difference}; finish it with its own command, "
-                    "or delete the folder and start anew."
+                    "or delete the folder and start over."
                 )
         else:
-            write_json(path, spec)
+            write_json(path, _PLAN.stamp(spec))
         for leftover in self.work.glob("*.tmp"):
             leftover.unlink()
 
@@ -76,7 +106,7 @@ class Workspace:
                 result = ShardResult(**{**content, "skipped": [(key, reason) for key, reason in content["skipped"]]})
                 shard = self.root / task.name
                 if len(result.crc32) != len(result.positions):
-                    continue  # By an older version.
+                    continue  # Written before results had checksums.
                 if not result.num_bytes or (shard.exists() and shard.stat().st_size == result.num_bytes):
                     results[task.name] = result.compact()
         return results
@@ -104,7 +134,7 @@ def existing_dataset(root: Path, spec: dict[str, Any]) -> Dataset | None:
 
 
 def spec_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """What sets two plans apart, as the end of a sentence; empty where nothing does."""
+    """What sets two plans apart, as the end of a sentence; empty if nothing does."""
     if old.get("source") != new["source"]:
         return f"source {old.get('source')} instead of {new['source']}"
     old_options, new_options = old.get("options", {}), new["options"]
@@ -113,6 +143,13 @@ def spec_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
         for name in dict.fromkeys([*new_options, *old_options])
         if old_options.get(name) != new_options.get(name)
     ]
-    if not changes and any(old.get(name) != new[name] for name in ("input", "items_sha256")):
+    if not changes and (
+        old.get("items_sha256") != new["items_sha256"] or _facts(old.get("input")) != _facts(new["input"])
+    ):
         return "other images or labels"
     return ", ".join(changes)
+
+
+def _facts(provenance: dict[str, Any] | None) -> dict[str, Any]:
+    """A source's provenance without its notes: another version may word them differently."""
+    return {name: value for name, value in (provenance or {}).items() if name != "notes"}

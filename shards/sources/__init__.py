@@ -1,26 +1,53 @@
 """Every source that ``python -m shards.pack`` knows: one file and one line each."""
 
-from shards.sources.base import SourceEntry
-from shards.sources.casia_webface import CasiaWebfaceConfig, open_casia_webface
-from shards.sources.celeba import CelebaConfig, CelebaSource
-from shards.sources.fei import FeiConfig, open_fei
-from shards.sources.folder import FolderConfig, FolderSource
-from shards.sources.hf import HfConfig, HfSource
-from shards.sources.lfw import LfwConfig, LfwSource
-from shards.sources.olivetti import OlivettiConfig, OlivettiSource
-from shards.sources.smiles import SmilesConfig, open_smiles
-from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
-from shards.sources.utkface import UtkfaceConfig, open_utkface
+import difflib
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
-SOURCES: dict[str, SourceEntry] = {
-    "synthetic": SourceEntry(SyntheticConfig, SyntheticSource),
-    "folder": SourceEntry(FolderConfig, lambda config, size: FolderSource(config)),
-    "lfw": SourceEntry(LfwConfig, lambda config, size: LfwSource(config)),
-    "celeba": SourceEntry(CelebaConfig, lambda config, size: CelebaSource(config)),
-    "utkface": SourceEntry(UtkfaceConfig, lambda config, size: open_utkface(config)),
-    "casia_webface": SourceEntry(CasiaWebfaceConfig, lambda config, size: open_casia_webface(config)),
-    "fei": SourceEntry(FeiConfig, lambda config, size: open_fei(config)),
-    "smiles": SourceEntry(SmilesConfig, lambda config, size: open_smiles(config)),
-    "hf": SourceEntry(HfConfig, lambda config, size: HfSource(config)),
-    "olivetti": SourceEntry(OlivettiConfig, lambda config, size: OlivettiSource(config)),
-}
+from shards.base.errors import UserError
+from shards.sources.base import SourceEntry
+
+
+class _Registry(Mapping[str, SourceEntry]):
+    """Imports a source's module when the source is looked up, and takes its ``SOURCE``."""
+
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self._modules = modules
+
+    def __getitem__(self, name: str) -> SourceEntry:
+        return import_module(f"{__name__}.{self._modules[name]}").SOURCE
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+SOURCES: Mapping[str, SourceEntry] = _Registry(
+    {
+        "synthetic": "synthetic.source",
+        "folder": "folder",
+        "lfw": "lfw",
+        "celeba": "celeba",
+        "utkface": "utkface",
+        "casia_webface": "casia_webface",
+        "fei": "fei",
+        "smiles": "smiles",
+        "hf": "hf",
+        "olivetti": "olivetti",
+    }
+)
+
+
+def find_source(name: str) -> SourceEntry:
+    """The source of a name.
+
+    Raises:
+        UserError: There is none; with the nearest name.
+    """
+    if name in SOURCES:
+        return SOURCES[name]
+    close = difflib.get_close_matches(name, SOURCES, n=1)
+    advice = f"did you mean '{close[0]}'?" if close else f"the sources are {', '.join(SOURCES)}."
+    raise UserError(f"there is no source '{name}'; {advice}")

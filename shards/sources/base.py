@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from PIL import Image
 
 from shards.dataset.manifest import LabelField
 from shards.images.reading import Crop
+from shards.sources.published import Published
 
 LabelValue = float | bool | str | None
 
@@ -80,13 +82,22 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """How the command line gets at a source.
+    """What ``SOURCES`` knows of a source: its module calls this ``SOURCE``.
 
     Attributes:
         config_class: Dataclass of the source's options; a field ``input`` is taken by position.
-        open: Makes the source from an instance of it and the side of the packed images in pixels, which only sources
-            that render need.
+        open: Makes the source from such options and the side of the packed images in pixels, which only sources that
+            render need.
+        published: What ``shards.fetch`` may download for it, by the name that the command takes.
+        elsewhere: What to do instead, as a sentence without its full stop, where nothing may be downloaded.
     """
 
     config_class: type
     open: Callable[[Any, int], Source]
+    published: Mapping[str, Published] = field(default_factory=dict)
+    elsewhere: str = ""
+
+    @property
+    def takes_input(self) -> bool:
+        """Whether the source reads an input; a source that renders does not."""
+        return any(option.name == "input" for option in dataclasses.fields(self.config_class))

@@ -6,8 +6,6 @@ are 250x250 with the face in the middle, its place and size much less fixed than
 
 from __future__ import annotations
 
-import itertools
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +14,11 @@ from shards.base.errors import UserError
 from shards.base.names import Names
 from shards.dataset.label_types import sorted_names
 from shards.dataset.manifest import LabelField
-from shards.sources.base import LabelValue
-from shards.sources.file_source import FileSource, find_tree, path_key
-from shards.sources.folder import list_files
+from shards.sources.base import LabelValue, SourceEntry
+from shards.sources.file_source import FileSource
+from shards.sources.listing import find_tree, list_files, path_key, probe
 
 _FILE = re.compile(r"(\d{3,})/\d{1,8}\.(jpg|jpeg|png)", re.IGNORECASE)
-_NUM_PROBED_FOLDERS = 20
 
 
 @dataclass
@@ -65,6 +62,13 @@ def labels_of(file: str) -> dict[str, LabelValue] | None:
 
 
 def _is_tree(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        people = list(itertools.islice((entry for entry in entries if entry.is_dir()), _NUM_PROBED_FOLDERS))
-    return any(_FILE.fullmatch(f"{person.name}/{name}") for person in people for name in os.listdir(person.path))
+    return any(map(_FILE.fullmatch, probe(folder)))
+
+
+SOURCE = SourceEntry(
+    CasiaWebfaceConfig,
+    lambda config, size: open_casia_webface(config),
+    elsewhere="CASIA-WebFace is given to those who sign its agreement: see "
+    "http://www.cbsr.ia.ac.cn/english/CASIA-WebFace-Database.html, unpack it, then run: python -m shards.pack "
+    "casia_webface FOLDER OUTPUT",
+)

@@ -23,7 +23,7 @@ from shards.base.errors import UserError
 from shards.dataset.label_types import sorted_names
 from shards.dataset.manifest import SPLITS, LabelField
 from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
-from shards.sources.base import Item, LabelValue
+from shards.sources.base import Item, LabelValue, SourceEntry
 
 FACE_BOX: Crop = (15 / 178, 40 / 218, 163 / 178, 188 / 218)
 _IMAGE_FOLDERS = ("img_align_celeba", "img_align_celeba_png")
@@ -218,3 +218,12 @@ def _align(table: Table | None, rows: Mapping[str, int], what: str, notes: list[
 
 def _first_column(values: np.ndarray) -> np.ndarray | None:
     return values[:, 0] if values.shape[1] else None
+
+
+SOURCE = SourceEntry(
+    CelebaConfig,
+    lambda config, size: CelebaSource(config),
+    elsewhere="CelebA is for non-commercial research by those who agree to its terms: get img_align_celeba.zip and the "
+    "list_*.txt files at https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, unpack them into one folder, then run: "
+    "python -m shards.pack celeba FOLDER OUTPUT",
+)

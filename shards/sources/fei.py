@@ -17,9 +17,10 @@ from shards.base.errors import UserError
 from shards.base.names import Names
 from shards.dataset.label_types import sorted_names
 from shards.dataset.manifest import LabelField
-from shards.sources.base import LabelValue
+from shards.sources.base import LabelValue, SourceEntry
 from shards.sources.file_source import FileSource, short_key
-from shards.sources.folder import list_files
+from shards.sources.listing import list_files
+from shards.sources.published import Published, PublishedFile
 
 NUM_PEOPLE, NUM_POSES = 200, 14
 _NEUTRAL, _SMILING = 11, 12
@@ -70,3 +71,24 @@ def labels_of(file: str) -> dict[str, LabelValue] | None:
     if not (1 <= person <= NUM_PEOPLE and 1 <= pose <= NUM_POSES):
         return None
     return {"person": str(person), "pose": str(pose), "Smiling": {_NEUTRAL: False, _SMILING: True}.get(pose)}
+
+
+_SITE = "https://fei.edu.br/~cet/"
+_TERMS = f"for research, not to be passed on; see {_SITE}facedatabase.html"
+# FEI publishes no checksums.
+_ORIGINALS = tuple(
+    PublishedFile(name, f"{_SITE}{name}") for name in (f"originalimages_part{part}.zip" for part in (1, 2, 3, 4))
+)
+_FRONTAL = tuple(
+    PublishedFile(name, f"{_SITE}{name}")
+    for name in (f"frontalimages_spatiallynormalized_part{part}.zip" for part in (1, 2))
+)
+
+SOURCE = SourceEntry(
+    FeiConfig,
+    lambda config, size: open_fei(config),
+    published={
+        "fei": Published("fei", _ORIGINALS, _TERMS),
+        "fei_frontal": Published("fei", _FRONTAL, _TERMS),
+    },
+)

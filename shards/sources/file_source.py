@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -15,6 +14,7 @@ from shards.base.names import Names, find_repeated
 from shards.dataset.manifest import LabelField
 from shards.images.reading import BadImage, Crop, open_image
 from shards.sources.base import Item, LabelValue
+from shards.sources.listing import path_key
 
 BAD_NAME = "file name of another form"
 """The reason under which packing counts the files whose names do not say what they should."""
@@ -69,21 +69,6 @@ class FileSource:
         return open_image(self.root / item.ref)
 
 
-def find_tree(root: Path, is_tree: Callable[[Path], bool]) -> Path | None:
-    """The first folder for which ``is_tree`` holds: ``root``, or one that is at most two levels below it."""
-    if not root.is_dir():
-        return None
-    children = _subfolders(root)
-    grandchildren = itertools.chain.from_iterable(map(_subfolders, children))
-    folders = itertools.chain([root], children, grandchildren)
-    return next((folder for folder in folders if is_tree(folder)), None)
-
-
-def path_key(file: str) -> str:
-    """The relative path without the suffix."""
-    return str(PurePosixPath(file).with_suffix(""))
-
-
 def name_key(file: str) -> str:
     """The file's name up to its first dot, without its folders."""
     return file.rsplit("/", 1)[-1].split(".", 1)[0]
@@ -95,7 +80,3 @@ def short_key(files: Names) -> Callable[[str], str]:
         if not find_repeated(partial(map, key, files)):
             return key
     return str
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())

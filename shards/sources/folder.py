@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
 from shards.base.errors import UserError
-from shards.base.names import Names, find_repeated
+from shards.base.names import Names
 from shards.dataset.label_types import Scalar, sorted_names
 from shards.dataset.manifest import LabelField
 from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
-from shards.sources.base import Item
+from shards.sources.base import Item, SourceEntry
 from shards.sources.label_table import join_labels, read_label_file
-
-_NUM_NAMED = 10
+from shards.sources.listing import first_few, list_files, unique_keys
 
 
 @dataclass
@@ -60,7 +57,9 @@ class FolderSource:
         self.fields: dict[str, LabelField] = {}
         self._columns: dict[str, list[Scalar]] = {}
         self.identity_field: str | None = None
-        notes = [_named(len(others), "files are no images by their names and were left out", others)] if others else []
+        notes = []
+        if others:
+            notes.append(f"{len(others)} files are not images by their names and were left out: {first_few(others)}")
 
         if label_path:
             table = read_label_file(label_path, config.label_key)
@@ -109,50 +108,6 @@ class FolderSource:
         self._columns[kind] = list(tops)
 
 
-def list_files(root: Path, exclude: Path | None = None) -> tuple[list[str], list[str]]:
-    """Walks a folder, symbolic links included.
-
-    Args:
-        root: Where to start.
-        exclude: A file to leave out of both lists.
-
-    Returns:
-        Sorted relative paths, with ``/``, of the image files and of all others. Hidden files are never images: those
-        with image suffixes are mostly the resource forks that macOS leaves behind.
-    """
-    images, others = [], []
-    excluded = exclude.resolve() if exclude else None
-    for folder, name in _walk(root):
-        relative = (PurePosixPath(Path(folder).relative_to(root).as_posix()) / name).as_posix()
-        if excluded and name == excluded.name and Path(folder, name).resolve() == excluded:
-            continue
-        is_image = not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        (images if is_image else others).append(relative)
-    return sorted(images), sorted(others)
-
-
-def _walk(root: Path) -> Iterator[tuple[str, str]]:
-    seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:  # a link back to a folder above
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        for name in names:
-            yield folder, name
-
-
-def unique_keys(files: Sequence[str]) -> Iterator[str]:
-    """A key for each relative path: without the suffix, except where ``a.jpg`` and ``a.png`` lie side by side."""
-    repeated = find_repeated(lambda: map(_stem, files))
-    return (file if stem in repeated else stem for file, stem in zip(files, map(_stem, files), strict=True))
-
-
-def _stem(file: str) -> str:
-    return str(PurePosixPath(file).with_suffix(""))
-
-
 def _find_label_file(config: FolderConfig) -> Path | None:
     if config.labels is None:
         return None
@@ -162,6 +117,8 @@ def _find_label_file(config: FolderConfig) -> Path | None:
     raise UserError(f"there is no label file {config.labels}, neither here nor in {config.input}.")
 
 
-def _named(count: int, what: str, names: list[str]) -> str:
-    more = ", ..." if count > _NUM_NAMED else ""
-    return f"{count} {what}: {', '.join(names[:_NUM_NAMED])}{more}"
+SOURCE = SourceEntry(
+    FolderConfig,
+    lambda config, size: FolderSource(config),
+    elsewhere="a folder of your own needs no fetching: python -m shards.pack folder FOLDER OUTPUT",
+)

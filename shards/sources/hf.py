@@ -22,7 +22,7 @@ from shards.base.places import cache_directory
 from shards.dataset.label_types import Scalar, convert, infer_field, is_identity
 from shards.dataset.manifest import LabelField
 from shards.images.reading import Crop, open_image_bytes
-from shards.sources.base import Item
+from shards.sources.base import Item, SourceEntry
 from shards.sources.spool import Spool, SpoolWriter
 
 _SPLIT_OF_WORD = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
@@ -228,3 +228,10 @@ def _spool_name(config: HfConfig) -> str:
         content["files"] = [(name, status.st_size, status.st_mtime_ns) for name, status in stats]
         content["input"] = str(path.resolve())
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+SOURCE = SourceEntry(
+    HfConfig,
+    lambda config, size: HfSource(config),
+    elsewhere="Hugging Face data sets need no fetching: python -m shards.pack hf NAME OUTPUT streams them",
+)

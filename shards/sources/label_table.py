@@ -12,8 +12,7 @@ from typing import Any
 from shards.base.errors import UserError
 from shards.dataset.label_types import Scalar, convert, from_cell, infer_field, is_identity
 from shards.dataset.manifest import LabelField
-
-_NUM_NAMED = 10
+from shards.sources.listing import first_few
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,10 @@ def join_labels(table: LabelTable, files: Sequence[str]) -> JoinedLabels:
         )
     notes = []
     if unmatched:
-        notes.append(f"{len(unmatched)} rows of {table.file} match no image: {_first(unmatched)}")
+        notes.append(f"{len(unmatched)} rows of {table.file} match no image: {first_few(unmatched)}")
     without = [file for position, file in enumerate(files) if position not in positions]
     if without:
-        notes.append(f"{len(without)} images have no row in {table.file}: {_first(without)}")
+        notes.append(f"{len(without)} images have no row in {table.file}: {first_few(without)}")
     fields, columns, identity_field = {}, {}, None
     for column in table.columns:
         values = [table.rows[positions[i]].get(column) if i in positions else None for i in range(len(files))]
@@ -151,7 +150,3 @@ def _read_jsonl(path: Path, text: str) -> list[dict[str, Any]]:
             raise UserError(f"{path}: line {number} is no JSON object; JSONL holds one object a line.")
         rows.append(row)
     return rows
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NUM_NAMED]) + (", ..." if len(names) > _NUM_NAMED else "")

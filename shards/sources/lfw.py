@@ -1,30 +1,29 @@
 """Labeled Faces in the Wild: the raw tree ``lfw-deepfunneled/<Person>/<Person>_0001.jpg`` of 250x250 images.
 
 Source: http://vis-www.cs.umass.edu/lfw/. The default crop is LFWcrop's (Sanderson & Lovell, ICB 2009,
-http://conradsanderson.id.au/lfwcrop/): the box whose corner pixels are (83, 92) and (166, 175), both of them inside, so
-84x84 pixels.
+http://conradsanderson.id.au/lfwcrop/): the box with the corner pixels (83, 92) and (166, 175), both included: 84x84
+pixels.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from PIL import Image
+from pathlib import Path, PurePosixPath
 
 from shards.base.errors import UserError
+from shards.base.names import Names
 from shards.dataset.manifest import LabelField
-from shards.images.reading import Crop, open_image
-from shards.sources.base import Item
-from shards.sources.file_source import find_tree
+from shards.images.reading import Crop
+from shards.sources.base import LabelValue, SourceEntry
+from shards.sources.file_source import FileSource
+from shards.sources.listing import find_tree, probe
+from shards.sources.published import FIGSHARE, Published, PublishedFile
 
 LFWCROP_BOX: Crop = (83, 92, 167, 176)
-_IMAGE_NAME = re.compile(r"(.+)_\d{4}\.(jpg|jpeg|png|ppm|pgm)", re.IGNORECASE)
-_NUM_PROBED_FOLDERS = 20
+_NAME = re.compile(r"(.+)_\d{4}\.(jpg|jpeg|png|ppm|pgm)", re.IGNORECASE)
 
 
 @dataclass
@@ -35,69 +34,91 @@ class LfwConfig:
     """Folder that holds lfw-deepfunneled (or lfw, lfw-funneled), at most two levels down, or that tree itself."""
 
 
-class LfwSource:
-    """All images of the tree, in order of their names; the key is the file's stem, as ``pairs.txt`` uses it."""
-
-    name = "lfw"
-    identity_field: str | None = "identity"
-    crop: Crop | None = LFWCROP_BOX
-
-    def __init__(self, config: LfwConfig) -> None:
-        """Lists the tree.
-
-        Raises:
-            UserError: No such tree there.
-        """
-        self._tree = find_tree_of_people(config.input)
-        self._files: list[str] = []
-        persons = []
-        for folder in sorted(entry.name for entry in os.scandir(self._tree) if entry.is_dir()):
-            files = sorted(name for name in os.listdir(self._tree / folder) if _IMAGE_NAME.fullmatch(name))
-            self._files += [f"{folder}/{name}" for name in files]
-            persons += [folder] if files else []
-        self.fields = {"identity": LabelField("class", tuple(persons), "name of the person")}
-        self.provenance: dict[str, Any] = {
-            "data_set": "Labeled Faces in the Wild, http://vis-www.cs.umass.edu/lfw/",
-            "tree": self._tree.name,
-            "num_files": len(self._files),
-        }
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._files)
-
-    def __getitem__(self, position: int) -> Item:
-        """The image at a position."""
-        file = self._files[position]
-        person, name = file.split("/")
-        return Item(key=Path(name).stem, labels={"identity": person}, ref=file)
-
-    def load(self, item: Item) -> Image.Image:
-        """Opens the image file."""
-        return open_image(self._tree / item.ref)
-
-
-def find_tree_of_people(root: Path) -> Path:
-    """The folder of person folders: ``root`` or one that is at most two levels below it.
+def open_lfw(config: LfwConfig) -> FileSource:
+    """Lists the images person by person; the key is the file's stem, as ``pairs.txt`` uses it.
 
     Raises:
-        UserError: There is none.
+        UserError: No such tree there.
     """
-    tree = find_tree(root, _is_tree)
+    tree = find_tree(config.input, _is_tree)
     if tree is None:
         raise UserError(
-            f"no LFW tree at {root}: looked there and two levels down for <Person>/<Person>_0001.jpg, "
+            f"no LFW tree at {config.input}: looked there and two levels down for <Person>/<Person>_0001.jpg, "
             "such as lfw-deepfunneled/Aaron_Eckhart/Aaron_Eckhart_0001.jpg."
         )
-    return tree
+    files = Names(_list_images(tree))
+    people = tuple(dict.fromkeys(map(person_of, files)))
+    return FileSource(
+        "lfw",
+        tree,
+        files,
+        _stem,
+        labels_of,
+        {"identity": LabelField("class", people, "name of the person")},
+        {
+            "data_set": "Labeled Faces in the Wild, http://vis-www.cs.umass.edu/lfw/",
+            "tree": tree.name,
+            "num_files": len(files),
+        },
+        identity_field="identity",
+        crop=LFWCROP_BOX,
+    )
+
+
+def labels_of(file: str) -> dict[str, LabelValue]:
+    """The person, whose name is that of the folder."""
+    return {"identity": person_of(file)}
+
+
+def person_of(file: str) -> str:
+    """The folder of a file."""
+    return file.split("/", 1)[0]
+
+
+def _list_images(tree: Path) -> Iterator[str]:
+    """Folder by folder: a published order, which sorting the paths would change (``Ann_Lee/`` before ``Ann/``)."""
+    for person in sorted(entry.name for entry in os.scandir(tree) if entry.is_dir()):
+        yield from (f"{person}/{name}" for name in sorted(os.listdir(tree / person)) if _NAME.fullmatch(name))
+
+
+def _stem(file: str) -> str:
+    return PurePosixPath(file).stem
 
 
 def _is_tree(folder: Path) -> bool:
-    """Whether one of the first person folders holds an image that is named after the folder."""
-    with os.scandir(folder) as entries:
-        folders = list(itertools.islice((entry for entry in entries if entry.is_dir()), _NUM_PROBED_FOLDERS))
-    for entry in folders:
-        matches = (_IMAGE_NAME.fullmatch(name) for name in os.listdir(entry.path))
-        if any(match and match.group(1) == entry.name for match in matches):
+    """Whether one of the first sub-folders holds an image named after it."""
+    for person, name in (path.split("/") for path in probe(folder)):
+        match = _NAME.fullmatch(name)
+        if match and match[1] == person:
             return True
     return False
+
+
+_SITE = "http://vis-www.cs.umass.edu/lfw/"
+_TERMS = f"for research; see {_SITE}"
+# The copies and checksums of scikit-learn's fetch_lfw_pairs.
+_PAIRS = PublishedFile(
+    "pairs.txt", f"{FIGSHARE}5976006", sha256="ea42330c62c92989f9d7c03237ed5d591365e89b3e649747777b70e692dc1592"
+)
+_DEEP_FUNNELED = (
+    PublishedFile("lfw-deepfunneled.tgz", f"{_SITE}lfw-deepfunneled.tgz", md5="68331da3eb755a505a502b5aacb3c201"),
+    _PAIRS,
+    PublishedFile("people.txt", f"{_SITE}people.txt", md5="450f0863dd89e85e73936a6d71a3474b"),
+)
+_FUNNELED = (
+    PublishedFile(
+        "lfw-funneled.tgz",
+        f"{FIGSHARE}5976015",
+        sha256="b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306f90d900100a",
+    ),
+    _PAIRS,
+)
+
+SOURCE = SourceEntry(
+    LfwConfig,
+    lambda config, size: open_lfw(config),
+    published={
+        "lfw": Published("lfw", _DEEP_FUNNELED, _TERMS),
+        "lfw_funneled": Published("lfw", _FUNNELED, _TERMS),
+    },
+)

@@ -17,7 +17,8 @@ import numpy as np
 from shards.base.errors import UserError
 from shards.dataset.manifest import LabelField
 from shards.images.reading import Crop
-from shards.sources.base import Item
+from shards.sources.base import Item, SourceEntry
+from shards.sources.published import FIGSHARE, Published, PublishedFile
 
 SIZE, PICTURES_OF_PERSON = 64, 10
 
@@ -123,3 +124,16 @@ def _find_file(path: Path) -> Path:
     if not candidates:
         raise UserError(f"no Olivetti faces at {path}: looked for olivettifaces.mat and olivetti*.npz.")
     return candidates[0]
+
+
+_FILE = PublishedFile(
+    "olivettifaces.mat",
+    f"{FIGSHARE}5976027",
+    sha256="b612fb967f2dc77c9c62d3e1266e0c73d5fca46a4b8906c18e454d41af987794",
+)
+
+SOURCE = SourceEntry(
+    OlivettiConfig,
+    lambda config, size: OlivettiSource(config),
+    published={"olivetti": Published("olivetti", (_FILE,), "give credit to AT&T Laboratories Cambridge")},
+)

@@ -11,9 +11,10 @@ from pathlib import Path
 from shards.base.errors import UserError
 from shards.base.names import Names
 from shards.dataset.manifest import LabelField
-from shards.sources.base import LabelValue
-from shards.sources.file_source import FileSource, find_tree, path_key
-from shards.sources.folder import list_files
+from shards.sources.base import LabelValue, SourceEntry
+from shards.sources.file_source import FileSource
+from shards.sources.listing import find_tree, list_files, path_key
+from shards.sources.published import Published, PublishedFile
 
 _SMILING = {"positives": True, "negatives": False}
 
@@ -52,3 +53,13 @@ def open_smiles(config: SmilesConfig) -> FileSource:
 def labels_of(file: str) -> dict[str, LabelValue]:
     """Whether the folder says that the face smiles."""
     return {"Smiling": _SMILING[file.split("/", 1)[0]]}
+
+
+# Its authors publish no checksum.
+_FILE = PublishedFile("SMILEsmileD.zip", "https://github.com/hromi/SMILEsmileD/archive/refs/heads/master.zip")
+
+SOURCE = SourceEntry(
+    SmilesConfig,
+    lambda config, size: open_smiles(config),
+    published={"smiles": Published("smiles", (_FILE,), "see https://github.com/hromi/SMILEsmileD")},
+)

@@ -20,10 +20,10 @@ from typing import Any
 from shards.base.errors import UserError
 from shards.base.names import Names
 from shards.dataset.manifest import LabelField
-from shards.sources.base import LabelValue
+from shards.sources.base import LabelValue, SourceEntry
 from shards.sources.degree_table import read_degrees
 from shards.sources.file_source import FileSource, name_key, short_key
-from shards.sources.folder import list_files
+from shards.sources.listing import list_files
 
 MAX_AGE = 116
 GENDERS = ("male", "female")
@@ -100,3 +100,12 @@ def labels_of(file: str, degrees: Mapping[str, float] | None = None) -> dict[str
         "race": RACES[int(match[3])],
     }
     return labels if degrees is None else {**labels, "smile": degrees.get(name_key(file))}
+
+
+SOURCE = SourceEntry(
+    UtkfaceConfig,
+    lambda config, size: open_utkface(config),
+    elsewhere="UTKFace is for non-commercial research and lies on a drive that asks who you are: get UTKFace.tar.gz "
+    "(aligned and cropped) at https://susanqq.github.io/UTKFace/, unpack it, then run: python -m shards.pack utkface "
+    "FOLDER OUTPUT",
+)

@@ -29,7 +29,7 @@ import numpy as np
 
 from shards.images.codecs import encode
 from shards.images.reading import Preparation, open_image, prepare
-from shards.sources.folder import list_files
+from shards.sources.listing import list_files
 
 ROUNDS = 3
 # What the kernel says of a worker after its end (RUSAGE_CHILDREN) counts the parent's pages before exec as the

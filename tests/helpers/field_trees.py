@@ -9,6 +9,17 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+LFW = (
+    "lfw-deepfunneled/Ann/Ann_0001.jpg",
+    "lfw-deepfunneled/Ann/Ann_0002.png",
+    "lfw-deepfunneled/Ann_Lee/Ann_Lee_0001.jpg",
+    "lfw-deepfunneled/Ann_Lee/group.jpg",
+    "lfw-deepfunneled/Bo_Jr./Bo_Jr._0001.jpg",
+    "lfw-deepfunneled/Bo_Jr./Thumbs.db.jpg",
+    "lfw-deepfunneled/12/12_0001.jpg",
+    "lfw-deepfunneled/9/9_0001.ppm",
+    "lfw-deepfunneled/Empty/none.jpg",
+)
 UTKFACE = ("UTKFace/1_0_2_20161219140530307.jpg.chip.jpg", "UTKFace/26_1_0_20170104023102422.jpg.chip.jpg",
            "UTKFace/116_1_3_20170120134921760.jpg.chip.jpg")  # fmt: skip
 CASIA = ("CASIA-WebFace/0000045/001.jpg", "CASIA-WebFace/0000045/002.jpg", "CASIA-WebFace/0000099/001.jpg")
@@ -39,6 +50,7 @@ def write_olivetti(root: Path, num_people: int = 4) -> None:
 
 
 TREES: dict[str, Callable[[Path], None]] = {
+    "lfw": lambda root: write_images(root, LFW, size=(250, 250)),
     "utkface": lambda root: write_images(root, UTKFACE),
     "casia_webface": lambda root: write_images(root, CASIA),
     "fei": lambda root: write_images(root, FEI),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from shards.dataset.manifest import LabelField
-from shards.sources.base import Item, LabelValue
+from shards.sources.base import Item, LabelValue, SourceEntry
 from shards.sources.synthetic import FACTORS, SPECS, Factors, FactorSpec, render
 from shards.sources.synthetic.celeba_attributes import ATTRIBUTES, attributes_of
 from shards.sources.synthetic.portrait import check_size
@@ -260,3 +260,10 @@ def _check_correlate(names: tuple[str, str], correlation: float) -> None:
         raise ValueError(f"--correlate needs two different factors, not '{names[0]}' twice.")
     if not -1 <= correlation <= 1:
         raise ValueError(f"--correlation must lie between -1 and 1, not {correlation:g}.")
+
+
+SOURCE = SourceEntry(
+    SyntheticConfig,
+    SyntheticSource,
+    elsewhere="synthetic faces are rendered, not fetched: python -m shards.pack synthetic OUTPUT",
+)

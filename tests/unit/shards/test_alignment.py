@@ -29,7 +29,9 @@ from shards.images.alignment import (
 )
 from shards.images.detector import Face, choose_face, find_faces
 from shards.images.reading import BadImage, Preparation
-from shards.pack import PackOptions, main, pack
+from shards.pack import main
+from shards.packing.options import PackOptions
+from shards.packing.pack import pack_source
 from shards.sources.folder import FolderConfig, FolderSource
 from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 
@@ -215,7 +217,7 @@ def test_packing_aligned_does_not_depend_on_workers(folder: Path, tmp_path: Path
             max_skipped_fraction=0.5,
             codec="png",
         )
-        fingerprints.add(pack(FolderSource(FolderConfig(folder)), options).fingerprint)
+        fingerprints.add(pack_source(FolderSource(FolderConfig(folder)), options).fingerprint)
     assert len(fingerprints) == 1
 
 

@@ -19,7 +19,8 @@ from shards.card.tables import cross_table, histogram
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
 from shards.inspect import main
-from shards.pack import PackOptions, pack
+from shards.packing.options import PackOptions
+from shards.packing.pack import pack_source
 from shards.sources.folder import FolderConfig, FolderSource
 from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 
@@ -52,7 +53,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     Image.fromarray(faces["face020"]).resize((40, 40), Image.Resampling.LANCZOS).save(images / "smaller.png")
     Image.fromarray(faces["face030"]).save(images / "recoded.jpg", quality=30)
     options = PackOptions(output=images.parent / f"{images.name}_packed", size=64, workers=1, codec="png")
-    return pack(FolderSource(FolderConfig(images, labels=Path("labels.csv"))), options)
+    return pack_source(FolderSource(FolderConfig(images, labels=Path("labels.csv"))), options)
 
 
 def names(dataset: Dataset, measures, positions: np.ndarray) -> list[str]:

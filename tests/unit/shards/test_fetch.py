@@ -15,14 +15,13 @@ import pytest
 
 from field_trees import SMILES, write_images, write_olivetti
 from file_server import serving
-from shards import fetch as fetching
-from shards import pack
 from shards.base.errors import UserError
 from shards.base.unpacking import unpack
 from shards.dataset.dataset import Dataset
-from shards.fetch import FetchConfig, fetch, main
+from shards.fetch import PUBLISHED, FetchConfig, fetch, main
+from shards.pack import main as pack_main
 from shards.sources import SOURCES
-from shards.sources.published import ELSEWHERE, PUBLISHED, Published, PublishedFile
+from shards.sources.published import Published, PublishedFile
 
 
 @pytest.fixture
@@ -71,13 +70,13 @@ def test_fei_is_fetched_unpacked_and_packed(fei: Any, tmp_path: Path, capsys: py
     assert record["originalimages_part1.zip"]["sha256"] == sha256
     left = {path.name for path in folder.iterdir()}
     assert "fetched.json" in left and not any(name.endswith(".zip") or name.startswith(".") for name in left)
-    pack.main(["fei", str(folder), str(tmp_path / "out"), "--size", "16", "--workers", "1"])
+    pack_main(["fei", str(folder), str(tmp_path / "out"), "--size", "16", "--workers", "1"])
     dataset = Dataset(tmp_path / "out")
     assert sum(map(dataset.num_samples, dataset.splits)) == 120
     # Again: nothing is asked of the server.
     num_requests = len(fei.ranges)
     main(["fei", str(folder), "--mirror", fei.url])
-    assert len(fei.ranges) == num_requests and "is there already" in capsys.readouterr().out
+    assert len(fei.ranges) == num_requests and "is already there" in capsys.readouterr().out
 
 
 def test_a_fetch_that_broke_off_goes_on(fei: Any, tmp_path: Path) -> None:
@@ -101,10 +100,10 @@ def test_checksums_are_checked_also_for_files_put_there_by_hand(
         fetch(config)
     config.folder.mkdir(exist_ok=True)
     (config.folder / "olivettifaces.mat").write_bytes(content)
-    with pytest.raises(UserError, match="is not what it should be .its sha256 .*delete it"):
+    with pytest.raises(UserError, match="is not the published file .its sha256 .*delete it"):
         fetch(config)
     file = PublishedFile("olivettifaces.mat", "", sha256=hashlib.sha256(content).hexdigest())
-    monkeypatch.setitem(fetching.PUBLISHED, "olivetti", Published("olivetti", (file,), "tests"))
+    monkeypatch.setitem(PUBLISHED, "olivetti", Published("olivetti", (file,), "tests"))
     assert fetch(config) == [config.folder / "olivettifaces.mat"] and server.ranges == [None]
 
 
@@ -120,7 +119,7 @@ def test_a_web_page_in_place_of_an_archive_is_recognized(fei: Any, tmp_path: Pat
 
 def test_a_missing_file_and_a_missing_server(fei: Any, tmp_path: Path) -> None:
     del fei.files["/originalimages_part1.zip"]
-    with pytest.raises(UserError, match="404.*; download it elsewhere as .*part1.zip and .*or give --mirror"):
+    with pytest.raises(UserError, match="404.*; download it by other means as .*part1.zip and .*or give --mirror"):
         fetch(FetchConfig("fei", tmp_path / "faces", mirror=fei.url))
     with pytest.raises(UserError, match=r"could not be downloaded \(Connection refused\); download"):
         fetch(FetchConfig("fei", tmp_path / "faces", mirror="http://127.0.0.1:9"))
@@ -141,7 +140,7 @@ def test_tar_archives_and_archives_that_stay(server: Any, tmp_path: Path, monkey
     write_images(tmp_path / "tree", people)
     server.files["/lfw-funneled.tgz"] = content = tarred(tmp_path / "tree")
     file = PublishedFile("lfw-funneled.tgz", "", md5=hashlib.md5(content).hexdigest())
-    monkeypatch.setitem(fetching.PUBLISHED, "lfw_funneled", Published("lfw", (file,), "tests"))
+    monkeypatch.setitem(PUBLISHED, "lfw_funneled", Published("lfw", (file,), "tests"))
     config = FetchConfig("lfw_funneled", tmp_path / "faces", mirror=server.url, keep_archives=True)
     assert fetch(config) == [config.folder / "lfw_funneled"]
     assert (config.folder / "lfw-funneled.tgz").is_file()
@@ -176,14 +175,15 @@ def test_archives_write_nothing_outside_their_folder(kind: str, tmp_path: Path) 
     assert not (tmp_path / "evil.txt").exists() and list((tmp_path / "in").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
+@pytest.mark.parametrize("name", [name for name, entry in SOURCES.items() if not entry.published])
 def test_other_sources_say_where_to_go(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="python -m shards.pack"):
         fetch(FetchConfig(name, tmp_path))
 
 
 def test_every_source_can_be_fetched_or_says_where_to_go(tmp_path: Path) -> None:
-    assert {entry.source for entry in PUBLISHED.values()} | set(ELSEWHERE) == set(SOURCES)
-    assert not set(PUBLISHED) & set(ELSEWHERE)
+    for name, entry in SOURCES.items():
+        assert bool(entry.published) != bool(entry.elsewhere), name
+        assert {published.source for published in entry.published.values()} <= {name}
     with pytest.raises(UserError, match="no data set 'lfv' to fetch; known are lfw"):
         fetch(FetchConfig("lfv", tmp_path))

@@ -18,7 +18,8 @@ from shards.dataset.dataset import Dataset
 from shards.images.codecs import decode
 from shards.index import index, main, split_of_name, verify
 from shards.loading.reader import Reader
-from shards.pack import PackOptions, pack
+from shards.packing.options import PackOptions
+from shards.packing.pack import pack_source
 from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 
 
@@ -162,7 +163,7 @@ def test_splits_come_from_names_or_the_option(tmp_path: Path) -> None:
 def own(tmp_path: Path) -> Dataset:
     config = SyntheticConfig(num=20, num_identities=20)
     options = PackOptions(output=tmp_path / "own", size=32, workers=1, codec="raw", samples_per_shard=5)
-    return pack(SyntheticSource(config, 32), options)
+    return pack_source(SyntheticSource(config, 32), options)
 
 
 def test_lost_index_of_own_shards_comes_back_exactly(own: Dataset) -> None:

@@ -11,7 +11,8 @@ from PIL import Image
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
 from shards.inspect import contact_sheet, describe, describe_label, main
-from shards.pack import PackOptions, pack
+from shards.packing.options import PackOptions
+from shards.packing.pack import pack_source
 from shards.sources.folder import FolderConfig, FolderSource
 
 RED, BLUE = (230, 20, 20), (20, 20, 230)
@@ -26,7 +27,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
             Image.new("RGB", (32, 32), color).save(images / name / f"{number}.png")
     (images / "red" / "broken.png").write_bytes(b"no image")
     root = tmp_path_factory.mktemp("packed") / "colors"
-    return pack(FolderSource(FolderConfig(images)), PackOptions(output=root, size=32, workers=1))
+    return pack_source(FolderSource(FolderConfig(images)), PackOptions(output=root, size=32, workers=1))
 
 
 def test_describe_names_all_that_matters(dataset: Dataset) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,14 @@ from shards.dataset.tar import ShardWriter, member_key, read_samples
 from shards.images.codecs import decode
 from shards.images.reading import Crop, Preparation
 from shards.loading.reader import Reader
-from shards.pack import PackOptions, main, pack
-from shards.packing.execution import run_tasks
-from shards.packing.plan import Encoding, Splitting, make_plan
+from shards.pack import main
+from shards.packing.execution import InProcess, run_tasks
+from shards.packing.options import PackOptions
+from shards.packing.pack import pack, pack_source
+from shards.packing.plan import Encoding, ShardTask, Splitting, make_plan
 from shards.packing.shard import ShardJob
 from shards.packing.splits import Fractions
-from shards.packing.workspace import Workspace
+from shards.packing.workspace import ShardWork, Workspace
 from shards.sources.base import Item
 from shards.sources.folder import FolderConfig, FolderSource
 
@@ -78,12 +81,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def packed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("packed") / "out"
-    pack(folder(images), options(root))
+    pack_source(folder(images), options(root))
     return root
 
 
 def test_bytes_do_not_depend_on_workers_or_machine(images: Path, packed: Path, tmp_path: Path) -> None:
-    pack(folder(images), options(tmp_path / "two", workers=2))
+    pack_source(folder(images), options(tmp_path / "two", workers=2))
     assert contents(tmp_path / "two") == contents(packed)
     assert {path.name for path in packed.iterdir() if not path.name.endswith(".tar")} == {
         "dataset.json",
@@ -130,7 +133,7 @@ def test_webdataset_opens_the_shards(packed: Path) -> None:
 
 @pytest.mark.parametrize(("codec", "channels"), [("png", 3), ("raw", 3), ("raw", 1), ("webp", 3), ("jpg", 1)])
 def test_codecs_and_channels(images: Path, tmp_path: Path, codec: str, channels: int) -> None:
-    dataset = pack(folder(images), options(tmp_path / "out", codec=codec, channels=channels))
+    dataset = pack_source(folder(images), options(tmp_path / "out", codec=codec, channels=channels))
     assert (dataset.image.extension, dataset.image.channels) == (codec, channels)
     position = dataset.keys("train").index("person1/001") if "person1/001" in dataset.keys("train") else 0
     data = next(Reader(dataset, "train").read(np.array([position])))
@@ -143,7 +146,7 @@ def test_codecs_and_channels(images: Path, tmp_path: Path, codec: str, channels:
 
 @pytest.mark.parametrize("codec", ["jpg", "raw"])
 def test_every_bit_that_flips_in_an_image_is_noticed(images: Path, tmp_path: Path, codec: str) -> None:
-    dataset = pack(folder(images), options(tmp_path / "out", codec=codec))
+    dataset = pack_source(folder(images), options(tmp_path / "out", codec=codec))
     shard, offset = dataset.shards("train")[0], int(dataset.column("offset", "train")[0])
     size = int(dataset.column("size", "train")[0])
     whole = (dataset.root / shard.name).read_bytes()
@@ -168,7 +171,7 @@ def test_bad_images_are_named_counted_and_skipped(tmp_path: Path, capsys: pytest
     add_bad_images(images)
     Image.new("CMYK", (20, 20)).save(images / "fine_cmyk.jpg")
     Image.new("RGBA", (20, 20)).save(images / "fine_rgba.png")
-    dataset = pack(folder(images), options(tmp_path / "out", max_skipped_fraction=0.3))
+    dataset = pack_source(folder(images), options(tmp_path / "out", max_skipped_fraction=0.3))
     assert sum(map(dataset.num_samples, dataset.splits)) == 32
     skipped = dataset.manifest.provenance["skipped"]
     named = {key for found in skipped["reasons"].values() for key in found["first"]}
@@ -187,20 +190,20 @@ def test_too_many_bad_images_fail_and_a_higher_limit_resumes(tmp_path: Path) -> 
     add_bad_images(images)
     output = tmp_path / "out"
     with pytest.raises(UserError, match=r"of 41 images are bad, more than --max_skipped_fraction 0.05 allows"):
-        pack(folder(images), options(output))
+        pack_source(folder(images), options(output))
     assert not (output / "dataset.json").exists()
     with pytest.raises(UserError, match="finish it by running the same"):
         Dataset(output)
-    pack(folder(images), options(output, max_skipped_fraction=0.5))
-    pack(folder(images), options(tmp_path / "at_once", max_skipped_fraction=0.5))
+    pack_source(folder(images), options(output, max_skipped_fraction=0.5))
+    pack_source(folder(images), options(tmp_path / "at_once", max_skipped_fraction=0.5))
     assert contents(output) == contents(tmp_path / "at_once")
 
 
 def test_only_bad_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     add_bad_images(tmp_path / "images")
-    with pytest.raises(UserError, match="not one image could be packed"):
-        pack(folder(tmp_path / "images"), options(tmp_path / "out", max_skipped_fraction=1))
+    with pytest.raises(UserError, match="no image could be packed"):
+        pack_source(folder(tmp_path / "images"), options(tmp_path / "out", max_skipped_fraction=1))
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 
@@ -221,7 +224,7 @@ class StoppingSource(FolderSource):
 def test_interrupted_packing_goes_on_and_keeps_finished_shards(images: Path, packed: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        pack(StoppingSource(images, 20), options(output))
+        pack_source(StoppingSource(images, 20), options(output))
     finished = {path.name: path.stat().st_ino for path in output.glob("*.tar")}
     assert 0 < len(finished) < len(list(packed.glob("*.tar")))
     assert not (output / "dataset.json").exists()
@@ -229,7 +232,7 @@ def test_interrupted_packing_goes_on_and_keeps_finished_shards(images: Path, pac
     # A shard that was finished and then damaged in size is made again, the others stay as they are.
     victim = output / sorted(finished)[0]
     victim.write_bytes(victim.read_bytes()[:-512])
-    pack(folder(images), options(output))
+    pack_source(folder(images), options(output))
     assert contents(output) == contents(packed)
     kept = {name for name, inode in finished.items() if (output / name).stat().st_ino == inode}
     assert kept == set(finished) - {victim.name}
@@ -250,10 +253,10 @@ def test_kill_9_in_a_parallel_packing(tmp_path: Path, capsys: pytest.CaptureFixt
     inodes = {name: (output / name).stat().st_ino for name in done}
 
     again: dict[str, Any] = {"size": 96, "codec": "png", "samples_per_shard": 4}
-    pack(folder(images), options(output, **again))
-    assert "Going on: " in capsys.readouterr().out
+    pack_source(folder(images), options(output, **again))
+    assert "Resuming: " in capsys.readouterr().out
     assert done and {name: (output / name).stat().st_ino for name in done} == inodes
-    pack(folder(images), options(tmp_path / "straight", **again))
+    pack_source(folder(images), options(tmp_path / "straight", **again))
     assert contents(output) == contents(tmp_path / "straight")
 
 
@@ -271,47 +274,116 @@ def test_a_worker_that_is_killed_ends_the_packing_with_a_sentence(tmp_path: Path
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err.splitlines()[-1] == (
-        "error: a worker process died (out of memory?); run the same command again, perhaps with fewer --workers."
+        "error: a worker process died (out of memory?); rerun the command, perhaps with fewer --workers."
     )
     assert not (output / "dataset.json").exists()
     assert subprocess.run(command, cwd=REPO, capture_output=True, timeout=120).returncode == 0
-    pack(folder(images), options(tmp_path / "straight", size=96, codec="png", samples_per_shard=4))
+    pack_source(folder(images), options(tmp_path / "straight", size=96, codec="png", samples_per_shard=4))
     assert contents(output) == contents(tmp_path / "straight")
 
 
 def test_same_command_again_does_nothing(images: Path, packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(packed)
-    pack(folder(images), options(packed, workers=2, max_skipped_fraction=0.5))
+    pack_source(folder(images), options(packed, workers=2, max_skipped_fraction=0.5))
     assert "already packed" in capsys.readouterr().out
     assert contents(packed) == before
 
 
 def test_other_plans_are_refused(images: Path, packed: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="already holds a data set with size 16 instead of 32"):
-        pack(folder(images), options(packed, size=32))
+        pack_source(folder(images), options(packed, size=32))
     with pytest.raises(UserError, match="already holds a data set with other images or labels"):
-        pack(folder(make_images(tmp_path / "more", 31)), options(packed))
+        pack_source(folder(make_images(tmp_path / "more", 31)), options(packed))
     with pytest.raises(KeyboardInterrupt):
-        pack(StoppingSource(images, 20), options(tmp_path / "out"))
+        pack_source(StoppingSource(images, 20), options(tmp_path / "out"))
     with pytest.raises(UserError, match="unfinished packing with seed 0 instead of 1; finish it"):
-        pack(folder(images), options(tmp_path / "out", seed=1))
+        pack_source(folder(images), options(tmp_path / "out", seed=1))
+
+
+def test_other_wording_of_the_notes_is_not_another_input(images: Path, tmp_path: Path) -> None:
+    (images / "notes.txt").write_text("x")
+    pack_source(folder(images), options(tmp_path / "out"))
+    (images / "notes.txt").unlink()
+    path = tmp_path / "out" / "dataset.json"
+    written = json.loads(path.read_text())
+    assert "notes.txt" in written["provenance"]["input"]["notes"][0]
+    assert pack_source(folder(images), options(tmp_path / "out")).fingerprint == written["fingerprint"]
+
+
+def test_a_plan_of_an_older_release_resumes_and_a_newer_one_is_refused(images: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        pack_source(StoppingSource(images, 20), options(output))
+    plan = output / ".packing" / "plan.json"
+    content = json.loads(plan.read_text())
+    assert content.pop("format_version") == 1
+    plan.write_text(json.dumps({"format_version": 2, **content}))
+    with pytest.raises(UserError, match="format version 2 of a packing plan.*install a newer facegen"):
+        pack_source(folder(images), options(output))
+    plan.write_text(json.dumps(content))  # As written before there were versions.
+    assert pack_source(folder(images), options(output)).num_samples("train")
+
+
+def test_packing_from_python_is_the_command(images: Path, packed: Path, tmp_path: Path) -> None:
+    keywords: dict[str, Any] = {"size": 16, "samples_per_shard": 8, "workers": 1, "subfolders": "identity"}
+    dataset = pack("folder", str(images), str(tmp_path / "out"), **keywords)
+    assert isinstance(dataset, Dataset) and contents(tmp_path / "out") == contents(packed)
+    assert pack("folder", input=images, output=tmp_path / "out", **keywords).fingerprint == dataset.fingerprint
+    rendered = pack("synthetic", tmp_path / "rendered", num=20, size=16, workers=1, split_by="sample")
+    assert sum(map(rendered.num_samples, rendered.splits)) == 20
+    own = pack(LabeledSource(["train", "val"]), tmp_path / "own", size=16, workers=1)
+    assert own.manifest.name == "labeled"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "message"),
+    [
+        (("foldr", "IN", "OUT"), {}, "there is no source 'foldr'; did you mean 'folder'"),
+        (("folder", "IN", "OUT"), {"sise": 64}, "there is no option 'sise'; did you mean 'size'"),
+        (("folder", "IN"), {}, "source 'folder' takes input and output, each once; 1 paths were given"),
+        (("synthetic", "IN", "OUT"), {}, "source 'synthetic' takes output, each once; 2 paths were given"),
+        (("folder", "IN", "OUT"), {"output": "OUT"}, "takes input and output, each once"),
+        (("folder", "IN", "OUT"), {"channels": 2}, "channels must be one of 1, 3, not 2"),
+        (("folder", "IN", "OUT"), {"subfolders": "x"}, "subfolders must be one of 'class', 'identity', 'ignore'"),
+        (("folder", "IN", "OUT"), {"size": 0}, "size must be 1 or more"),
+        (("folder", "IN", "IN/out"), {}, "lies inside the input"),
+        (("synthetic", "OUT"), {"num": 0}, "num must be at least 1"),
+    ],
+)
+def test_mistakes_from_python(
+    images: Path, tmp_path: Path, arguments: tuple[str, ...], keywords: dict[str, Any], message: str
+) -> None:
+    paths = {"IN": images, "OUT": tmp_path / "out", "IN/out": images / "out"}
+    with pytest.raises(UserError, match=message):
+        pack(*(paths.get(argument, argument) for argument in arguments), **keywords)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_executor_from_outside_writes_the_same_bytes(images: Path, packed: Path, tmp_path: Path) -> None:
+    class Backwards:
+        def run(self, work: ShardWork, tasks: Sequence[ShardTask], on_images: Any) -> Iterator[Any]:
+            for task in reversed(tasks):
+                yield pickle.loads(pickle.dumps(work))(task, lambda: on_images(1))
+
+    pack_source(folder(images), options(tmp_path / "out"), Backwards())  # type: ignore[arg-type]
+    assert contents(tmp_path / "out") == contents(packed)
 
 
 def test_two_packings_at_once_are_refused(images: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "out")
     with pytest.raises(UserError, match="another packing is writing"):
-        pack(folder(images), options(tmp_path / "out"))
+        pack_source(folder(images), options(tmp_path / "out"))
     del workspace
 
 
 def test_occupied_and_unwritable_outputs(images: Path, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match="is not empty"):
-        pack(folder(images), options(tmp_path))
+        pack_source(folder(images), options(tmp_path))
     with pytest.raises(UserError, match="is a file"):
-        pack(folder(images), options(tmp_path / "holiday.jpg"))
+        pack_source(folder(images), options(tmp_path / "holiday.jpg"))
     with pytest.raises(UserError, match="cannot write to"):
-        pack(folder(images), options(Path("/proc/nothing/here")))
+        pack_source(folder(images), options(Path("/proc/nothing/here")))
 
 
 @pytest.mark.parametrize(
@@ -372,7 +444,7 @@ class LabeledSource:
 
 
 def test_own_partition_labels_and_odd_keys(tmp_path: Path) -> None:
-    dataset = pack(LabeledSource(["train", "val", "val", "test", None]), options(tmp_path / "out"))
+    dataset = pack_source(LabeledSource(["train", "val", "val", "test", None]), options(tmp_path / "out"))
     assert [dataset.num_samples(split) for split in ("train", "val", "test")] == [2, 2, 1]
     assert dataset.manifest.split["by"] == "partition"
     degrees = np.concatenate([dataset.labels("degree", split) for split in dataset.splits])
@@ -385,18 +457,18 @@ def test_own_partition_labels_and_odd_keys(tmp_path: Path) -> None:
 
 
 def test_partition_of_one_part_falls_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dataset = pack(LabeledSource(["train"] * 20), options(tmp_path / "out"))
+    dataset = pack_source(LabeledSource(["train"] * 20), options(tmp_path / "out"))
     assert "puts all images into train: splitting by sample instead" in capsys.readouterr().out
     assert [dataset.num_samples(split) for split in ("train", "val", "test")] == [16, 2, 2]
 
 
 def test_empty_source_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no images"):
-        pack(LabeledSource([]), options(tmp_path / "out"))
+        pack_source(LabeledSource([]), options(tmp_path / "out"))
 
 
 def test_small_images_are_enlarged_and_said(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dataset = pack(folder(images), options(tmp_path / "out", size=24))
+    dataset = pack_source(folder(images), options(tmp_path / "out", size=24))
     assert dataset.manifest.provenance["num_enlarged"] == 30
     assert "30 images were smaller than 24 pixels" in capsys.readouterr().out
 
@@ -424,14 +496,14 @@ def test_full_disk_is_one_sentence(images: Path, tmp_path: Path, monkeypatch: py
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shards.packing.execution.write_shard", no_space)
+    monkeypatch.setattr("shards.packing.workspace.write_shard", no_space)
     source = folder(images)
     plan = make_plan(
         source, Preparation(16, 3, None, "area"), Encoding("raw", {}), Splitting("auto", Fractions(0.1, 0.1), 0), 8
     )
-    job = ShardJob(source, plan.preparation, plan.encoding, tmp_path)
-    with pytest.raises(UserError, match="No space left on device.*run the same command again"):
-        list(run_tasks(job, list(plan.tasks), 1, lambda count: None))
+    work = ShardWork(ShardJob(source, plan.preparation, plan.encoding), tmp_path)
+    with pytest.raises(UserError, match="No space left on device.*fix this, then rerun the command"):
+        list(run_tasks(InProcess(), work, plan.tasks, lambda count: None))
 
 
 def test_member_keys() -> None:
@@ -463,7 +535,7 @@ def test_any_key_comes_back_from_a_tar(key: str) -> None:
 
 
 def test_json_members_hold_the_labels_that_are_there(tmp_path: Path) -> None:
-    dataset = pack(LabeledSource(["train", "val"]), options(tmp_path / "out"))
+    dataset = pack_source(LabeledSource(["train", "val"]), options(tmp_path / "out"))
     labels = {}
     for shard in dataset.manifest.shards:
         data = (dataset.root / shard.name).read_bytes()

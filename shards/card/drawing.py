@@ -19,7 +19,7 @@ _MARGIN = 20
 
 
 @dataclass(frozen=True)
-class Face:
+class CaptionedImage:
     """A picture and the two short lines below it."""
 
     image: Image.Image
@@ -42,7 +42,7 @@ def draw_histograms(histograms: Sequence[Histogram]) -> Image.Image:
     return sheet
 
 
-def draw_faces(rows: Sequence[tuple[str, Sequence[Face]]], cell: int = 96) -> Image.Image:
+def draw_images(rows: Sequence[tuple[str, Sequence[CaptionedImage]]], cell: int = 96) -> Image.Image:
     """Rows of faces, each under a title; a row of more than eight goes on in the next line."""
     per_line, step = 8, cell + 2 * (_TEXT_PX + 3) + 8
     # Where there is nothing to show, a line of text says so.
