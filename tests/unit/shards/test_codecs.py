@@ -14,7 +14,8 @@ from shards.dataset.manifest import ImageFormat
 from shards.images.codecs import CODECS, Codec, Option, decode, encode, find_codec
 from shards.index import index
 from shards.loading.reader import Reader
-from shards.pack import PackOptions, pack
+from shards.packing.options import PackOptions
+from shards.packing.pack import pack_source
 from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 
 HEIGHT, WIDTH = 48, 40
@@ -149,9 +150,9 @@ def test_a_new_codec_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(CODECS, "deflated", Codec("deflated", deflate, inflate, {"level": level}))
     source = SyntheticSource(SyntheticConfig(num=120), 16)
     options = {"size": 16, "samples_per_shard": 50, "workers": 1}
-    packed = pack(source, PackOptions(output=tmp_path / "new", codec="deflated", **options))
+    packed = pack_source(source, PackOptions(output=tmp_path / "new", codec="deflated", **options))
     assert packed.image.codec_options == {"level": 6}
-    whole = pack(source, PackOptions(output=tmp_path / "raw", codec="raw", **options))
+    whole = pack_source(source, PackOptions(output=tmp_path / "raw", codec="raw", **options))
     rows = np.arange(packed.num_samples("train"))
     new, raw = (np.empty((len(rows), 16, 16, 3), np.uint8) for _ in range(2))
     Reader(packed, "train").read_images(rows, new)
