@@ -12,8 +12,9 @@ import torch
 from tqdm import tqdm
 
 from facegen import __version__
-from facegen.config import PRESETS, resolve_presets, to_dict
+from facegen.config import PRESETS, resolve_presets
 from facegen.model import Model, load
+from facegen.options import to_dict
 from facegen.pixels import to_float
 from facegen.randomness import derive_seed
 from facegen.samplers import SAMPLERS

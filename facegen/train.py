@@ -49,7 +49,7 @@ def main() -> int:
             raise
         print(
             f"error: process {os.environ['RANK']} has lost another one, which ended or did not answer ({reason}); the "
-            "checkpoints are as they were: run the same command again.",
+            "checkpoints are intact: rerun the command.",
             file=sys.stderr,
         )
         return 1

@@ -13,8 +13,8 @@ import torch
 from hypothesis import settings
 from tensorboard.summary.writer import event_file_writer
 
-from facegen.config import CheckpointConfig, LoaderConfig, MonitorConfig, TrainConfig, config_class
-from facegen.training.optim import OptimConfig
+from facegen.config import config_class
+from facegen.options import CheckpointConfig, LoaderConfig, MonitorConfig, OptimConfig, TrainConfig
 from shards import pack
 from shards.base.errors import ENDING
 from tiny_families import augment_for

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import yaml
 
-from facegen.config import to_dict
 from facegen.families import FAMILIES
-from facegen.unused_options import refuse_unused
+from facegen.options import refuse_unused, to_dict
 from shards.base.cli import Parser, raising
 from shards.base.errors import UserError
 from tuning.axis import Axis

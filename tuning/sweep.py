@@ -23,8 +23,8 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 import yaml
 from ray import tune
 
-from facegen.config import differences
 from facegen.processes.group import make_accelerator
+from facegen.runs.option_changes import differences
 from shards.base import cli
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

@@ -11,7 +11,8 @@ from typing import Any
 
 from pyarrow.fs import FileSystem
 
-from facegen.config import TrainConfig, parse_args
+from facegen.config import parse_args
+from facegen.options import TrainConfig
 from shards.base.cli import raising
 from tuning.space import Space
 from tuning.storage import RunStorage, open_storage

@@ -12,14 +12,14 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from facegen.config import TrainConfig
+from facegen.options import TrainConfig
 from facegen.processes.group import make_accelerator
 from facegen.runs.branch import branch
 from facegen.runs.checkpoint import directory_name, newest_complete
 from facegen.runs.run_directory import CHECKPOINTS
 from facegen.runs.snapshot import SNAPSHOTS
+from facegen.runs.state_file import read_facts
 from facegen.training.monitor import METRICS_FILE
-from facegen.training.state import read_facts
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

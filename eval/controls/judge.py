@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from eval.controls.response import Judge
 from eval.latent.encode import decode_images
+from facegen.options import AugmentConfig
 from facegen.pixels import to_float, to_uint8
 from facegen.randomness import SlotRandom, derive_seed
-from facegen.training.augment import AugmentConfig, augment
+from facegen.training.augment import augment
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import TrainLoader, evaluation_batches

@@ -11,6 +11,10 @@ from accelerate import Accelerator
 from eval.drawing import charts
 from eval.features.feature_set import FeatureSets
 from eval.features.spaces import FeatureSpace
+from eval.metrics.cost import measure_cost
+from eval.metrics.latent_usage import LatentUsage
+from eval.reports.bias_part import TITLE as BIAS_TITLE
+from eval.reports.bias_part import bias
 from eval.reports.measures import (
     Measures,
     cost_measures,
@@ -21,18 +25,14 @@ from eval.reports.measures import (
     reconstruction_measures,
     skipped_measures,
 )
-from eval.metrics.cost import measure_cost
-from eval.metrics.latent_usage import LatentUsage
 from eval.reports.parts import group_of
 from eval.reports.pictures.base import Absent, Context, Drawing, Figure, draw
 from eval.reports.pictures.makers import RUN_PICTURES
-from eval.reports.bias_part import TITLE as BIAS_TITLE
-from eval.reports.bias_part import bias
-from eval.reports.verification_part import Verification
 from eval.reports.results import Missing, Picture, RunResult
 from eval.reports.run_pass import Protocol, SplitStatistics, run_samples, run_split
 from eval.reports.run_warnings import run_warnings
 from eval.reports.stages import Stages
+from eval.reports.verification_part import Verification
 from facegen.model import Model
 
 _MAX_DISENTANGLEMENT = 5000

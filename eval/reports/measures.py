@@ -8,6 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from eval.disentanglement import measure
+from eval.factors.known import ground_truth, read_factors
+from eval.features.feature_set import FeatureSet, FeatureSets
+from eval.metrics.elbo import ElboSums, bits_per_dim
+from eval.metrics.frechet import frechet_distance
+from eval.metrics.kernel import kernel_distance
+from eval.metrics.latent_usage import LatentUsage
+from eval.metrics.precision_recall import NUM_NEIGHBORS, precision_recall
+from eval.metrics.reconstruction import SSIM_WINDOW, ReconstructionSums
 from eval.reports.catalog import (
     COST_KEYS,
     DISENTANGLEMENT_KEYS,
@@ -19,15 +28,6 @@ from eval.reports.catalog import (
     diversity_key,
     part_keys,
 )
-from eval.disentanglement import measure
-from eval.factors.known import ground_truth, read_factors
-from eval.features.feature_set import FeatureSet, FeatureSets
-from eval.metrics.elbo import ElboSums, bits_per_dim
-from eval.metrics.frechet import frechet_distance
-from eval.metrics.kernel import kernel_distance
-from eval.metrics.latent_usage import LatentUsage
-from eval.metrics.precision_recall import NUM_NEIGHBORS, precision_recall
-from eval.metrics.reconstruction import SSIM_WINDOW, ReconstructionSums
 from eval.reports.parts import SKIPPED
 from eval.reports.results import Measure
 from eval.verification.folds import Line

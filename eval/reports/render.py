@@ -10,14 +10,14 @@ from pathlib import Path
 import jinja2
 
 from eval.reports.embedded import content_of, embed
-from shards.base.files import write_bytes, write_json, writing_to
-from eval.reports.pictures.base import Figure
 from eval.reports.markdown import FIGURES, group_missing, report_markdown
+from eval.reports.pictures.base import Figure
 from eval.reports.results import SCHEMA_VERSION, Picture, Report, to_json
 from eval.reports.stage_table import stage_table
 from eval.reports.table import build_table
 from eval.reports.unfinished import UNFINISHED
 from shards.base.errors import UserError
+from shards.base.files import write_bytes, write_json, writing_to
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -11,19 +11,19 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from eval.latent.sample_conditions import sample_labels
+from eval.base.ranks import Mergeable, merge_ranks
 from eval.features.feature_set import FeatureSets
+from eval.features.row_bank import RowBank
 from eval.features.spaces import FeatureSpace
+from eval.latent.sample_conditions import sample_labels
 from eval.metrics.elbo import ElboSums, posterior_noise
 from eval.metrics.latent_usage import LatentStatistics
 from eval.metrics.reconstruction import ReconstructionSums
 from eval.reports.parts import ALL_PARTS, SAMPLE_PARTS, SPLIT_PARTS
-from eval.base.ranks import Mergeable, merge_ranks
-from eval.features.row_bank import RowBank
 from facegen.losses.vae import kl_per_dim, reconstruction_error, reparameterize
 from facegen.pixels import to_float, to_uint8
-from shards.loading.batch import Batch
 from shards.dataset.dataset import Dataset
+from shards.loading.batch import Batch
 from shards.loading.loader import evaluation_batches
 
 MAX_LATENTS = 20_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from eval.reports.catalog import SUMMARY_KEYS
 from eval.base.columns import markdown_table
+from eval.reports.catalog import SUMMARY_KEYS
 from eval.reports.results import Better, Metric, Report, best_runs, format_value
 
 ARROWS: dict[Better, str] = {"lower": "↓", "higher": "↑", "": ""}

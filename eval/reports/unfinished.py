@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.reports.embedded import content_of, figure_of
-from shards.base.files import make_folder, write_bytes, writing_to
 from eval.latent.origin import snapshot_identity
+from eval.reports.embedded import content_of, figure_of
 from eval.reports.pictures.base import Figure
-from eval.reports.verification_part import Judged
 from eval.reports.results import RunResult, Stage, from_json, to_json
+from eval.reports.verification_part import Judged
 from facegen import __version__
 from facegen.model import Model
+from shards.base.files import make_folder, write_bytes, writing_to
 
 UNFINISHED = "unfinished"
 """Folder of the files, in the report's own."""

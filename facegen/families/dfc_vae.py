@@ -17,11 +17,11 @@ from facegen.losses.terms import Term
 from facegen.losses.vae import Reduction
 from facegen.networks.conv import ImageShape
 from facegen.networks.dfc import DFCDecoder, DFCEncoder, DFCNetConfig
+from facegen.options import refuse_unused
 from facegen.perceptual.feature_net import FeatureNet, Frozen
 from facegen.perceptual.loading import load_feature_net
 from facegen.perceptual.loss import FeatureReduction, perceptual_error
 from facegen.perceptual.options import FeatureNetConfig
-from facegen.unused_options import refuse_unused
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 

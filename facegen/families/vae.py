@@ -24,7 +24,7 @@ from facegen.losses.vae import (
 )
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
 from facegen.networks.variance import LearnedVariance
-from facegen.unused_options import refuse_unused
+from facegen.options import refuse_unused
 
 MIN_VARIANCE = (2 / 255) ** 2 / 12
 """Variance of rounding to one of 256 values in [-1, 1]; below it a likelihood would grow without saying anything."""

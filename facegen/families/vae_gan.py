@@ -31,7 +31,7 @@ from facegen.losses.vae import reparameterize
 from facegen.networks.conv import ConvDecoder, ConvEncoder, ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, num_halvings
 from facegen.networks.norm import averages_kept
-from facegen.unused_options import refuse_unused
+from facegen.options import refuse_unused
 
 
 class Observed(NamedTuple):

@@ -194,7 +194,7 @@ def _finding(directory: Path) -> str | None:
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path} cannot be read ({error.strerror}); mend that and run the same command again.")
+    return UserError(f"{path} cannot be read ({error.strerror}); fix this, then rerun the command.")
 
 
 def _sha256(path: Path) -> str:

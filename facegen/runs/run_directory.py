@@ -1,4 +1,4 @@
-"""The run directory: its lock, its config, and whether a run may continue in it."""
+"""The run directory: its lock, its config, and whether a run may resume in it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,24 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from facegen import config as configs
+from facegen.options import TrainConfig, to_dict
 from facegen.runs.checkpoint import SET_ASIDE, newest_complete, set_aside_damaged
-from facegen.config import TrainConfig
-from facegen.families import FAMILIES
+from facegen.runs.option_changes import forbidden_changes
 from facegen.runs.snapshot import BEST, SNAPSHOTS, read_description
-from facegen.training.state import read_facts
+from facegen.runs.state_file import read_facts
 from shards.base.errors import UserError
 from shards.dataset.manifest import DATASET_FILE
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
 
-# Options that may change when a run resumes: none of them changes what an image does to the weights by more than
-# rounding, but for the limits, which may be raised to train on.
-_LIMITS = ("max_images", "max_steps", "max_epochs", "early_stop")
-_FREE_SECTIONS = ("loader", "monitor", "checkpoint", "performance")
-_FREE_OPTIONS = ("data", "run", *_LIMITS, *_FREE_SECTIONS, "process_timeout_sec", "dry_run", "profile")
-
 
 def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
     """Takes the run directory for this process; the lock ends with the process.
 
     Args:
-        run: The run directory, made where it is not there.
-        wait_sec: How long a process that is still saving may hold it.
+        run: The run directory, made where it does not exist.
+        wait_sec: How long to wait for a process that is still saving.
 
     Raises:
         UserError: Another process trains in it, or it cannot be made.
@@ -64,8 +57,16 @@ def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
             ) from None
 
 
-def claim(config: TrainConfig, fingerprint: str, accelerator: Accelerator) -> tuple[IO[str] | None, Path | None]:
+def claim(
+    config: TrainConfig, fingerprint: str, accelerator: Accelerator, file_options: Collection[str] = ()
+) -> tuple[IO[str] | None, Path | None]:
     """Locks the run directory and finds the checkpoint to resume from; the main process decides for all.
+
+    Args:
+        config: Options of the run.
+        fingerprint: Of its data.
+        accelerator: The processes.
+        file_options: As ``find_checkpoint``.
 
     Returns:
         The lock, held by the main process; the newest complete checkpoint, or None for a new run.
@@ -79,29 +80,47 @@ def claim(config: TrainConfig, fingerprint: str, accelerator: Accelerator) -> tu
         try:
             held = lock(Path(config.run))
             set_aside_damaged(Path(config.run) / CHECKPOINTS)
-            answer[0] = find_checkpoint(config, fingerprint)
+            answer[0] = find_checkpoint(config, fingerprint, file_options)
         except UserError as error:
             answer[1] = str(error)
         except OSError as error:
-            answer[1] = f"cannot write to {config.run} ({error.strerror}); mend that and run the same command again."
+            answer[1] = f"cannot write to {config.run} ({error.strerror}); fix this, then rerun the command."
     found, problem = broadcast_object_list(answer)
     if problem:
         raise UserError(problem)
     return held, found
 
 
-def find_checkpoint(config: TrainConfig, fingerprint: str) -> Path | None:
+def find_checkpoint(config: TrainConfig, fingerprint: str, file_options: Collection[str] = ()) -> Path | None:
     """The newest complete checkpoint of the run, or None for a new run.
+
+    Args:
+        config: Options of the run.
+        fingerprint: Of its data.
+        file_options: Dotted names of the model's options that only say where a file lies; they may change.
 
     Raises:
         UserError: The run was made with other options or other data, or all its checkpoints are damaged.
     """
     run = Path(config.run)
-    directory = newest_complete(run / CHECKPOINTS)
-    if directory:
-        facts = read_facts(directory)
-        _check_same(config, fingerprint, facts["config"], facts["dataset_fingerprint"])
-        return directory
+
+    def check_same(old_config: dict[str, Any], old_fingerprint: str) -> None:
+        if old_fingerprint != fingerprint:
+            raise UserError(
+                f"{run} was trained on data with fingerprint {old_fingerprint}, but {config.data} has {fingerprint}; "
+                "give the data it was trained on, or another --run."
+            )
+        changed = forbidden_changes(old_config, to_dict(config), file_options)
+        if changed:
+            raise UserError(
+                f"{run} was started with other options: {', '.join(changed)}; give the same, or another --run."
+            )
+
+    checkpoint = newest_complete(run / CHECKPOINTS)
+    if checkpoint:
+        facts = read_facts(checkpoint)
+        check_same(facts["config"], facts["dataset_fingerprint"])
+        return checkpoint
     if any((run / CHECKPOINTS).glob(f"{SET_ASIDE}*")):
         raise UserError(
             f"every checkpoint of {run} is damaged; give another --run, or delete {run} to train it from its start."
@@ -111,38 +130,12 @@ def find_checkpoint(config: TrainConfig, fingerprint: str) -> Path | None:
         snapshot = newest_complete(snapshots)
         if snapshot:
             description = read_description(snapshot)
-            _check_same(config, fingerprint, description.config, description.dataset_fingerprint)
+            check_same(description.config, description.dataset_fingerprint)
     return None
-
-
-def _check_same(config: TrainConfig, fingerprint: str, old_config: dict[str, Any], old_fingerprint: str) -> None:
-    """Checks that what lies in the run directory comes from this run."""
-    if old_fingerprint != fingerprint:
-        raise UserError(
-            f"{config.run} was trained on data with fingerprint {old_fingerprint}, but {config.data} has "
-            f"{fingerprint}; give the data it was trained on, or another --run."
-        )
-    files = [f"model.{name}" for name in FAMILIES[config.family].family_class.file_options]
-    old, new = (_without(options, (*_FREE_OPTIONS, *files)) for options in (old_config, configs.to_dict(config)))
-    changed = configs.differences(old, new)
-    if changed:
-        raise UserError(
-            f"{config.run} was started with other options: {', '.join(changed)}; give the same, or another --run."
-        )
 
 
 def save_config(config: TrainConfig) -> None:
     """Writes ``config.yaml``: the full resolved config, with the command that trains from it again."""
     command = f"# Train again: accelerate launch facegen/train.py {config.family} --config THIS_FILE --run NEW_RUN\n"
     path = Path(config.run) / CONFIG_FILE
-    path.write_text(command + yaml.safe_dump(configs.to_dict(config), sort_keys=False))
-
-
-def _without(options: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Nested options but for those of the (dotted) names."""
-    kept = {}
-    for name, value in options.items():
-        inner = [other.removeprefix(f"{name}.") for other in names if other.startswith(f"{name}.")]
-        if name not in names:
-            kept[name] = _without(value, inner) if inner and isinstance(value, dict) else value
-    return kept
+    path.write_text(command + yaml.safe_dump(to_dict(config), sort_keys=False))

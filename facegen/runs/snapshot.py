@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from facegen import __version__
 from facegen.runs.checkpoint import (
     damage,
     delete,
@@ -21,9 +19,7 @@ from facegen.runs.checkpoint import (
     save_module,
     write_complete,
 )
-from facegen.config import TrainConfig, to_dict
 from shards.base.errors import UserError
-from shards.dataset.dataset import Dataset
 
 SNAPSHOTS = "snapshots"
 BEST = "best"
@@ -52,24 +48,6 @@ class Description:
     """Versions of facegen and torch that wrote it."""
     weights: tuple[str, ...] = ()
     """Which of ``ema`` and ``raw`` are there, the better one first."""
-
-
-def describe(config: TrainConfig, dataset: Dataset, images_seen: int, epoch: float) -> Description:
-    """The description of a run at this moment."""
-    image = dataset.image
-    return Description(
-        name=Path(config.run).resolve().name,
-        family=config.family,
-        config=to_dict(config),
-        image_shape=[image.channels, image.height, image.width],
-        label_fields={name: asdict(label) for name, label in dataset.fields.items()},
-        dataset_name=dataset.manifest.name,
-        dataset_fingerprint=dataset.fingerprint,
-        images_seen=images_seen,
-        step=images_seen // config.global_batch_size,
-        epoch=epoch,
-        versions={"facegen": __version__, "torch": version("torch")},
-    )
 
 
 def save_snapshot(run: Path, description: Description, modules: Mapping[str, nn.Module], keep: int) -> None:

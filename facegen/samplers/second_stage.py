@@ -11,9 +11,9 @@ from tqdm import trange
 
 from facegen.losses.vae import gaussian_nll, kl_per_dim, reparameterize
 from facegen.networks.variance import LearnedVariance
+from facegen.options import OptimConfig
 from facegen.randomness import derive_seed
 from facegen.samplers.base import Latents, Sampler
-from facegen.training.optim import OptimConfig, Updater, lr_at
 from shards.base.errors import UserError
 
 MIN_VARIANCE = 1e-4
@@ -73,17 +73,19 @@ class SecondStageSampler(Sampler):
         self.mean.copy_(mu.mean(0))
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
         optim = OptimConfig(lr=config.lr, warmup_images=0, schedule="cosine")
-        updater = Updater(self, optim, device, use_fp16=False)
+        optimizer = torch.optim.Adam(self.parameters(), lr=config.lr, fused=True)
         generator = torch.Generator().manual_seed(derive_seed(seed, "second_stage"))
         for step in trange(config.num_steps, desc="second stage", leave=False, disable=None, unit="step"):
             rows = torch.randint(len(mu), (config.batch_size,), generator=generator).to(device)
             noise = torch.randn(2, config.batch_size, self.latent_size, generator=generator).to(device)
             z = mu[rows] if latents.logvar is None else reparameterize(mu[rows], latents.logvar[rows], noise[0])
-            updater.backward(self._negative_elbo(z, noise[1]))
-            grad_norm = updater.clip()
-            if not grad_norm.isfinite():
+            self._negative_elbo(z, noise[1]).backward()
+            gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+            if not nn.utils.get_total_norm(gradients).isfinite():
                 raise UserError(f"the second stage diverged at step {step + 1}; give a lower --lr than {config.lr}.")
-            updater.step(lr_at(optim, step, config.num_steps))
+            optimizer.param_groups[0]["lr"] = optim.lr_at(step, config.num_steps)
+            optimizer.step()
+            optimizer.zero_grad()
 
     def _negative_elbo(self, z: Tensor, noise: Tensor) -> Tensor:
         """Mean over N latents N x L, in nats a dim."""

@@ -7,9 +7,10 @@ from dataclasses import asdict
 import torch
 from accelerate import Accelerator
 
-from facegen.config import TrainConfig
-from facegen.families import Family, build
+from facegen.families import build
+from facegen.families.base import Family
 from facegen.networks.conv import ImageShape
+from facegen.options import TrainConfig
 from facegen.randomness import derive_seed
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
+from facegen.options import AugmentConfig
 from facegen.pixels import to_float
 from facegen.randomness import SlotRandom
 
 # Rec. 601 luma, the weights of Pillow's "L" mode.
 _LUMA = (0.299, 0.587, 0.114)
-
-
-@dataclass
-class AugmentConfig:
-    """Augmentation of training images; validation images are never changed."""
-
-    flip: bool = True
-    """Mirror left and right with probability 1/2."""
-    brightness: float = 0.0
-    """Multiply by a factor drawn from [1 - x, 1 + x]."""
-    contrast: float = 0.0
-    """Move from or to the image's mean luma by such a factor."""
-    saturation: float = 0.0
-    """Move from or to gray by such a factor."""
-
-    def __post_init__(self) -> None:
-        """Rejects impossible values."""
-        for name in ("brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment.{name} must be in [0, 1], not {getattr(self, name)}.")
 
 
 def augment(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor:

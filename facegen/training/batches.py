@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from facegen.config import TrainConfig
 from facegen.families.base import TrainBatch
+from facegen.options import TrainConfig
 from facegen.randomness import SlotRandom
 from facegen.training.augment import augment
 from shards.loading.batch import Batch

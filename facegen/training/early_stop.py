@@ -5,26 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from facegen.options import EarlyStopConfig
 from shards.base.errors import UserError
-
-
-@dataclass
-class EarlyStopConfig:
-    """When to stop before the limits; the snapshot of the best validation is kept in ``best/`` of the run."""
-
-    metric: str | None = None
-    """Held-out metric that is watched, such as mse or accuracy; off when not given."""
-    goal: Literal["min", "max"] = "min"
-    """Whether a lower or a higher metric is better."""
-    patience: int = 10
-    """Stop after this many validations in a row without a new best."""
-
-    def __post_init__(self) -> None:
-        """Rejects impossible values."""
-        if self.patience < 1:
-            raise ValueError(f"early_stop.patience must be at least 1, not {self.patience}.")
 
 
 @dataclass

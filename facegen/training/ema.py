@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from facegen.families import Family
+from facegen.families.base import Family
 
 _MOVES_PER_HALF_LIFE = 16
 """At most; each passes over all weights, and more of them would hardly change the average."""

@@ -2,57 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass
-class OptimConfig:
-    """Optimizer of every network."""
-
-    name: Literal["adam", "adamw"] = "adam"
-    """Adam, or AdamW with decoupled weight decay."""
-    lr: float = 1e-3
-    """Learning rate after warm-up."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of the two moment averages."""
-    weight_decay: float = 0.0
-    """Weight decay."""
-    warmup_images: int = 5_000
-    """Images over which the learning rate rises linearly from 0."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """``cosine`` falls to final_lr_fraction at the end of training."""
-    final_lr_fraction: float = 0.01
-    """Where the cosine ends, as a fraction of lr."""
-    max_grad_norm: float | None = None
-    """Clip the gradient's global L2 norm to this."""
-
-    def __post_init__(self) -> None:
-        """Rejects impossible values."""
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"optim.lr must be a positive number, not {self.lr}.")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"optim.betas must be in [0, 1), not {list(self.betas)}.")
-        for name in ("weight_decay", "warmup_images", "final_lr_fraction"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"optim.{name} must not be negative, not {getattr(self, name)}.")
-        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
-            raise ValueError(f"optim.max_grad_norm must be positive, not {self.max_grad_norm}.")
-
-
-def lr_at(config: OptimConfig, images_seen: int, total_images: int) -> float:
-    """Learning rate of the step that starts at ``images_seen``: linear warm-up, then constant or cosine."""
-    if images_seen < config.warmup_images:
-        return config.lr * (images_seen + 1) / config.warmup_images
-    if config.schedule == "constant":
-        return config.lr
-    progress = (images_seen - config.warmup_images) / max(1, total_images - config.warmup_images)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return config.lr * (config.final_lr_fraction + (1 - config.final_lr_fraction) * cosine)
+from facegen.options import OptimConfig
 
 
 class Updater:

@@ -8,28 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from facegen.families import Family
+from facegen.families.base import Family
+from facegen.options import PerformanceConfig
 from shards.base.errors import UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-@dataclass
-class PerformanceConfig:
-    """Speed; a run may go on with other values."""
-
-    compile: bool = False
-    """Compile the networks with torch.compile, which takes a while at the start. On a CPU it needs a C++ compiler, on a
-    GPU Triton."""
-    tf32: bool = True
-    """Let NVIDIA GPUs multiply float32 numbers with 10 bits of mantissa (TF32); sums stay float32."""
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facegen.families import Family
+from facegen.families.base import Family
 from facegen.pixels import grid, to_float, to_uint8
 from facegen.randomness import derive_seed
 

@@ -8,15 +8,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from facegen.config import TrainConfig
-from facegen.families import Family
+from facegen.families.base import Family
 from facegen.latents.latent_stats import LatentStats
 from facegen.losses.vae import COLLAPSE_NATS_PER_DIM
+from facegen.options import TrainConfig
 from facegen.processes.group import share_buffers
 from facegen.processes.preemption import StopFlag
 from facegen.training.averages import Averages
 from facegen.training.monitor import Meter, Monitor, progress_line
-from facegen.training.optim import lr_at
 from facegen.training.pictures import family_grids, pair_grid, reconstruction_grid, sample_grid
 from facegen.training.state import TrainState
 from facegen.training.validation import HeldOut, metric_names, validate, validate_pairs
@@ -112,7 +111,7 @@ class Reporter:
         terms = self._window.read(self._accelerator)
         images_seen = state.images_seen
         values = {f"train/{name}": value.item() for name, value in terms.items() if value.ndim == 0}
-        values["train/lr"] = lr_at(self._config.optim, images_seen, self._total_images)
+        values["train/lr"] = self._config.optim.lr_at(images_seen, self._total_images)
         if "kl_per_dim" in terms:
             self._monitor.vector("train/kl_per_dim", terms["kl_per_dim"], images_seen)
             values["train/active_dims"] = (terms["kl_per_dim"] > COLLAPSE_NATS_PER_DIM).sum().item()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from facegen.config import TrainConfig, to_dict
+from facegen import __version__
+from facegen.options import TrainConfig, to_dict
 from facegen.processes.failures import SavingFailed
 from facegen.runs import checkpoint
 from facegen.runs.run_directory import CHECKPOINTS
-from facegen.runs.snapshot import Description, describe, save_best, save_snapshot
+from facegen.runs.snapshot import Description, save_best, save_snapshot
 from facegen.training.state import TrainState
 from shards.dataset.dataset import Dataset
 
@@ -70,7 +73,7 @@ class Saver:
             except OSError as error:
                 problem = (
                     f"the checkpoint at {state.images_seen:,} images cannot be written to {self._run} "
-                    f"({error.strerror}); those before it are as they were: mend that and run the same command again."
+                    f"({error.strerror}); earlier ones are intact. Fix this, then rerun the command."
                 )
         # Until the main process has written, the others wait here.
         (problem,) = broadcast_object_list([problem])
@@ -95,3 +98,21 @@ class Saver:
     def _description(self, state: TrainState) -> Description:
         """What a snapshot of this moment says of itself."""
         return describe(self._config, self._dataset, state.images_seen, state.images_seen / self._epoch_size)
+
+
+def describe(config: TrainConfig, dataset: Dataset, images_seen: int, epoch: float) -> Description:
+    """The description of a run at this moment."""
+    image = dataset.image
+    return Description(
+        name=Path(config.run).resolve().name,
+        family=config.family,
+        config=to_dict(config),
+        image_shape=[image.channels, image.height, image.width],
+        label_fields={name: asdict(label) for name, label in dataset.fields.items()},
+        dataset_name=dataset.manifest.name,
+        dataset_fingerprint=dataset.fingerprint,
+        images_seen=images_seen,
+        step=images_seen // config.global_batch_size,
+        epoch=epoch,
+        versions={"facegen": __version__, "torch": version("torch")},
+    )

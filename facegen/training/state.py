@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from facegen.families import Family
+from facegen.families.base import Family
 from facegen.runs.checkpoint import load_module, load_state, save_module, save_state
+from facegen.runs.state_file import read_facts, write_facts
 from facegen.training.early_stop import EarlyStop
 from facegen.training.ema import EMA
 from facegen.training.optim import Updater
-
-STATE_FILE = "state.json"
 
 
 @dataclass
@@ -42,7 +40,7 @@ class TrainState:
     def write(self, directory: Path, facts: dict[str, Any]) -> None:
         """Writes the state into an empty directory, with ``facts`` (config, fingerprint) in ``state.json``."""
         progress = {"images_seen": self.images_seen, "early_stop": asdict(self.early_stop.progress)}
-        (directory / STATE_FILE).write_text(json.dumps(progress | facts, indent=1) + "\n")
+        write_facts(directory, progress | facts)
         save_module(self.family, directory / "weights.safetensors")
         if self.ema:
             save_module(self.ema.module, directory / "ema.safetensors")
@@ -59,8 +57,3 @@ class TrainState:
         optimizers = load_state(directory / "optimizers.pt")
         for name, updater in self.updaters.items():
             updater.load_state_dict(optimizers[name])
-
-
-def read_facts(directory: Path) -> dict[str, Any]:
-    """The ``state.json`` of a checkpoint."""
-    return json.loads((directory / STATE_FILE).read_text())

@@ -16,25 +16,26 @@ from accelerate import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from facegen.config import TrainConfig
 from facegen.families.base import TrainBatch, TurnLosses
+from facegen.options import TrainConfig
 from facegen.processes.failures import DISK_ERRORS, TrainingDiverged
 from facegen.processes.group import Agreement, limit_waiting, make_accelerator, sum_over_processes, wrap
 from facegen.processes.preemption import EXIT_PREEMPTED, StopFlag
 from facegen.randomness import derive_seed, seed_global_generators
 from facegen.runs import checkpoint
 from facegen.runs.run_directory import claim, save_config
+from facegen.runs.state_file import read_facts
 from facegen.training.assembly import build_family, make_loader
 from facegen.training.averages import means_of
 from facegen.training.batches import micro_batches
 from facegen.training.early_stop import EarlyStop
 from facegen.training.ema import EMA
-from facegen.training.optim import Updater, lr_at
+from facegen.training.optim import Updater
 from facegen.training.performance import keep_freed_memory, set_float32_precision, training_networks
 from facegen.training.profiling import PROFILES, StepProfiler, span
 from facegen.training.reporter import Reporter
 from facegen.training.saver import Saver
-from facegen.training.state import TrainState, read_facts
+from facegen.training.state import TrainState
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch
@@ -81,7 +82,9 @@ class Trainer:
             EarlyStop(config.early_stop, self.reporter.held_out_metrics(self.family)),
         )
         self.run = None if config.dry_run else Path(config.run)
-        self._lock, found = claim(config, self.dataset.fingerprint, self.accelerator) if self.run else (None, None)
+        self._lock, found = (
+            claim(config, self.dataset.fingerprint, self.accelerator, family.file_options) if self.run else (None, None)
+        )
         self._saver = Saver(self.run, config, self.dataset, self.accelerator, self.loader.epoch_size, self.total_images)
         if found:
             self.state.read(found)
@@ -143,8 +146,8 @@ class Trainer:
             if error.errno not in DISK_ERRORS:
                 raise
             raise UserError(
-                f"cannot write to {self.run} ({error.strerror}); the checkpoints in it are as they were: mend that and "
-                "run the same command again."
+                f"cannot write to {self.run} ({error.strerror}); the checkpoints in it are intact. Fix this, then "
+                "rerun the command."
             ) from error
 
     def _train(self, stop: StopFlag, profiler: StepProfiler, batches: Iterator[Batch], on_step: OnStep | None) -> int:
@@ -219,7 +222,7 @@ class Trainer:
             seed_global_generators(layers_seed, self.accelerator.device)
         if not self.family.training:  # After an evaluation; to tell every module in every step takes its time.
             self.family.train()
-        lr = lr_at(self.config.optim, self.images_seen, self.total_images)
+        lr = self.config.optim.lr_at(self.images_seen, self.total_images)
         terms: dict[str, Tensor] = {}
         for turn in self.family.turns:
             turn_terms = self._take_turn(turn, parts, lr)

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from facegen.families import Family
+from facegen.families.base import Family
 from facegen.latents.latent_stats import LatentStats
 from facegen.losses.vae import kl_per_dim, reconstruction_error
 from facegen.pixels import to_float

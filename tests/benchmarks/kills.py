@@ -33,7 +33,7 @@ import torch
 from safetensors.torch import load_file
 
 from facegen.runs.checkpoint import MARKER, damage, load_state, newest_complete
-from facegen.training.state import read_facts
+from facegen.runs.state_file import read_facts
 from shards import pack
 from shards.base.cli import parse, run
 

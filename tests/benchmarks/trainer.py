@@ -31,7 +31,8 @@ import yaml
 from torch import Tensor
 
 from bare_loop import BareLoop, PlainLoop
-from facegen.config import TrainConfig, parse_args
+from facegen.config import parse_args
+from facegen.options import TrainConfig
 from facegen.training.trainer import Trainer
 from families import MEMBERS, Member, check_names, configuration, speeds, timed
 from shards import pack

@@ -14,8 +14,8 @@ from facegen.networks.conv import ConvNetConfig, ImageShape
 from facegen.networks.dfc import DFCNetConfig
 from facegen.networks.face_cnn import FaceNetConfig
 from facegen.networks.gan import DiscriminatorConfig, GeneratorConfig
+from facegen.options import AugmentConfig
 from facegen.perceptual.options import FeatureNetConfig
-from facegen.training.augment import AugmentConfig
 
 IMAGE = ImageShape(3, 16, 16)
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
-from facegen.config import EMAConfig, config_class
+from facegen.config import config_class
 from facegen.families import build
 from facegen.networks.conv import ImageShape
-from facegen.runs.snapshot import describe, save_snapshot
+from facegen.options import EMAConfig
+from facegen.runs.snapshot import save_snapshot
+from facegen.training.saver import describe
 from shards.dataset.dataset import Dataset
 from tiny_families import tiny_config
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from facegen.config import config_class, to_dict
+from facegen.config import config_class
+from facegen.options import to_dict
 from facegen.runs.run_directory import CONFIG_FILE
 
 # Where it was trained, and what the sweep had set for its own sake.

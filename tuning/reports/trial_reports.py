@@ -8,10 +8,10 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from eval.base.runs import open_runs
+from eval.report import ReportConfig, make_report
 from eval.reports.protocol import split_title
 from eval.reports.render import prepare_out, write_report
-from eval.report import ReportConfig, make_report
-from eval.base.runs import open_runs
 from facegen.runs.snapshot import find_snapshot
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

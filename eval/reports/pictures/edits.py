@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from eval.attributes import STRENGTHS
+from eval.drawing.frames import beside_originals, signed
 from eval.latent.attribute_vectors import edited_latents, fit_attributes
 from eval.latent.encode import decode_images, encode_split
-from eval.drawing.frames import beside_originals, signed
 from eval.latent.paths import PATHS, morph, morph_degrees
 from eval.morph import morph_grid
 from eval.reports.pictures.base import Absent, Context, Drawing

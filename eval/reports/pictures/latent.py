@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from eval.drawing import charts
+from eval.drawing.scatter import color_by_label, density_panel, scatter_panel, side_by_side
 from eval.latent.embedding import embed
 from eval.latent.faces import even_rows
-from eval.drawing.scatter import color_by_label, density_panel, scatter_panel, side_by_side
 from eval.reports.pictures.base import Absent, Context, Drawing
 from eval.reports.pictures.chosen_attributes import choose_attributes
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eval.reports.pictures import edits, latent, samples, sweeps, progress as training
+from eval.reports.pictures import edits, latent, samples, sweeps
+from eval.reports.pictures import progress as training
 from eval.reports.pictures.base import PictureMaker
 
 _BOTH = ("encode", "decode")

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from eval.drawing.animation import encode_animation
-from eval.latent.faces import even_rows
-from eval.drawing.heatmap import latent_heatmap
-from eval.reports.pictures.base import Absent, Context, Drawing
 from eval.base.run_pictures import training_pictures
+from eval.drawing.animation import encode_animation
+from eval.drawing.heatmap import latent_heatmap
+from eval.latent.faces import even_rows
+from eval.reports.pictures.base import Absent, Context, Drawing
 
 MAX_FRAMES = 30
 FRAME_MS = 400

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from eval.latent.sample_conditions import condition_note, sample_labels
-from eval.features.feature_set import FeatureSets
 from eval.drawing.grids import Row, face_grid
+from eval.features.feature_set import FeatureSets
 from eval.latent.conditions import degree_text, split_degrees
 from eval.latent.faces import read_faces
 from eval.latent.nearest import Nearest, distances
 from eval.latent.prior_samples import STD_ROWS
+from eval.latent.sample_conditions import condition_note, sample_labels
 from eval.reports.pictures.base import Absent, Context, Drawing
 from eval.reports.run_pass import NUM_QUERIES, Protocol
 from facegen.pixels import to_uint8

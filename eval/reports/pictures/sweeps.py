@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from eval.drawing.frames import beside_originals, signed
 from eval.drawing.grids import Row, face_grid
 from eval.latent.conditions import degree_text
 from eval.latent.degree_sweep import EXTENDED_SWEEP, FORCED_SHIFTS, SWEEP, degree_sweep, forced
 from eval.latent.encode import decode_images, encode_split
 from eval.latent.faces import Faces
-from eval.drawing.frames import beside_originals, signed
 from eval.latent.pca import fit_pca
 from eval.latent.sweeps import Axes, active_dims, component_axes, latent_axes, sweep
 from eval.reports.pictures.base import Absent, Context, Drawing

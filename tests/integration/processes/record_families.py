@@ -15,11 +15,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "helpers"))
 
-from facegen.config import EMAConfig, LoaderConfig, config_class
+from facegen.config import config_class
 from facegen.families import FAMILIES
 from facegen.networks.gan import DiscriminatorConfig
+from facegen.options import EMAConfig, LoaderConfig, OptimConfig
 from facegen.processes.group import run_process
-from facegen.training.optim import OptimConfig
 from facegen.training.trainer import Trainer
 from record_run import checksum
 from tiny_families import TINY, augment_for, tiny_config

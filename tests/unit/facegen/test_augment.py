@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from facegen.options import AugmentConfig
 from facegen.pixels import to_float
 from facegen.randomness import SlotRandom
-from facegen.training.augment import AugmentConfig, augment, jitter
+from facegen.training.augment import augment, jitter
 
 ALL = AugmentConfig(flip=True, brightness=0.4, contrast=0.4, saturation=0.4)
 OFF = {"flip": False, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0}

@@ -170,7 +170,7 @@ def test_a_file_that_may_not_be_read_is_no_damage(number: int, tmp_path: Path, m
         raise OSError(number, os.strerror(number))
 
     for attribute in ("hashlib.file_digest", "pathlib.Path.read_text", "os.listdir"):
-        with monkeypatch.context() as patch, pytest.raises(UserError, match=f"{os.strerror(number)}.*mend that"):
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=f"{os.strerror(number)}.*fix this"):
             patch.setattr(attribute, refused)
             set_aside_damaged(tmp_path)
     assert names(tmp_path) == [directory_name(100)]

@@ -9,22 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from facegen.config import (
-    PRESETS,
-    CheckpointConfig,
-    EMAConfig,
-    MonitorConfig,
-    config_class,
-    differences,
-    model_config_from_dict,
-    parse_args,
-    resolve_presets,
-    to_dict,
-)
+from facegen.config import PRESETS, config_class, model_config_from_dict, parse_args, resolve_presets
 from facegen.families import FAMILIES
 from facegen.families.vae import VAEConfig
-from facegen.training.augment import AugmentConfig
-from facegen.training.optim import OptimConfig
+from facegen.options import AugmentConfig, CheckpointConfig, EMAConfig, MonitorConfig, OptimConfig, to_dict
+from facegen.runs.option_changes import differences
 from shards.base.errors import UserError
 
 NEEDED: dict[str, Any] = {"data": "d", "run": "r"}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from eval.latent.sample_conditions import condition_note, sample_labels
 from eval.reports.run_pass import Protocol, run_split
-from facegen.config import MonitorConfig, TrainConfig, parse_args
+from facegen.config import parse_args
 from facegen.degrees import degrees_of
 from facegen.families import build
 from facegen.families.base import TrainBatch
@@ -24,11 +24,11 @@ from facegen.losses.vae import reparameterize
 from facegen.model import load
 from facegen.networks.conv import ConvNetConfig, ImageShape
 from facegen.networks.smile import SmileDecoder, SmileEncoder
+from facegen.options import AugmentConfig, MonitorConfig, OptimConfig, TrainConfig
 from facegen.pixels import to_float
 from facegen.processes.group import make_accelerator
 from facegen.randomness import SlotRandom
-from facegen.training.augment import AugmentConfig
-from facegen.training.optim import OptimConfig, Updater
+from facegen.training.optim import Updater
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

@@ -14,15 +14,15 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facegen.config import CheckpointConfig, TrainConfig
 from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.families.dcgan import DCGANConfig
 from facegen.losses import adversarial
 from facegen.losses.collapse import CollapseDetector
 from facegen.networks.conv import ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from facegen.options import CheckpointConfig, OptimConfig, TrainConfig
 from facegen.randomness import SlotRandom
-from facegen.training.optim import OptimConfig, Updater
+from facegen.training.optim import Updater
 from facegen.training.trainer import Trainer
 from tiny_families import IMAGE, tiny_family
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facegen.config import TrainConfig, parse_args
+from facegen.config import parse_args
 from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch
 from facegen.families.dfc_vae import DFCVAE
 from facegen.networks.conv import ImageShape
 from facegen.networks.dfc import DFCNetConfig, ResidualBlock, ShiftBatchNorm2d
+from facegen.options import OptimConfig, TrainConfig
 from facegen.perceptual.feature_net import FeatureNet
 from facegen.perceptual.inception_resnet import build_stages
 from facegen.perceptual.loss import perceptual_error
@@ -25,7 +26,6 @@ from facegen.perceptual.options import FeatureNetConfig
 from facegen.perceptual.torchvision_ops import make_torchvision_importable
 from facegen.randomness import SlotRandom
 from facegen.training.ema import EMA
-from facegen.training.optim import OptimConfig
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from tiny_families import IMAGE, tiny_family

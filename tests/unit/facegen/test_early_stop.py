@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from test_trainer import Crash, Outcome, assert_equal, crash_after, train
 
-from facegen.config import CheckpointConfig, MonitorConfig, TrainConfig
 from facegen.model import load
+from facegen.options import CheckpointConfig, EarlyStopConfig, MonitorConfig, TrainConfig
 from facegen.runs.snapshot import find_snapshot
-from facegen.training.early_stop import EarlyStop, EarlyStopConfig
+from facegen.training.early_stop import EarlyStop
 from facegen.training.reporter import Reporter
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError

@@ -18,13 +18,13 @@ from test_trainer import Asked, OneOfMany, metrics_of
 from torch import Tensor
 from torch.nn import functional as F
 
-from facegen.config import EMAConfig, MonitorConfig, TrainConfig
 from facegen.families import FAMILIES
 from facegen.families.face_cnn import FaceCNN
 from facegen.losses.contrastive import contrastive_loss
 from facegen.model import load
 from facegen.networks.conv import ImageShape
 from facegen.networks.face_cnn import FaceNet, FaceNetConfig
+from facegen.options import EMAConfig, MonitorConfig, TrainConfig
 from facegen.pixels import to_float, to_uint8
 from facegen.training.pair_metrics import area_under_roc, equal_error_rate
 from facegen.training.pictures import pair_grid

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from facegen.config import TrainConfig, config_class, model_config_from_dict, to_dict
+from facegen.config import config_class, model_config_from_dict
 from facegen.families import FAMILIES
 from facegen.families.base import TrainBatch
 from facegen.families.mod_vae import ClampedKind, ClampedNetwork, ModVAE, ModVAEConfig, clamp_loss, group_means
 from facegen.losses.vae import kl_per_dim
 from facegen.networks.conv import ConvNetConfig
+from facegen.options import AugmentConfig, TrainConfig, to_dict
 from facegen.randomness import SlotRandom
-from facegen.training.augment import AugmentConfig
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

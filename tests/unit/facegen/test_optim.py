@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from facegen.training.optim import OptimConfig, Updater, lr_at
+from facegen.options import OptimConfig
+from facegen.training.optim import Updater
 
 CPU = torch.device("cpu")
 
@@ -20,28 +21,28 @@ def make(network: nn.Module, **options: Any) -> Updater:
 
 def test_warmup_rises_linearly_and_then_stays() -> None:
     config = OptimConfig(lr=0.5, warmup_images=100)
-    rates = [lr_at(config, images_seen, 1000) for images_seen in (0, 49, 99, 100, 999)]
+    rates = [config.lr_at(images_seen, 1000) for images_seen in (0, 49, 99, 100, 999)]
     assert rates == pytest.approx([0.005, 0.25, 0.5, 0.5, 0.5])
 
 
 def test_no_warmup() -> None:
-    assert lr_at(OptimConfig(lr=0.5, warmup_images=0), 0, 1000) == 0.5
+    assert OptimConfig(lr=0.5, warmup_images=0).lr_at(0, 1000) == 0.5
 
 
 def test_cosine_goes_from_lr_to_its_final_fraction() -> None:
     config = OptimConfig(lr=0.5, warmup_images=100, schedule="cosine", final_lr_fraction=0.1)
-    assert lr_at(config, 50, 1100) == pytest.approx(0.5 * 51 / 100)
-    assert lr_at(config, 100, 1100) == pytest.approx(0.5)
-    assert lr_at(config, 600, 1100) == pytest.approx(0.5 * (0.1 + 0.9 * 0.5))
+    assert config.lr_at(50, 1100) == pytest.approx(0.5 * 51 / 100)
+    assert config.lr_at(100, 1100) == pytest.approx(0.5)
+    assert config.lr_at(600, 1100) == pytest.approx(0.5 * (0.1 + 0.9 * 0.5))
     quarter = 0.5 * (1 + math.cos(math.pi / 4))
-    assert lr_at(config, 350, 1100) == pytest.approx(0.5 * (0.1 + 0.9 * quarter))
-    assert lr_at(config, 1100, 1100) == pytest.approx(0.05)
-    assert lr_at(config, 5000, 1100) == pytest.approx(0.05)
+    assert config.lr_at(350, 1100) == pytest.approx(0.5 * (0.1 + 0.9 * quarter))
+    assert config.lr_at(1100, 1100) == pytest.approx(0.05)
+    assert config.lr_at(5000, 1100) == pytest.approx(0.05)
 
 
 def test_cosine_of_a_run_that_ends_within_its_warmup() -> None:
     config = OptimConfig(lr=0.5, warmup_images=100, schedule="cosine")
-    assert lr_at(config, 30, 40) == pytest.approx(0.5 * 31 / 100)
+    assert config.lr_at(30, 40) == pytest.approx(0.5 * 31 / 100)
 
 
 def test_clipping_returns_the_norm_before_and_leaves_the_limit() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facegen.config import TrainConfig
+from facegen.options import TrainConfig
 from facegen.perceptual.efficientnet_lite import EfficientNetLite0, weights_file
 from facegen.perceptual.feature_net import FeatureNet, FeatureNetDescription, StagedNet
 from facegen.perceptual.inception_resnet import STAGES, build_stages

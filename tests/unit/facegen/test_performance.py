@@ -23,13 +23,13 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from facegen.config import EMAConfig, MonitorConfig, TrainConfig
 from facegen.families import FAMILIES
 from facegen.networks.gan import DiscriminatorConfig
+from facegen.options import AugmentConfig, EMAConfig, MonitorConfig, PerformanceConfig, TrainConfig
 from facegen.randomness import SlotRandom
 from facegen.runs.checkpoint import newest_complete
-from facegen.training.augment import AugmentConfig, augment
-from facegen.training.performance import PerformanceConfig, set_float32_precision
+from facegen.training.augment import augment
+from facegen.training.performance import set_float32_precision
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 

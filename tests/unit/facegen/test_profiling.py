@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from facegen.config import EMAConfig, TrainConfig
+from facegen.options import EMAConfig, TrainConfig
 from facegen.training.profiling import TRACED_STEPS, WARMUP_STEPS
 from facegen.training.trainer import Trainer
 

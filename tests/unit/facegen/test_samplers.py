@@ -16,9 +16,10 @@ from torch import Tensor
 
 from eval.base.runs import open_runs
 from facegen import fit_sampler
-from facegen.config import PRESETS, TrainConfig
+from facegen.config import PRESETS
 from facegen.fit_sampler import check_fit, command_class, fit
 from facegen.model import load
+from facegen.options import TrainConfig
 from facegen.runs.snapshot import find_snapshot
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents, Sampler

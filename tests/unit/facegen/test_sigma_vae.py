@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from facegen.config import CheckpointConfig, EMAConfig, TrainConfig
 from facegen.families import Family
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import MIN_VARIANCE, OBSERVATION_WEIGHT, VAE, VAEConfig
@@ -17,8 +16,9 @@ from facegen.losses.vae import gaussian_nll
 from facegen.model import load
 from facegen.networks.conv import ConvNetConfig
 from facegen.networks.variance import LOG_SIGMA_UNIT
+from facegen.options import CheckpointConfig, EMAConfig, OptimConfig, TrainConfig
 from facegen.randomness import SlotRandom
-from facegen.training.optim import OptimConfig, Updater
+from facegen.training.optim import Updater
 from facegen.training.trainer import Trainer
 from tiny_families import IMAGE, tiny_family
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from facegen.config import EMAConfig, LoaderConfig, MonitorConfig, config_class
+from facegen.config import config_class
 from facegen.families import FAMILIES
 from facegen.model import Model, load
 from facegen.networks.conv import ConvNetConfig
+from facegen.options import EMAConfig, LoaderConfig, MonitorConfig, OptimConfig
 from facegen.pixels import to_float, to_uint8
 from facegen.runs.checkpoint import write_complete
 from facegen.runs.snapshot import DESCRIPTION, find_snapshot, read_description
-from facegen.training.optim import OptimConfig
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

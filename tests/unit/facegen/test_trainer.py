@@ -30,7 +30,6 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from facegen.config import CheckpointConfig, EMAConfig, LoaderConfig, MonitorConfig, TrainConfig
 from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import VAE
@@ -39,14 +38,21 @@ from facegen.latents.latent_stats import LatentStats
 from facegen.losses.vae import kl_per_dim
 from facegen.model import load
 from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.options import (
+    CheckpointConfig,
+    EarlyStopConfig,
+    EMAConfig,
+    LoaderConfig,
+    MonitorConfig,
+    OptimConfig,
+    TrainConfig,
+)
 from facegen.pixels import to_float
 from facegen.processes.failures import SavingFailed, TrainingDiverged
 from facegen.processes.preemption import StopFlag
 from facegen.runs import run_directory
 from facegen.runs.checkpoint import newest_complete, write_complete
 from facegen.runs.snapshot import find_snapshot, read_description
-from facegen.training.early_stop import EarlyStopConfig
-from facegen.training.optim import OptimConfig
 from facegen.training.trainer import OnStep, Trainer
 from facegen.training.validation import validate
 from shards import pack
@@ -406,7 +412,7 @@ def test_a_checkpoint_that_cannot_be_renamed_is_one_sentence(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.rename", refused)
-    with pytest.raises(UserError, match=r"cannot write to .*Permission denied.*run the same command again"):
+    with pytest.raises(UserError, match=r"cannot write to .*Permission denied.*fix this, then rerun the command"):
         Trainer(config)
 
 

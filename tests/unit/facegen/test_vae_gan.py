@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from facegen.config import TrainConfig
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae_gan import VAEGAN, VAEGANConfig
 from facegen.losses import adversarial
 from facegen.networks.conv import ConvNetConfig, ImageShape
 from facegen.networks.gan import DiscriminatorConfig, Judgment
+from facegen.options import TrainConfig
 from facegen.randomness import SlotRandom
 from facegen.training.trainer import Trainer
 from tiny_families import IMAGE, tiny_family

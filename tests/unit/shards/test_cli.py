@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from facegen import train
-from facegen.config import parse_args, to_dict
+from facegen.config import parse_args
+from facegen.options import to_dict
 from facegen.runs.run_directory import save_config
 from shards.base.cli import parse
 from shards.base.errors import ENDING, UserError

@@ -14,7 +14,7 @@ import pytest
 import webdataset
 from PIL import Image
 
-from facegen.config import TrainConfig
+from facegen.options import TrainConfig
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

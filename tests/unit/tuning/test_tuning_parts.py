@@ -20,7 +20,7 @@ import yaml
 from ray.tune.schedulers import TrialScheduler
 from safetensors.torch import load_file
 
-from facegen.config import TrainConfig
+from facegen.options import TrainConfig
 from facegen.processes.preemption import StopFlag
 from facegen.runs.branch import branch
 from facegen.runs.checkpoint import newest_complete

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from facegen.config import parse_args, to_dict
+from facegen.config import parse_args
+from facegen.options import to_dict
 from shards.base.errors import UserError
 from tuning.axis import Axis
 from tuning.objective import Objective

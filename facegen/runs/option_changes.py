@@ -1,0 +1,46 @@
+"""Which options of a run may change when it resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+# None of these changes what an image does to the weights by more than rounding, except for the limits, which may be
+# raised to train on.
+_LIMITS = ("max_images", "max_steps", "max_epochs", "early_stop")
+_SECTIONS = ("loader", "monitor", "checkpoint", "performance")
+_FREE = ("data", "run", *_LIMITS, *_SECTIONS, "process_timeout_sec", "dry_run", "profile")
+
+
+def forbidden_changes(old: dict[str, Any], new: dict[str, Any], file_options: Collection[str] = ()) -> list[str]:
+    """The options that changed though a run cannot resume with another value, each with both values.
+
+    Args:
+        old: The run's options as plain values.
+        new: Those it would resume with.
+        file_options: Dotted names of the model's options that only say where a file lies.
+    """
+    free = (*_FREE, *(f"model.{name}" for name in file_options))
+    return differences(_without(old, free), _without(new, free))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Names, and both values, of the options that differ between two plain configs."""
+    found = []
+    for name in sorted(set(old) | set(new)):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name} (was {before}, now {after})")
+    return found
+
+
+def _without(options: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Nested options except those of the given dotted names."""
+    kept = {}
+    for name, value in options.items():
+        inner = [other.removeprefix(f"{name}.") for other in names if other.startswith(f"{name}.")]
+        if name not in names:
+            kept[name] = _without(value, inner) if inner and isinstance(value, dict) else value
+    return kept
