@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from shards.base.errors import UserError
-from shards.images.detector import Face, FaceChoice, choose_face, find_faces
+from shards.images.detector import DetectedFace, FaceChoice, choose_face, find_faces
 from shards.images.reading import BadImage, Preparation, prepare, to_mode
 
 TemplateName = Literal["lfw", "celeba", "facenet", "arcface", "ffhq"]
@@ -111,7 +111,7 @@ def prepare_aligned(
     return prepare(aligned, replace(preparation, crop=None))[0], enlarged, True
 
 
-def frame_of(face: Face, alignment: Alignment) -> np.ndarray:
+def frame_of(face: DetectedFace, alignment: Alignment) -> np.ndarray:
     """The transform from the image to the aligned picture.
 
     Returns:

@@ -28,7 +28,7 @@ only, since the net sees no more than a part of it at a time."""
 
 
 @dataclass(frozen=True)
-class Face:
+class DetectedFace:
     """A face in an image.
 
     Attributes:
@@ -48,7 +48,7 @@ class Face:
         return float((right - left) * (lower - upper))
 
 
-def find_faces(image: Image.Image) -> list[Face]:
+def find_faces(image: Image.Image) -> list[DetectedFace]:
     """All faces of an RGB image, the surest first.
 
     Raises:
@@ -59,7 +59,7 @@ def find_faces(image: Image.Image) -> list[Face]:
     return _search(image, side) or (_search(image, _RETRY_SIDE) if side > _RETRY_SIDE else [])
 
 
-def choose_face(faces: list[Face], size: tuple[int, int], choice: FaceChoice) -> Face | None:
+def choose_face(faces: list[DetectedFace], size: tuple[int, int], choice: FaceChoice) -> DetectedFace | None:
     """One of the faces of an image of ``size`` (width, height): the largest, or the one nearest to the center."""
     if choice == "largest":
         return max(faces, key=lambda face: face.area, default=None)
@@ -76,7 +76,7 @@ def require_detector() -> None:
     _detector()
 
 
-def _search(image: Image.Image, side: int) -> list[Face]:
+def _search(image: Image.Image, side: int) -> list[DetectedFace]:
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     pixels = np.asarray(image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
@@ -84,7 +84,7 @@ def _search(image: Image.Image, side: int) -> list[Face]:
         boxes, landmarks = _detector()(pixels, threshold=_MIN_SCORE)
     back = np.array(image.size) / np.array(size)
     faces = [
-        Face(box[:4].astype(np.float64) * np.tile(back, 2), points.reshape(5, 2) * back, float(box[4]))
+        DetectedFace(box[:4].astype(np.float64) * np.tile(back, 2), points.reshape(5, 2) * back, float(box[4]))
         for box, points in zip(boxes, landmarks, strict=True)
     ]
     return sorted(faces, key=lambda face: -face.score)

@@ -19,12 +19,12 @@ import numpy as np
 from tqdm import tqdm
 
 from shards.images.alignment import Alignment, frame_of, warp
-from shards.images.detector import Face, choose_face, find_faces
+from shards.images.detector import DetectedFace, choose_face, find_faces
 from shards.images.reading import open_image
 from shards.sources.listing import list_files
 
 
-def spread(faces: list[Face]) -> dict[str, float | list[float]]:
+def spread(faces: list[DetectedFace]) -> dict[str, float | list[float]]:
     """Spread over images in distances of the eyes: of all landmarks, and of each."""
     landmarks = np.array([face.landmarks for face in faces])
     eyes = np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=1)

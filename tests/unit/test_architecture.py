@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib.metadata
+import re
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,88 @@ from facegen.families import FAMILIES
 ROOT = Path(__file__).parents[2]
 ROOMS = ("shards", "facegen", "eval", "tuning")
 """A room may import from those before it."""
+ORDER: dict[str, tuple[str, ...]] = {
+    "shards": (
+        "base",
+        "dataset",
+        "images",
+        "sources loading",
+        "card",
+        "packing",
+        "labeling",
+        "align fetch index inspect label pack",
+    ),
+    "facegen": (
+        "degrees pixels randomness options",
+        "networks processes",
+        "losses",
+        "perceptual",
+        "families",
+        "latents",
+        "runs",
+        "samplers",
+        "config",
+        "model",
+        "training",
+        "fit_sampler train",
+    ),
+    "eval": (
+        "base metrics",
+        "drawing factors features",
+        "latent",
+        "biases controls verification",
+        "attributes bias disentanglement morph",
+        "reports",
+        "control neighbors sample smile traverse tsne verify weights report studio",
+    ),
+    "tuning": (
+        "axis cluster journal ledger objective storage",
+        "measure space reports",
+        "schedulers trial_plan",
+        "checks report trial_training",
+        "progress trial",
+        "sweep",
+    ),
+}
+"""The folders and top-level modules of each room, level by level: one may import from the levels before its own."""
+ORDERED_ROOMS = ("shards", "eval", "tuning")
+SHARED_FILE_NAMES = {
+    "__init__": "packages",
+    "base": "the interface that the other files of its folder implement",
+    "options": "the config dataclasses of its folder",
+    "face_cnn": "a family and its network",
+    "vae": "a family and its loss",
+    "report": "a command of eval and one of tuning",
+    "smile": "the network, and the command that uses it",
+    # To be renamed:
+    "measures": "",
+    "page": "",
+    "progress": "",
+    "scores": "",
+    "sweeps": "",
+}
+"""File names that several folders may use, and why they are the same idea."""
+SHARED_CLASS_NAMES = {
+    "Entry": "an entry of a registry",
+    "ResidualBlock": "each published network has its own",
+    # To be renamed:
+    "Axis": "",
+    "Face": "",
+    "Factors": "",
+    "FitConfig": "",
+    "Judged": "",
+    "Line": "",
+    "Metric": "",
+    "Objective": "",
+    "Pairs": "",
+    "Picture": "",
+    "Progress": "",
+    "Row": "",
+    "Sample": "",
+    "Table": "",
+    "Verification": "",
+}
+"""Names that several public classes may have, and why they are the same idea."""
 _PICKLERS = ("pickle", "dill", "cloudpickle", "joblib")
 
 
@@ -24,22 +110,82 @@ def sources(*rooms: str) -> Iterator[tuple[Path, str]]:
             yield path.relative_to(ROOT), path.read_text()
 
 
-def imported_modules(path: Path, source: str) -> list[str]:
-    """Absolute names of everything that a file imports, wherever in the file."""
-    modules = []
-    for node in ast.walk(ast.parse(source)):
+def imported_names(path: Path, tree: ast.AST) -> list[str]:
+    """Absolute names of everything that a file imports, wherever in the file: modules, and names in modules."""
+    names = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            modules += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             package = path.parent.parts[: len(path.parent.parts) - node.level + 1] if node.level else ()
-            modules.append(".".join((*package, node.module or "")))
-    return modules
+            module = (*package, *([node.module] if node.module else []))
+            names += [".".join((*module, alias.name)) for alias in node.names]
+    return names
 
 
 def wrong_imports(path: Path, source: str) -> list[str]:
     allowed = ROOMS[: ROOMS.index(path.parts[0]) + 1]
     forbidden = (set(ROOMS) | {"tests", "jobs"}) - set(allowed)
-    return [module for module in imported_modules(path, source) if module.split(".")[0] in forbidden]
+    return [name for name in imported_names(path, ast.parse(source)) if name.split(".")[0] in forbidden]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.parent.parts if path.stem == "__init__" else path.with_suffix("").parts)
+
+
+def import_graph(files: Mapping[Path, str]) -> dict[str, set[str]]:
+    """What each module imports of the others, wherever in the file and for type checking, too."""
+    modules = {module_name(path): path for path in files}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        tree = ast.parse(files[path])
+        if path.parts[1:] == ("__init__.py",):
+            # Type checkers follow these to the public names of the room; at run time they are loaded on first use.
+            tree.body = [node for node in tree.body if ast.unparse(node).split("\n")[0] != "if TYPE_CHECKING:"]
+        names = {name if name in modules else name.rpartition(".")[0] for name in imported_names(path, tree)}
+        graph[module] = (names & modules.keys()) - {module}
+    return graph
+
+
+def find_circle(graph: Mapping[str, Set[str]]) -> list[str]:
+    """Modules that import each other in a circle; empty where there are none."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def imports_against_the_order(graph: Mapping[str, Set[str]], room: str) -> list[str]:
+    """Imports inside a room that do not lead from one level to an earlier one, and modules that have no level."""
+    levels = {name: number for number, names in enumerate(ORDER[room]) for name in names.split()}
+    # Folder or top-level file of each module; the room's own __init__ has no level.
+    places = {module: module.split(".")[1] for module in graph if module.startswith(f"{room}.")}
+    found = [f"{module} has no level" for module, place in places.items() if place not in levels]
+    for module, imported in graph.items():
+        for other in imported & places.keys() if module in places else ():
+            here, there = places[module], places[other]
+            if here != there and levels.get(here, 0) <= levels.get(there, 0):
+                found.append(f"{module} -> {other}")
+    return found
+
+
+def undeclared_imports(files: Mapping[Path, str], declared: Set[str]) -> dict[str, list[str]]:
+    """Third-party modules that belong to no declared distribution, by file."""
+    distributions = importlib.metadata.packages_distributions()
+    found = defaultdict(list)
+    for path, source in files.items():
+        for module in {name.split(".")[0] for name in imported_names(path, ast.parse(source))}:
+            if module in sys.stdlib_module_names or module in ROOMS:
+                continue
+            # A package that is not installed here counts by the name that it is imported by.
+            if not {normalized(name) for name in distributions.get(module, [module])} & declared:
+                found[str(path)].append(module)
+    return found
+
+
+def normalized(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def unsafe_loading(source: str) -> list[str]:
@@ -100,6 +246,86 @@ def test_imports_go_one_way() -> None:
 )
 def test_a_wrong_import_would_be_found(path: str, source: str, is_wrong: bool) -> None:
     assert bool(wrong_imports(Path(path), source)) == is_wrong
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # facegen joins when its circle of seven files is open.
+    graph = import_graph(dict(sources("shards", "eval", "tuning")))
+    assert len(graph) > 100
+    assert find_circle(graph) == []
+
+
+@pytest.mark.parametrize("room", ORDERED_ROOMS)
+def test_folders_of_a_room_import_one_way(room: str) -> None:
+    graph = import_graph(dict(sources(room)))
+    assert sum(map(len, graph.values())) > 20
+    assert imports_against_the_order(graph, room) == []
+
+
+FILES = {
+    Path("shards/__init__.py"): "if TYPE_CHECKING:\n    from shards.pack import pack",
+    Path("shards/pack.py"): "from shards.base import cli\nfrom shards.loading import order",
+    Path("shards/base/__init__.py"): "",
+    Path("shards/base/cli.py"): "import json, shards.base.errors",
+    Path("shards/base/errors.py"): "import threading",
+    Path("shards/loading/order.py"): "import shards\nimport shards.base.cli",
+    Path("shards/sources/lfw.py"): "",
+}
+
+
+def test_imports_are_found() -> None:
+    graph = import_graph(FILES)
+    assert graph["shards.pack"] == {"shards.base.cli", "shards.loading.order"}
+    assert graph["shards.loading.order"] == {"shards", "shards.base.cli"}
+    assert find_circle(graph) == imports_against_the_order(graph, "shards") == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import shards.base.cli", "def f():\n    from . import cli", "if TYPE_CHECKING:\n    from .cli import fail"],
+)
+def test_a_circle_would_be_found(source: str) -> None:
+    graph = import_graph(FILES | {Path("shards/base/errors.py"): source})
+    assert set(find_circle(graph)) == {"shards.base.cli", "shards.base.errors"}
+
+
+@pytest.mark.parametrize("module", ["shards.base.errors", "shards.loading.order"])
+def test_an_import_against_the_order_would_be_found(module: str) -> None:
+    path = Path(*module.split(".")).with_suffix(".py")
+    graph = import_graph(FILES | {path: "def later():\n    from shards.sources.lfw import LfwSource"})
+    assert find_circle(graph) == []
+    assert imports_against_the_order(graph, "shards") == [f"{module} -> shards.sources.lfw"]
+
+
+def test_a_folder_without_a_level_would_be_found() -> None:
+    graph = import_graph(FILES | {Path("shards/new/a.py"): ""})
+    assert imports_against_the_order(graph, "shards") == ["shards.new.a has no level"]
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [requirements for name, requirements in project["optional-dependencies"].items() if name != "dev"]
+    requirements = [*project["dependencies"], *(requirement for extra in extras for requirement in extra)]
+    declared = {normalized(re.match(r"[\w.-]+", requirement)[0]) for requirement in requirements}  # type: ignore[index]
+    files = dict(sources(*ROOMS, "jobs"))
+    assert undeclared_imports(files, declared) == {}
+    assert undeclared_imports(files, declared - {"webdataset"}) == {"shards/dataset/tar.py": ["webdataset"]}
+
+
+def test_files_that_share_a_name_are_the_same_idea() -> None:
+    paths = defaultdict(list)
+    for path, _ in sources(*ROOMS):
+        paths[path.stem].append(str(path))
+    assert {name: found for name, found in paths.items() if len(found) > 1 and name not in SHARED_FILE_NAMES} == {}
+
+
+def test_public_classes_that_share_a_name_are_the_same_idea() -> None:
+    paths = defaultdict(list)
+    for path, source in sources(*ROOMS):
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                paths[node.name].append(str(path))
+    assert {name: found for name, found in paths.items() if len(found) > 1 and name not in SHARED_CLASS_NAMES} == {}
 
 
 def test_no_file_of_facegen_hides_another_module() -> None:

@@ -27,7 +27,7 @@ from shards.images.alignment import (
     similarity,
     warp,
 )
-from shards.images.detector import Face, choose_face, find_faces
+from shards.images.detector import DetectedFace, choose_face, find_faces
 from shards.images.reading import BadImage, Preparation
 from shards.pack import main
 from shards.packing.options import PackOptions
@@ -94,7 +94,7 @@ def test_a_warp_turns_and_shrinks_about_the_right_places() -> None:
 
 def test_ffhq_by_hand() -> None:
     landmarks = np.array([[100.0, 100], [140, 100], [120, 120], [110, 150], [130, 150]])
-    frame = frame_of(Face(np.zeros(4), landmarks, 1.0), Alignment("ffhq"))
+    frame = frame_of(DetectedFace(np.zeros(4), landmarks, 1.0), Alignment("ffhq"))
     # Eyes 40 apart, mouth 50 below: half a side of max(2 * 40, 1.8 * 50) = 90 about (120, 105).
     assert np.allclose(frame @ [30, 15, 1], [0, 0]) and np.allclose(frame @ [210, 195, 1], [1, 1])
 
@@ -102,7 +102,7 @@ def test_ffhq_by_hand() -> None:
 @pytest.mark.parametrize("template", list(_TEMPLATES))
 def test_a_margin_widens_about_the_center(template: str) -> None:
     landmarks = np.array(_TEMPLATES[template]) * 100 + [20, 30]
-    face = Face(np.zeros(4), landmarks, 1.0)
+    face = DetectedFace(np.zeros(4), landmarks, 1.0)
     plain, wide = frame_of(face, Alignment(template)), frame_of(face, Alignment(template, margin=0.1375))  # type: ignore[arg-type]
     assert np.allclose(plain @ [20, 30, 1], [0, 0]) and np.allclose(plain @ [120, 130, 1], [1, 1])
     assert np.allclose(wide @ [70, 80, 1], [0.5, 0.5])
