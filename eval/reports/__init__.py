@@ -1,0 +1,1 @@
+"""The report: its parts, their numbers and pictures, and the page."""
