@@ -15,8 +15,8 @@ from tensorboard.summary.writer import event_file_writer
 
 from facegen.config import config_class
 from facegen.options import CheckpointConfig, LoaderConfig, MonitorConfig, OptimConfig, TrainConfig
-from shards import pack
 from shards.base.errors import ENDING
+from shards.pack import main as pack
 from tiny_families import augment_for
 from tiny_families import tiny_config as tiny_model
 
@@ -121,5 +121,5 @@ def tiny_config(tiny_dataset: Path, tmp_path: Path) -> Callable[..., TrainConfig
 
 def _pack(root: Path, seed: int) -> Path:
     options = ["--num", "256", "--size", str(TINY_SIZE), "--seed", str(seed)]
-    pack.main(["synthetic", str(root), *options, "--samples_per_shard", "64", "--workers", "1"])
+    pack(["synthetic", str(root), *options, "--samples_per_shard", "64", "--workers", "1"])
     return root

@@ -32,9 +32,9 @@ import yaml
 
 from facegen.families import FAMILIES
 from families import PERSONS, merged, speeds, timed
-from shards import pack
 from shards.base.cli import parse, run
 from shards.base.places import num_cores
+from shards.pack import main as pack
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = (64, 128)
@@ -134,7 +134,7 @@ def main() -> None:
         for size in SIZES:
             people = ["--num_identities", str(scale.num_images // 4)]
             data = faces(Path(folder), size)
-            pack.main(["synthetic", str(data), "--num", str(scale.num_images), "--size", str(size), *people])
+            pack(["synthetic", str(data), "--num", str(scale.num_images), "--size", str(size), *people])
         for number, case in enumerate(cases(config)):
             measure = distance if case.group == "distance" else train
             results.append(attempt(case, measure, Path(folder) / f"case{number}", config))

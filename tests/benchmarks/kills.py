@@ -34,8 +34,8 @@ from safetensors.torch import load_file
 
 from facegen.runs.checkpoint import MARKER, damage, load_state, newest_complete
 from facegen.runs.state_file import read_facts
-from shards import pack
 from shards.base.cli import parse, run
+from shards.pack import main as pack
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = {1: "cpu.yaml", 2: "cpu_processes.yaml"}
@@ -319,7 +319,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         data = config.data or Path(scratch) / "data"
         if config.data is None:
-            pack.main(["synthetic", str(data), "--num", "256", "--size", "16", "--workers", "1"])
+            pack(["synthetic", str(data), "--num", "256", "--size", "16", "--workers", "1"])
         for world_size in config.world_sizes:
             folder = Path(scratch) / f"world_size_{world_size}"
             folder.mkdir()

@@ -24,9 +24,9 @@ from pathlib import Path
 import yaml
 
 from families import MEMBERS, check_names, configuration, speeds, timed
-from shards import pack
 from shards.base.cli import parse, run
 from shards.base.errors import UserError
+from shards.pack import main as pack
 
 ROOT = Path(__file__).resolve().parents[2]
 _ACCELERATE = ROOT / "jobs" / "accelerate"
@@ -101,7 +101,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = config.data or Path(folder) / "data"
         if config.data is None:
-            pack.main(["synthetic", str(data), "--num", "4000", "--size", "64", "--num_identities", "500"])
+            pack(["synthetic", str(data), "--num", "4000", "--size", "64", "--num_identities", "500"])
         for name in config.only or ["vae"]:
             for batch_size in config.batch_sizes:
                 results.append(measure(name, batch_size, data, Path(folder), config))

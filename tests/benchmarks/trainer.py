@@ -35,10 +35,10 @@ from facegen.config import parse_args
 from facegen.options import TrainConfig
 from facegen.training.trainer import Trainer
 from families import MEMBERS, Member, check_names, configuration, speeds, timed
-from shards import pack
 from shards.base.cli import parse, run
 from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch
+from shards.pack import main as pack
 
 _WARMUP_BLOCKS = 10
 
@@ -186,7 +186,7 @@ def main() -> None:
 def pack_faces(out: Path, config: Config) -> Path:
     """Packs synthetic faces, eight of a person."""
     people = ["--num_identities", str(config.num_images // 8)]
-    pack.main(["synthetic", str(out), "--num", str(config.num_images), "--size", str(config.size), *people])
+    pack(["synthetic", str(out), "--num", str(config.num_images), "--size", str(config.size), *people])
     return out
 
 

@@ -13,7 +13,7 @@ from eval.controls.response import telling
 from facegen.config import parse_args
 from facegen.model import load
 from facegen.training.trainer import Trainer
-from shards import pack
+from shards.pack import main as pack
 
 SHARED = Path(__file__).parents[3] / "shared"
 NUM_IMAGES = 20_000
@@ -27,7 +27,7 @@ NUM_IMAGES = 20_000
 def test_smiles_of_both_signs_are_told_apart(tmp_path: Path) -> None:
     with tarfile.open(SHARED / "data" / "celeba10k.tar") as archive:
         archive.extractall(tmp_path, filter="data")
-    pack.main(["celeba", str(tmp_path / "celeba"), str(tmp_path / "data"), "--size", "64"])
+    pack(["celeba", str(tmp_path / "celeba"), str(tmp_path / "data"), "--size", "64"])
     options = ["--data", str(tmp_path / "data"), "--run", str(tmp_path / "run"), "--max_images", str(NUM_IMAGES)]
     Trainer(parse_args(["cvae", "--config", "cvae_celeba", *options])).fit()
     judge = load_judge(SHARED / "judge" / "smile_judge.pt", torch.device("cpu"))

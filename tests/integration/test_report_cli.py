@@ -149,10 +149,10 @@ def test_an_unknown_option_and_an_impossible_value(tiny_dataset, tmp_path, capsy
 
 @pytest.mark.slow
 def test_images_of_another_shape(runs, tmp_path, capsys, monkeypatch):
-    from shards import pack
+    from shards.pack import main as pack
 
     options = ["--num", "60", "--size", "24", "--workers", "1", "--split_by", "sample"]
-    pack.main(["synthetic", str(tmp_path / "large"), *options])
+    pack(["synthetic", str(tmp_path / "large"), *options])
     message = fails(capsys, monkeypatch, runs[0], "--data", tmp_path / "large", "--out", tmp_path / "out")
     assert "16x16x3" in message
     assert "24x24x3" in message

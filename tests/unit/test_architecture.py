@@ -70,9 +70,11 @@ SHARED_FILE_NAMES = {
     "options": "the config dataclasses of its folder",
     "face_cnn": "a family and its network",
     "vae": "a family and its loss",
+    "pack": "a command and its function",
     "report": "a command of eval and one of tuning",
     "smile": "the network, and the command that uses it",
     # To be renamed:
+    "assembly": "",
     "measures": "",
     "page": "",
     "progress": "",

@@ -17,7 +17,7 @@ from facegen.model import load
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents
 from facegen.samplers.gaussian import GaussianConfig
-from shards import pack
+from shards.pack import main as pack
 from tiny_runs import untrained_run
 
 MEASURED_TIMES = ("encode_rate", "encode_latency_ms", "decode_rate", "decode_latency_ms")
@@ -33,7 +33,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Few people with many images each, so that pairs can be drawn from them."""
     root = tmp_path_factory.mktemp("data") / "people"
     options = ["--num", "90", "--num_identities", "30", "--size", "16", "--workers", "1"]
-    pack.main(["synthetic", str(root), *options, "--val_fraction", "0.1", "--test_fraction", "0.5"])
+    pack(["synthetic", str(root), *options, "--val_fraction", "0.1", "--test_fraction", "0.5"])
     return root
 
 

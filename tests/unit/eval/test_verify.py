@@ -17,12 +17,12 @@ from eval.verification.pair_set import make_pair_set
 from eval.verification.pairs_file import find_pairs, read_pairs_file
 from eval.verification.roc import worst_mistakes
 from facegen.model import load
-from shards import pack
 from shards.base.cli import run
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import SPLITS
 from shards.loading.pairs import read_pairs
+from shards.pack import main as pack
 from tiny_runs import untrained_run
 
 PEOPLE = ("Ann_A", "Bob_B", "Cid_C", "Dan_D")
@@ -39,7 +39,7 @@ def lfw(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = random.integers(0, 255, (250, 250, 3), np.uint8)
             Image.fromarray(pixels).save(root / "tree" / person / f"{person}_{number:04d}.jpg")
     options = ["--size", "16", "--val_fraction", "0", "--test_fraction", "0", "--workers", "1"]
-    pack.main(["lfw", str(root / "tree"), str(root / "packed"), *options])
+    pack(["lfw", str(root / "tree"), str(root / "packed"), *options])
     return root / "packed"
 
 

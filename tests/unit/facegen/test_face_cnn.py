@@ -30,10 +30,10 @@ from facegen.training.pair_metrics import area_under_roc, equal_error_rate
 from facegen.training.pictures import pair_grid
 from facegen.training.trainer import Trainer
 from facegen.training.validation import validate_pairs
-from shards import pack
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.pairs import held_out_pairs, read_pairs
+from shards.pack import main as pack
 from tiny_families import tiny_family
 
 MakeConfig = Callable[..., TrainConfig]
@@ -181,7 +181,7 @@ def test_impossible_networks(options: dict[str, Any]) -> None:
 
 def test_people_who_are_also_held_out_are_not_trained_on(tiny_config: MakeConfig, tmp_path: Path) -> None:
     options = ["--num", "60", "--size", "16", "--workers", "1", "--split_by", "sample"]
-    pack.main(["synthetic", str(tmp_path / "mixed"), *options])
+    pack(["synthetic", str(tmp_path / "mixed"), *options])
     with pytest.raises(UserError, match="pairs would leak; pack it with --split_by identity"):
         Trainer(tiny_config("face_cnn", data=str(tmp_path / "mixed")))
 

@@ -55,11 +55,11 @@ from facegen.runs.checkpoint import newest_complete, write_complete
 from facegen.runs.snapshot import find_snapshot, read_description
 from facegen.training.trainer import OnStep, Trainer
 from facegen.training.validation import validate
-from shards import pack
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import Reader
+from shards.pack import main as pack
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -925,7 +925,7 @@ def test_a_signal_during_the_pass_leaves_that_epoch_out(
 def test_training_faces_stand_in_where_nothing_is_held_out(tiny_config: MakeConfig, tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     fractions = ["--val_fraction", "0", "--test_fraction", "0"]
-    pack.main(["synthetic", data, "--num", "64", "--size", "16", "--workers", "1", *fractions])
+    pack(["synthetic", data, "--num", "64", "--size", "16", "--workers", "1", *fractions])
     config = tiny_config(data=data, max_steps=1)
     train(config)
     assert (history_of(config).split, history_of(config).count.tolist()) == ("train", [20])
@@ -987,7 +987,7 @@ def test_missing_held_out_splits_are_announced(
     fractions: list[str], sentence: str, tiny_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = str(tmp_path / "data")
-    pack.main(["synthetic", data, "--num", "64", "--size", "16", "--workers", "1", *fractions])
+    pack(["synthetic", data, "--num", "64", "--size", "16", "--workers", "1", *fractions])
     train(tiny_config(data=data, max_steps=1))
     assert sentence in capsys.readouterr().out
 

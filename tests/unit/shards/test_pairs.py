@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards import pack
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
 from shards.loading.loader import TrainLoader
 from shards.loading.pairs import PairUnits, hashed, held_out_pairs, read_pairs, require_separate_people
 from shards.loading.reader import Reader
+from shards.pack import main as pack
 
 SEEDS = st.integers(0, 2**40)
 EPOCHS = st.integers(0, 1000)
@@ -162,7 +162,7 @@ def test_swapped_pairs_do_not_leak_into_validation(tiny_dataset: Path) -> None:
 
 def test_people_in_two_splits_are_refused(tmp_path: Path) -> None:
     options = ["--num", "60", "--size", "16", "--workers", "1", "--split_by", "sample"]
-    pack.main(["synthetic", str(tmp_path / "mixed"), *options])
+    pack(["synthetic", str(tmp_path / "mixed"), *options])
     with pytest.raises(UserError, match="are in its train and its val split.*--split_by identity") as error:
         require_separate_people(Dataset(tmp_path / "mixed"))
     assert "person_0" in str(error.value)
