@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,63 +14,15 @@ import numpy as np
 import torch
 
 from eval.controls.judge import load_judge
-from eval.drawing.animation import there_and_back
-from eval.drawing.frames import labeled_frames, signed
-from eval.drawing.grids import Row, face_grid
-from eval.latent.attribute_vectors import (
-    edited_latents,
-    export_h5,
-    import_h5py,
-    load_attributes,
-    save_attributes,
-    split_attributes,
-)
-from eval.latent.encode import decode_images
+from eval.latent.attribute_vectors import load_attributes
 from eval.latent.faces import choose_faces
-from eval.latent.options import FaceOptions, ModelOptions, Options, PictureOptions, open_data, open_model
-from eval.latent.origin import Origin
+from eval.latent.options import FaceOptions, ModelOptions, open_model
+from eval.latent.tools.attributes import TOOL, FitAttributesConfig, edit_faces, fit
 from eval.metrics.attribute_effect import attribute_effect
 from shards.base import cli
-from shards.base.files import make_folder
+from shards.base.files import make_folder, write_json, writing_to
 
-STRENGTHS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0, 2.5)
 MEASURED_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
-_NUM_FRAMES = 21
-
-
-@dataclass(kw_only=True)
-class FitConfig(ModelOptions, Options):
-    """Fits the vectors of all bool and degree labels of a data set."""
-
-    data: str
-    """Packed data set with labels; any faces cropped like the run's own will do."""
-    out: str
-    """safetensors file for raw and unit vectors and counts."""
-    split: str = "train"
-    """Split to fit on."""
-    h5: str | None = None
-    """The same as an HDF5 file; needs h5py."""
-
-
-@dataclass(kw_only=True)
-class ApplyConfig(PictureOptions, FaceOptions, ModelOptions):
-    """Shows faces with an attribute added and taken away."""
-
-    file: str
-    """What ``fit`` wrote."""
-    attribute: str
-    """Name of the attribute."""
-    without: list[str] = field(default_factory=list)
-    """Attributes that shall stay as they are: what the vector shares with theirs is taken out of it."""
-    strengths: list[float] = field(default_factory=lambda: list(STRENGTHS))
-    """Columns of the grid, in units of the attribute's vector: 1 is the way from the mean of the images without the
-    attribute to the mean of those with it."""
-
-    def __post_init__(self) -> None:
-        """Rejects impossible values."""
-        super().__post_init__()
-        if not self.strengths or not all(map(math.isfinite, self.strengths)):
-            raise ValueError("strengths must be one or more numbers.")
 
 
 @dataclass(kw_only=True)
@@ -101,57 +52,14 @@ class MeasureConfig(FaceOptions, ModelOptions):
 def main(args: Sequence[str] | None = None) -> None:
     """The command line."""
     name, config = cli.parse_command(
-        {"fit": FitConfig, "apply": ApplyConfig, "measure": MeasureConfig},
+        {"fit": FitAttributesConfig, "apply": TOOL.options, "measure": MeasureConfig},
         prog="python -m eval.attributes",
-        description="Directions in latent space that add an attribute, such as a smile, to any face.",
+        description=TOOL.about,
         dest="command",
         positional=lambda command: ["run"] if command == "fit" else ["file"],
         args=args,
     )
-    {"fit": fit, "apply": apply, "measure": measure}[name](config)
-
-
-def fit(config: FitConfig) -> None:
-    """Fits, writes, and prints the counts and the length of each vector."""
-    if config.h5:
-        import_h5py()
-    model = open_model(config, "encode")
-    dataset = open_data(config.data, model, config.split)
-    attributes = split_attributes(model, dataset, config.split)
-    origin = Origin.of(model, dataset, config.split)
-    save_attributes(config.out, attributes, origin)
-    if config.h5:
-        export_h5(config.h5, attributes, origin)
-    width = max(map(len, attributes.names))
-    print(f"{'attribute':{width}}  present   absent  length")
-    lengths = np.linalg.norm(attributes.vectors, axis=1)
-    for row in zip(attributes.names, attributes.num_present, attributes.num_absent, lengths, strict=True):
-        print("{:{width}}  {:7,}  {:7,}  {:6.3f}".format(*row, width=width))
-    print(f"wrote {config.out}" + (f" and {config.h5}" if config.h5 else ""))
-
-
-def apply(config: ApplyConfig) -> None:
-    """Draws the grid: the original, and a column for each strength; 0 is the reconstruction."""
-    attributes, origin = load_attributes(config.file)
-    vector = attributes.vector(config.attribute, config.without)
-    model = open_model(config, "encode", "decode")
-    origin.check(model, config.file)
-    faces = choose_faces(config, model)
-    latents = faces.encode(model)
-
-    def edit(strengths: Sequence[float] | np.ndarray) -> np.ndarray:
-        return decode_images(model, edited_latents(latents, vector, strengths), faces.degrees[:, None])
-
-    columns = sorted({0.0, *config.strengths})
-    images = edit(columns)
-    rows = [
-        Row(np.concatenate([original[None], edited])) for original, edited in zip(faces.images, images, strict=True)
-    ]
-    config.save_grid(face_grid(rows, ["original", *map(signed, columns)]))
-    if config.animation:
-        fine = np.linspace(min(config.strengths), max(config.strengths), _NUM_FRAMES)
-        labels = [f"{strength:+.2f}" for strength in fine]
-        config.save_frames(there_and_back(list(labeled_frames(edit(fine), labels))))
+    {"fit": fit, "apply": TOOL.run, "measure": measure}[name](config)
 
 
 def measure(config: MeasureConfig) -> None:
@@ -163,7 +71,7 @@ def measure(config: MeasureConfig) -> None:
     origin.check(model, config.file)
     faces = choose_faces(config, model)
     strengths = sorted(set(config.strengths))
-    edited = decode_images(model, edited_latents(faces.encode(model), vector, strengths), faces.degrees[:, None])
+    edited = edit_faces(model, faces, vector, strengths)
     judged = np.stack([judge(torch.from_numpy(edited[:, step])) for step in range(len(strengths))], axis=1)
     effect = attribute_effect(judged)
     print("strength       " + "  ".join(f"{strength:+6.2f}" for strength in strengths))
@@ -183,7 +91,8 @@ def measure(config: MeasureConfig) -> None:
     }
     path = Path(config.out)
     make_folder(path.parent)
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    with writing_to(path):
+        write_json(path, results, indent=1)
     print(f"wrote {config.out}")
 
 

@@ -28,7 +28,7 @@ from eval.biases.probe import (
 from eval.features.spaces import FeatureSpace, load_efflite0
 from eval.latent.faces import even_rows
 from eval.latent.options import ModelOptions, open_data, open_model
-from eval.latent.prior_samples import sample_batches
+from eval.latent.tools.sample import sample_batches
 from shards.base import cli
 from shards.base.files import make_folder
 from shards.dataset.dataset import Dataset

@@ -1,85 +1,9 @@
 """The training faces nearest to a model's samples: ``python -m eval.neighbors RUN --data DIR --out neighbors.png``."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
-
-from eval.drawing.grids import Row, face_grid
-from eval.latent.faces import even_rows, read_faces
-from eval.latent.nearest import feature_views, nearest_rows, pixel_views
-from eval.latent.options import ModelOptions, check_png_path, open_data, open_model, save_png
-from eval.latent.prior_samples import sample_images
+from eval.latent.tools.neighbors import TOOL
 from shards.base import cli
-from shards.loading.reader import check_split
 
-
-@dataclass(kw_only=True)
-class NeighborsConfig(ModelOptions):
-    """Options of a search for neighbors."""
-
-    data: str
-    """The data set that the run was trained on."""
-    out: str
-    """PNG file: the samples that are nearest to a training face, each beside its nearest ones."""
-    split: str = "train"
-    """Where to look for neighbors."""
-    held_out: str = "test"
-    """Split of the same number of real faces, whose distances say what is usual for a new face."""
-    space: Literal["efflite0", "pixels"] = "efflite0"
-    """Distances of ImageNet features, or root mean squared errors of pixels on [-1, 1]."""
-    num_samples: int = 200
-    """Samples to look at."""
-    num: int = 8
-    """Samples to show."""
-    num_nearest: int = 5
-    """Training faces to show beside each."""
-    seed: int = 0
-    """Seed of the samples."""
-
-    def __post_init__(self) -> None:
-        """Rejects impossible values."""
-        super().__post_init__()
-        check_png_path("out", self.out)
-        for name in ("num_samples", "num", "num_nearest"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.split == self.held_out:
-            raise ValueError("split and held_out must be two different splits.")
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """The command line."""
-    config = cli.parse(
-        NeighborsConfig,
-        prog="python -m eval.neighbors",
-        description="Looks whether samples are copies of training faces.",
-        positional=["run"],
-        args=args,
-    )
-    model = open_model(config, "sample")
-    dataset = open_data(config.data, model, config.split)
-    check_split(dataset, config.held_out)
-    samples = sample_images(model, config.num_samples, seed=config.seed)
-    rows = even_rows(dataset.num_samples(config.held_out), config.num_samples)
-    held_out = read_faces(model, dataset, config.held_out, rows).images
-    describe = feature_views(model.device) if config.space == "efflite0" else pixel_views
-    num_nearest = min(config.num_nearest, dataset.num_samples(config.split))
-    nearest = nearest_rows(np.concatenate([samples, held_out]), dataset, config.split, num_nearest, describe)
-
-    closest = nearest.distances[:, 0]
-    print(f"distance to the nearest face of {config.split} ({config.space}): smallest, median")
-    for name, part in (("samples", closest[: len(samples)]), (f"{config.held_out} faces", closest[len(samples) :])):
-        print(f"  {name:12} {part.min():.3f}  {np.median(part):.3f}")
-    grid_rows = []
-    for sample in np.argsort(closest[: len(samples)], kind="stable")[: config.num]:
-        found = read_faces(model, dataset, config.split, nearest.rows[sample]).images
-        grid_rows.append(Row(np.concatenate([samples[sample, None], found]), f"{closest[sample]:.3f}"))
-    save_png(config.out, face_grid(grid_rows, ["sample", *(f"{rank}." for rank in range(1, num_nearest + 1))]))
-
+main = TOOL.main
 
 if __name__ == "__main__":
     cli.run(main)

@@ -89,7 +89,7 @@ def _cached_tsne(run: StudioRun, dataset: Dataset, split: str, latents: np.ndarr
     try:
         return load_file(path)["points"]
     except (OSError, SafetensorError, KeyError):
-        from eval.latent.embedding import embed
+        from eval.latent.tools.tsne import embed
 
         points = embed(latents, min(_PERPLEXITY, max(2.0, (len(latents) - 1) / _FEW)))
         save_tensors(path, {"points": points})

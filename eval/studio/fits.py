@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 
 from eval.latent.attribute_vectors import Attributes, load_attributes, split_attributes
+from eval.latent.axes import Axes, component_axes
 from eval.latent.encode import encode_split
 from eval.latent.origin import Origin, snapshot_identity
 from eval.latent.pca import Pca, fit_pca, load_pca, save_pca
-from eval.latent.sweeps import Axes, component_axes
 from eval.reports.pictures.chosen_attributes import PREFERRED
 from facegen.model import Model
 from shards.base.errors import UserError

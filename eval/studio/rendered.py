@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from eval.drawing.animation import encode_animation, there_and_back
-from eval.latent.paths import PATHS
-from eval.latent.sweeps import coordinates
+from eval.latent.axes import coordinates
+from eval.latent.tools.morph import PATHS
 from eval.studio.recipes import MAX_COORDINATE, AnimationRequest, GridRequest, Morph, Recipe, Stored, Uploaded
 from eval.studio.run import Point, StudioRun
 from eval.studio.uploads import latent_file

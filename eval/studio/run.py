@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.latent.attribute_vectors import Attributes
+from eval.latent.axes import moved
 from eval.latent.conditions import UNKNOWN, condition_labels
 from eval.latent.encode import decode_images
 from eval.latent.faces import read_faces
 from eval.latent.options import open_data
 from eval.latent.origin import snapshot_identity
-from eval.latent.sweeps import moved
 from eval.studio.background import Later
 from eval.studio.fits import Sliders, fit_attributes, fit_sliders
 from eval.studio.recipes import Face, Given, Mean, Recipe, Sample, Stored, Uploaded

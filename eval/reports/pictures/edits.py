@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from eval.attributes import STRENGTHS
 from eval.drawing.frames import beside_originals, signed
-from eval.latent.attribute_vectors import edited_latents, fit_attributes
-from eval.latent.encode import decode_images, encode_split
-from eval.latent.paths import PATHS, morph, morph_degrees
-from eval.morph import morph_grid
+from eval.latent.attribute_vectors import fit_attributes
+from eval.latent.encode import encode_split
+from eval.latent.tools.attributes import STRENGTHS, edit_faces
+from eval.latent.tools.morph import NUM_STEPS, morph_faces, morph_grid
 from eval.reports.pictures.base import Absent, Context, Drawing
 from eval.reports.pictures.chosen_attributes import choose_attributes
 
-NUM_MORPH_STEPS = 12
 _NUM_EDITED, _NUM_MORPHED = 2, 4
 
 
@@ -34,16 +32,10 @@ def attribute_picture(model: Any, context: Context) -> Drawing | Absent:
     latents = encode_split(model, dataset, "train", limit=protocol.num_train)
     attributes = fit_attributes(latents, groups)
     faces = context.faces(model, _NUM_EDITED)
-    own = faces.encode(model)
     strengths = sorted({0.0, *STRENGTHS})
-    edited = np.concatenate(
-        [
-            decode_images(model, edited_latents(own, vector, strengths), faces.degrees[:, None])
-            for vector in attributes.vectors
-        ]
-    )
+    edited = np.concatenate([edit_faces(model, faces, vector, strengths) for vector in attributes.vectors])
     originals = np.concatenate([faces.images] * len(attributes.names))
-    names = [name for name in attributes.names for _ in own]
+    names = [name for name in attributes.names for _ in faces.names]
     counts = ", ".join(
         f"{name} ({present:,} with, {absent:,} without)"
         for name, present, absent in zip(attributes.names, attributes.num_present, attributes.num_absent, strict=True)
@@ -60,10 +52,5 @@ def morph_picture(model: Any, context: Context) -> Drawing | Absent:
     faces = context.faces(model, _NUM_MORPHED)
     if len(faces.images) < 2:
         return Absent("a morph needs at least 2 images")
-    latents = faces.encode(model)
-    degrees = morph_degrees(faces.degrees, NUM_MORPH_STEPS)
-    images = {
-        kind: decode_images(model, morph(latents, NUM_MORPH_STEPS, path), degrees) for kind, path in PATHS.items()
-    }
-    caption = f"From each held-out face to the next in {NUM_MORPH_STEPS} steps, both reconstructions included."
-    return Drawing(morph_grid(faces.images, images), caption)
+    caption = f"From each held-out face to the next in {NUM_STEPS} steps, both reconstructions included."
+    return Drawing(morph_grid(faces.images, morph_faces(model, faces)), caption)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from eval.drawing import charts
-from eval.drawing.scatter import color_by_label, density_panel, scatter_panel, side_by_side
-from eval.latent.embedding import embed
 from eval.latent.faces import even_rows
+from eval.latent.tools.tsne import MAX_POINTS, embed, latent_map
 from eval.reports.pictures.base import Absent, Context, Drawing
 from eval.reports.pictures.chosen_attributes import choose_attributes
 
-MAX_TSNE_POINTS = 20_000
-"""As many as `eval.tsne` takes; t-SNE of so many takes minutes on one core."""
 _NUM_COLORINGS = 2
 
 
@@ -37,17 +34,14 @@ def map_picture(model: Any, context: Context) -> Drawing | Absent:
     """t-SNE of mu: density, and the data set's own labels as colors."""
     assert context.latents is not None
     protocol = context.protocol
-    rows = even_rows(len(context.latents), MAX_TSNE_POINTS)
+    rows = even_rows(len(context.latents), MAX_POINTS)
     if len(rows) < 4:
         return Absent(f"{len(rows)} images are too few for a map")
     perplexity = min(30.0, (len(rows) - 1) / 3)
     points = embed(context.latents[rows], perplexity, protocol.seed)
-    panels = [density_panel(points)]
-    for name in list(choose_attributes(protocol.dataset, protocol.split, protocol.num_images))[:_NUM_COLORINGS]:
-        column = protocol.dataset.labels(name, protocol.split)[rows]
-        panels.append(scatter_panel(points, color_by_label(name, protocol.dataset.fields[name], column)))
+    labels = list(choose_attributes(protocol.dataset, protocol.split, protocol.num_images))[:_NUM_COLORINGS]
     caption = (
         f"t-SNE of mu of {len(rows):,} of the {protocol.num_images:,} images, spread evenly over them, perplexity "
         f"{perplexity:.0f}. Near means similar; distances between groups mean nothing."
     )
-    return Drawing(side_by_side(panels), caption)
+    return Drawing(latent_map(points, protocol.dataset, protocol.split, rows, labels), caption)

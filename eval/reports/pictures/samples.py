@@ -11,8 +11,9 @@ from eval.features.feature_set import FeatureSets
 from eval.latent.conditions import degree_text, split_degrees
 from eval.latent.faces import read_faces
 from eval.latent.nearest import Nearest, distances
-from eval.latent.prior_samples import STD_ROWS
 from eval.latent.sample_conditions import condition_note, sample_labels
+from eval.latent.tools.neighbors import nearest_grid
+from eval.latent.tools.sample import STD_ROWS
 from eval.reports.pictures.base import Absent, Context, Drawing
 from eval.reports.run_pass import NUM_QUERIES, Protocol
 from facegen.pixels import to_uint8
@@ -52,21 +53,19 @@ def neighbor_grid(model: Any, context: Context) -> Drawing | Absent:
         return Absent(f"data set {dataset.address} has no training split")
     assert context.samples is not None and context.held_out is not None
     train = _features(context.train)
-    num_nearest = min(_NUM_NEAREST, len(train))
-    nearest = _nearest(_features(context.samples)[:NUM_QUERIES], train, num_nearest)
+    nearest = _nearest(_features(context.samples)[:NUM_QUERIES], train, min(_NUM_NEAREST, len(train)))
     closest = nearest.distances[:, 0]
     usual = _nearest(_features(context.held_out)[:NUM_QUERIES], train, 1).distances[:, 0]
-    rows = []
-    for sample in np.argsort(closest, kind="stable")[:_NUM_SHOWN]:
-        found = read_faces(model, dataset, "train", nearest.rows[sample]).images
-        rows.append(Row(np.concatenate([_samples(model, protocol, int(sample), 1), found]), f"{closest[sample]:.1f}"))
+    shown = np.argsort(closest, kind="stable")[:_NUM_SHOWN]
+    samples = [_samples(model, protocol, int(sample), 1)[0] for sample in shown]
+    found = [read_faces(model, dataset, "train", nearest.rows[sample]).images for sample in shown]
     caption = (
         f"Of {len(closest):,} samples those that are nearest to one of the first {len(train):,} training faces, in "
         f"EfficientNet-Lite0 features; at the left the distance. Copies would be much nearer than held-out faces are: "
         f"nearest {usual.min():.1f}, median {np.median(usual):.1f}; samples: nearest {closest.min():.1f}, median "
         f"{np.median(closest):.1f}."
     )
-    return Drawing(face_grid(rows, ["sample", *(f"{rank}." for rank in range(1, num_nearest + 1))]), caption)
+    return Drawing(nearest_grid(samples, found, [f"{closest[sample]:.1f}" for sample in shown]), caption)
 
 
 def _nearest(queries: np.ndarray, points: np.ndarray, num: int) -> Nearest:

@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from eval.drawing.frames import beside_originals, signed
-from eval.drawing.grids import Row, face_grid
+from eval.latent.axes import Axes, active_dims, component_axes, latent_axes
 from eval.latent.conditions import degree_text
-from eval.latent.degree_sweep import EXTENDED_SWEEP, FORCED_SHIFTS, SWEEP, degree_sweep, forced
-from eval.latent.encode import decode_images, encode_split
+from eval.latent.encode import encode_split
 from eval.latent.faces import Faces
 from eval.latent.pca import fit_pca
-from eval.latent.sweeps import Axes, active_dims, component_axes, latent_axes, sweep
+from eval.latent.tools.smile import EXTENDED_SWEEP, FORCED_LABELS, SWEEP, degree_sweep, forced
+from eval.latent.tools.traverse import COMPONENT_SPAN, DIM_SPAN, NUM_AXES, NUM_STEPS, sweep_faces, sweep_grid
 from eval.reports.pictures.base import Absent, Context, Drawing
 
-NUM_AXES = 8
-DIM_STEPS = np.linspace(-1.2, 1.2, 13)
-COMPONENT_STEPS = np.linspace(-3, 3, 13)
 _NUM_DEGREE_FACES = 4
 
 
@@ -31,7 +29,7 @@ def axis_sweep(model: Any, context: Context) -> Drawing:
     axes = latent_axes(context.latents, dims, in_prior_units=has_prior)
     unit = "the prior's standard deviations" if has_prior else "standard deviations of mu"
     caption = f"One face, one latent dim at a time set to −1.2 … +1.2 {unit}; the last row is the least active dim."
-    return Drawing(_sweep(model, context, axes, DIM_STEPS), caption)
+    return Drawing(_sweep(model, context, axes, DIM_SPAN), caption)
 
 
 def component_sweep(model: Any, context: Context) -> Drawing | Absent:
@@ -46,14 +44,12 @@ def component_sweep(model: Any, context: Context) -> Drawing | Absent:
         f"The same face along principal components of mu of {len(latents):,} training images, −3 … +3 of their "
         "standard deviations around the mean; at the left the share of the variance that each explains."
     )
-    return Drawing(_sweep(model, context, axes, COMPONENT_STEPS), caption)
+    return Drawing(_sweep(model, context, axes, COMPONENT_SPAN), caption)
 
 
-def _sweep(model: Any, context: Context, axes: Axes, steps: np.ndarray) -> Any:
-    face = context.faces(model, 1)
-    images = decode_images(model, sweep(face.encode(model)[0], axes, steps), face.degrees[0])
-    rows = [Row(swept, name) for swept, name in zip(images, axes.names, strict=True)]
-    return face_grid(rows, [signed(step) for step in steps])
+def _sweep(model: Any, context: Context, axes: Axes, span: float) -> Image.Image:
+    steps = np.linspace(-span, span, NUM_STEPS)
+    return sweep_grid(sweep_faces(model, context.faces(model, 1), axes, steps), axes, steps)
 
 
 def degree_picture(model: Any, context: Context) -> Drawing:
@@ -84,7 +80,6 @@ def forced_picture(model: Any, context: Context) -> Drawing | Absent:
     if not len(known):
         return Absent(f"the degree of {model.condition} of these images is not known; give data with that label")
     chosen = Faces(faces.images[known], tuple(faces.names[face] for face in known), faces.degrees[known])
-    columns = ["own", *(signed(shift) for shift in FORCED_SHIFTS)]
     names = [degree_text(degree) for degree in chosen.degrees]
     caption = f"Encoded with the own degree of {model.condition}, at the left, and decoded with it shifted."
-    return Drawing(beside_originals(chosen.images, forced(model, chosen), columns, names), caption)
+    return Drawing(beside_originals(chosen.images, forced(model, chosen), FORCED_LABELS, names), caption)

@@ -362,7 +362,7 @@ def test_a_place_where_nothing_can_be_written(
     (tmp_path / "file").touch()
     place = tmp_path / "file" / "below" / "samples.png"
     message = fails(sample.main, runs["vae"], option, str(place), "--num", "2")
-    assert f"cannot write {tmp_path / 'file' / 'below'}" in message and "give another place" in message
+    assert f"cannot write {tmp_path / 'file' / 'below'}" in message and "choose another place" in message
 
 
 def test_mistakes_with_samples(runs: dict[str, str], tmp_path: Path, fails: Callable[..., str]) -> None:

@@ -25,15 +25,15 @@ from eval.latent.attribute_vectors import (
     save_attributes,
     split_attributes,
 )
+from eval.latent.axes import active_dims, component_axes, latent_axes, sweep
 from eval.latent.conditions import condition_labels, require_condition, split_degrees
-from eval.latent.degree_sweep import FORCED_SHIFTS, SWEEP, degree_sweep, forced
 from eval.latent.encode import decode_images, encode_split
 from eval.latent.faces import Faces
 from eval.latent.nearest import Nearest, nearest_rows, pixel_views
 from eval.latent.origin import Origin, snapshot_identity
-from eval.latent.paths import linear, morph, morph_degrees, spherical
 from eval.latent.pca import fit_pca, load_pca, save_pca
-from eval.latent.sweeps import active_dims, component_axes, latent_axes, sweep
+from eval.latent.tools.morph import linear, morph, morph_degrees, spherical
+from eval.latent.tools.smile import FORCED_SHIFTS, SWEEP, degree_sweep, forced
 from eval.metrics.attribute_effect import attribute_effect
 from facegen.model import Model, load
 from shards.base.errors import UserError

@@ -1,0 +1,141 @@
+"""Morphs: the way in latent space from each face to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from eval.drawing.animation import there_and_back
+from eval.drawing.frames import labeled_frames
+from eval.drawing.grids import Row, face_grid
+from eval.latent.encode import decode_images
+from eval.latent.faces import Faces, choose_faces
+from eval.latent.options import FaceOptions, ModelOptions, PictureOptions
+from eval.latent.tools.tool import Tool
+from facegen.model import Model
+
+NUM_STEPS = 12
+"""Images from one face to the next, unless told otherwise."""
+Path = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Start (L,), end (L,) and positions (S,) from 0 to 1 to points (S, L)."""
+_MIN_SINE = 1e-6
+
+
+def linear(start: np.ndarray, end: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The straight line."""
+    weights = np.asarray(positions, np.float64)[:, None]
+    return (1 - weights) * start + weights * end
+
+
+def spherical(start: np.ndarray, end: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The direction along the great circle (Shoemake 1985), the length changing evenly.
+
+    Between two draws from N(0, I) the line passes closer to the origin than nearly all draws lie; this path does not.
+    Where the circle is undefined (a latent of length 0, equal or opposite directions), the line.
+    """
+    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    lengths = np.linalg.norm(start), np.linalg.norm(end)
+    if min(lengths) == 0:
+        return linear(start, end, positions)
+    directions = start / lengths[0], end / lengths[1]
+    angle = np.arccos(np.clip(directions[0] @ directions[1], -1, 1))
+    if np.sin(angle) < _MIN_SINE:
+        return linear(start, end, positions)
+    weights = np.asarray(positions, np.float64)[:, None]
+    direction = np.sin((1 - weights) * angle) * directions[0] + np.sin(weights * angle) * directions[1]
+    return direction / np.sin(angle) * ((1 - weights) * lengths[0] + weights * lengths[1])
+
+
+PATHS: dict[str, Path] = {"linear": linear, "spherical": spherical}
+
+
+def morph(latents: np.ndarray, num_steps: int, path: Path) -> np.ndarray:
+    """Goes from each latent to the next.
+
+    Args:
+        latents: float (K, L), at least two.
+        num_steps: Points of each part, both ends included.
+        path: The way between two.
+
+    Returns:
+        float64 (K - 1, num_steps, L).
+    """
+    positions = np.linspace(0, 1, num_steps)
+    return np.stack([path(start, end, positions) for start, end in zip(latents[:-1], latents[1:], strict=True)])
+
+
+def morph_degrees(degrees: Sequence[float] | np.ndarray, num_steps: int) -> np.ndarray:
+    """The condition along ``morph``: evenly from each face's to the next one's; (K - 1, num_steps)."""
+    return morph(np.asarray(degrees, np.float64)[:, None], num_steps, linear)[..., 0]
+
+
+def morph_faces(
+    model: Model, faces: Faces, num_steps: int = NUM_STEPS, kinds: Sequence[str] = tuple(PATHS)
+) -> dict[str, np.ndarray]:
+    """Each face turning into the next, along each kind of path: uint8 (K - 1, num_steps, H, W, C) by kind."""
+    latents, degrees = faces.encode(model), morph_degrees(faces.degrees, num_steps)
+    return {kind: decode_images(model, morph(latents, num_steps, PATHS[kind]), degrees) for kind in kinds}
+
+
+def morph_grid(originals: np.ndarray, images: Mapping[str, np.ndarray]) -> Image.Image:
+    """A row for each way from each face to the next, between the two originals.
+
+    Args:
+        originals: uint8 (K, H, W, C).
+        images: As ``morph_faces`` returns them.
+    """
+    num_parts, num_steps = next(iter(images.values())).shape[:2]
+    rows = [
+        Row(np.concatenate([originals[part, None], morphed[part], originals[part + 1, None]]), kind)
+        for part in range(num_parts)
+        for kind, morphed in images.items()
+    ]
+    return face_grid(rows, ["from", *_positions(num_steps), "to"])
+
+
+@dataclass(kw_only=True)
+class MorphConfig(PictureOptions, FaceOptions, ModelOptions):
+    """Options of morphs."""
+
+    num: int = 2
+    """Faces spread evenly over the split, where neither photos nor rows nor keys are given."""
+    path: Literal["linear", "spherical", "both"] = "both"
+    """The way from latent to latent: the straight line, the great circle, or a row of each."""
+    steps: int = NUM_STEPS
+    """Images from one face to the next, both reconstructions included."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        super().__post_init__()
+        if self.steps < 2:
+            raise ValueError(f"steps must be at least 2, not {self.steps}.")
+
+
+def draw(config: MorphConfig, model: Model) -> None:
+    """Draws the grid and, where one is asked for, the animation through all faces."""
+    faces = choose_faces(config, model, at_least=2)
+    images = morph_faces(model, faces, config.steps, list(PATHS) if config.path == "both" else [config.path])
+    config.save_grid(morph_grid(faces.images, images))
+    if config.animation:
+        # The end of a part is the start of the next.
+        whole = [np.concatenate([parts[0], *parts[1:, 1:]]) for parts in images.values()]
+        first, *rest = _positions(config.steps)
+        labels = [first, *rest * (len(faces.images) - 1)]
+        config.save_frames(there_and_back(list(labeled_frames(np.stack(whole), labels))))
+
+
+def _positions(num_steps: int) -> list[str]:
+    return [f"{position:.2f}" for position in np.linspace(0, 1, num_steps)]
+
+
+TOOL = Tool(
+    name="morph",
+    about="Goes in latent space from each face to the next.",
+    options=MorphConfig,
+    draw=draw,
+    needs=("encode", "decode"),
+)

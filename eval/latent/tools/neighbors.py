@@ -1,0 +1,97 @@
+"""Memorisation: the training faces nearest to a model's samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from eval.drawing.grids import Row, face_grid
+from eval.latent.faces import even_rows, read_faces
+from eval.latent.nearest import feature_views, nearest_rows, pixel_views
+from eval.latent.options import ModelOptions, check_png_path, open_data, save_png
+from eval.latent.tools.sample import sample_images
+from eval.latent.tools.tool import Tool
+from facegen.model import Model
+from shards.loading.reader import check_split
+
+
+def nearest_grid(samples: Sequence[np.ndarray], found: Sequence[np.ndarray], labels: Sequence[str]) -> Image.Image:
+    """A row for each sample: the sample, then the faces nearest to it.
+
+    Args:
+        samples: uint8 (H, W, C) each.
+        found: For each sample, its nearest faces, uint8 (k, H, W, C), the nearest first.
+        labels: At the left of each row.
+    """
+    rows = [
+        Row(np.concatenate([sample[None], faces]), label)
+        for sample, faces, label in zip(samples, found, labels, strict=True)
+    ]
+    return face_grid(rows, ["sample", *(f"{rank}." for rank in range(1, len(found[0]) + 1))])
+
+
+@dataclass(kw_only=True)
+class NeighborsConfig(ModelOptions):
+    """Options of a search for neighbors."""
+
+    data: str
+    """The data set that the run was trained on."""
+    out: str
+    """PNG file: the samples that are nearest to a training face, each beside its nearest ones."""
+    split: str = "train"
+    """Where to look for neighbors."""
+    held_out: str = "test"
+    """Split of the same number of real faces, whose distances say what is usual for a new face."""
+    space: Literal["efflite0", "pixels"] = "efflite0"
+    """Distances of ImageNet features, or root mean squared errors of pixels on [-1, 1]."""
+    num_samples: int = 200
+    """Samples to look at."""
+    num: int = 8
+    """Samples to show."""
+    num_nearest: int = 5
+    """Training faces to show beside each."""
+    seed: int = 0
+    """Seed of the samples."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        super().__post_init__()
+        check_png_path("out", self.out)
+        for name in ("num_samples", "num", "num_nearest"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.split == self.held_out:
+            raise ValueError("split and held_out must be two different splits.")
+
+
+def draw(config: NeighborsConfig, model: Model) -> None:
+    """Prints how near samples and held-out faces are to the training faces, and draws the nearest samples."""
+    dataset = open_data(config.data, model, config.split)
+    check_split(dataset, config.held_out)
+    samples = sample_images(model, config.num_samples, seed=config.seed)
+    rows = even_rows(dataset.num_samples(config.held_out), config.num_samples)
+    held_out = read_faces(model, dataset, config.held_out, rows).images
+    describe = feature_views(model.device) if config.space == "efflite0" else pixel_views
+    num_nearest = min(config.num_nearest, dataset.num_samples(config.split))
+    nearest = nearest_rows(np.concatenate([samples, held_out]), dataset, config.split, num_nearest, describe)
+
+    closest = nearest.distances[:, 0]
+    print(f"distance to the nearest face of {config.split} ({config.space}): smallest, median")
+    for name, part in (("samples", closest[: len(samples)]), (f"{config.held_out} faces", closest[len(samples) :])):
+        print(f"  {name:12} {part.min():.3f}  {np.median(part):.3f}")
+    shown = np.argsort(closest[: len(samples)], kind="stable")[: config.num]
+    found = [read_faces(model, dataset, config.split, nearest.rows[sample]).images for sample in shown]
+    save_png(config.out, nearest_grid(list(samples[shown]), found, [f"{closest[sample]:.3f}" for sample in shown]))
+
+
+TOOL = Tool(
+    name="neighbors",
+    about="Looks whether samples are copies of training faces.",
+    options=NeighborsConfig,
+    draw=draw,
+    needs=("sample",),
+)

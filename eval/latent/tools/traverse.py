@@ -1,0 +1,136 @@
+"""Sweeps: a face moved along one latent dim or principal component at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from eval.drawing.animation import there_and_back
+from eval.drawing.frames import labeled_frames, signed
+from eval.drawing.grids import Row, face_grid
+from eval.latent.axes import Axes, active_dims, component_axes, latent_axes, sweep
+from eval.latent.encode import decode_images, encode_split
+from eval.latent.faces import Faces, choose_faces
+from eval.latent.options import FaceOptions, ModelOptions, PictureOptions, open_data
+from eval.latent.origin import Origin
+from eval.latent.pca import Pca, load_pca, save_pca, split_pca
+from eval.latent.tools.tool import Tool
+from facegen.model import Model
+from shards.base.errors import UserError
+
+DIM_SPAN = 1.2
+COMPONENT_SPAN = 3.0
+NUM_AXES = 8
+NUM_STEPS = 13
+
+
+def sweep_faces(model: Model, faces: Faces, axes: Axes, steps: np.ndarray) -> np.ndarray:
+    """Each of N faces at each of S steps along each of A axes: uint8 (N, A, S, H, W, C)."""
+    return np.stack(
+        [
+            decode_images(model, sweep(latent, axes, steps), degree)
+            for latent, degree in zip(faces.encode(model), faces.degrees, strict=True)
+        ]
+    )
+
+
+def sweep_grid(images: np.ndarray, axes: Axes, steps: np.ndarray) -> Image.Image:
+    """A row for each axis of each face; ``images`` as ``sweep_faces`` returns them."""
+    rows = [Row(swept, name) for face in images for swept, name in zip(face, axes.names, strict=True)]
+    return face_grid(rows, [signed(step) for step in steps])
+
+
+@dataclass(kw_only=True)
+class TraverseConfig(PictureOptions, FaceOptions, ModelOptions):
+    """Options of sweeps."""
+
+    num: int = 1
+    """Faces spread evenly over the split, where neither photos nor rows nor keys are given."""
+    pca: bool = False
+    """Sweep principal components, the one that explains most first, instead of single dims."""
+    pca_file: str | None = None
+    """Components from this safetensors file; fitted and written there if it is not there yet. Implies --pca."""
+    fit_split: str = "train"
+    """Split of --data whose latents say which dims are active, or give the components."""
+    axes: list[int] = field(default_factory=list)
+    """Dims or components to sweep, from 0. Default: the most active ones, and for dims the least active one, too."""
+    num_axes: int = NUM_AXES
+    """How many, where --axes does not say which."""
+    span: float | None = None
+    """Sweeps go from minus to plus this, in standard deviations: of the prior for dims (of mu for a model without one),
+    of mu for components. 1.2 for dims and 3 for components when null."""
+    steps: int = NUM_STEPS
+    """Images of a sweep."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        super().__post_init__()
+        for name, least in (("num_axes", 1), ("steps", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if self.span is not None and not 0 < self.span < float("inf"):
+            raise ValueError(f"span must be above 0, not {self.span}.")
+
+
+def draw(config: TraverseConfig, model: Model) -> None:
+    """Draws the grid and, where one is asked for, the animation."""
+    faces = choose_faces(config, model)
+    axes, default_span = find_axes(config, model)
+    span = config.span or default_span
+    steps = np.linspace(-span, span, config.steps)
+    images = sweep_faces(model, faces, axes, steps)
+    config.save_grid(sweep_grid(images, axes, steps))
+    if config.animation:
+        flat = images.reshape(-1, *images.shape[2:])
+        labels = [f"{step:+.2f}" for step in steps]
+        config.save_frames(there_and_back(list(labeled_frames(flat, labels))))
+
+
+def find_axes(config: TraverseConfig, model: Model) -> tuple[Axes, float]:
+    """The axes to sweep and how far by default.
+
+    Raises:
+        UserError: No data to find them in, or an axis that the model does not have.
+    """
+    size = model.latent_size or 0
+    beyond = [axis for axis in config.axes if not 0 <= axis < size]
+    if beyond:
+        raise UserError(f"{model.name} has axes 0 to {size - 1}, not {beyond[0]}.")
+    if config.pca or config.pca_file:
+        chosen = config.axes or range(min(config.num_axes, size))
+        return component_axes(find_components(config, model), chosen), COMPONENT_SPAN
+    latents = encode_split(model, open_data(_data(config), model, config.fit_split), config.fit_split)
+    chosen = config.axes or active_dims(latents.var(axis=0, dtype=np.float64), config.num_axes)
+    return latent_axes(latents, chosen, in_prior_units="posterior" in model.can), DIM_SPAN
+
+
+def find_components(config: TraverseConfig, model: Model) -> Pca:
+    """The components of the file where it exists, else of the data, written to the file where one is named."""
+    if config.pca_file and Path(config.pca_file).is_file():
+        pca, origin = load_pca(config.pca_file)
+        origin.check(model, config.pca_file)
+        return pca
+    dataset = open_data(_data(config), model, config.fit_split)
+    pca = split_pca(model, dataset, config.fit_split)
+    if config.pca_file:
+        save_pca(config.pca_file, pca, Origin.of(model, dataset, config.fit_split))
+        print(f"wrote {config.pca_file}")
+    return pca
+
+
+def _data(config: TraverseConfig) -> str:
+    if config.data is None:
+        raise UserError("--data DIR is needed: its latents say which axes there are.")
+    return config.data
+
+
+TOOL = Tool(
+    name="traverse",
+    about="Moves a face along one axis of latent space at a time.",
+    options=TraverseConfig,
+    draw=draw,
+    needs=("encode", "decode"),
+)
