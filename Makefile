@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo studio docs test test-slow lint setup clean
+.PHONY: demo studio docs site test test-slow lint setup clean
 
 setup: $(INSTALLED)
 
@@ -30,7 +30,11 @@ demo: $(INSTALLED)
 studio: $(INSTALLED)
 	$(BIN)/python -m eval.studio demo/run --data demo/data --report demo/report
 
-# The pictures of the README. The last one needs a Chromium on the path.
+# The documentation as a site, in site/: README, docs/ and the reference of the Python functions. Broken links fail.
+site: $(INSTALLED)
+	$(BIN)/python -m mkdocs build --strict
+
+# The pictures of the documentation. The last one needs a Chromium on the path.
 docs: demo
 	mkdir -p docs
 	cp demo/report/figures/reconstructions.png docs/demo_reconstructions.png
