@@ -186,7 +186,9 @@ def test_an_option_that_a_page_names_exists(page: Path, known_options: set[str])
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_file_that_a_page_names_exists(page: Path) -> None:
-    paths = {span for span in spans(page) if re.fullmatch(r"(shards|facegen|eval|tuning|jobs|tests|docs)/[\w./-]+", span)}
+    paths = {
+        span for span in spans(page) if re.fullmatch(r"(shards|facegen|eval|tuning|jobs|tests|docs)/[\w./-]+", span)
+    }
     assert {path for path in paths if not (ROOT / path).exists() and "NAME" not in path} == set()
 
 
