@@ -1,9 +1,9 @@
 """``python -m shards.label``: degrees of smile from the reaction times of people who look at faces.
 
-``serve IMAGES FOLDER`` opens a page on this machine on which a subject says of one face after the other, as fast as
-possible, whether it smiles; the browser measures how long that takes. ``export FOLDER OUT.csv`` makes degrees from -1
-to 1 of the answers (``shards.labeling.scoring`` has the formula), in the format that ``shards.pack utkface --degrees``
-and ``shards.pack folder --labels`` read.
+``serve IMAGES FOLDER`` serves a page on this machine: a subject says of one face after the other, as fast as possible,
+whether it smiles, and the browser measures the time. ``export FOLDER OUT.csv`` turns the answers into degrees from -1
+to 1 (``shards.labeling.scoring`` has the formula), in the format that ``shards.pack utkface --degrees`` and
+``shards.pack folder --labels`` read.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from shards.sources.degree_table import DEGREE_COLUMN, FILE_COLUMN
 
 @dataclass
 class ServeConfig:
-    """Serves the labeling page on this machine; the same command goes on after an interruption."""
+    """Serves the labeling page on this machine; rerun the command to resume."""
 
     images: Path
     """Folder of pictures, searched recursively."""
     folder: Path
-    """Folder for the answers: one file for each subject, to which every answer is added at once."""
+    """Folder for the answers: one file for each subject; every answer is saved at once."""
     port: int = 8765
-    """Port of the page; 0 takes any that is free."""
+    """Port of the page; 0 takes a free one."""
     repeats: float = 0.1
-    """Share of the pictures that are shown a second time, to see who pays attention."""
+    """Share of the pictures that are shown twice, to see who pays attention."""
     seed: int = 0
-    """Of the order of pictures, which is another one for every subject."""
+    """Seed of the order of pictures, which differs between subjects."""
     open: bool = False
     """Open the page in the browser."""
 
@@ -67,7 +67,7 @@ class ExportConfig:
     out: Path
     """CSV file: stimulus_filename,avg_encode."""
     min_consistency: float = 0.0
-    """Leave out subjects who answered fewer than this share of the repeated pictures as they did the first time."""
+    """Leave out subjects who gave the same answer to fewer than this share of the pictures shown twice."""
     histogram: Path | None = None
     """PNG file for a histogram of the degrees."""
 
@@ -78,7 +78,7 @@ class ExportConfig:
 
 
 def serve(config: ServeConfig) -> None:
-    """Serves until it is interrupted.
+    """Serves until Ctrl-C.
 
     Raises:
         UserError: No pictures, another labeling in the folder, or a port that is taken.
@@ -90,7 +90,7 @@ def serve(config: ServeConfig) -> None:
         print(
             f"{len(session.files)} pictures, {session.num_trials} answers of each subject. Open {address}", flush=True
         )
-        print("Ctrl-C ends it; every answer is kept at once.", flush=True)
+        print("Ctrl-C stops the server; every answer is already saved.", flush=True)
         if config.open:
             webbrowser.open(address)
         try:
@@ -102,7 +102,7 @@ def serve(config: ServeConfig) -> None:
 
 
 def export(config: ExportConfig) -> Degrees:
-    """Writes the CSV and, where it is asked for, the histogram.
+    """Writes the CSV and, if asked for, the histogram.
 
     Raises:
         UserError: No answers there, or files that cannot be written.
@@ -114,7 +114,7 @@ def export(config: ExportConfig) -> Degrees:
     result = combine(read_answers(config.folder), config.min_consistency)
     if not result.degrees:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in result.left_out.items()) or "nobody answered yet"
-        raise UserError(f"{config.folder} gives no degrees ({reasons}).")
+        raise UserError(f"there are no degrees to export from {config.folder} ({reasons}); collect answers first.")
     try:
         _write_csv(config.out, result.degrees)
         if config.histogram is not None:
@@ -127,7 +127,7 @@ def export(config: ExportConfig) -> Degrees:
 
 
 def report(result: Degrees) -> list[str]:
-    """What the export says about subjects, agreement and degrees."""
+    """Lines of text about subjects, agreement and degrees."""
     lines = [f"{'subject':20}{'answers':>9}{'repeats':>9}{'same answer':>13}"]
     for name, subject in result.subjects.items():
         same = "-" if math.isnan(subject.consistency) else f"{subject.consistency:.0%}"
@@ -147,7 +147,7 @@ def report(result: Degrees) -> list[str]:
 
 
 def _write_csv(path: Path, degrees: Mapping[str, float]) -> None:
-    """Whole or not at all; pictures by their file names, or by their paths where two have one name."""
+    """Writes pictures by their file names, or by their paths where two share a name."""
     names = Counter(file.rsplit("/", 1)[-1] for file in degrees)
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

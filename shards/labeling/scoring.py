@@ -6,12 +6,12 @@ For an answer with the reaction time t of a subject whose 5th and 95th percentil
     strength = (ln slow - ln t) / (ln slow - ln fast), clipped to [0, 1]
     degree   = strength for "smile", -strength for "no smile"
 
-so that who answers at once has no doubt, and who hesitates longest sees neither. Times are compared within a subject,
-since some people are slower than others, and as logarithms, since their distribution is skewed. The degree of a picture
-is the mean over subjects, of whom each counts once, with the mean of his or her answers to the picture.
+A fast answer is a sure one; the slowest answers count as neither. Times are compared within a subject, because some
+people are slower than others, and as logarithms, because their distribution is skewed. The degree of a picture is the
+mean over subjects, each of whom counts once, with the mean of his or her answers to the picture.
 
-Answers faster than 150 ms are no answers to the picture and are left out, and so are subjects who answered fewer than
-``min_consistency`` of the repeated pictures as they did the first time.
+Answers faster than 150 ms cannot be reactions to the picture and are left out. So are subjects who repeated their
+answer to fewer than ``min_consistency`` of the pictures shown twice.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _FEW_ANSWERS = 20
 
 @dataclass(frozen=True)
 class Subject:
-    """What one subject's answers give.
+    """The result of one subject.
 
     Attributes:
         degrees: Mean degree of each picture.
-        num_answers: All answers that stand.
-        num_too_fast: Those below ``MIN_RT_MS``.
-        num_repeated: Pictures answered twice.
-        consistency: Share of them with the same answer; NaN where there are none.
+        num_answers: Number of answers.
+        num_too_fast: Number of answers faster than ``MIN_RT_MS``.
+        num_repeated: Number of pictures answered twice.
+        consistency: Share of them with the same answer; NaN if there are none.
     """
 
     degrees: Mapping[str, float]
@@ -52,14 +52,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Degrees:
-    """The result.
+    """The result of all subjects.
 
     Attributes:
-        degrees: Mean over the subjects of each picture, -1 to 1.
-        subjects: Those who count, by name.
-        left_out: Names of those who do not, with the reason.
-        alpha_degree: Krippendorff's alpha of the degrees (interval); NaN with fewer than two subjects in common.
-        alpha_sign: The same of smile against no smile (nominal).
+        degrees: Mean degree of each picture over the subjects, -1 to 1.
+        subjects: The subjects who count, by name.
+        left_out: The reason for each subject who does not, by name.
+        alpha_degree: Krippendorff's alpha of the degrees (interval); NaN if no picture has two subjects.
+        alpha_sign: Krippendorff's alpha of smile or no smile (nominal).
     """
 
     degrees: Mapping[str, float]
@@ -74,14 +74,14 @@ def combine(answers: Mapping[str, Sequence[Answer]], min_consistency: float = 0.
 
     Args:
         answers: By subject.
-        min_consistency: Least share of repeated pictures with the same answer, 0 to 1.
+        min_consistency: Lowest share of repeated pictures with the same answer, 0 to 1.
     """
     all_subjects = {name: evaluate(given) for name, given in answers.items()}
     left_out = {}
     for name, subject in all_subjects.items():
         if not subject.degrees:
             left_out[name] = "no answers"
-        elif subject.consistency < min_consistency:  # False where nothing was repeated.
+        elif subject.consistency < min_consistency:  # False if nothing was repeated: the consistency is NaN.
             left_out[name] = f"only {subject.consistency:.0%} of {subject.num_repeated} repeats answered alike"
     subjects = {name: subject for name, subject in all_subjects.items() if name not in left_out}
     given: dict[str, list[float]] = defaultdict(list)
@@ -114,9 +114,9 @@ def evaluate(answers: Sequence[Answer]) -> Subject:
 
 
 def strength(rt_ms: np.ndarray) -> np.ndarray:
-    """How sure the answers of one subject are, 0 to 1, by their reaction times (N,) in milliseconds.
+    """How sure the answers of one subject are, 0 to 1, from their reaction times (N,) in milliseconds.
 
-    Where all are equally fast, all are 1.
+    If all are equally fast, all are 1.
     """
     if not len(rt_ms):
         return rt_ms
@@ -132,14 +132,16 @@ def notes(result: Degrees) -> list[str]:
     found = []
     for name, subject in result.subjects.items():
         if subject.num_answers < _FEW_ANSWERS:
-            found.append(f"{name} gave only {subject.num_answers} answers, too few to know how fast is fast.")
+            found.append(f"{name} gave only {subject.num_answers} answers, too few to tell fast from slow.")
         if subject.num_too_fast:
-            found.append(f"{subject.num_too_fast} answers of {name} took less than {MIN_RT_MS:.0f} ms: left out.")
+            found.append(
+                f"{subject.num_too_fast} answers of {name} took less than {MIN_RT_MS:.0f} ms and were left out."
+            )
     return found
 
 
 def _alpha(table: np.ndarray, level: Literal["interval", "nominal"]) -> float:
-    """Krippendorff's alpha of subjects x pictures, NaN for no answer; NaN where it is not defined."""
+    """Krippendorff's alpha of subjects x pictures (NaN: no answer); NaN if undefined."""
     import krippendorff
 
     if table.ndim < 2 or not (np.isfinite(table).sum(axis=0) > 1).any():

@@ -1,4 +1,4 @@
-"""The server of the labeling page: this machine only, these pictures only, each answer kept before it is confirmed."""
+"""The server of the labeling page: this machine only, these pictures only, answers durable before confirmed."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _MAX_SIDE = 1024
 
 
 class Labeling:
-    """What the requests share: the session, the pictures, and a log for each subject."""
+    """The state that requests share: the session, the pictures, and a log for each subject. Thread-safe."""
 
     def __init__(self, images: Path, folder: Path, session: Session) -> None:
-        """Opens no log before its subject comes."""
+        """Opens nothing yet; a subject's log opens with the first request."""
         self.session = session
         self._images, self._folder = images, folder
         self._logs: dict[str, AnswerLog] = {}
@@ -38,14 +38,14 @@ class Labeling:
         self._lock = threading.Lock()
 
     def state(self, subject: str) -> dict[str, Any]:
-        """Where a subject stands, and which pictures come next."""
+        """A subject's progress, and the pictures that come next."""
         log, order = self._open(subject)
         done = len(log.answers)
         upcoming = [{"trial": trial, "image": order[trial]} for trial in range(done, len(order))[:_NUM_UPCOMING]]
         return {"subject": subject, "done": done, "total": len(order), "upcoming": upcoming}
 
     def answer(self, subject: str, trial: int, smile: bool, rt_ms: float) -> bool:
-        """Keeps an answer; False where another trial is next."""
+        """Saves an answer; False if another trial is next."""
         log, order = self._open(subject)
         if not 0 <= trial < len(order):
             return False
@@ -60,7 +60,7 @@ class Labeling:
 
         Raises:
             IndexError: No such picture.
-            BadImage: It cannot be read any more.
+            BadImage: It cannot be read now.
         """
         if number < 0:
             raise IndexError(number)
@@ -85,7 +85,7 @@ class Labeling:
 
 
 def make_server(labeling: Labeling, port: int) -> ThreadingHTTPServer:
-    """A server on this machine's own address; nobody else can reach it.
+    """A server on the loopback address, which no other machine can reach.
 
     Args:
         labeling: What to serve.
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if not self._is_local():
             return
-        # A page of another site cannot send this type without asking first, which is not answered.
+        # A page of another site cannot send this type without a preflight request, which is not answered.
         if self.headers.get_content_type() != "application/json":
             self._error(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON.")
             return
@@ -148,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._error(HTTPStatus.NOT_FOUND, "There is nothing here.")
         except (ValueError, KeyError, TypeError):
-            self._error(HTTPStatus.BAD_REQUEST, "This is no answer.")
+            self._error(HTTPStatus.BAD_REQUEST, "The answer is malformed.")
 
     def _after(self, kept: bool, subject: str) -> dict[str, Any]:
         return self.labeling.state(subject) | {"kept": kept}
@@ -158,13 +158,13 @@ class _Handler(BaseHTTPRequestHandler):
             content = make()
         except UserError as error:
             self._error(HTTPStatus.BAD_REQUEST, str(error))
-        except OSError as error:  # The disk is full, for example: the page keeps the answer and tries again.
-            self._error(HTTPStatus.INTERNAL_SERVER_ERROR, f"The answer could not be kept ({error.strerror}).")
+        except OSError as error:  # Such as a full disk: the page keeps the answer and retries.
+            self._error(HTTPStatus.INTERNAL_SERVER_ERROR, f"The answer could not be saved ({error.strerror}).")
         else:
             self._send(HTTPStatus.OK, json.dumps(content).encode(), "application/json")
 
     def _is_local(self) -> bool:
-        """Refuses requests under another name than this machine's own, by which a foreign site could get at answers."""
+        """Refuses requests under a foreign host name, by which another site could read answers (DNS rebinding)."""
         host = self.headers.get("Host", "").rsplit(":", 1)[0]
         if host in (HOST, "localhost"):
             return True
@@ -172,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _error(self, status: HTTPStatus, message: str) -> None:
-        # What was sent may not have been read to its end, and would be taken for the next request.
+        # The request body may be partly unread and would be taken for the next request.
         self.close_connection = True
         self._send(status, json.dumps({"error": message}).encode(), "application/json")
 
@@ -187,4 +187,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Nothing: the terminal shows what matters."""
+        """Logs nothing: the terminal shows only what matters."""

@@ -1,4 +1,4 @@
-"""Which picture a subject sees when: a random order of its own, with some pictures shown a second time."""
+"""The pictures of a labeling and their order for each subject: random, with some pictures shown twice."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ import numpy as np
 from tqdm import tqdm
 
 from shards.base.errors import UserError
-from shards.base.files import write_json
+from shards.base.files import write_json, writing_to
+from shards.base.formats import Format
 from shards.images.reading import BadImage, open_image
 from shards.packing.splits import hashed_order
-from shards.sources.listing import list_files
+from shards.sources.listing import first_few, list_files
 
 SESSION_FILE = "session.json"
+_SESSION = Format("labeling session", version=1, first=1)
 _SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,40}")
-_NUM_NAMED = 10
 _MIN_GAP = 10
-"""Least number of pictures between the two times that a picture is shown, where there are as many."""
+"""Fewest pictures between the two showings of a picture, if there are as many."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What is labeled, fixed when the labeling begins.
+    """What is labeled; fixed when the labeling begins.
 
     Attributes:
         files: Relative paths of the pictures.
         seed: Of the orders.
-        repeats: Share of the pictures that are shown twice, to see whether a subject pays attention.
+        repeats: Share of the pictures that are shown twice, to measure attention.
     """
 
     files: tuple[str, ...]
@@ -39,18 +40,18 @@ class Session:
 
     @property
     def num_trials(self) -> int:
-        """How many pictures a subject sees, repeats included."""
+        """Number of pictures that a subject sees, including repeats."""
         return len(self.files) + round(self.repeats * len(self.files))
 
     def order(self, subject: str) -> list[int]:
         """Positions in ``files`` in the order in which a subject sees them: a function of the session and the name.
 
-        Repeats come at random places at least ten pictures later, where there are so many pictures.
+        A repeat comes at a random position at least ten pictures later, if there are so many.
         """
         first = hashed_order(self.files, self.seed, f"label {subject}").tolist()
         num_repeats = self.num_trials - len(first)
         rng = np.random.default_rng([self.seed, *subject.encode()])
-        # Each repeat is put in behind its first time; the last pictures have no room behind them.
+        # A repeat is inserted behind the first showing; the last pictures leave no room for one.
         candidates = first[: max(num_repeats, len(first) - _MIN_GAP)]
         order = list(first)
         for image in rng.permutation(candidates)[:num_repeats].tolist():
@@ -60,7 +61,7 @@ class Session:
 
 
 def check_subject(name: str) -> str:
-    """A subject's name, which becomes a file name.
+    """Checks the name of a subject, which becomes a file name.
 
     Raises:
         UserError: Other characters than letters, digits, ``_`` and ``-``, or more than 40.
@@ -71,53 +72,60 @@ def check_subject(name: str) -> str:
 
 
 def open_session(folder: Path, images: Path, seed: int, repeats: float) -> Session:
-    """Begins a labeling of the pictures of a folder, or goes on with the one that is there.
+    """Begins a labeling of the pictures of a folder, or resumes the existing one.
 
     Args:
         folder: Of the labeling.
-        images: Searched recursively. Pictures that cannot be read are left out, named.
+        images: Searched recursively. Unreadable pictures are named and left out.
         seed: Of the orders.
         repeats: Share of pictures that are shown twice.
 
     Raises:
-        UserError: No pictures, or a labeling of others or with other options.
+        UserError: No pictures, or a labeling of other pictures, with other options, or of a newer version.
     """
     if not images.is_dir():
-        raise UserError(f"{images} is no folder; give the folder that holds the pictures.")
+        raise UserError(f"{images} is not a folder; give the folder that holds the pictures.")
     files = list_files(images)[0]
     path = folder / SESSION_FILE
     if path.exists():
         session = _read(path)
         missing = sorted(set(session.files) - set(files))
         if missing:
-            raise UserError(f"{len(missing)} pictures of this labeling are not in {images} any more ({missing[0]}).")
+            raise UserError(
+                f"{len(missing)} pictures of this labeling are missing from {images} ({missing[0]}); restore them."
+            )
         if (session.seed, session.repeats) != (seed, repeats):
-            raise UserError(f"{folder} was begun with --seed {session.seed} --repeats {session.repeats:g}; give these.")
+            raise UserError(f"{folder} was begun with --seed {session.seed} --repeats {session.repeats:g}; pass these.")
         return session
     readable = [
-        file for file in tqdm(files, desc="looking", unit=" pictures", disable=None) if _is_readable(images / file)
+        file for file in tqdm(files, desc="checking", unit=" pictures", disable=None) if _is_readable(images / file)
     ]
     if not readable:
-        raise UserError(f"no pictures that can be read below {images}.")
+        raise UserError(f"no readable pictures below {images}; give another folder.")
     if len(readable) < len(files):
         bad = sorted(set(files) - set(readable))
-        more = ", ..." if len(bad) > _NUM_NAMED else ""
-        print(f"{len(bad)} pictures cannot be read and are left out: {', '.join(bad[:_NUM_NAMED])}{more}")
+        print(f"{len(bad)} pictures cannot be read and are left out: {first_few(bad)}")
     session = Session(tuple(readable), seed, repeats)
-    try:
+    with writing_to(folder, "give another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, asdict(session))
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); give another folder.") from None
+        write_json(path, _SESSION.stamp(asdict(session)))
     return session
 
 
 def _read(path: Path) -> Session:
     try:
         content = json.loads(path.read_text())
+    except ValueError:
+        raise _damaged(path) from None
+    content = _SESSION.read(path, content)
+    try:
         return Session(tuple(content["files"]), content["seed"], content["repeats"])
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged; restore it, or label into another folder.") from None
+    except (KeyError, TypeError):
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} is damaged; restore it, or label into another folder.")
 
 
 def _is_readable(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a source is: an ordered list of items with labels, and a way to load the image of each."""
+"""The interface of a source: an ordered list of items with labels, and a way to load the image of each."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Item:
     """One image before packing.
 
     Attributes:
-        key: Unique name in the source. Packing keeps it where it is short and made of letters, digits, ``_``, ``-``
-            and ``/``, and makes it safe otherwise (``shards.dataset.tar.member_key``).
-        labels: A value for each field of the schema; None where it is missing.
+        key: Unique name in the source. Packing keeps it if it is short and made of letters, digits, ``_``, ``-`` and
+            ``/``, and makes it safe otherwise (``shards.dataset.tar.member_key``).
+        labels: A value for each field of the schema; None if it is missing.
         ref: What the source's ``load`` needs, such as a path; picklable.
-        partition: The data set's own split (train, val, test), where it has one.
+        partition: The data set's own split (train, val, test), if it has one.
     """
 
     key: str
@@ -50,7 +50,7 @@ class Source(Protocol):
 
     @property
     def identity_field(self) -> str | None:
-        """The class field that names the person; splits keep a person on one side."""
+        """The class field that names the person: no person is in two splits. None without one."""
         ...
 
     @property
@@ -62,8 +62,8 @@ class Source(Protocol):
     def provenance(self) -> dict[str, Any]:
         """Where the images come from, for ``dataset.json``.
 
-        The same for the same input, and without any path of the machine. A list under ``notes`` holds sentences that
-        packing prints, about labels that match no image and the like.
+        The same for the same input, and without paths of this machine. A list under ``notes`` holds sentences that
+        packing prints, such as how many labels match no image.
         """
         ...
 

@@ -1,7 +1,7 @@
 """CASIA-WebFace: 494,414 images of 10,575 people in the folders of their numbers, such as ``0000045/001.jpg``.
 
 Source: Yi, Lei, Liao, Li: Learning Face Representation from Scratch, 2014, https://arxiv.org/abs/1411.7923. The images
-are 250x250 with the face in the middle, its place and size much less fixed than LFW's: pack them with ``--align``.
+are 250x250 with the face near the middle, placed and scaled less uniformly than LFW's: pack them with ``--align``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def open_casia_webface(config: CasiaWebfaceConfig) -> FileSource:
 
 
 def labels_of(file: str) -> dict[str, LabelValue] | None:
-    """The person of a file; None for one that lies elsewhere or is called otherwise."""
+    """The person of a file; None for one in another place or with another name."""
     match = _FILE.fullmatch(file)
     return {"identity": match[1]} if match else None
 

@@ -1,11 +1,11 @@
 """CelebA, aligned and cropped images, with its 40 attributes, identities and official partition.
 
-Source: Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild, ICCV 2015. The images are 178x218; any subset
-and any common scale will do.
+Source: Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild, ICCV 2015. The images are 178x218; a subset, or
+a copy at another scale, works as well.
 
 The default crop is the box (15, 40)-(163, 188) of 178x218: 148x148 pixels as in most published work on VAEs and GANs,
-moved down by five pixels from the center, where the aligned faces are. It is kept as fractions, so that a
-reduced copy of the images is cut at the same place.
+five pixels below the center, where the aligned faces are. Stored as fractions, it fits a reduced copy of the images,
+too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shards.sources.base import Item, LabelValue, SourceEntry
 FACE_BOX: Crop = (15 / 178, 40 / 218, 163 / 178, 188 / 218)
 _IMAGE_FOLDERS = ("img_align_celeba", "img_align_celeba_png")
 MISSING = int(np.iinfo(np.int32).min)
-"""Stands for a value that a label file does not have."""
+"""Stands for a value that no label file has."""
 
 
 @dataclass
@@ -36,11 +36,11 @@ class CelebaConfig:
     """CelebA's aligned images with attributes, identities and partition."""
 
     input: Path
-    """Folder that holds img_align_celeba and the list_*.txt (or Kaggle's list_*.csv), there or one level below."""
+    """Folder that holds img_align_celeba and the list_*.txt (or Kaggle's list_*.csv), directly or one level down."""
 
 
 class CelebaSource:
-    """All aligned images that are there, in order of their names, with whatever label files lie beside them."""
+    """All aligned images of a folder, in the order of their names, with the label files found beside them."""
 
     name = "celeba"
     crop: Crop | None = FACE_BOX
@@ -113,12 +113,12 @@ class CelebaSource:
 
 
 @dataclass(frozen=True)
-class Table:
+class CelebaTable:
     """A label file: one row an image.
 
     Attributes:
         file: Its name.
-        columns: Names of the value columns; empty where the file does not name them.
+        columns: Names of the value columns; empty if the file does not name them.
         stems: File names of the images, without extension.
         values: int32 (num_images, num_columns).
     """
@@ -129,21 +129,21 @@ class Table:
     values: np.ndarray
 
 
-def read_table(path: Path) -> Table:
-    """Reads a label file as CelebA's authors write it (blanks, with or without a count and a header) or as CSV.
+def read_table(path: Path) -> CelebaTable:
+    """Reads a label file in the form of CelebA's authors (blanks, with or without count and header) or as CSV.
 
     Raises:
-        UserError: Rows of different lengths, or values that are no whole numbers.
+        UserError: Rows of different lengths, or values that are not whole numbers.
     """
     delimiter = "," if path.suffix == ".csv" else None
     with open(path, encoding="utf-8-sig") as file:
         lines = [line.strip() for line in file if line.strip()]
-    if lines and lines[0].isdigit():  # the number of rows
+    if lines and lines[0].isdigit():  # The number of rows.
         lines = lines[1:]
     columns: tuple[str, ...] = ()
     if lines and Path(_first_cell(lines[0], delimiter)).suffix.lower() not in IMAGE_SUFFIXES:
         header = lines[0].split(delimiter)
-        # The text form names the values only, the CSV form the file column as well.
+        # The text form names the value columns only, the CSV form the file column, too.
         columns, lines = tuple(header[1:] if delimiter else header), lines[1:]
     stems = [Path(_first_cell(line, delimiter)).stem for line in lines]
     try:
@@ -151,10 +151,12 @@ def read_table(path: Path) -> Table:
         cells = [line.split(delimiter, 1)[1] for line in lines]
         values = np.loadtxt(cells, np.int32, comments=None, delimiter=delimiter, ndmin=2)
     except (ValueError, IndexError):
-        raise UserError(f"{path} is not in CelebA's format: each row is a file name and whole numbers.") from None
+        raise UserError(
+            f"{path} is not in CelebA's format, rows of a file name and whole numbers; fetch the file again."
+        ) from None
     if columns and len(columns) != values.shape[1]:
         raise UserError(f"{path} names {len(columns)} columns and has {values.shape[1]}; fetch the file again.")
-    return Table(path.name, columns, stems, values)
+    return CelebaTable(path.name, columns, stems, values)
 
 
 def _first_cell(line: str, delimiter: str | None) -> str:
@@ -162,7 +164,7 @@ def _first_cell(line: str, delimiter: str | None) -> str:
 
 
 def find_image_folder(root: Path) -> Path:
-    """The folder of aligned images: ``root`` or one that is at most two levels below it.
+    """The folder of aligned images: ``root``, or one at most two levels below it.
 
     Raises:
         UserError: There is none, or it is empty.
@@ -184,17 +186,20 @@ def _find_table(root: Path, image_folder: Path, stem: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _align(table: Table | None, rows: Mapping[str, int], what: str, notes: list[str]) -> np.ndarray:
-    """Brings a table into the order of the images, and notes what does not match.
+def _align(table: CelebaTable | None, rows: Mapping[str, int], what: str, notes: list[str]) -> np.ndarray:
+    """Sorts a table into the order of the images.
 
     Args:
         table: The label file, or None.
         rows: Position of each image by its stem.
         what: What an image without a row lacks, for the note.
-        notes: Sentences about mismatches are appended here.
+        notes: Receives sentences about mismatches.
 
     Returns:
         int32 (num_images, num_columns), ``MISSING`` where the table has no row; no columns without a table.
+
+    Raises:
+        UserError: No row matches an image.
     """
     if table is None:
         return np.empty((len(rows), 0), np.int32)

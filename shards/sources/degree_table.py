@@ -15,9 +15,9 @@ FILE_COLUMN, DEGREE_COLUMN = "stimulus_filename", "avg_encode"
 
 
 def read_degrees(path: Path, folder: Path, files: Iterable[str]) -> tuple[dict[str, float], list[str]]:
-    """Reads the degrees of images; a row names its image by the file name, up to its first dot.
+    """Reads the degrees of images; a row names its image by the file name up to the first dot.
 
-    So a degree given to ``x.jpg`` is also that of ``x.jpg.chip.jpg``, the same face cropped.
+    A degree given to ``x.jpg`` is therefore also that of ``x.jpg.chip.jpg``, the same face cropped.
 
     Args:
         path: The CSV, as given or inside ``folder``.
@@ -29,11 +29,11 @@ def read_degrees(path: Path, folder: Path, files: Iterable[str]) -> tuple[dict[s
 
     Raises:
         UserError: No such file or columns, a degree outside [-1, 1], two rows for an image, two images for a row, or
-            not one match.
+            no match at all.
     """
     found = next((candidate for candidate in (path, folder / path) if candidate.is_file()), None)
     if found is None:
-        raise UserError(f"there is no file of degrees {path}, neither here nor in {folder}.")
+        raise UserError(f"there is no file of degrees {path}, neither here nor in {folder}; give its path.")
     table = read_label_file(found, FILE_COLUMN)
     if DEGREE_COLUMN not in table.columns:
         raise UserError(f"{found} has no column '{DEGREE_COLUMN}'; it has {', '.join(table.columns)}.")
@@ -48,7 +48,7 @@ def read_degrees(path: Path, folder: Path, files: Iterable[str]) -> tuple[dict[s
         raise UserError(f"no row of {found} names one of the images (first: '{table.names[0]}').")
     key, num_images = images.most_common(1)[0]
     if num_images > 1:
-        raise UserError(f"'{key}' in {found} matches {num_images} images; give one folder of the data set only.")
+        raise UserError(f"'{key}' in {found} matches {num_images} images; give a folder that holds the data set once.")
     notes = []
     if len(images) < len(degrees):
         notes.append(f"{len(degrees) - len(images)} rows of {found.name} match no image.")
@@ -62,5 +62,5 @@ def _degree(value: object, path: Path, name: str) -> float:
     except ValueError:
         degree = math.nan
     if not -1 <= degree <= 1:
-        raise UserError(f"{path}: {DEGREE_COLUMN} of {name} is {value}, no number from -1 to 1; mend the file.")
+        raise UserError(f"{path}: {DEGREE_COLUMN} of {name} is {value}, not a number from -1 to 1; fix the file.")
     return degree

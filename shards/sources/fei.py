@@ -1,4 +1,4 @@
-"""FEI: 200 people in 14 pictures each, in the originals, and in two frontal ones, neutral and smiling, when aligned.
+"""FEI: 200 people, 14 original pictures of each, and two aligned frontal ones, neutral and smiling.
 
 Source: Thomaz, Giraldi: A new ranking method for principal components analysis and its application to face image
 analysis, Image and Vision Computing 28(6), 2010, https://fei.edu.br/~cet/facedatabase.html. The originals are called
@@ -39,7 +39,7 @@ def open_fei(config: FeiConfig) -> FileSource:
     """Lists the images.
 
     Raises:
-        UserError: No images of such names there.
+        UserError: No images with such names there.
     """
     files = Names(list_files(config.input)[0] if config.input.is_dir() else ())
     people = {labels["person"] for labels in map(labels_of, files) if labels}
@@ -62,7 +62,7 @@ def open_fei(config: FeiConfig) -> FileSource:
 
 
 def labels_of(file: str) -> dict[str, LabelValue] | None:
-    """Person, pose and, in the neutral and the smiling picture, whether it smiles; None for another name."""
+    """Person, pose and, for the neutral and the smiling picture, the smile; None for a name of another form."""
     match = _FILE.fullmatch(file.rsplit("/", 1)[-1])
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""The source of data sets that are files in folders, whose names say what is on them."""
+"""The source of data sets whose image files say by their names what they show."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from shards.sources.base import Item, LabelValue
 from shards.sources.listing import path_key
 
 BAD_NAME = "file name of another form"
-"""The reason under which packing counts the files whose names do not say what they should."""
+"""Packing counts files under this reason whose names do not follow the data set's scheme."""
 
 
 @dataclass(frozen=True)
 class FileSource:
     """Image files below a folder. Implements ``shards.sources.base.Source``.
 
-    Labels are read from the names when they are asked for, so that a source of millions of files costs the bytes of
-    their names.
+    Labels are read from the names on demand: a source of millions of files costs the bytes of their names.
 
     Attributes:
         name: Of the source.
         root: The folder.
         files: Relative paths of the images, with ``/``.
         key: The key of a file.
-        labels: The labels of a file, picklable; None where its name does not say them: packing skips and counts those.
+        labels: Gives the labels of a file; picklable. None for a name of another form: packing skips and counts it.
         fields: Label schema.
         provenance: For ``dataset.json``.
         identity_field: The class field that names the person.

@@ -25,16 +25,16 @@ class FolderConfig:
     input: Path
     """The folder."""
     labels: Path | None = None
-    """CSV with a header, or JSONL; looked for as given, then inside the folder. Joined to the images by relative path,
-    file name or stem."""
+    """CSV with a header, or JSONL; looked for as given, then inside the folder. Rows are matched to images by relative
+    path, file name or stem."""
     label_key: str | None = None
-    """Column of the label file that names the image. Default: the first one."""
+    """Column of the label file that names the image; the first one when not given."""
     subfolders: Literal["class", "identity", "ignore"] = "class"
-    """What the uppermost sub-folders stand for: classes, persons (a person is never in two splits) or nothing."""
+    """What the top-level sub-folders stand for: classes, persons (no person is in two splits) or nothing."""
 
 
 class FolderSource:
-    """All image files below a folder, in order of their relative paths. The key is that path without its suffix."""
+    """All image files below a folder, in the order of their relative paths; the key is the path without its suffix."""
 
     name = "folder"
     crop: Crop | None = None
@@ -46,7 +46,7 @@ class FolderSource:
             UserError: No folder or no images there, or a label file that cannot be joined.
         """
         if not config.input.is_dir():
-            raise UserError(f"{config.input} is no folder; give the folder that holds the images.")
+            raise UserError(f"{config.input} is not a folder; give the folder that holds the images.")
         self._root = config.input
         label_path = _find_label_file(config)
         files, others = list_files(self._root, exclude=label_path)
@@ -59,7 +59,7 @@ class FolderSource:
         self.identity_field: str | None = None
         notes = []
         if others:
-            notes.append(f"{len(others)} files are not images by their names and were left out: {first_few(others)}")
+            notes.append(f"{len(others)} files do not have the name of an image and were left out: {first_few(others)}")
 
         if label_path:
             table = read_label_file(label_path, config.label_key)
@@ -101,7 +101,7 @@ class FolderSource:
             self.identity_field = kind
         else:
             notes.append(
-                f"The {len(names)} sub-folders became the label 'class'; where each is one person, pass "
+                f"The {len(names)} sub-folders became the label 'class'; if each is one person, pass "
                 "--subfolders identity, so that no person is in two splits."
             )
         self.fields[kind] = LabelField("class", names, "uppermost sub-folder")
@@ -114,7 +114,7 @@ def _find_label_file(config: FolderConfig) -> Path | None:
     for path in (config.labels, config.input / config.labels):
         if path.is_file():
             return path
-    raise UserError(f"there is no label file {config.labels}, neither here nor in {config.input}.")
+    raise UserError(f"there is no label file {config.labels}, neither here nor in {config.input}; give its path.")
 
 
 SOURCE = SourceEntry(

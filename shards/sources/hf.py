@@ -1,8 +1,8 @@
 """Any Hugging Face image data set, by its name on the hub or by a local path, streamed.
 
-Rows pass through one by one; only what is packed is kept: the encoded bytes of the images and the scalar labels, in a
-spool in the cache directory, since packing shuffles and a stream cannot. A stream that broke off goes on where it
-stopped. Needs ``pip install 'facegen[hf]'``.
+Rows pass through one by one. What packing needs, the encoded images and the scalar labels, is kept in a spool in the
+cache directory, because packing shuffles and a stream has one order. A stream that broke off resumes where it stopped.
+Needs ``pip install 'facegen[hf]'``.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class HfConfig:
     subset: str | None = None
     """Configuration of a data set that has several."""
     split: str | None = None
-    """Which split to take, such as train; all of them when not given, as the data set's own partition."""
+    """Split to take, such as train; when not given, all of them, which then are the data set's own partition."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     image_column: str | None = None
-    """Column of the images; the first one of that type when not given."""
+    """Column of the images; the first image column when not given."""
     identity_column: str | None = None
     """Column that names the person; one called identity, person or subject when not given."""
     limit: int | None = None
-    """Take only the first images of each split; no more are downloaded."""
+    """Number of images to take from the start of each split; no more are downloaded."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a limit below 1."""
@@ -62,7 +62,7 @@ class HfSource:
     crop: Crop | None = None
 
     def __init__(self, config: HfConfig) -> None:
-        """Streams the data set into the spool, unless it is there, and types its labels.
+        """Streams the data set into the spool, unless it is complete, and infers the types of the labels.
 
         Raises:
             UserError: The extra is missing, no such data set, no images in it, or a stream that broke off.
@@ -85,10 +85,10 @@ class HfSource:
         self.identity_field = self._identity(config.identity_column)
         others = sorted(set(splits) - set(_SPLIT_OF_WORD)) if self._partitions else []
         if others:
-            notes.append(f"Splits {', '.join(others)} are none of train, validation and test: used for training.")
+            notes.append(f"Splits {', '.join(others)} are not train, validation or test; they are used for training.")
         self.provenance: dict[str, Any] = {
             **asdict(config),
-            # A path of this machine says nothing elsewhere.
+            # A path of this machine means nothing elsewhere.
             "input": Path(config.input).resolve().name if Path(config.input).exists() else config.input,
             "num_files": len(rows),
             "notes": notes,
@@ -112,13 +112,13 @@ class HfSource:
         names = [name for name, label in self.fields.items() if label.kind == "class"]
         if wanted is not None and wanted not in names:
             raise UserError(
-                f"there is no column '{wanted}' of names of people; there are {', '.join(names) or 'none'}."
+                f"there is no column '{wanted}' of people's names; class columns are {', '.join(names) or 'missing'}."
             )
         return wanted or next((name for name in names if is_identity(name)), None)
 
 
 def fill_spool(config: HfConfig) -> Path:
-    """Streams a data set into its spool, from where an earlier stream broke off.
+    """Streams a data set into its spool, resuming a stream that broke off.
 
     Returns:
         The folder of the complete spool.
@@ -132,7 +132,7 @@ def fill_spool(config: HfConfig) -> Path:
         writer.close()
         return folder
     if writer.num_rows:
-        print(f"Going on: {writer.num_rows} images are in {folder} already.")
+        print(f"Resuming: {writer.num_rows} images are in {folder}.")
     try:
         for split, stream in _streams(config).items():
             num_there = writer.num_of_split(split)
@@ -145,9 +145,9 @@ def fill_spool(config: HfConfig) -> Path:
         writer.complete()
     except UserError:
         raise
-    except Exception as error:  # The library's formats and file systems raise what they like.
+    except Exception as error:  # The library's formats and file systems raise errors of every kind.
         text = " ".join(str(error).split())[:300]
-        raise UserError(f"{config.input} cannot be streamed ({text}); {_ADVICE}, and run it again to go on.") from None
+        raise UserError(f"{config.input} cannot be streamed ({text}); {_ADVICE}, then rerun the command.") from None
     finally:
         writer.close()
     return folder
@@ -177,7 +177,7 @@ def _rows(stream: Any, config: HfConfig) -> Iterator[tuple[bytes, dict[str, Scal
     """Encoded image and labels of each row; classes by their names."""
     import datasets
 
-    # Formats without a schema, such as CSV, show theirs in the first row only.
+    # Formats without a schema, such as CSV, reveal their columns in the first row.
     features = stream.features or dict.fromkeys(next(iter(stream), {}))
     images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
     column = config.image_column or next(iter(images), None)
@@ -189,13 +189,13 @@ def _rows(stream: Any, config: HfConfig) -> Iterator[tuple[bytes, dict[str, Scal
         labels = {name: value for name, value in row.items() if name not in images and _is_scalar(value)}
         for name, classes in names.items():
             value = labels.get(name)
-            # -1 is how the library writes a class that is not known.
+            # The library writes an unknown class as -1.
             labels[name] = classes[value] if isinstance(value, int) and value >= 0 else None
         yield _image_bytes(row[column]), labels
 
 
 def _image_bytes(value: Mapping[str, Any] | None) -> bytes:
-    """The file's content; empty, so that packing counts it as bad, where it is missing."""
+    """The file's content; empty if it is missing, so that packing counts it as bad."""
     if value is None:
         return b""
     if value.get("bytes") is not None:
@@ -214,13 +214,13 @@ def _is_scalar(value: object) -> bool:
 
 
 def _keys(splits: list[str]) -> list[str]:
-    """SPLIT/NUMBER; the number counts within the split."""
+    """SPLIT/NUMBER, numbered within the split."""
     counters = {split: itertools.count() for split in dict.fromkeys(splits)}
     return [f"{split}/{next(counters[split]):08d}" for split in splits]
 
 
 def _spool_name(config: HfConfig) -> str:
-    """A name for the exact data: another one when a local file changes."""
+    """A name for the exact data: it changes when a local file does."""
     content: dict[str, Any] = asdict(config) | {"identity_column": None}
     path = Path(config.input)
     if path.exists():

@@ -17,7 +17,7 @@ from shards.sources.listing import first_few
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Rows of a label file: ``names[i]`` is the image that ``rows[i]`` is about; ``columns`` are in file order."""
+    """A label file: ``rows[i]`` describes the image ``names[i]``; ``columns`` are in file order, without the names."""
 
     file: str
     names: list[str]
@@ -27,7 +27,7 @@ class LabelTable:
 
 @dataclass(frozen=True)
 class JoinedLabels:
-    """Labels in the order of the images; None where an image has none. ``notes`` says what did not match."""
+    """Labels in the order of the images, None where an image has none; ``notes`` says what did not match."""
 
     fields: dict[str, LabelField]
     columns: dict[str, list[Scalar]]
@@ -36,10 +36,10 @@ class JoinedLabels:
 
 
 def read_label_file(path: Path, key: str | None) -> LabelTable:
-    """Reads a CSV with a header, or a JSONL of one object a line.
+    """Reads a CSV with a header, or JSONL with one object a line.
 
     Args:
-        path: The file; a suffix ``.jsonl`` or ``.ndjson`` marks JSONL, ``.tsv`` a CSV with tabs.
+        path: The file: ``.jsonl`` or ``.ndjson`` is JSONL, ``.tsv`` a CSV with tabs, anything else a CSV.
         key: Column that names the image; None for the first.
 
     Raises:
@@ -99,7 +99,7 @@ def join_labels(table: LabelTable, files: Sequence[str]) -> JoinedLabels:
 
 
 def _match(table: LabelTable, files: Sequence[str]) -> tuple[dict[int, int], list[str]]:
-    """Gives the row of each matched image by position, and the names that match none."""
+    """The row of each matched image by the image's position, and the names that match no image."""
     by_name: dict[str, list[int]] = {}
     for position, file in enumerate(files):
         path = PurePosixPath(file)
@@ -133,7 +133,7 @@ def _read_csv(path: Path, text: str) -> list[dict[str, Any]]:
         raise UserError(f"{path}: the first line must name every column, each once; it is {','.join(rows[0])}")
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
-            raise UserError(f"{path}: row {number} has {len(row)} cells, the header {len(header)}; mend the file.")
+            raise UserError(f"{path}: row {number} has {len(row)} cells, the header {len(header)}; fix the file.")
     return [dict(zip(header, map(from_cell, row), strict=True)) for row in rows[1:]]
 
 
@@ -147,6 +147,6 @@ def _read_jsonl(path: Path, text: str) -> list[dict[str, Any]]:
         except ValueError:
             row = None
         if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number} is no JSON object; JSONL holds one object a line.")
+            raise UserError(f"{path}: line {number} is not a JSON object; give one object a line.")
         rows.append(row)
     return rows

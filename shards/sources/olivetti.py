@@ -1,8 +1,8 @@
 """Olivetti faces (AT&T, ORL): ten gray pictures of 64x64 pixels of each of 40 people, in one file of pixels.
 
 Source: Samaria, Harter: Parameterisation of a Stochastic Model for Human Face Identification, 1994; the 64x64 version
-is Sam Roweis's ``olivettifaces.mat``, which scikit-learn uses as well. An ``.npz`` with an array of images and one of
-people, under any names, does too.
+is Sam Roweis's ``olivettifaces.mat``, which scikit-learn uses, too. An ``.npz`` with an array of images and one of
+people, under any names, works as well.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
         uint8 (N, 64, 64) and int64 (N,), the number of the person from 0.
 
     Raises:
-        UserError: Another file.
+        UserError: The file holds something else.
     """
-    # Imported here, since every packing process imports all sources and scipy takes longer than they do.
+    # Imported here: scipy takes longer to import than the rest of packing.
     import scipy.io
     from scipy.io.matlab import MatReadError
 
@@ -86,7 +86,7 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
         faces = scipy.io.loadmat(path, variable_names=["faces"])["faces"]
         images = faces.T.reshape(-1, SIZE, SIZE).transpose(0, 2, 1)
     except (MatReadError, KeyError, ValueError, TypeError, NotImplementedError, OSError):
-        raise UserError(f"{path} holds no 64x64 Olivetti faces; fetch it again.") from None
+        raise UserError(f"{path} does not hold 64x64 Olivetti faces; fetch it again.") from None
     return _as_uint8(images, path), np.arange(len(images)) // PICTURES_OF_PERSON
 
 
@@ -94,18 +94,18 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads an archive of one array of images (N, 64, 64), uint8 or float in [0, 1], and one of people (N,).
 
     Raises:
-        UserError: Other arrays.
+        UserError: The file holds other arrays.
     """
     try:
         with np.load(path) as archive:
             arrays = list(archive.values())
     except (OSError, EOFError, ValueError, zipfile.BadZipFile):
-        raise UserError(f"{path} is no .npz of arrays; fetch it again.") from None
+        raise UserError(f"{path} is not an .npz of arrays; fetch it again.") from None
     images = [array for array in arrays if array.ndim == 3 and array.shape[1:] == (SIZE, SIZE)]
     people = [array for array in arrays if array.ndim == 1 and np.issubdtype(array.dtype, np.integer)]
     if len(images) != 1 or len(people) != 1 or len(images[0]) != len(people[0]) or people[0].min(initial=0) < 0:
         shapes = ", ".join(f"{array.dtype} {array.shape}" for array in arrays)
-        raise UserError(f"{path} holds {shapes} and not images (N, 64, 64) with the number of each person (N,).")
+        raise UserError(f"{path} holds {shapes}, not images (N, 64, 64) and the number of each person (N,).")
     return _as_uint8(images[0], path), people[0].astype(np.int64)
 
 

@@ -1,6 +1,6 @@
 """SMILEs: gray faces of 64x64 pixels in the folders ``positives`` (smiling) and ``negatives``.
 
-Source: https://github.com/hromi/SMILEsmileD. Some of its labels are wrong.
+Source: https://github.com/hromi/SMILEsmileD. Some labels are wrong.
 """
 
 from __future__ import annotations

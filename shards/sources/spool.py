@@ -1,4 +1,9 @@
-"""Images and labels that came in a stream, on the disk, so that they can be read in any order."""
+"""Images and labels of a stream, kept on the disk so that they can be read in any order.
+
+Not the Arrow cache of ``datasets``: when a stream breaks off, ``Dataset.from_generator`` deletes the rows it has and
+asks for all of them again. A spool keeps every row, also after a kill. And reading it needs neither ``datasets`` nor
+pyarrow, which would cost each packing process seconds and 120 MB.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +24,13 @@ _SYNC_EVERY = 256
 
 
 class SpoolWriter:
-    """Appends rows: each is an image's bytes in one file, then a line about it in another. Locked against a second one.
+    """Appends rows: an image's bytes to one file, then a line about it to another. Locked against a second writer.
 
-    What an interruption left half written is cut off when the writer opens again.
+    Opening a spool cuts off what an interruption left half written.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Opens a spool to go on with, or begins one.
+        """Opens a spool to resume, or begins one.
 
         Raises:
             UserError: Another process is filling it, or it cannot be written to.
@@ -38,7 +43,9 @@ class SpoolWriter:
         except BlockingIOError:
             raise UserError(f"another process is filling {folder}; wait for it or stop it.") from None
         except OSError as error:
-            raise UserError(f"cannot write to {folder} ({error.strerror}); set FACEGEN_CACHE to another one.") from None
+            raise UserError(
+                f"cannot write to {folder} ({error.strerror}); set FACEGEN_CACHE to another folder."
+            ) from None
         self._images = open(folder / _IMAGES, "ab")  # noqa: SIM115
         self._rows = open(folder / _ROWS, "ab")  # noqa: SIM115
         self._counts = self._recover()
@@ -67,24 +74,24 @@ class SpoolWriter:
             self._sync()
 
     def complete(self) -> None:
-        """Says that nothing is to come."""
+        """Marks the stream as complete."""
         self._sync()
         (self._folder / _COMPLETE).touch()
 
     def close(self) -> None:
-        """Writes what is buffered and lets go of the spool."""
+        """Writes buffered rows and releases the lock."""
         self._images.close()
         self._rows.close()
         self._lock.close()
 
     def _sync(self) -> None:
-        # Images first: a line must never speak of bytes that are not there.
+        # Images first: a line must never name bytes that are missing.
         for file in (self._images, self._rows):
             file.flush()
             os.fsync(file.fileno())
 
     def _recover(self) -> Counter[str]:
-        """Counts the whole rows by split, and cuts off the rest."""
+        """Counts the complete rows by split, and cuts off the rest."""
         num_image_bytes = (self._folder / _IMAGES).stat().st_size
         counts: Counter[str] = Counter()
         row_end = image_end = 0

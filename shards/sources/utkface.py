@@ -2,10 +2,10 @@
 
 Source: Zhang, Song, Qi: Age Progression/Regression by Conditional Adversarial Autoencoder, CVPR 2017,
 https://susanqq.github.io/UTKFace/. A name is ``AGE_GENDER_RACE_DATE.jpg`` (``.chip.jpg`` where aligned and cropped);
-in the published archives a few lack one of the numbers.
+a few names in the published archives lack one of the numbers.
 
-A CSV of smile degrees (``stimulus_filename,avg_encode``, as the SmileCVAE's authors and ``shards.label`` write it)
-becomes the label ``smile``.
+A CSV of smile degrees (``stimulus_filename,avg_encode``, the format of the SmileCVAE's authors and of
+``shards.label``) becomes the label ``smile``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def open_utkface(config: UtkfaceConfig) -> FileSource:
     """Lists the images.
 
     Raises:
-        UserError: No images of such names there, or degrees that match none of them.
+        UserError: No images with such names there, or degrees that match none of them.
     """
     files = Names(list_files(config.input)[0] if config.input.is_dir() else ())
     num_bad = sum(labels_of(file) is None for file in files)
@@ -83,7 +83,7 @@ def open_utkface(config: UtkfaceConfig) -> FileSource:
 
 
 def labels_of(file: str, degrees: Mapping[str, float] | None = None) -> dict[str, LabelValue] | None:
-    """The labels of a file, or None where its name does not say them.
+    """The labels of a file; None for a name of another form.
 
     Args:
         file: Its path.
@@ -105,7 +105,7 @@ def labels_of(file: str, degrees: Mapping[str, float] | None = None) -> dict[str
 SOURCE = SourceEntry(
     UtkfaceConfig,
     lambda config, size: open_utkface(config),
-    elsewhere="UTKFace is for non-commercial research and lies on a drive that asks who you are: get UTKFace.tar.gz "
+    elsewhere="UTKFace is for non-commercial research and lies on a drive that asks you to sign in: get UTKFace.tar.gz "
     "(aligned and cropped) at https://susanqq.github.io/UTKFace/, unpack it, then run: python -m shards.pack utkface "
     "FOLDER OUTPUT",
 )

@@ -1,5 +1,5 @@
 "use strict";
-// The states of the page: start, waiting (a cross), showing (a face, the clock runs), pause, end.
+// States of the page: start, waiting (a cross), showing (a face; the clock runs), pause, end.
 
 const CROSS_MS = 400;
 const RETRY_MS = 1000;
@@ -9,9 +9,9 @@ const body = document.body;
 const face = document.getElementById("face");
 let subject = "";
 let upcoming = [];  // trials in order, the current one first
-let shownAt = 0;    // performance.now() of the frame in which the face came on the screen
-let turn = 0;       // grows with every change of what is to be seen, so that late callbacks know that they are
-let sending = Promise.resolve();  // answers go one after the other
+let shownAt = 0;    // performance.now() of the frame that showed the face
+let turn = 0;       // grows with every change of state: a callback from an earlier turn does nothing
+let sending = Promise.resolve();  // answers are sent one after the other
 const pictures = new Map();  // decoded pictures by number
 
 function setState(state) {
@@ -37,7 +37,7 @@ async function ask(path, content) {
   return result;
 }
 
-// A server that is gone is asked again until it is back; what it said no to is not.
+// Retries until the server is back; a request that the server refused is not retried.
 async function askUntilAnswered(path, content) {
   for (;;) {
     try {
@@ -58,11 +58,11 @@ function take(state) {
   progress.max = state.total;
   progress.value = state.done;
   document.getElementById("count").textContent = `${state.done} of ${state.total}`;
-  // What fails now is asked for again when it is to be shown.
+  // A picture that fails now is fetched again when it is due.
   for (const { image } of upcoming) picture(image).catch(() => pictures.delete(image));
 }
 
-// Fetched and decoded ahead of time, so that the clock does not measure that.
+// Fetches and decodes ahead of time: the clock must not measure that.
 function picture(number) {
   if (!pictures.has(number)) {
     const image = new Image();
@@ -93,7 +93,7 @@ async function showNext() {
   }
   await pause;
   if (turn !== mine) return;
-  // The first frame draws the face, the second one begins when that is on the screen.
+  // The first frame draws the face; the second one begins when the face is on the screen.
   requestAnimationFrame(() => {
     if (turn !== mine) return;
     setState("showing");
@@ -103,7 +103,7 @@ async function showNext() {
   });
 }
 
-// The cross stays until the server has the answer on its disk.
+// The cross stays until the answer is on the server's disk.
 function send(path, content) {
   setState("waiting");
   sending = sending.then(async () => {
@@ -152,7 +152,7 @@ addEventListener("keydown", (event) => {
   }
 });
 
-// A face that was hidden behind another tab gives no reaction time.
+// A face hidden behind another tab gives no valid reaction time.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden && ["showing", "waiting"].includes(body.dataset.state)) setState("pause");
 });

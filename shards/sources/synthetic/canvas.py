@@ -97,7 +97,7 @@ class Canvas:
 
 
 def plane(color: Array | Color) -> Array:
-    """A color in a shape that broadcasts over (3, rows, columns)."""
+    """A color, shaped to broadcast over (3, rows, columns)."""
     return color if isinstance(color, np.ndarray) else _plane(color)
 
 

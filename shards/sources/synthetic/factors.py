@@ -1,4 +1,4 @@
-"""The ground-truth factors of a procedural face: what they are called, what values they take and who shares them."""
+"""The ground-truth factors of a procedural face: their names, their values and who shares them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GLASSES = ("none", "round", "square")
 
 @dataclass(frozen=True)
 class Factors:
-    """Everything that a picture depends on. The ranges and meanings stand in ``FACTORS``; 0 is the average face."""
+    """Everything that a picture depends on. ``FACTORS`` has the ranges and meanings; 0 is the average face."""
 
     skin: float = 0.3
     presentation: float = 0.0
@@ -63,7 +63,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class FactorSpec:
-    """One factor: its kind and range, at which level it is drawn, and on which other factor its distribution rests.
+    """One factor: its kind and range, the level at which it is drawn, and the factors its distribution depends on.
 
     Attributes:
         name: Field of ``Factors``.

@@ -1,4 +1,4 @@
-"""From factors to the measures of a face, in head units: eyes at y = 0, crown near -0.68, chin near 0.70."""
+"""From factors to the measurements of a face, in head units: eyes at y = 0, crown near -0.68, chin near 0.70."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_LIGHT_RAD = math.radians(65)
 
 @dataclass(frozen=True)
 class Geometry:
-    """Measures of one face. Names ending in ``_x`` and ``_y`` are places, the others half widths or half heights."""
+    """Measurements of one face: names ending in ``_x`` and ``_y`` are positions, the others half widths or heights."""
 
     half_width: float
     """Of the head at the cheekbones, seen from the front."""
@@ -67,7 +67,7 @@ def pose_of(factors: Factors) -> Pose:
 
 
 def geometry_of(factors: Factors) -> Geometry:
-    """The measures that belong to the factors."""
+    """The measurements that the factors give."""
     pres, smile = factors.presentation, factors.smile
     grin, frown = max(smile, 0.0), max(-smile, 0.0)
     chin_y = 0.725 + 0.062 * factors.face_length + 0.015 * pres
@@ -103,13 +103,13 @@ def geometry_of(factors: Factors) -> Geometry:
 
 
 def mouth_gap(factors: Factors) -> float:
-    """Half the height of the mouth's opening at its middle, in head units: what the smile parts and what is parted."""
+    """Half height of the open mouth at its middle, in head units: smile and ``mouth_open`` add up."""
     grin = max(factors.smile - SMILE_TEETH, 0.0) / (1 - SMILE_TEETH)
     return 0.034 * grin * (2.0 - grin) + 0.034 * max(factors.mouth_open, 0.0) ** 2
 
 
 def signs_of_age(factors: Factors) -> float:
-    """Strength of lines and folds, 0 to 1; they start soon after youth and deepen evenly."""
+    """Strength of lines and folds, 0 to 1; they start soon after youth and deepen linearly."""
     return max(factors.age - 0.15, 0.0) / 0.85
 
 

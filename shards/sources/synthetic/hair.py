@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shards.sources.synthetic.canvas import Array, Box, blob, ellipse, inside, mix, ramp, scaled, slope
-from shards.sources.synthetic.head import CROWN_SQUARE, Face, quartic, shade
+from shards.sources.synthetic.head import CROWN_SQUARE, Head, quartic, shade
 from shards.sources.synthetic.palette import hair_color, skin_color
 from shards.sources.synthetic.texture import noise, streaks, wave
 
@@ -55,75 +55,75 @@ _CURLY_MIDDLE_Y = -0.30
 _BALD_OPENING = HairShape(0.0, 0.0, 0.0, 0.97, 0.10, 0.0, 0.0)
 
 
-def covers_ears(face: Face) -> bool:
-    """Whether the style hides the ears, so that they are painted before it."""
-    return face.factors.hair_style in _SHAPES and _SHAPES[face.factors.hair_style].ends_y > 0.1
+def covers_ears(head: Head) -> bool:
+    """Whether the style hides the ears: they are then painted before it."""
+    return head.factors.hair_style in _SHAPES and _SHAPES[head.factors.hair_style].ends_y > 0.1
 
 
-def paint_back_hair(face: Face) -> None:
-    """Paints what is seen behind neck and head."""
-    style = face.factors.hair_style
+def paint_back_hair(head: Head) -> None:
+    """Paints the hair that shows behind neck and head."""
+    style = head.factors.hair_style
     if style == "bun":
-        _paint_bun(face)
-    if not covers_ears(face):
+        _paint_bun(head)
+    if not covers_ears(head):
         return
-    shape, canvas = _SHAPES[style], face.canvas
+    shape, canvas = _SHAPES[style], head.canvas
     box = canvas.box(-1.3, -1.2, 1.3, min(shape.ends_y + 0.1, 1.6))
-    x, y = _waved(face, shape, box)
-    cover = inside((1 - _silhouette(face, shape, x, y)) * 0.6, canvas.pixel) * _ends(shape, x, y, canvas.pixel)
-    light = 0.50 + 0.10 * streaks(x * 13.0, canvas.pixel * 13.0) + 0.12 * np.clip(x * face.geometry.light[0], -1, 1)
-    canvas.paint(box, cover, shade(light, hair_color(face.factors)))
+    x, y = _waved(head, shape, box)
+    cover = inside((1 - _silhouette(head, shape, x, y)) * 0.6, canvas.pixel) * _ends(shape, x, y, canvas.pixel)
+    light = 0.50 + 0.10 * streaks(x * 13.0, canvas.pixel * 13.0) + 0.12 * np.clip(x * head.geometry.light[0], -1, 1)
+    canvas.paint(box, cover, shade(light, hair_color(head.factors)))
 
 
-def paint_front_hair(face: Face) -> None:
+def paint_front_hair(head: Head) -> None:
     """Paints the cap of hair with its part, the strands beside the face, and their shadow on the skin."""
-    if face.factors.hair_style == "bald":
-        _paint_shaved(face)
+    if head.factors.hair_style == "bald":
+        _paint_shaved(head)
         return
-    shape, canvas = _SHAPES[face.factors.hair_style], face.canvas
+    shape, canvas = _SHAPES[head.factors.hair_style], head.canvas
     box = canvas.box(-1.3, -1.2, 1.3, min(max(shape.ends_y, 0.45) + 0.1, 1.6))
-    x, y = _waved(face, shape, box)
-    opening = _opening(face, shape, box)
-    rim = face.cover[box] * ramp(opening, 0.74, 1.05) * ramp(y, 0.35, 0.0)
+    x, y = _waved(head, shape, box)
+    opening = _opening(head, shape, box)
+    rim = head.cover[box] * ramp(opening, 0.74, 1.05) * ramp(y, 0.35, 0.0)
     canvas.multiply(box, 0.42 * rim, (0.62, 0.50, 0.48))
 
-    level = _silhouette(face, shape, x, y)
+    level = _silhouette(head, shape, x, y)
     edge = canvas.pixel * (2.2 if shape.square else 1.5)
     cover = inside((1 - level) * 0.6, canvas.pixel) * inside((opening - 1) * 0.4, edge)
-    cover *= _side_ends(face, shape, box) if not covers_ears(face) else _ends(shape, x, y, canvas.pixel)
-    light, gloss = _hair_light(face, shape, box, x, y, level, opening)
-    canvas.paint(box, cover, shade(light, hair_color(face.factors)) + gloss)
+    cover *= _side_ends(head, shape, box) if not covers_ears(head) else _ends(shape, x, y, canvas.pixel)
+    light, gloss = _hair_light(head, shape, box, x, y, level, opening)
+    canvas.paint(box, cover, shade(light, hair_color(head.factors)) + gloss)
 
 
-def _waved(face: Face, shape: HairShape, box: Box) -> tuple[Array, Array]:
-    """Coordinates on the hair: it lies behind the face, so that a turn moves it the other way."""
-    x, y = face.canvas.x[box] + 0.03 * face.geometry.sin_yaw, face.canvas.y[box]
-    if face.factors.hair_style == "wavy":
+def _waved(head: Head, shape: HairShape, box: Box) -> tuple[Array, Array]:
+    """Coordinates on the hair: it lies behind the face, so a turn moves it the other way."""
+    x, y = head.canvas.x[box] + 0.03 * head.geometry.sin_yaw, head.canvas.y[box]
+    if head.factors.hair_style == "wavy":
         x = x + shape.curl * wave(y * 2.6 + np.where(x < 0, np.float32(0.35), np.float32(0.0))) * ramp(y, -0.55, 0.0)
     return x, y
 
 
-def _silhouette(face: Face, shape: HairShape, x: Array, y: Array) -> Array:
+def _silhouette(head: Head, shape: HairShape, x: Array, y: Array) -> Array:
     """Outline of the hair: an ellipse above the ears, straight below; below 1 inside."""
-    top = face.geometry.crown_y - shape.volume
-    if face.factors.hair_style == "curly":
+    top = head.geometry.crown_y - shape.volume
+    if head.factors.hair_style == "curly":
         middle = _CURLY_MIDDLE_Y
         around = x / (np.abs(x) + np.abs(y - middle) + 0.02)
-        return ellipse(x, y - middle, face.radius + shape.side, middle - top) - shape.curl * wave(around * 4.5 + 0.25)
-    if covers_ears(face):
-        return _dome(x * (1 / (face.radius + shape.side)), y, top)
+        return ellipse(x, y - middle, head.radius + shape.side, middle - top) - shape.curl * wave(around * 4.5 + 0.25)
+    if covers_ears(head):
+        return _dome(x * (1 / (head.radius + shape.side)), y, top)
     # Short hair comes closer to the head towards the ears.
-    return _dome(x / (face.radius + shape.side * ramp(y, 0.10, -0.30)), y, top)
+    return _dome(x / (head.radius + shape.side * ramp(y, 0.10, -0.30)), y, top)
 
 
 def _dome(across: Array, y: Array, top: float) -> Array:
     return np.sqrt(across * across + quartic(np.minimum(y, 0) * (1 / top), CROWN_SQUARE))
 
 
-def _opening(face: Face, shape: HairShape, box: Box) -> Array:
+def _opening(head: Head, shape: HairShape, box: Box) -> Array:
     """Level of the opening in the hair that shows the face: below 1 inside."""
-    geometry = face.geometry
-    u, y = face.u[box] - shape.part, face.y[box]
+    geometry = head.geometry
+    u, y = head.u[box] - shape.part, head.y[box]
     half = shape.opening * geometry.half_width
     across = np.abs(u) * np.where(u < 0, np.float32(1 / (half + shape.part)), np.float32(1 / (half - shape.part)))
     across = (across + shape.point) * (1 / (1 + shape.point))
@@ -136,7 +136,7 @@ def _opening(face: Face, shape: HairShape, box: Box) -> Array:
         down *= down
     level = np.sqrt(across + down)
     if shape.tousled:
-        level += 0.05 * noise(u * 16.0 + 5.0 * y)  # the roots of short hair make no clean edge
+        level += 0.05 * noise(u * 16.0 + 5.0 * y)  # the roots of short hair have no clean edge
     return level
 
 
@@ -147,33 +147,33 @@ def _ends(shape: HairShape, x: Array, y: Array, pixel: float) -> Array:
     return inside(shape.ends_y - 0.10 * np.clip(x * x * 2.2, 0, 1) - y, pixel * 2)
 
 
-def _side_ends(face: Face, shape: HairShape, box: Box) -> Array:
+def _side_ends(head: Head, shape: HairShape, box: Box) -> Array:
     """Coverage above the sideburns, and down to the nape behind the ear of a turned head."""
-    width = face.geometry.half_width
-    nape = 0.36 * ramp(np.abs(face.u[box]), width, 1.2 * width) * face.cover[box]
-    return inside(shape.ends_y + nape - face.y[box], face.canvas.pixel + 0.05)
+    width = head.geometry.half_width
+    nape = 0.36 * ramp(np.abs(head.u[box]), width, 1.2 * width) * head.cover[box]
+    return inside(shape.ends_y + nape - head.y[box], head.canvas.pixel + 0.05)
 
 
 def _hair_light(
-    face: Face, shape: HairShape, box: Box, x: Array, y: Array, level: Array, opening: Array
+    head: Head, shape: HairShape, box: Box, x: Array, y: Array, level: Array, opening: Array
 ) -> tuple[Array, Array]:
     """Brightness of the hair under the light, and the gloss that even black hair has."""
-    light_x, light_y, light_z = face.geometry.light
-    pixel = face.canvas.pixel
-    radius_x, radius_y = face.radius + shape.side, shape.volume - face.geometry.crown_y
+    light_x, light_y, light_z = head.geometry.light
+    pixel = head.canvas.pixel
+    radius_x, radius_y = head.radius + shape.side, shape.volume - head.geometry.crown_y
     normal_x = np.clip(x * (1 / radius_x), -1, 1)
     normal_y = np.clip(y * (1 / radius_y), -1, 0)
     normal_z = np.sqrt(np.maximum(1 - normal_x * normal_x - normal_y * normal_y, 0))
     diffuse = normal_x * light_x + normal_y * light_y + normal_z * light_z
-    if face.factors.hair_style == "curly":
+    if head.factors.hair_style == "curly":
         across = streaks(x * 9.0 + 0.9 * wave(y * 3.1), pixel * 9.0)
         strands = 1.8 * across * streaks(y * 10.0 + 0.9 * wave(x * 2.7), pixel * 9.0)
-    elif covers_ears(face):
-        # Strands run along the outline; those on the two sides of a part do not meet.
-        offset = np.where(face.u[box] < shape.part, np.float32(31 if shape.point > 0 else 0), np.float32(0))
+    elif covers_ears(head):
+        # Strands run along the outline; those on either side of a part do not meet.
+        offset = np.where(head.u[box] < shape.part, np.float32(31 if shape.point > 0 else 0), np.float32(0))
         strands = streaks(level * 13.0 + offset, pixel * 15.0)
         if shape.point > 0:
-            strands *= slope(np.abs(face.u[box] - shape.part), 0.0, 0.07)
+            strands *= slope(np.abs(head.u[box] - shape.part), 0.0, 0.07)
     else:
         strands = streaks((x - shape.part) / np.maximum(0.55 - y, 0.1) * 17.0, pixel * 16.0)
     sheen_at = (level - 0.66) * (1 / 0.24)
@@ -186,25 +186,25 @@ def _hair_light(
     return light, sheen * (0.12 + 0.09 * strands)
 
 
-def _paint_bun(face: Face) -> None:
-    canvas = face.canvas
-    x, y = canvas.x + 0.10 * face.geometry.sin_yaw, canvas.y - (face.geometry.crown_y - 0.085)
+def _paint_bun(head: Head) -> None:
+    canvas = head.canvas
+    x, y = canvas.x + 0.10 * head.geometry.sin_yaw, canvas.y - (head.geometry.crown_y - 0.085)
     box = canvas.box(-0.40, -1.2, 0.40, -0.45)
     x, y = x[box], y[box]
     level = ellipse(x, y, 0.205, 0.165)
-    light_x, light_y, _ = face.geometry.light
+    light_x, light_y, _ = head.geometry.light
     light = 0.74 + 1.1 * (x * light_x + y * light_y) - 0.20 * ramp(level, 0.6, 1.0)
     light += 0.09 * streaks((x * 0.8 + y) * 15.0, canvas.pixel * 18.0)
-    canvas.paint(box, inside((1 - level) * 0.18, canvas.pixel), shade(light, hair_color(face.factors)))
+    canvas.paint(box, inside((1 - level) * 0.18, canvas.pixel), shade(light, hair_color(head.factors)))
 
 
-def _paint_shaved(face: Face) -> None:
+def _paint_shaved(head: Head) -> None:
     """A bald head: a trace of shaved hair, and a highlight on the crown."""
-    canvas, geometry = face.canvas, face.geometry
+    canvas, geometry = head.canvas, head.geometry
     box = canvas.box(-0.8, -0.8, 0.8, 0.2)
-    opening = _opening(face, _BALD_OPENING, box)
-    trace = ramp(opening, 0.92, 1.12) * face.cover[box] * ramp(face.y[box], 0.12, -0.08)
-    canvas.paint(box, 0.13 * trace, face.lit(box, scaled(hair_color(face.factors), 0.9)))
+    opening = _opening(head, _BALD_OPENING, box)
+    trace = ramp(opening, 0.92, 1.12) * head.cover[box] * ramp(head.y[box], 0.12, -0.08)
+    canvas.paint(box, 0.13 * trace, head.lit(box, scaled(hair_color(head.factors), 0.9)))
     light_x, light_y, _ = geometry.light
     shine = blob(canvas.x[box] - 0.26 * light_x, canvas.y[box] + 0.46 - 0.06 * light_y, 0.20, 0.13)
-    canvas.paint(box, 0.26 * shine * face.cover[box], mix(skin_color(face.factors), (1.0, 1.0, 1.0), 0.5))
+    canvas.paint(box, 0.26 * shine * head.cover[box], mix(skin_color(head.factors), (1.0, 1.0, 1.0), 0.5))

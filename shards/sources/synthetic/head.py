@@ -21,15 +21,15 @@ _DIFFUSE = 0.56
 
 
 @dataclass
-class Face:
-    """A head placed on a canvas, with what every feature needs.
+class Head:
+    """A head placed on a canvas, and what every feature needs to know.
 
     Attributes:
         u: Frontal coordinate of each pixel on the turned face: a feature at u is drawn as if seen from the front,
-            and the turn moves and narrows it. Beyond the ears it goes on growing over the back of the head.
+            and the turn moves and narrows it. Beyond the ears it keeps growing over the back of the head.
         level: Outline of the head: below 1 inside.
         cover: Coverage of the head, 0 to 1.
-        diffuse: Light that the surface takes, about 0 to 1; reliefs change it before the skin is painted.
+        diffuse: Light that falls on the surface, about 0 to 1; reliefs change it before the skin is painted.
         light: Brightness of each pixel under this light, about 0.5 to 1.1; set when the skin is painted.
     """
 
@@ -79,7 +79,7 @@ def quartic(t: Array, weight: float) -> Array:
     return square * (square * weight + (1 - weight))
 
 
-def place_head(canvas: Canvas, factors: Factors, geometry: Geometry) -> Face:
+def place_head(canvas: Canvas, factors: Factors, geometry: Geometry) -> Head:
     """Computes the outline, the face coordinates and the light on the bare head; paints nothing.
 
     A point of the cylinder at angle t from the front has u = w sin t; turned by the yaw it is seen at
@@ -105,33 +105,33 @@ def place_head(canvas: Canvas, factors: Factors, geometry: Geometry) -> Face:
     u = (sine * turn_cos - cosine * turn_sin) * width
     behind = cosine * turn_cos + sine * turn_sin < 0
     u = np.where(behind, np.where(u < 0, np.float32(-2 * width), np.float32(2 * width)) - u, u)
-    u += (canvas.x - sine * radius) * 3.0  # beside the head u runs on, so that hair covers what lies there
+    u += (canvas.x - sine * radius) * 3.0  # u keeps growing beside the head, so that hair covers that area
 
     light_x, light_y, light_z = geometry.light
     normal_x = np.clip(narrow, -1, 1)
     normal_y = np.clip(low * 0.75 - high * 0.9, -1, 1)
     normal_z = np.sqrt(np.maximum(1 - normal_x * normal_x - normal_y * normal_y, 0.0))
     diffuse = normal_x * light_x + normal_y * light_y + normal_z * light_z
-    return Face(canvas, factors, geometry, radius, turn_cos, turn_sin, u, y, level, cover, diffuse, diffuse)
+    return Head(canvas, factors, geometry, radius, turn_cos, turn_sin, u, y, level, cover, diffuse, diffuse)
 
 
-def paint_skin(face: Face) -> None:
+def paint_skin(head: Head) -> None:
     """Paints the head, once every relief has changed the light on it."""
-    light = np.maximum(face.diffuse + 0.32, 0) * (_DIFFUSE / 1.32)
+    light = np.maximum(head.diffuse + 0.32, 0) * (_DIFFUSE / 1.32)
     light += _AMBIENT
     # Skin darkens where it turns away from the viewer; without it the head looks cut out of paper.
-    light -= 0.16 * ramp(face.level, 0.72, 1.04)
-    face.light = light
-    canvas = face.canvas
-    box = canvas.box(-face.radius - 0.1, face.geometry.crown_y, face.radius + 0.1, face.geometry.chin_y)
-    canvas.paint(box, face.cover[box], face.lit(box, skin_color(face.factors)))
+    light -= 0.16 * ramp(head.level, 0.72, 1.04)
+    head.light = light
+    canvas = head.canvas
+    box = canvas.box(-head.radius - 0.1, head.geometry.crown_y, head.radius + 0.1, head.geometry.chin_y)
+    canvas.paint(box, head.cover[box], head.lit(box, skin_color(head.factors)))
 
 
-def paint_body(face: Face) -> None:
+def paint_body(head: Head) -> None:
     """Paints neck and shoulders, before the head."""
-    canvas, geometry, factors = face.canvas, face.geometry, face.factors
+    canvas, geometry, factors = head.canvas, head.geometry, head.factors
     box = canvas.box(-2.0, 0.30, 2.0, 2.0)
-    x, y, level = canvas.x[box], canvas.y[box], face.level[box]
+    x, y, level = canvas.x[box], canvas.y[box], head.level[box]
     side = np.clip(x * geometry.light[0] * 0.5, -0.16, 0.16)
 
     x = x - 0.3 * geometry.chin_shift
@@ -149,9 +149,9 @@ def paint_body(face: Face) -> None:
     canvas.paint(box, wide, shade(0.92 + side - np.minimum(rim, 0.16) - 0.10 * under_chin, clothes_color(factors)))
 
 
-def paint_ears(face: Face) -> None:
+def paint_ears(head: Head) -> None:
     """Paints the ears; the one on the far side disappears behind the head."""
-    canvas, geometry, factors = face.canvas, face.geometry, face.factors
+    canvas, geometry, factors = head.canvas, head.geometry, head.factors
     height = 0.135 * (1 + 0.30 * factors.ear_size)
     width = 0.062 * (1 + 0.34 * factors.ear_size)
     for side in (-1.0, 1.0):
@@ -163,7 +163,7 @@ def paint_ears(face: Face) -> None:
         x = x + 0.16 * y  # ears lean back
         near = 1 + 0.7 * max(turned, 0.0)
         level = ellipse(x, y, width * near, height)
-        hidden = face.cover[box] * (1 - min(max(turned * 4, 0.0), 1.0))
+        hidden = head.cover[box] * (1 - min(max(turned * 4, 0.0), 1.0))
         cover = inside((1 - level) * width, canvas.pixel) * (1 - hidden)
         light = 0.86 + 0.20 * side * geometry.light[0] - 0.10 * ramp(level, 0.5, 1.0)
         hollow = blob(x - 0.1 * width, y + 0.1 * height, 0.75 * width * near, 0.70 * height)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from shards.sources.synthetic.canvas import Array, Box, blob, inside, ramp, scaled, slope, stroke
-from shards.sources.synthetic.head import Face
+from shards.sources.synthetic.head import Head
 from shards.sources.synthetic.palette import lip_color, skin_color
 
 
-def paint_mouth(face: Face) -> None:
+def paint_mouth(head: Head) -> None:
     """Paints the mouth with its shadow and corners."""
-    canvas, factors, geometry, pixel = face.canvas, face.factors, face.geometry, face.pixel
+    canvas, factors, geometry, pixel = head.canvas, head.factors, head.geometry, head.pixel
     width, gap = geometry.mouth_width, geometry.mouth_gap
     shift, reach = 0.04 * geometry.sin_yaw, 0.16 + gap
-    box = face.box(shift - 1.25 * width, geometry.mouth_y - reach, shift + 1.25 * width, geometry.mouth_y + reach)
-    e = (face.u[box] - shift) * (1 / width)
-    y = face.y[box] - geometry.mouth_y
+    box = head.box(shift - 1.25 * width, geometry.mouth_y - reach, shift + 1.25 * width, geometry.mouth_y + reach)
+    e = (head.u[box] - shift) * (1 / width)
+    y = head.y[box] - geometry.mouth_y
     square, distance = np.minimum(e * e, 1.6), np.abs(e)
     bow = 1 - square
     within = distance < 1.0
@@ -30,27 +30,27 @@ def paint_mouth(face: Face) -> None:
     skin, lips = skin_color(factors), lip_color(factors)
     shadow = 0.40 * blob(e, y - middle - gap * 1.25 - geometry.lip_lower * 1.25, 0.62, 0.034)
     shadow += 0.66 * blob(distance - 1.02, y + 0.70 * geometry.corner_lift, 0.16, 0.030)
-    canvas.paint(box, shadow, face.lit(box, scaled(skin, 0.62)))
+    canvas.paint(box, shadow, head.lit(box, scaled(skin, 0.62)))
     upper_lip = inside(np.minimum(y - top, upper_edge - y), pixel) * within
-    canvas.paint(box, 0.92 * upper_lip, face.lit(box, scaled(lips, 0.86)))
+    canvas.paint(box, 0.92 * upper_lip, head.lit(box, scaled(lips, 0.86)))
     lower_lip = inside(np.minimum(y - lower_edge, bottom - y), pixel) * within
-    canvas.paint(box, 0.92 * lower_lip, face.lit(box, lips))
+    canvas.paint(box, 0.92 * lower_lip, head.lit(box, lips))
     half = 0.40 * geometry.lip_lower
     shine = blob(e - 0.14 * geometry.light[0], y - lower_edge - half, 0.42, half)
     canvas.paint(box, (0.26 + 0.12 * factors.lipstick) * shine * lower_lip, (1.0, 0.93, 0.90))
     if gap > 0:
         hole = inside(np.minimum(y - upper_edge, lower_edge - y), pixel) * within
-        _paint_inside(face, box, hole, upper_edge - y, bow, distance)
+        _paint_inside(head, box, hole, upper_edge - y, bow, distance)
     seam = stroke(y - upper_edge, 0.0065, pixel) * slope(distance, 1.10, 0.92)
-    canvas.paint(box, (0.85 - 0.40 * min(gap / 0.006, 1.0)) * seam, face.lit(box, scaled(lips, 0.52)))
+    canvas.paint(box, (0.85 - 0.40 * min(gap / 0.006, 1.0)) * seam, head.lit(box, scaled(lips, 0.52)))
 
 
-def _paint_inside(face: Face, box: Box, hole: Array, below_lip: Array, bow: Array, distance: Array) -> None:
+def _paint_inside(head: Head, box: Box, hole: Array, below_lip: Array, bow: Array, distance: Array) -> None:
     """The dark of the mouth, and the upper teeth, of which a smile shows more."""
-    canvas, grin = face.canvas, max(face.factors.smile, 0.0)
+    canvas, grin = head.canvas, max(head.factors.smile, 0.0)
     canvas.paint(box, hole, (0.24, 0.07, 0.08))
-    height = bow * (face.geometry.mouth_gap * (0.55 + 1.30 * grin))
-    teeth = hole * inside(below_lip + height, face.pixel) * ramp(distance, 0.98, 0.70)
-    enamel = face.lit(box, (0.97, 0.955, 0.93))
+    height = bow * (head.geometry.mouth_gap * (0.55 + 1.30 * grin))
+    teeth = hole * inside(below_lip + height, head.pixel) * ramp(distance, 0.98, 0.70)
+    enamel = head.lit(box, (0.97, 0.955, 0.93))
     enamel *= 1 - 0.30 * slope(distance, 0.35, 0.95)
     canvas.paint(box, teeth, enamel)

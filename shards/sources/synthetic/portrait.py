@@ -6,10 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from shards.sources.synthetic import accessories, eyes, hair, head, mouth, relief
+from shards.sources.synthetic import accessories, eyes, hair, mouth, relief
 from shards.sources.synthetic.canvas import Canvas, pixel_centers, plane
 from shards.sources.synthetic.factors import Factors
 from shards.sources.synthetic.geometry import geometry_of, pose_of
+from shards.sources.synthetic.head import paint_body, paint_ears, paint_skin, place_head
 from shards.sources.synthetic.palette import background_color
 
 MIN_SIZE, MAX_SIZE = 16, 1024
@@ -36,29 +37,29 @@ def render(factors: Factors, size: int) -> np.ndarray:
     """
     check_size(size)
     canvas = Canvas(size, pose_of(factors))
-    face = head.place_head(canvas, factors, geometry_of(factors))
+    head = place_head(canvas, factors, geometry_of(factors))
     _paint_background(canvas, factors)
-    hair.paint_back_hair(face)
-    head.paint_body(face)
+    hair.paint_back_hair(head)
+    paint_body(head)
 
-    eyes.sink_sockets(face)
-    relief.raise_reliefs(face)
-    head.paint_skin(face)
-    relief.paint_folds(face)
-    eyes.paint_eyes(face)
-    eyes.paint_brows(face)
-    relief.paint_nose(face)
-    accessories.paint_beard(face)
-    mouth.paint_mouth(face)
+    eyes.sink_sockets(head)
+    relief.raise_reliefs(head)
+    paint_skin(head)
+    relief.paint_folds(head)
+    eyes.paint_eyes(head)
+    eyes.paint_brows(head)
+    relief.paint_nose(head)
+    accessories.paint_beard(head)
+    mouth.paint_mouth(head)
 
-    if hair.covers_ears(face):
-        head.paint_ears(face)
-        accessories.paint_glasses(face)
-        hair.paint_front_hair(face)
+    if hair.covers_ears(head):
+        paint_ears(head)
+        accessories.paint_glasses(head)
+        hair.paint_front_hair(head)
     else:
-        hair.paint_front_hair(face)
-        head.paint_ears(face)
-        accessories.paint_glasses(face)
+        hair.paint_front_hair(head)
+        paint_ears(head)
+        accessories.paint_glasses(head)
     return canvas.to_uint8()
 
 

@@ -23,8 +23,8 @@ _NORMAL = NormalDist()
 def factors_from(uniforms: Mapping[str, float]) -> Factors:
     """Maps one number in [0, 1) a factor to the factor's own distribution.
 
-    Floats are uniform over their range. Hair style, beard and lipstick rest on the presentation, the hair color on the
-    age; everything else is independent where the numbers are.
+    Floats are uniform over their range. Hair style, beard and lipstick depend on the presentation, the hair color on
+    the age; the other factors are independent if the numbers are.
     """
     values: dict[str, Any] = {}
     for spec in FACTORS:
@@ -45,7 +45,7 @@ def correlated(first: float, second: float, correlation: float) -> float:
     """Ties a uniform number to another one through a Gaussian copula; it stays uniform.
 
     Two uniforms under a Gaussian copula with parameter r have the correlation 6 / pi * asin(r / 2) (Pearson, 1907),
-    solved here for r, so that ``correlation`` is what float factors show, as Pearson's and as Spearman's coefficient.
+    solved here for r, so that float factors have the given ``correlation``, as Pearson's and as Spearman's coefficient.
 
     Returns:
         The new value of ``second``.

@@ -1,4 +1,4 @@
-"""The embedded default source: procedural faces with ground truth, rendered from a seed."""
+"""The built-in source: procedural faces with ground truth, rendered from a seed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from shards.sources.synthetic.portrait import check_size
 from shards.sources.synthetic.sampling import correlated, factors_from, value_at
 
 GENERATOR_VERSION = 1
-"""Raised by every change that gives other pictures or labels for the same configuration."""
+"""Raised by every change of the pictures or labels of a given configuration."""
 
 _HABIT_CHANGE = 0.15
-"""Share of a person's images that leave a habit, such as the usual hair style."""
+"""Share of a person's images that break a habit, such as the usual hair style."""
 _IDENTITY_STREAM, _IMAGE_STREAM = 0, 1
 _LEVEL_RANK = {"identity": 0, "habit": 1, "image": 2}
 _MAX_GROUPS = 2**24
@@ -46,8 +46,8 @@ class SyntheticConfig:
     group_size: int = 11
     """Images in a group, with --group_factor."""
     hold: list[str] | None = None
-    """Factors that have their middle value in every image, such as [yaw,roll,scale,shift_x,shift_y] for faces that
-    stand as aligned photographs do."""
+    """Factors held at their middle value in every image, such as [yaw,roll,scale,shift_x,shift_y] for faces framed
+    like aligned photographs."""
 
     def __post_init__(self) -> None:
         if self.num < 1:
@@ -99,7 +99,7 @@ class SyntheticConfig:
 
 
 class SyntheticSource:
-    """Faces that are computed when they are asked for. Implements ``shards.sources.base.Source``.
+    """Faces rendered on demand. Implements ``shards.sources.base.Source``.
 
     Every factor is a label, and so is each CelebA attribute in ``ATTRIBUTES``. With groups there are also ``group``
     (index of the group; float32, exact up to 2^24) and ``group_factor`` (what varies in it).
@@ -109,7 +109,7 @@ class SyntheticSource:
     crop: tuple[int, int, int, int] | None = None
 
     def __init__(self, config: SyntheticConfig, size: int) -> None:
-        """Raises ValueError for a size that ``render`` does not take."""
+        """Raises ValueError for a size that ``render`` refuses."""
         check_size(size)
         self.config = config
         self.size = size
@@ -153,7 +153,7 @@ class SyntheticSource:
         config = self.config
         round_, turn = divmod(group, len(config.group_factors))
         factor = self._group_factor(group)
-        # Numbered through factor after factor: persons that went round with the turns would meet a few factors only.
+        # Counted within each factor: persons that cycled with the turns would meet only a few of the factors.
         place = turn * -(-config.num // (config.group_size * len(config.group_factors))) + round_
         if factor == "identity":
             identity = (place * config.group_size + step) % config.identities
@@ -173,7 +173,7 @@ class SyntheticSource:
             if spec.level == "image" or (spec.level == "habit" and coins[spec.name] < _HABIT_CHANGE):
                 uniforms[spec.name] = own[spec.name]
         if self.config.correlate is not None:
-            # The one that varies more freely is moved, so that a person keeps the identity factors.
+            # The factor that varies more freely is changed, so that a person keeps the identity factors.
             first, second = sorted(self.config.correlate, key=lambda name: _LEVEL_RANK[SPECS[name].level])
             uniforms[second] = correlated(uniforms[first], uniforms[second], self.config.correlation)
         uniforms |= dict.fromkeys(self.config.hold or (), 0.5)
@@ -238,7 +238,7 @@ def _check_factor(option: str, name: str) -> None:
         return
     close = difflib.get_close_matches(name, SPECS, n=1)
     advice = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(SPECS)}."
-    raise ValueError(f"{option} names no factor '{name}'; {advice}")
+    raise ValueError(f"{option}: there is no factor '{name}'; {advice}")
 
 
 def _check_hold(names: list[str], varied: set[str]) -> None:

@@ -63,8 +63,8 @@ def test_utkface_joins_degrees_of_smile(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("stimulus_filename,avg_encode\n1_0_2_20161219140530307.jpg,1.01\n", "is 1.01, no number from -1 to 1"),
-        ("stimulus_filename,avg_encode\n1_0_2_20161219140530307.jpg,\n", "is None, no number"),
+        ("stimulus_filename,avg_encode\n1_0_2_20161219140530307.jpg,1.01\n", "is 1.01, not a number from -1 to 1"),
+        ("stimulus_filename,avg_encode\n1_0_2_20161219140530307.jpg,\n", "is None, not a number"),
         ("stimulus_filename,degree\n1_0_2_20161219140530307.jpg,1\n", "no column 'avg_encode'; it has degree"),
         ("file,avg_encode\n1_0_2_20161219140530307.jpg,1\n", "no column 'stimulus_filename'"),
         ("stimulus_filename,avg_encode\nx.jpg,1\n", "no row of .* names one of the images"),
@@ -136,10 +136,10 @@ def test_olivetti_pixels_stand_upright(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"a": np.zeros((4, 64, 64))}, "holds float64 .4, 64, 64. and not images"),
-        ({"a": np.zeros((4, 64, 64)), "b": np.zeros(3, int)}, "and not images"),
+        ({"a": np.zeros((4, 64, 64))}, "holds float64 .4, 64, 64., not images"),
+        ({"a": np.zeros((4, 64, 64)), "b": np.zeros(3, int)}, "not images"),
         ({"a": np.full((4, 64, 64), 9.0), "b": np.zeros(4, int)}, "neither uint8 nor floats from 0 to 1"),
-        ({"a": np.zeros((4, 64, 64)), "b": np.full(4, -1)}, "and not images"),
+        ({"a": np.zeros((4, 64, 64)), "b": np.full(4, -1)}, "not images"),
     ],
 )
 def test_other_arrays_are_no_olivetti_faces(tmp_path: Path, arrays: dict, message: str) -> None:
@@ -150,13 +150,13 @@ def test_other_arrays_are_no_olivetti_faces(tmp_path: Path, arrays: dict, messag
 
 def test_broken_files_are_no_olivetti_faces(tmp_path: Path) -> None:
     (tmp_path / "olivetti.npz").touch()
-    with pytest.raises(UserError, match="is no .npz of arrays"):
+    with pytest.raises(UserError, match="is not an .npz of arrays"):
         open_source("olivetti", tmp_path)
     (tmp_path / "olivetti.npz").write_bytes(b"PK no archive")
-    with pytest.raises(UserError, match="is no .npz of arrays"):
+    with pytest.raises(UserError, match="is not an .npz of arrays"):
         open_source("olivetti", tmp_path)
     (tmp_path / "olivettifaces.mat").write_bytes(b"no mat")
-    with pytest.raises(UserError, match="holds no 64x64 Olivetti faces"):
+    with pytest.raises(UserError, match="does not hold 64x64 Olivetti faces"):
         open_source("olivetti", tmp_path)
 
 

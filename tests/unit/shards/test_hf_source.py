@@ -112,7 +112,7 @@ def test_a_stream_that_broke_off_goes_on(
         raise ConnectionError("the network is gone")
 
     monkeypatch.setattr(hf, "_rows", breaking)
-    with pytest.raises(UserError, match="cannot be streamed .the network is gone.*run it again to go on"):
+    with pytest.raises(UserError, match="cannot be streamed .the network is gone.*rerun the command"):
         fill_spool(config)
     taken: list[int] = []
 
@@ -123,7 +123,7 @@ def test_a_stream_that_broke_off_goes_on(
 
     monkeypatch.setattr(hf, "_rows", counting)
     source = HfSource(config)
-    assert "Going on: 12 images" in capsys.readouterr().out and len(taken) == 40 - 12
+    assert "Resuming: 12 images" in capsys.readouterr().out and len(taken) == 40 - 12
     reds = [source.load(source[position]).getpixel((0, 0))[0] for position in range(40)]
     assert reds == [number * 4 for number in range(40)]
     HfSource(config)
@@ -170,7 +170,7 @@ def test_mistakes_are_one_sentence(parquet: Path, tmp_path: Path, monkeypatch: p
         HfSource(HfConfig(str(parquet), split="test"))
     with pytest.raises(UserError, match="no image column 'photo'; its columns are image, age"):
         HfSource(HfConfig(str(parquet), image_column="photo"))
-    with pytest.raises(UserError, match="no column 'age' of names of people; there are gender, person"):
+    with pytest.raises(UserError, match="no column 'age' of people's names; class columns are gender, person"):
         HfSource(HfConfig(str(parquet), identity_column="age"))
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "train.csv").write_text("a,b\n1,2\n")

@@ -232,15 +232,43 @@ def test_going_on_needs_the_same_pictures_and_options(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="was begun with --seed 0 --repeats 0.2"):
         open_session(out, images, 1, 0.2)
     (images / FILES[0]).unlink()
-    with pytest.raises(UserError, match="1 pictures of this labeling are not in .*face00.png"):
+    with pytest.raises(UserError, match="1 pictures of this labeling are missing from .*face00.png"):
         open_session(out, images, 0, 0.2)
     (out / "session.json").write_text("{")
     with pytest.raises(UserError, match="is damaged"):
         open_session(out, images, 0, 0.2)
-    with pytest.raises(UserError, match="no pictures that can be read"):
+    with pytest.raises(UserError, match="no readable pictures"):
         open_session(tmp_path / "new", out, 0, 0.2)
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         open_session(tmp_path / "new", tmp_path / "nowhere", 0, 0.2)
+
+
+def test_files_of_an_older_release_are_read_and_newer_ones_refused(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    write_images(images, FILES[:2])
+    session = open_session(out, images, 0, 0.0)
+    answers = [Answer(0, FILES[0], True, 500.0), Answer(1, FILES[1], False, 600.0)]
+    log = AnswerLog(out, "ann")
+    assert all(map(log.add, answers)) and log.undo()
+    log.close()
+
+    def rewrite(version: dict[str, int]) -> None:
+        for path in (out / "session.json", out / "answers" / "ann.jsonl"):
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            lines = [
+                version | {name: value for name, value in line.items() if name != "format_version"} for line in lines
+            ]
+            path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+    assert all('"format_version": 1' in path.read_text() for path in (out / "session.json", out / "answers/ann.jsonl"))
+    rewrite({})  # As written before there were versions.
+    assert open_session(out, images, 0, 0.0) == session
+    assert AnswerLog(out, "ann").answers == answers[:1] == read_answers(out)["ann"]
+    rewrite({"format_version": 2})
+    with pytest.raises(UserError, match="format version 2 of a labeling session.*install a newer facegen"):
+        open_session(out, images, 0, 0.0)
+    with pytest.raises(UserError, match="format version 2 of a labeling answer.*install a newer facegen"):
+        AnswerLog(out, "ann")
 
 
 def test_export_writes_what_packing_joins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,7 +304,7 @@ def test_pictures_of_one_name_keep_their_folders(tmp_path: Path) -> None:
         "b/1.png",
         "2.png",
     ]
-    assert "ann gave only 3 answers, too few to know how fast is fast." in report(result)
+    assert "ann gave only 3 answers, too few to tell fast from slow." in report(result)
 
 
 def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
@@ -284,7 +312,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         main(["export", str(tmp_path), str(tmp_path / "out.csv")])
     write_images(tmp_path / "images", FILES[:2])
     open_session(tmp_path / "out", tmp_path / "images", 0, 0.0)
-    with pytest.raises(UserError, match="gives no degrees .nobody answered yet"):
+    with pytest.raises(UserError, match="there are no degrees to export from .*nobody answered yet"):
         main(["export", str(tmp_path / "out"), str(tmp_path / "out.csv")])
     for wrong in (["serve", "x", "y", "--repeats", "2"], ["serve", "x", "y", "--port", "-1"],
                   ["export", "x", "y", "--min_consistency", "7"]):  # fmt: skip

@@ -158,7 +158,7 @@ def test_folder_of_classes(tmp_path: Path) -> None:
     }
     assert source.identity_field is None
     left_out, hint = source.provenance["notes"]
-    assert left_out.startswith("2 files are not images") and left_out.endswith("a/._1.jpg, notes.txt")
+    assert left_out.startswith("2 files do not have the name of an image") and left_out.endswith("a/._1.jpg, notes.txt")
     assert "--subfolders identity" in hint
 
 
@@ -202,7 +202,7 @@ def test_folder_labels_are_joined_and_typed(tmp_path: Path, name: str, text: str
     assert source.identity_field == "identity"
     assert f"1 rows of {name} match no image: lost.jpg" in source.provenance["notes"]
     assert f"2 images have no row in {name}: 5.jpg, b/deep/4.webp" in source.provenance["notes"]
-    assert not any(name in note and "not images by" in note for note in source.provenance["notes"])
+    assert not any(name in note and "the name of an image" in note for note in source.provenance["notes"])
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_folder_label_mistakes(tmp_path: Path, text: str, message: str) -> None:
 def test_folder_other_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no image files below"):
         FolderSource(FolderConfig(tmp_path))
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         FolderSource(FolderConfig(tmp_path / "nowhere"))
     folder_with_labels(tmp_path)
     image_file(tmp_path / "b" / "1.jpg")
