@@ -35,7 +35,7 @@ _UNKNOWN_OPTION = re.compile(
 
 
 class _Failure(SystemExit):
-    """The end of the program over bad input; not a ``ValueError``, which the parser would catch and paraphrase."""
+    """Ends the program over bad input. Not a ``ValueError``: the parser would catch and rephrase it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(2)
@@ -71,7 +71,7 @@ def fail(message: str) -> NoReturn:
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Inside, what would end the program over bad input is raised as a ``UserError``."""
+    """Raises a ``UserError`` where bad input inside would end the program."""
     token = _raises.set(True)
     try:
         yield
@@ -90,7 +90,7 @@ def run(main: Callable[[], None]) -> None:
     except UserError as error:
         fail(str(error))
     except BrokenPipeError:
-        # The reader, such as `head`, has seen enough. The interpreter's own flush at exit must not complain about it.
+        # The reader, such as `head`, is done. Without this, the interpreter's flush at exit would fail, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         ENDING.set()
@@ -110,7 +110,7 @@ def parse(
         config_class: The dataclass. Its fields become options, the docstrings under them the help texts.
         prog: How the program is called, as usage shows it.
         description: First paragraph of ``--help``.
-        positional: Names of the fields that are taken by position, in order; a list field takes one or more.
+        positional: Fields given by position, in order; a list field takes one or more values.
         args: Arguments; the process's own when None.
 
     Returns:
@@ -179,7 +179,7 @@ def parse_command(
 
 
 def _config_first(arguments: Sequence[str]) -> list[str]:
-    """Moves ``--config FILE`` to the front, since the parser lets what comes later win, and options must win."""
+    """Moves ``--config FILE`` to the front: the parser lets the later argument win, and options win over the file."""
     files: list[str] = []
     others: list[str] = []
     for argument in arguments:
@@ -189,7 +189,7 @@ def _config_first(arguments: Sequence[str]) -> list[str]:
 
 
 def _join_lists(parser: Parser, arguments: Sequence[str]) -> list[str]:
-    """Lets a list option take its values one after the other: ``--rows 1 2 3`` for ``--rows [1,2,3]``."""
+    """Lets a list option take several words: ``--rows 1 2 3`` for ``--rows [1,2,3]``."""
     joined: list[str] = []
     position = 0
     while position < len(arguments):
@@ -217,7 +217,7 @@ def _is_option(argument: str) -> bool:
 def _add_config(parser: Parser, config_class: type, positional: Sequence[str]) -> None:
     parser.add_argument("--config", action="config", help="YAML file of options; options on the command line win.")
     hints = get_type_hints(config_class)
-    # Base classes first, so that help texts are inherited and can be overridden.
+    # Base classes first: their help texts are inherited and can be overridden.
     bases = [base for base in reversed(getattr(config_class, "__mro__", (config_class,))) if base is not object]
     documented = [param for base in bases for param in docstring_parser.parse_from_object(base).params]
     helps = {param.arg_name: param.description for param in documented}

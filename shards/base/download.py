@@ -19,7 +19,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 class _Interrupted(OSError):
-    """Less came than was announced; what came is good."""
+    """The download ended early; the received part is intact."""
 
 
 def download(
@@ -31,20 +31,20 @@ def download(
     advice: str = "download it elsewhere",
     md5: str | None = None,
 ) -> None:
-    """Downloads to a path where no file is yet, with a progress bar on a terminal.
+    """Downloads a file unless it exists, with a progress bar on a terminal.
 
-    A download that broke off goes on where it stopped, if the server can do that and still has the same file.
+    An interrupted download resumes if the server supports that and still has the same file.
 
     Args:
         url: Address of the file.
         path: Where it appears, whole or not at all.
-        sha256: What the content must have; None takes any but a web page.
-        timeout_sec: How long a silent server is waited for.
+        sha256: Checksum of the content; None accepts anything but a web page.
+        timeout_sec: How long to wait for a silent server.
         advice: What to do without a network, for the error.
-        md5: As ``sha256``, for files that are published with this weaker sum only.
+        md5: As ``sha256``, for files that are published with this weaker checksum only.
 
     Raises:
-        UserError: No answer, less than was announced, a web page, or other content than ``sha256`` says.
+        UserError: No answer, an incomplete file, a web page, or a wrong checksum.
     """
     make_folder(path.parent)
     # All processes of a run come here at once: one downloads, the others then find the file.
@@ -52,7 +52,7 @@ def download(
         if path.is_file():
             return
         part = path.with_name(f".{path.name}.part")
-        # Names the version that the part is of; without it nobody can say that the rest belongs to it.
+        # Names the version that the part belongs to; without it, the rest may come from another file.
         tag = path.with_name(f".{path.name}.etag")
         try:
             _fetch(url, part, tag, timeout_sec)
@@ -64,17 +64,17 @@ def download(
             if not is_resumable and not isinstance(error, urllib.error.URLError):
                 part.unlink(missing_ok=True)
                 tag.unlink(missing_ok=True)
-            again = "; run the same again to go on, or" if is_resumable else ";"
+            again = "; rerun to resume, or" if is_resumable else ";"
             raise UserError(f"{url} could not be downloaded ({_reason(error)}){again} {advice}.") from None
 
 
 def is_web_page(start: bytes) -> bool:
-    """Whether a file that begins like this is a page, such as the error or login page of a proxy, and not the file."""
+    """Whether a file that begins like this is a web page, such as the error or login page of a proxy."""
     return start.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml"))
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the name of the library that says so."""
+    """The cause in words, without the wrapping of the library."""
     cause = error
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
         cause = error.reason
@@ -82,7 +82,7 @@ def _reason(error: Exception) -> str:
 
 
 def _fetch(url: str, part: Path, tag: Path, timeout_sec: float) -> None:
-    """Adds what is missing to a part, or starts over."""
+    """Downloads what a part lacks, or starts over."""
     start = part.stat().st_size if part.is_file() and tag.is_file() else 0
     headers = {"Range": f"bytes={start}-", "If-Range": tag.read_text()} if start else {}
     try:
@@ -90,22 +90,22 @@ def _fetch(url: str, part: Path, tag: Path, timeout_sec: float) -> None:
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
             raise
-        part.unlink()  # It is as long as the file or longer, and so not the start of it.
+        part.unlink()  # It is not shorter than the file, so not a part of it.
         return _fetch(url, part, tag, timeout_sec)
     with answer:
-        goes_on = answer.status == http.client.PARTIAL_CONTENT
-        if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise OSError("the server sent another part than it was asked for")
-        start = start if goes_on else 0
+        resumes = answer.status == http.client.PARTIAL_CONTENT
+        if resumes and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise OSError("the server sent a different part than requested")
+        start = start if resumes else 0
         version = _version(answer.headers)
         if version:
             tag.write_text(version)
-        elif not goes_on:
+        elif not resumes:
             tag.unlink(missing_ok=True)
         announced = answer.headers.get("Content-Length")
         total = start + int(announced) if announced else None
         with (
-            open(part, "ab" if goes_on else "wb") as file,
+            open(part, "ab" if resumes else "wb") as file,
             tqdm(total=total, initial=start, desc=part.name[1:-5], unit="B", unit_scale=True, disable=None) as bar,
         ):
             while block := answer.read(_BLOCK_BYTES):
@@ -113,11 +113,11 @@ def _fetch(url: str, part: Path, tag: Path, timeout_sec: float) -> None:
                 bar.update(len(block))
     num_bytes = part.stat().st_size
     if total is not None and num_bytes != total:
-        raise _Interrupted(f"{num_bytes:,} of {total:,} bytes came")
+        raise _Interrupted(f"received {num_bytes:,} of {total:,} bytes")
 
 
 def _version(headers: Mapping[str, str]) -> str:
-    """What names the server's version of the file: its strong ETag, else its date; empty for neither."""
+    """How the server names this version of the file: its strong ETag, else its date, else an empty string."""
     etag = headers.get("ETag", "")
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
 
@@ -130,8 +130,8 @@ def check_download(path: Path, sha256: str | None, md5: str | None = None) -> No
     """
     with open(path, "rb") as file:
         if is_web_page(file.read(_BLOCK_BYTES)):
-            raise OSError("the server answered with a web page in place of the file")
+            raise OSError("the server sent a web page instead of the file")
         for name, wanted in (("sha256", sha256), ("md5", md5)):
             file.seek(0)
             if wanted and (found := hashlib.file_digest(file, name).hexdigest()) != wanted:
-                raise OSError(f"its {name} is {found} and not {wanted}")
+                raise OSError(f"its {name} is {found}, not {wanted}")

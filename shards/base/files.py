@@ -79,7 +79,7 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappin
     import numpy as np
     from safetensors.numpy import save
 
-    # safetensors writes an array that is not in C order as its memory lies, which is another array.
+    # safetensors writes memory as it lies, which is another array where that is not in C order.
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     make_folder(path.parent)
     with writing_to(path):
@@ -116,7 +116,7 @@ def make_folder(path: str | Path) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on a file, which is made; between processes and threads alike.
+    """Holds an exclusive lock on a file, made if missing, between processes and threads alike.
 
     Raises:
         OSError: The file cannot be made, or its file system has no locks.

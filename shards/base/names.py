@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Names(Sequence[str]):
-    """An immutable list of strings that costs their bytes and four or eight more each, where a list costs about 100."""
+    """An immutable list of strings, each at its bytes plus four or eight; a list takes about 100 more for each."""
 
     def __init__(self, names: Iterable[str]) -> None:
         """Copies the names; an iterator is read one by one."""
@@ -22,7 +22,7 @@ class Names(Sequence[str]):
 
     @property
     def text(self) -> bytes:
-        """All names, UTF-8, one behind the other."""
+        """All names in UTF-8, end to end."""
         return self._text
 
     @property
@@ -61,7 +61,7 @@ class Names(Sequence[str]):
 
 
 def hashes(names: Iterable[str], salt: str = "") -> np.ndarray:
-    """64 bits of BLAKE2b of each name, behind a salt: uint64 (N,), the same on every machine."""
+    """64 bits of BLAKE2b of the salt and each name: uint64 (N,), the same on every machine."""
     digests = bytearray()
     for name in names:
         digests += hashlib.blake2b((salt + name).encode("utf-8", "surrogateescape"), digest_size=8).digest()
@@ -72,19 +72,19 @@ def find_repeated(make_names: Callable[[], Iterable[str]]) -> set[str]:
     """The names that occur more than once.
 
     Args:
-        make_names: Gives the names, the same ones whenever it is called, so that none of them has to stay in memory.
+        make_names: Returns the same names at every call, so that they need not stay in memory.
     """
     values, counts = np.unique(hashes(make_names()), return_counts=True)
     suspicious = set(values[counts > 1].tolist())
     if not suspicious:
         return set()
-    # Two names may share a hash by chance, so that the few in question are counted themselves.
+    # Two names may share a hash by chance: counts the few candidates themselves.
     counted = Counter(name for name in make_names() if int(hashes([name])[0]) in suspicious)
     return {name for name, count in counted.items() if count > 1}
 
 
 def _append(text: bytearray, names: Iterable[str]) -> Iterator[int]:
-    """Appends each name and gives where it ends."""
+    """Appends each name and yields its end."""
     for name in names:
         text += name.encode("utf-8", "surrogateescape")
         yield len(text)

@@ -9,12 +9,12 @@ CACHE_VARIABLE = "FACEGEN_CACHE"
 
 
 def cache_directory() -> Path:
-    """The user's cache directory of this project, or the one that the variable ``FACEGEN_CACHE`` names."""
+    """The user's cache directory for this project, or the one that the variable ``FACEGEN_CACHE`` names."""
     import platformdirs
 
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("facegen"))
 
 
 def num_cores() -> int:
-    """Cores that this process may use, which a cluster's scheduler can limit."""
+    """Cores that this process may use; a cluster's scheduler can limit them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
 """Opening files that a data set or a run names: only plain ones inside their own folder, whoever wrote the name.
 
-A manifest from somebody else may name ``../../.ssh/id_rsa``, and a folder from somebody else may hold a FIFO, a device
-or a link under a harmless name. None of them is opened.
+A manifest from elsewhere may name ``../../.ssh/id_rsa``, and a folder from elsewhere may hold a FIFO, a device or a
+link under a harmless name. None of them is opened.
 """
 
 from __future__ import annotations

@@ -24,17 +24,17 @@ def is_archive(name: str) -> bool:
 
 
 def unpack(archive: Path, folder: Path) -> list[str]:
-    """Unpacks into a folder; what is there already under the same uppermost names stays as it is.
+    """Unpacks into a folder; existing top-level files and folders of the same name stay as they are.
 
     Args:
         archive: A tar, compressed or not, or a zip.
-        folder: Where its uppermost files and folders appear once all are there.
+        folder: Where its top-level files and folders appear, once all are unpacked.
 
     Returns:
-        Names of the uppermost files and folders.
+        Names of the top-level files and folders.
 
     Raises:
-        UserError: A damaged archive, one with paths that lead out of the folder, or a disk that is full.
+        UserError: A damaged archive, a path that leads out of the folder, or a full disk.
     """
     temporary = folder / f".{archive.name}.unpacking"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -67,7 +67,7 @@ def _untar(archive: Path, folder: Path) -> None:
                 raise tarfile.ExtractError(f"'{member.name}' is neither a file nor a folder")
             # Not tar.extract: it is safe only with a filter, which Python has from 3.11.4 on (Debian 12 has 3.11.2).
             content = tar.extractfile(member)
-            assert content is not None  # As it is a file.
+            assert content is not None  # Regular files have content.
             path.parent.mkdir(parents=True, exist_ok=True)
             with content, open(path, "wb") as file:
                 shutil.copyfileobj(content, file)

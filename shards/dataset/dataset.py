@@ -27,16 +27,16 @@ class Dataset:
     """A complete data set, opened for reading. Picklable; columns load on first use.
 
     Attributes:
-        address: Where it is, as the user says: a folder, or an address such as ``s3://bucket/faces``.
+        address: Where it is, as the user gave it: a folder, or an address such as ``s3://bucket/faces``.
         root: Folder of its manifest and index on this machine.
-        remote: What fetches its files, where it is behind an address.
+        remote: Fetches the files of a data set behind an address; None for a folder.
     """
 
     def __init__(self, root: str | Path) -> None:
         """Opens a folder or an address.
 
         Raises:
-            UserError: Nothing there, an unfinished packing, or a format that this version does not read.
+            UserError: Nothing is there, the packing is unfinished, the manifest is damaged, or its format is newer.
         """
         self.address = str(root)
         self.remote = Remote(self.address, DATASET_FILE) if is_address(self.address) else None
@@ -68,7 +68,7 @@ class Dataset:
         return np.array([shard.num_samples for shard in self.shards(split)], np.int64)
 
     def num_samples(self, split: str) -> int:
-        """Number of samples of a split, 0 where it does not exist."""
+        """Number of samples of a split, 0 if there is no such split."""
         return sum(shard.num_samples for shard in self.shards(split))
 
     def rows(self, split: str) -> slice:
@@ -85,9 +85,9 @@ class Dataset:
         return self._column(name)[self.rows(split)]
 
     def checksums(self, split: str) -> np.ndarray | None:
-        """CRC-32 (zlib's) of each image's bytes of a split, uint32; None in data sets that have none."""
+        """CRC-32 (zlib's) of each image's bytes of a split, uint32; None in data sets without checksums."""
         with self._index as index:
-            is_there = "crc32" in index.keys()  # noqa: SIM118 - no mapping
+            is_there = "crc32" in index.keys()  # noqa: SIM118 - not a mapping
         return self.column("crc32", split) if is_there else None
 
     def labels(self, name: str, split: str) -> np.ndarray:
@@ -118,10 +118,10 @@ class Dataset:
         return [text[starts[row] : ends[row]].tobytes().decode() for row in range(rows.start, rows.stop)]
 
     def open_shard(self, shard: Shard) -> int:
-        """A descriptor of a shard's file, to be closed by the caller.
+        """Opens a shard's file; the caller closes the descriptor.
 
         Raises:
-            OSError: It is not there or cannot be read.
+            OSError: It is missing or unreadable.
             UserError: It cannot be fetched.
         """
         return self.remote.open(shard) if self.remote else open_plain(self.root / shard.name)

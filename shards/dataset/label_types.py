@@ -10,9 +10,9 @@ from shards.dataset.manifest import LabelField, LabelKind
 Scalar = float | bool | str | None
 
 IDENTITY_NAMES = ("identity", "person", "person_id", "subject", "subject_id")
-"""Names under which a label is taken for the person, in small letters."""
+"""Labels of these names say who the person is; in lower case."""
 MAX_TEXT_CLASSES = 100
-"""Texts that are all different are captions, not classes, from this number on."""
+"""From this number on, texts that are all different are captions, not classes."""
 
 _MISSING_WORDS = frozenset(("", "na", "n/a", "nan", "null", "?"))
 _TRUE_WORDS = frozenset(("true", "yes", "1"))
@@ -28,8 +28,8 @@ def infer_field(name: str, values: Sequence[Scalar], description: str = "") -> L
 
     Args:
         name: Of the column.
-        values: Text (``from_cell``) or scalars of JSON; one a sample.
-        description: Goes into the field.
+        values: One a sample: text from ``from_cell``, or JSON scalars.
+        description: Of the field.
 
     Returns:
         The field; None for free text: at least ``MAX_TEXT_CLASSES`` texts, none missing, all different.

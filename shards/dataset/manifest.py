@@ -99,7 +99,7 @@ class ImageFormat:
     width: int
     channels: int
     extension: str
-    """jpg, png, webp or raw (uint8 height x width x channels bytes)."""
+    """Name of the codec, see ``shards.images.codecs``."""
     codec_options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -142,12 +142,12 @@ def read_manifest(root: Path) -> Manifest:
     try:
         text = path.read_text() if path.is_file() else None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); ask its owner for the right to read it.") from None
+        raise UserError(f"{path} cannot be read ({error.strerror}); ask its owner for read permission.") from None
     except UnicodeDecodeError:
         text = ""
     if text is None:
         if (root / PACKING_DIR).is_dir():
-            advice = "finish it by running the same `python -m shards.pack` command again"
+            advice = "finish it by rerunning its `python -m shards.pack` command"
         elif any(root.glob("*.tar")):
             advice = f"index its shards with: python -m shards.index {root}"
         else:
@@ -187,10 +187,10 @@ def _manifest(content: dict[str, Any]) -> Manifest:
 
 
 def _check_shard_names(path: Path, names: Sequence[object]) -> None:
-    """Refuses a manifest whose shards could lie elsewhere than beside it: names are joined to folders.
+    """Refuses a manifest with shards that could lie outside its folder.
 
     Raises:
-        UserError: A name that is not one of a tar file in the same folder, or that two shards share.
+        UserError: A name that is not a plain name of a tar file, or that two shards share.
     """
     for name in names:
         if not is_shard_name(name):

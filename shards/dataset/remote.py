@@ -1,9 +1,9 @@
 """Data sets behind an address, such as ``s3://bucket/faces``: their files come through a cache on the local disk.
 
-Addresses are those that fsspec knows (s3, gs, http, https and more; its configuration and the usual variables of each
-service hold endpoints and keys). A shard is fetched when it is first needed, or a block of the plan ahead, once for all
-processes of a machine, and is checked against the manifest's sha256 before anybody reads from it. The cache is bounded:
-shards that have not been used for longest are deleted. A file that is open stays readable even then.
+fsspec reads the addresses (s3, gs, http, https and more); endpoints and keys come from its configuration and from the
+usual variables of each service. Shards download on demand, one block ahead, once per machine, and are checked against
+the manifest's sha256 before use. The cache is bounded: the least recently used shards are deleted, and open files stay
+readable even then.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 NUM_TRIES = 6
 _FIRST_DELAY_SEC, _MAX_DELAY_SEC = 0.5, 15.0
 _TIMEOUT_SEC = 20.0
-"""Shorter than the time that a launcher gives a process to end."""
+"""Shorter than the time that launchers give a process to end."""
 _CHUNK_BYTES = 8 * 2**20
 _NUM_PREFETCHING = 2
 _ADDRESS = re.compile(r"(\w[\w+.-]+)://")
-# Silent servers are given up after a while, and retries are left to the loop here.
+# Gives up on silent servers, and leaves retries to the loop below.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
         "config_kwargs": {
@@ -49,11 +49,11 @@ ResultT = TypeVar("ResultT")
 
 
 class _Damaged(OSError):
-    """What came is not what was asked for."""
+    """The received bytes are not the requested ones."""
 
 
 def is_address(root: str) -> bool:
-    """Whether a data set's place is an address and not a folder."""
+    """Whether the place of a data set is an address, not a folder."""
     return _ADDRESS.match(root) is not None
 
 
@@ -65,7 +65,7 @@ def refuse_address(path: Path, advice: str) -> None:
         advice: What to do instead.
     """
     if _ADDRESS.match(str(path).replace(":/", "://", 1)):
-        raise ValueError(f"{path} is an address and no folder; {advice}.")
+        raise ValueError(f"{path} is an address, not a folder; {advice}.")
 
 
 class Remote:
@@ -73,14 +73,14 @@ class Remote:
 
     Attributes:
         address: As the user gave it, without a slash at its end.
-        folder: Where its files appear on the local disk; another content has another folder.
+        folder: Where its files appear on this machine; a data set with other content has another folder.
     """
 
     def __init__(self, address: str, manifest_name: str) -> None:
-        """Fetches the manifest, by which the content is known.
+        """Fetches the manifest, whose hash names the folder.
 
         Raises:
-            UserError: Nothing there, no answer, no permission, or the packages of the extra ``remote`` are missing.
+            UserError: Nothing is there, no answer, no permission, or the extra ``remote`` is not installed.
         """
         self.address = address.rstrip("/")
         self._connect()
@@ -97,10 +97,10 @@ class Remote:
         self._connect()
 
     def fetch(self, name: str) -> Path:
-        """A file beside the manifest, kept as long as the manifest is.
+        """Fetches a file beside the manifest, once.
 
         Raises:
-            UserError: It cannot be had.
+            UserError: It cannot be fetched.
         """
         path = self.folder / name
         with self._locked(name):
@@ -110,23 +110,23 @@ class Remote:
         return path
 
     def open(self, shard: Shard) -> int:
-        """A descriptor of a shard's whole and checked copy.
+        """Opens a shard's checked copy, fetched if needed; the caller closes the descriptor.
 
         Raises:
-            UserError: The shard cannot be had, is damaged, or does not fit on the disk.
+            UserError: The shard cannot be fetched, is damaged, or does not fit on the disk.
         """
         path = self.folder / shard.name
         while True:
             try:
                 descriptor = os.open(path, os.O_RDONLY)
-            except FileNotFoundError:  # Never fetched, or deleted in this moment to make room.
+            except FileNotFoundError:  # Never fetched, or just deleted to make room.
                 self._ensure(shard)
                 continue
-            os.utime(descriptor)  # Another process may delete the path in this moment.
+            os.utime(descriptor)  # Not the path, which another process may delete meanwhile.
             return descriptor
 
     def prefetch(self, shards: Iterable[Shard]) -> None:
-        """Fetches shards in the background; what goes wrong is met again, and told, when they are read."""
+        """Fetches shards in the background; whoever reads them meets the errors again."""
         for shard in shards:
             with self._lock:
                 if shard.name in self._expected or (self.folder / shard.name).is_file():
@@ -135,21 +135,21 @@ class Remote:
             self._pool.submit(self._prefetch, shard)
 
     def check_room(self, num_bytes: int) -> None:
-        """Checks that shards which are read in turns fit into the cache together.
+        """Checks that shards that are read in turn fit into the cache together.
 
         Raises:
-            UserError: They do not, so that each would be fetched many times over.
+            UserError: They do not: each would be fetched many times.
         """
         if num_bytes > cache_bytes():
             raise UserError(
-                f"shards of {self.address} that are read in turns take {num_bytes / 1e9:.2g} GB and the cache holds "
-                f"{cache_bytes() / 1e9:.2g}; raise the variable {SIZE_VARIABLE}, or copy the data set to a disk."
+                f"shards of {self.address} that are read in turn take {num_bytes / 1e9:.2g} GB and the cache holds "
+                f"{cache_bytes() / 1e9:.2g} GB; raise the variable {SIZE_VARIABLE}, or copy the data set here."
             )
 
     def _prefetch(self, shard: Shard) -> None:
         try:
             if not ENDING.is_set():
-                self._ensure(shard, num_tries=1)  # Others wait for its lock meanwhile, and try as often as they may.
+                self._ensure(shard, num_tries=1)  # Once: readers wait for its lock meanwhile, and retry themselves.
         except UserError:
             pass
         finally:
@@ -157,7 +157,7 @@ class Remote:
                 self._expected.discard(shard.name)
 
     def _ensure(self, shard: Shard, num_tries: int = NUM_TRIES) -> None:
-        """Fetches a shard, if no other process has done so meanwhile."""
+        """Fetches a shard unless another process has done so."""
         path = self.folder / shard.name
         with self._locked(shard.name):
             if path.is_file():
@@ -170,11 +170,11 @@ class Remote:
                 with writing(self.folder):
                     publish(part, path, durable=False)
             finally:
-                if num_tries == NUM_TRIES or ENDING.is_set():  # Otherwise a more patient call goes on with it.
+                if num_tries == NUM_TRIES or ENDING.is_set():  # Otherwise a call with more tries resumes it.
                     part.unlink(missing_ok=True)
 
     def _fetch_shard(self, shard: Shard, part: Path) -> None:
-        """Fetches what a part does not hold yet, and checks the whole."""
+        """Fetches what a part lacks, then checks the whole."""
         with writing(self.folder):
             file = open(part, "ab")  # noqa: SIM115
         with file:
@@ -187,20 +187,20 @@ class Remote:
                 if len(chunk) == shard.num_bytes > stop - start:
                     chunk = chunk[start:]  # A server that sends whole files only.
                 elif len(chunk) != stop - start:
-                    raise _Damaged(f"{len(chunk):,} bytes came instead of {stop - start:,}")
+                    raise _Damaged(f"received {len(chunk):,} bytes instead of {stop - start:,}")
                 with writing(self.folder):
                     file.write(chunk)
                     file.flush()
                 start += len(chunk)
         if sha256_file(part) != shard.sha256:
             part.unlink()
-            raise _Damaged("its sha256 is not the one of the manifest")
+            raise _Damaged("its sha256 differs from the manifest's")
 
     def _persistently(self, name: str, attempt: Callable[[], ResultT], num_tries: int = NUM_TRIES) -> ResultT:
-        """Calls until it succeeds, with growing pauses.
+        """Retries with growing pauses.
 
         Raises:
-            UserError: Nothing there, no permission, or as many failures as are allowed.
+            UserError: The file is missing or forbidden, the local disk refuses, or every try failed.
         """
         where, delay, started = f"{self.address}/{name}", _FIRST_DELAY_SEC, time.monotonic()
         for trial in range(1, num_tries + 1):
@@ -211,20 +211,20 @@ class Remote:
             except FileNotFoundError:
                 raise UserError(f"there is no {where}; copy the whole data set there, as it was packed.") from None
             except PermissionError as error:
-                raise UserError(f"{where} may not be read ({_reason(error)}); check keys and rights.") from None
+                raise UserError(f"{where} may not be read ({_reason(error)}); check keys and permissions.") from None
             except Exception as error:  # Every service has errors of its own.
                 if trial == num_tries or ENDING.is_set():
                     seconds = time.monotonic() - started
                     raise UserError(
-                        f"{where} could not be read in {trial} tries over {seconds:.0f} s ({_reason(error)}); run "
-                        "the same command again when it can be."
+                        f"{where} could not be read in {trial} tries over {seconds:.0f} s ({_reason(error)}); "
+                        "rerun the command once it can be."
                     ) from None
-            ENDING.wait(delay * random.uniform(0.5, 1.5))  # Not all processes at the same moment.
+            ENDING.wait(delay * random.uniform(0.5, 1.5))  # Spreads the retries of many processes.
             delay = min(2 * delay, _MAX_DELAY_SEC)
         raise AssertionError
 
     def _connect(self) -> None:
-        import fsspec  # Takes a second, and local data need none of it.
+        import fsspec  # Takes a second; local data sets do not need it.
 
         protocol = self.address.split("://", 1)[0]
         options = dict(_OPTIONS.get(protocol, {}))
@@ -236,11 +236,11 @@ class Remote:
                 options["client_kwargs"] = {"timeout": timeout}
             self._files, self._root = fsspec.core.url_to_fs(self.address, **options)
             if protocol == "s3":
-                self._files.retries = 1  # Tries, of s3fs itself; no option sets them.
+                self._files.retries = 1  # The tries of s3fs itself, which no option sets.
         except ImportError as error:
             raise UserError(f"{self.address} needs more packages ({error}): pip install 'facegen[remote]'") from None
         except ValueError as error:
-            raise UserError(f"{self.address} is no address that can be read ({error}).") from None
+            raise UserError(f"{self.address} is not an address that fsspec can read ({error}).") from None
         self._lock = threading.Lock()
         self._expected: set[str] = set()
         self._pool = ThreadPoolExecutor(_NUM_PREFETCHING, thread_name_prefix="shards-prefetch")

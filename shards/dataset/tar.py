@@ -19,7 +19,7 @@ from pathlib import Path
 from shards.base.errors import UserError
 
 MAX_KEY_BYTES = 80
-"""Longest key as it stands. USTAR holds 100 bytes of name; this leaves room for any extension."""
+"""Longest key that stays as it is: USTAR holds 100 bytes of name, and this leaves room for any extension."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_\-/]")
 _SKIPPED = re.compile(r"__[^/]*__($|/)|(.*/)?\.[^/]*$", re.DOTALL)
@@ -51,9 +51,9 @@ class Sample:
 def member_key(key: str) -> str:
     """A key that every tar reader and WebDataset understand.
 
-    Keys of up to 80 letters, digits, ``_``, ``-`` and ``/`` stay as they are. In any other, odd characters become ``_``
-    (WebDataset ends a key at its first dot), the end of a long one is cut off, and a hash of the whole is added so that
-    two keys never meet. A key that starts like WebDataset's own reserved names gets a letter in front, too.
+    Keys of up to 80 letters, digits, ``_``, ``-`` and ``/`` stay as they are. In others, odd characters become ``_``
+    (WebDataset ends a key at its first dot), a long end is cut off, and a hash of the whole key is appended to keep it
+    unique. A key that starts like WebDataset's reserved names also gets a letter in front.
     """
     safe = "/".join(part for part in _UNSAFE.sub("_", key).split("/") if part)
     safe = f"x{safe}" if safe.startswith("__") else safe
@@ -64,7 +64,7 @@ def member_key(key: str) -> str:
 
 
 class ShardWriter:
-    """Writes one tar whose bytes depend on the members only: no times, owners or padding of the moment."""
+    """Writes one tar whose bytes depend on the members only: no times, no owners."""
 
     def __init__(self, path: Path) -> None:
         """Creates ``path``, or empties it."""
@@ -84,7 +84,7 @@ class ShardWriter:
         return start
 
     def close(self) -> None:
-        """Ends the archive and waits until it is on the disk."""
+        """Ends the archive and makes it durable."""
         self._tar.close()
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -144,11 +144,11 @@ def _read_headers(path: Path) -> Iterator[tuple[str, int, int]]:
             if _read_block(path, tar.offset) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("the end mark is missing")
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise UserError(f"{path} is no whole tar file ({error}); fetch or make it again.") from None
+        raise UserError(f"{path} is truncated or not a tar file ({error}); fetch or make it again.") from None
 
 
 def _readable(name: str) -> str:
-    """The name with a replacement sign for bytes that are no UTF-8, as old archives have them."""
+    """The name, with bytes that are not UTF-8, as in old archives, replaced."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

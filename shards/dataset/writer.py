@@ -1,4 +1,4 @@
-"""Writes the two files that make a folder of shards a data set; ``shards.dataset.dataset`` describes and reads them."""
+"""Writes the two files that make a folder of shards a data set; ``shards.dataset.manifest`` describes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Columns:
     keys: Sequence[str]
     labels: Mapping[str, np.ndarray]
     crc32: np.ndarray | None = None
-    """uint32, zlib's checksum of the image's bytes; without it damage shows only where decoding fails."""
+    """uint32, zlib's checksum of the image's bytes; without it, damage shows only where decoding fails."""
 
 
 def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:

@@ -130,10 +130,10 @@ def test_compressed_truncated_and_missing_shards(tmp_path: Path) -> None:
         index(tmp_path)
     foreign_shard(path)
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(UserError, match="is no whole tar file"):
+    with pytest.raises(UserError, match="is truncated or not a tar file"):
         index(tmp_path)
     path.write_bytes(b"no tar" * 500)
-    with pytest.raises(UserError, match="is no whole tar file"):
+    with pytest.raises(UserError, match="is truncated or not a tar file"):
         index(tmp_path)
 
 

@@ -192,7 +192,7 @@ def test_too_many_bad_images_fail_and_a_higher_limit_resumes(tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"of 41 images are bad, more than --max_skipped_fraction 0.05 allows"):
         pack_source(folder(images), options(output))
     assert not (output / "dataset.json").exists()
-    with pytest.raises(UserError, match="finish it by running the same"):
+    with pytest.raises(UserError, match="finish it by rerunning"):
         Dataset(output)
     pack_source(folder(images), options(output, max_skipped_fraction=0.5))
     pack_source(folder(images), options(tmp_path / "at_once", max_skipped_fraction=0.5))
