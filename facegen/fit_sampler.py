@@ -29,28 +29,28 @@ from shards.loading.reader import check_split
 
 @dataclass(kw_only=True)
 class FitConfig:
-    """Options of every sampler's fit; ``command_class`` adds the sampler's own."""
+    """Options of every fit; ``command_class`` adds those of the sampler."""
 
     run: str
-    """Run directory whose newest snapshot encodes."""
+    """Run directory; its newest snapshot, or its best one after early stopping, encodes."""
     data: str
-    """Data set directory; its training split is encoded."""
+    """Data set directory whose training split is encoded."""
     name: str | None = None
-    """What the fitted sampler is called in the run; the sampler's own name when null."""
+    """Name of the fitted sampler in the run; null takes the sampler's own name."""
     num_images: int | None = None
-    """Images that are encoded at most; the whole split when null."""
+    """Maximum number of images to encode; null encodes the whole split."""
     batch_size: int = 256
-    """Images in one pass of the encoder."""
+    """Images per encoder pass."""
     seed: int = 0
-    """Seed of whatever is random in the fit."""
+    """Seed of the fit."""
     weights: Literal["ema", "raw"] | None = None
-    """Moving average or trained weights; the average where there is one when null."""
+    """Moving average or trained weights; null takes the average if there is one."""
     device: Literal["auto", "cpu"] = "auto"
-    """auto takes the accelerator where there is one."""
+    """auto takes the accelerator if there is one."""
 
 
 def command_class(sampler: str) -> type:
-    """The options of a sampler's command: its own and those of every fit."""
+    """The options of one sampler's command: its own and those of every fit."""
     config_class = SAMPLERS[sampler].config_class
     return dataclasses.make_dataclass(
         "FitConfig", [], bases=(config_class, FitConfig), namespace={"__doc__": config_class.__doc__}, kw_only=True
@@ -69,16 +69,14 @@ def main() -> None:
     )
     called = name if config.name is None else config.name
     check_name(called)
-    config_class = SAMPLERS[name].config_class
-    own = config_class(**{item.name: getattr(config, item.name) for item in dataclasses.fields(config_class)})
-    auto = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    device = auto if auto and config.device == "auto" else torch.device("cpu")
-    model = load(config.run, device=device, weights=config.weights)
+    model = load(config.run, device=_device(config.device), weights=config.weights)
     dataset = Dataset(config.data)
     check_fit(model, dataset)
     if dataset.fingerprint != model.dataset_fingerprint:
-        print(f"note: {model.name} was trained on other data than {config.data}, on which the sampler is fitted.")
+        print(f"note: {model.name} was trained on other data than {config.data}, which the sampler is fitted to.")
     latents = encode(model, dataset, config.num_images, config.batch_size)
+    config_class = SAMPLERS[name].config_class
+    own = config_class(**{item.name: getattr(config, item.name) for item in dataclasses.fields(config_class)})
     sampler = fit(name, own, latents, config.seed)
     description = SamplerDescription(
         sampler=name,
@@ -97,12 +95,17 @@ def main() -> None:
     directory = save_sampler(model.run_dir, called, sampler, description)
     print(
         f"fitted {name} to {len(latents.mu):,} latents of {model.name} at {model.images_seen:,} images: {directory}\n"
-        f'use it: facegen.model.load("{config.run}", sampler="{called}"), or {config.run}:{called} in eval.report'
+        f'use it: facegen.load("{config.run}", sampler="{called}"), or {config.run}:{called} in eval.report'
     )
 
 
+def _device(choice: str) -> torch.device:
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator if accelerator and choice == "auto" else torch.device("cpu")
+
+
 def check_fit(model: Model, dataset: Dataset) -> None:
-    """Refuses what cannot be fitted.
+    """Checks that a sampler can be fitted to the model's latents of the data and stored in its run.
 
     Raises:
         UserError: A family without an encoder and a decoder, a moved snapshot, or images of another shape.
@@ -110,21 +113,21 @@ def check_fit(model: Model, dataset: Dataset) -> None:
     if not {"encode", "decode"} <= model.can:
         raise UserError(f"a sampler needs an encoder and a decoder; {model.family} can {', '.join(sorted(model.can))}.")
     if model.run_dir is None:
-        raise UserError("a sampler is kept in its run; give the run directory, not a snapshot that was moved.")
+        raise UserError("a sampler is stored in its run; give the run directory, not a moved snapshot.")
     image = dataset.image
     if tuple(model.image_shape) != (image.channels, image.height, image.width):
         raise UserError(
-            f"{model.name} encodes images of {'x'.join(map(str, model.image_shape))} (channels x height x width) and "
-            f"{dataset.address} holds {image.channels}x{image.height}x{image.width}."
+            f"{model.name} encodes images of {'x'.join(map(str, model.image_shape))} (channels x height x width), but "
+            f"{dataset.address} holds {image.channels}x{image.height}x{image.width}; give data of that shape."
         )
     check_split(dataset, "train")
 
 
 def encode(model: Model, dataset: Dataset, num_images: int | None, batch_size: int) -> Latents:
-    """Latents of the training split, or of its first images, in eval mode and on the model's device.
+    """Latents of the training split, or of its first ``num_images``, on the model's device.
 
     Raises:
-        UserError: A number below 1.
+        UserError: ``num_images`` below 1.
     """
     if num_images is not None and num_images < 1:
         raise UserError(f"num_images must be at least 1, not {num_images}.")
@@ -141,13 +144,15 @@ def encode(model: Model, dataset: Dataset, num_images: int | None, batch_size: i
 
 
 def fit(name: str, config: Any, latents: Latents, seed: int) -> Sampler:
-    """Builds a sampler and fits it, on the device of the latents; the same seed gives the same sampler.
+    """Builds and fits a sampler on the latents' device; the same seed gives the same sampler.
 
     Raises:
-        UserError: Latents to which it cannot be fitted.
+        UserError: Latents that it cannot be fitted to.
     """
     if not latents.mu.isfinite().all():
-        raise UserError("some latents are not finite, so that nothing can be fitted to them; the training diverged.")
+        raise UserError(
+            "some latents are not finite, because the training diverged; fit to an earlier snapshot or another run."
+        )
     torch.manual_seed(derive_seed(seed, "sampler"))
     sampler = SAMPLERS[name].sampler_class(config, latents.mu.shape[1]).to(latents.mu.device)
     sampler.fit(latents, seed)

@@ -1,11 +1,12 @@
-"""A trained model for use: ``load(run)`` and then ``encode``, ``decode``, ``reconstruct``, ``sample``, ``verify``.
+"""Trained models for inference: ``load(run)``, then ``encode``, ``decode``, ``reconstruct``, ``sample``, ``verify``.
 
-Images come and go in either of two forms, told apart by their type:
+Images have one of two forms, told apart by their type:
 
 * numpy uint8, N x H x W x C in [0, 255], as image files hold them;
 * torch float, N x C x H x W in [-1, 1], as networks see them.
 
-Latents are N x L, of the same library as the images asked for. Everything runs in eval mode without gradients.
+Latents are float, N x L. Results belong to the library of the input, numpy or torch. Everything runs in eval mode and
+without gradients.
 """
 
 from __future__ import annotations
@@ -44,14 +45,16 @@ def load(
     """Loads a trained model.
 
     Args:
-        path: A run directory (its newest snapshot, or its best where it was trained with early stopping) or a
-            snapshot directory.
-        device: Where to compute.
-        weights: The moving average or the trained weights; None takes the average where there is one.
-        sampler: Name of a sampler that was fitted to this run, for ``Model.sample``; None takes the family's prior.
+        path: A run directory (for its newest snapshot, or its best one after early stopping) or a snapshot directory.
+        device: Device of the networks.
+        weights: The moving average (``ema``) or the trained weights (``raw``); None takes the average if there is one.
+        sampler: Name of a sampler fitted to this run, for ``Model.sample``; None takes the family's prior.
+
+    Returns:
+        The model, in eval mode.
 
     Raises:
-        UserError: No snapshot there, one without the weights asked for, or a sampler that was not fitted to them.
+        UserError: There is no complete snapshot, it lacks the weights, or the sampler was not fitted to them.
     """
     snapshot = find_snapshot(Path(path))
     description = read_description(snapshot)
@@ -64,33 +67,39 @@ def load(
     model = Model(family.to(device).eval(), description, snapshot, chosen)
     if sampler is not None:
         if model.run_dir is None:
-            raise UserError(f"{path} lies in no run, and samplers are kept in runs; give the run directory.")
+            raise UserError(f"{path} is not in a run, and samplers are stored in runs; give the run directory.")
         model.use_sampler(sampler, load_sampler(model.run_dir, sampler, snapshot, chosen))
     return model
 
 
 class Model:
-    """A trained model.
+    """A trained model, as ``load`` returns it.
+
+    ``labels``, where a method takes them, are the labels of its images or latents by name, N values each; only
+    conditional families read one, ``condition``. See the module for the two forms of images.
 
     Attributes:
-        name: The run's name.
-        family: The family's name.
-        can: What it does: ``encode``, ``posterior``, ``decode``, ``sample``, ``verify``.
+        name: Name of the run.
+        family: Name of the family.
+        can: Abilities: ``encode``, ``posterior``, ``decode``, ``sample``, ``verify``.
         sampler: Name of the fitted sampler that ``sample`` draws from; None for the family's prior.
         image_shape: Channels, height, width.
-        latent_size: Number of latent dims, or None.
-        condition: Name of the label that it generates by, or None.
+        latent_size: Number of latent dims, L; None without latents.
+        condition: Name of the label that conditions generation; None without one.
         condition_range: Smallest and largest degree of that label in training; None without a condition.
-        decoder_variance: Variance of the Gaussian decoder whose ELBO was trained (``beta_eff``), or None.
+        decoder_variance: Variance of the Gaussian decoder whose ELBO was trained (``beta_eff``), of pixels in [-1, 1];
+            None without a likelihood.
         weights: ``ema`` or ``raw``.
-        snapshot: Directory that it was loaded from.
-        images_seen: Training images seen, repeats included.
+        snapshot: Directory of the snapshot.
+        images_seen: Training images seen, with repeats.
         step: Optimizer steps.
-        config: The full training config.
-        dataset_fingerprint: Of the training data.
-        num_parameters: Trained values.
-        snapshot_bytes: Size of the weights' file.
-        run_dir: The run it belongs to, or None for a snapshot that was moved.
+        config: The full training config, as nested dicts.
+        dataset_fingerprint: Fingerprint of the training data.
+        num_parameters: Number of parameters.
+        snapshot_bytes: Size of the weights file.
+        run_dir: Directory of the run; None for a snapshot that was moved out of its run.
+        network: The family itself.
+        description: The content of ``snapshot.json``.
     """
 
     def __init__(self, network: Family, description: Description, snapshot: Path, weights: str) -> None:
@@ -120,23 +129,45 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the networks."""
         return next(self.network.parameters()).device
 
     @torch.inference_mode()
     def posterior(self, images: Array, labels: Labels = None) -> tuple[Array, Array | None]:
-        """Mean and log variance of each image's latents, N x L; the log variance of a deterministic encoder is None."""
+        """Encodes images to the distribution of their latents.
+
+        Args:
+            images: N images in either form.
+            labels: As for the class.
+
+        Returns:
+            Mean and log variance of the latents, each float32 N x L; the latter is None for a deterministic encoder.
+
+        Raises:
+            UserError: The family cannot encode, or images or labels of another shape.
+        """
         self._require("encode")
         mu, logvar = self.network.posterior(self._input(images), self._labels(labels, len(images)))
         return _like(mu, images), None if logvar is None else _like(logvar, images)
 
     def encode(self, images: Array, labels: Labels = None) -> Array:
-        """Latents of images: the posterior's mean, N x L."""
+        """Encodes images to latents: the posterior's mean, never a sample; otherwise as ``posterior``."""
         return self.posterior(images, labels)[0]
 
     @torch.inference_mode()
     def decode(self, latents: Any, labels: Labels = None) -> Any:
-        """Images of latents N x L, in the form that matches the latents' library."""
+        """Decodes latents to images.
+
+        Args:
+            latents: Float, N x L, numpy or torch.
+            labels: As for the class; without the condition's, degrees are unknown.
+
+        Returns:
+            N images in the form of the latents' library.
+
+        Raises:
+            UserError: The family cannot decode, or latents or labels of another shape.
+        """
         self._require("decode")
         tensor = torch.as_tensor(latents, dtype=torch.float32, device=self.device)
         if tensor.ndim != 2 or tensor.shape[1] != self.latent_size:
@@ -146,7 +177,11 @@ class Model:
 
     @torch.inference_mode()
     def reconstruct(self, images: Any, labels: Labels = None) -> Any:
-        """Images through the posterior's mean and back, in the form they came in."""
+        """Encodes images to the posterior's mean and decodes it; N images in either form, returned in the same form.
+
+        Raises:
+            UserError: As ``posterior`` and ``decode``.
+        """
         self._require("encode")
         self._require("decode")
         known = self._labels(labels, len(images))
@@ -156,35 +191,48 @@ class Model:
 
     @torch.inference_mode()
     def verify(self, images_a: Array, images_b: Array) -> Array:
-        """Probability, N, that each face of ``images_a`` and that of ``images_b`` are the same person."""
+        """Compares faces pair by pair.
+
+        Args:
+            images_a: N images in either form.
+            images_b: N images in the same form, the partners.
+
+        Returns:
+            Probabilities N, in [0, 1], that both faces of a pair are the same person.
+
+        Raises:
+            UserError: The family cannot verify, or the numbers or shapes of images differ.
+        """
         self._require("verify")
         if len(images_a) != len(images_b):
             raise UserError(
-                f"faces are verified in pairs: give as many of the one as of the other, not {len(images_a)} and "
-                f"{len(images_b)}."
+                f"faces are verified in pairs: give equally many of both, not {len(images_a)} and {len(images_b)}."
             )
         return _like(self.network.verify(self._input(images_a), self._input(images_b)), images_a)
 
     @torch.inference_mode()
     def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Labels = None, first: int = 0) -> Tensor:
-        """New images, from the prior or from the sampler that was loaded.
+        """Generates images from the prior, or from the loaded sampler.
 
         Args:
-            num: How many, at least 1.
-            seed: Sample ``i`` of a seed is always the same face, whatever ``num`` and ``first`` are.
-            std: Standard deviation of the noise behind the latents; 1 is the prior, or the sampler as it was fitted.
+            num: Number of samples, at least 1.
+            seed: Sample ``i`` of a seed is always the same face, for any ``num`` and ``first``.
+            std: Standard deviation of the noise behind the latents; 1 is the prior, or the sampler as fitted.
             labels: ``{condition: degrees}`` for a conditional family: num floats, NaN for an unknown degree. Degrees
-                beyond ``condition_range`` are extrapolated. Without it all are unknown.
+                outside ``condition_range`` extrapolate. Without it, all are unknown.
             first: Number of the first sample.
 
         Returns:
-            float, num x C x H x W in [-1, 1]; ``facegen.pixels.to_uint8`` makes bytes of them.
+            float, num x C x H x W in [-1, 1]; ``facegen.pixels.to_uint8`` converts them to bytes.
+
+        Raises:
+            UserError: The family cannot sample and no sampler was loaded, or ``num`` is below 1.
         """
         return self.decode(self.sample_latents(num, seed=seed, std=std, first=first), labels)
 
     @torch.inference_mode()
     def sample_latents(self, num: int, *, seed: int = 0, std: float = 1.0, first: int = 0) -> Tensor:
-        """The latents of which ``sample`` makes images, float, num x L."""
+        """The latents that ``sample`` decodes, float, num x L; arguments as there."""
         self._require("sample")
         if num < 1:
             raise UserError(f"the number of samples must be at least 1, not {num}.")
@@ -192,17 +240,17 @@ class Model:
         return self._sampler(self._noise(self._sampler.noise_size, num, seed, first), std)
 
     def prior(self, num: int, *, seed: int = 0, first: int = 0) -> Tensor:
-        """Standard normal latents of samples ``first`` to ``first + num``, num x L."""
+        """Standard normal latents, num x L, of samples ``first`` to ``first + num - 1``."""
         assert self.latent_size is not None
         return self._noise(self.latent_size, num, seed, first)
 
     def use_sampler(self, name: str, sampler: Sampler) -> None:
-        """Lets ``sample`` draw from a fitted sampler; also a family without a prior can sample then."""
+        """Makes ``sample`` draw from a fitted sampler, with which families without a prior can sample too."""
         self.sampler, self._sampler = name, sampler.to(self.device)
         self.can = self.can | {"sample"}
 
     def _noise(self, size: int, num: int, seed: int, first: int) -> Tensor:
-        """Standard normal numbers of samples ``first`` to ``first + num``, num x size."""
+        """Standard normal numbers, num x size, of samples ``first`` to ``first + num - 1``."""
         rows = [
             torch.randn(size, generator=torch.Generator().manual_seed(derive_seed(seed, "sample", index)))
             for index in range(first, first + num)
@@ -230,16 +278,14 @@ class Model:
         return tensor.to(self.device, memory_format=torch.channels_last)
 
     def _labels(self, labels: Labels, num: int) -> Mapping[str, Tensor]:
-        """Labels of ``num`` images as tensors; a list holds degrees, also where they are written as whole numbers."""
+        """Labels of ``num`` images as tensors; a list holds degrees, even if they are written as whole numbers."""
         found = {
             name: torch.as_tensor(label if hasattr(label, "dtype") else np.array(label, np.float32)).to(self.device)
             for name, label in (labels or {}).items()
         }
         given = found.get(self.condition or "")
         if given is not None and given.shape != (num,):
-            raise UserError(
-                f"give {num} degrees of '{self.condition}', one for each image, not {list(given.shape)} of them."
-            )
+            raise UserError(f"give {num} degrees of '{self.condition}', one for each image, not {list(given.shape)}.")
         return found
 
 

@@ -1,4 +1,4 @@
-"""AE: the deterministic autoencoder, the baseline without KL and noise."""
+"""AE: the deterministic autoencoder, a baseline without KL and noise."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class AEConfig:
     latent_size: int = 128
     """Number of latent dims."""
     network: ConvNetConfig = field(default_factory=lambda: ConvNetConfig(widths=[64, 128, 256]))
-    """Encoder and decoder; three stages are kept on purpose."""
+    """Encoder and decoder; the baseline keeps three stages on purpose."""
     reconstruction: Reduction = "mean"
-    """Squared error as the mean over an image's values, or their sum."""
+    """Squared error as the ``mean`` over an image's values, or their ``sum``."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -30,7 +30,7 @@ class AEConfig:
 
 
 class AutoencoderNetwork(nn.Module):
-    """Encoder and decoder under one forward, so that DDP sees every gradient."""
+    """Encoder and decoder in one forward, so that DDP sees every gradient."""
 
     def __init__(self, config: AEConfig, image: ImageShape) -> None:
         """Builds both halves for images of ``image``."""
@@ -44,7 +44,7 @@ class AutoencoderNetwork(nn.Module):
 
 
 class AE(Family):
-    """Autoencoder; its latents have no prior, so it cannot sample."""
+    """Deterministic autoencoder; its latents have no prior, so it cannot sample."""
 
     turns = ("autoencoder",)
     can = frozenset({"encode", "decode"})

@@ -1,6 +1,6 @@
-"""What a family is: networks, losses for each turn of a training step, and what it can do once trained.
+"""The interface of a family: its networks, the losses of each turn of a training step, and its abilities once trained.
 
-The trainer, the snapshot loader and the evaluation ask this interface and never the family's name.
+The trainer, the snapshot loader and the evaluation use this interface and never the family's name.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ class TrainBatch:
     images: Tensor
     """float32, N x C x H x W in [-1, 1]."""
     labels: dict[str, Tensor]
-    """Each N: those that the family names, and its units'; see ``LabelField`` for missing values."""
+    """One value an image, N: the labels of the family and of its units; see ``LabelField`` for missing values."""
     random: SlotRandom
-    """Noise of exactly these samples."""
+    """Random numbers that belong to these samples."""
     images_seen: int
-    """Images of the run before this global batch, the position of every schedule."""
+    """Images of the run before this global batch; the position of every schedule."""
 
 
 @dataclass
 class TurnLosses:
-    """What one network's turn gives: the loss to minimize and what to log."""
+    """The result of one network's turn: the loss to minimize and what to log."""
 
     loss: Tensor
     scalars: dict[str, Tensor] = field(default_factory=dict)
-    """Named terms, means over the micro-batch, without a gradient."""
+    """By name, means over the micro-batch, without a gradient."""
     kl_per_dim: Tensor | None = None
     """Mean over the micro-batch, L, without a gradient."""
     update: bool = True
-    """False leaves the network as it is this time; must be the same on every process and for every micro-batch."""
+    """False skips this update of the network; the same on every process and for every micro-batch."""
 
     @classmethod
     def of_terms(
@@ -61,15 +61,15 @@ class TurnLosses:
 
     @property
     def terms(self) -> dict[str, Tensor]:
-        """All that is to log, by name."""
+        """Everything to log, by name."""
         return self.scalars | ({} if self.kl_per_dim is None else {"kl_per_dim": self.kl_per_dim})
 
 
 class FamilyPicture(NamedTuple):
-    """A grid of faces that suits a family, for TensorBoard."""
+    """A grid of faces that a family draws for TensorBoard."""
 
     images: Tensor
-    """float, N x C x H x W in [-1, 1], row after row."""
+    """float, N x C x H x W in [-1, 1], row by row."""
     num_columns: int
     """Faces in a row; divides N."""
 
@@ -79,22 +79,22 @@ class Family(nn.Module):
 
     Attributes:
         turns: Names of the networks in the order in which a training step updates them; each has its own optimizer.
-        can: What a trained model does: ``encode`` (images to latents), ``posterior`` (mean and log variance),
+        can: Abilities of a trained model: ``encode`` (images to latents), ``posterior`` (mean and log variance),
             ``decode`` (latents to images), ``sample`` (images from the prior), ``verify`` (same person or not).
-        identity: The label that says who the person is, for a family that verifies; None for the others.
-        condition: The label that ``decode`` generates by (NaN where it is not known); None without a condition.
+        identity: Label of the person, for a family that verifies; None for the others.
+        condition: Label that conditions ``decode`` (NaN where unknown); None without a condition.
         condition_range: Smallest and largest value of that label in training; None without a condition.
         observes: Names of the terms that ``observe`` gets after each step.
-        networks: The networks by name. Training gives ``losses`` their DDP-wrapped and compiled forms instead.
-        frozen_networks: Networks that ``losses`` uses and nothing changes; they are in no file.
-        uncompiled: Names of the networks through which ``losses`` goes backward more than once in a turn, as for a
-            penalty on a gradient; torch.compile cannot do that.
+        networks: The networks by name. Training passes their DDP-wrapped and compiled forms to ``losses`` instead.
+        frozen_networks: Networks that ``losses`` uses and training never changes; not saved.
+        uncompiled: Names of the networks through which ``losses`` backpropagates more than once in a turn, as a
+            gradient penalty does; torch.compile does not support that.
         latent_size: Number of latent dims; None where there are none.
         decoder_variance: Variance of the Gaussian decoder whose ELBO the objective is; None without a likelihood.
-        augmentable: Whether training images may be changed by chance; not where what differs between the images of a
-            unit is what is learned.
-        file_options: Names of the config's fields, dotted, that only say where a file lies. A run goes on with its file
-            in another place, as the family itself checks the content.
+        augmentable: Whether training images may be augmented; not where the family learns from the differences between
+            the images of a unit.
+        file_options: Dotted names of config fields that only locate a file. A run resumes with the file in another
+            place: the family itself checks the content.
     """
 
     turns: tuple[str, ...]
@@ -119,24 +119,24 @@ class Family(nn.Module):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels of the data set that training reads for ``losses``, ``posterior`` and ``decode``, beside the units'.
+        """Labels that training reads for ``losses``, ``posterior`` and ``decode``, beside those of the units.
 
-        A data set may have many more; to hand them all out in every step would take time, on GPUs most.
+        A data set may have many more, and moving them all to the device in every step takes time.
         """
         return tuple(name for name in (self.identity, self.condition) if name)
 
     def prepare(self, dataset: Dataset, device: torch.device) -> None:
-        """Called once before training starts or resumes: checks labels, loads frozen nets, which are not saved.
+        """Checks labels and loads frozen networks; called once, before training starts or resumes.
 
         Raises:
-            UserError: Data or files that the family cannot be trained with.
+            UserError: Data or files that the family cannot train with.
         """
 
     def units(self, dataset: Dataset, split: str, seed: int) -> Units | None:
-        """What the plan draws as a whole from a split; None for single samples.
+        """The groups or pairs that the plan draws from a split; None for single samples.
 
         Raises:
-            UserError: Labels from which no unit can be made.
+            UserError: Labels that make no unit.
         """
         return None
 
@@ -147,18 +147,18 @@ class Family(nn.Module):
     def observe(self, means: Mapping[str, float]) -> None:
         """Takes the terms named in ``observes`` after each step, averaged over processes.
 
-        What is kept of them belongs into buffers, which checkpoints hold.
+        State that follows from them belongs in buffers, so that checkpoints hold it.
         """
 
     def warnings(self, means: Mapping[str, float]) -> list[str]:
-        """Sentences about a training that goes wrong, from the means of its scalar terms over an epoch.
+        """Sentences about a failing training, from the means of its scalar terms over an epoch.
 
-        Each begins with what goes wrong and a colon: the report counts those that begin alike.
+        Each begins with the kind of failure and a colon; the report counts the warnings of each kind.
         """
         return []
 
     def pictures(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, FamilyPicture]:
-        """Grids by name beside reconstructions and samples, from held-out images N x C x H x W in [-1, 1]."""
+        """Further grids by name, beside reconstructions and samples, of held-out images N x C x H x W in [-1, 1]."""
         return {}
 
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -166,9 +166,9 @@ class Family(nn.Module):
         raise NotImplementedError
 
     def decode(self, latents: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-        """Latents N x L to images N x C x H x W in [-1, 1]."""
+        """Images N x C x H x W in [-1, 1] of latents N x L."""
         raise NotImplementedError
 
     def verify(self, first: Tensor, second: Tensor) -> Tensor:
-        """Probability, N, that each face of ``first`` and that of ``second``, N x C x H x W, are the same person."""
+        """Probabilities N that ``first`` and ``second``, faces N x C x H x W, are the same person, pair by pair."""
         raise NotImplementedError

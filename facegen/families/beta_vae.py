@@ -15,7 +15,7 @@ class BetaVAEConfig(VAEConfig):
     latent_size: int = 32
     """Number of latent dims."""
     kld_weight: float = 4.0
-    """Beta, the weight of the KL divergence; 2, 4, 5 and 10 are usual, 500 collapses."""
+    """Beta, the weight of the KL divergence; usually 2 to 10, and 500 collapses."""
     reconstruction: Reduction = "sum"
     """``sum``: squared error and KL both summed. ``mean``: per pixel value, and the KL divided by latent_size."""
 

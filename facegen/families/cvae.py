@@ -33,19 +33,19 @@ class CVAEConfig(VAEConfig):
     latent_size: int = 20
     """Number of latent dims beside the degree."""
     label: str = "smile"
-    """Label that holds the degree: a float in [-1, 1], or a bool, which counts as -1 and +1. One that a mirror changes,
-    such as a pose to the left or right, needs --augment.flip false."""
+    """Label with the degree: a float in [-1, 1], or a bool, read as -1 and +1. A label that mirroring changes, such as
+    a pose to the left or right, needs --augment.flip false."""
     conditioning: Literal["decoder", "both"] = "both"
-    """Where the degree enters. Given to the encoder, too, the latents have less reason to hold it once more."""
+    """Where the degree enters. If the encoder gets it too, the latents have less reason to repeat it."""
     condition_size: int = 1
-    """Columns that the degree fills beside the latents; the decoder learns faster to follow more of them."""
+    """Columns that repeat the degree beside the latents; with more of them the decoder learns faster to follow it."""
     unknown: Literal["embedding", "skip"] = "embedding"
-    """Images without a degree: trained on with a learned vector in the degree's place, or left out."""
+    """Images without a degree: trained on with a learned vector in its place, or left out."""
     label_dropout: float = 0.1
-    """Share of the images with a degree that are trained on without it, so that faces can be made without one."""
+    """Share of the images with a degree that are trained on without it, so that sampling without a degree works."""
     independence_weight: float = 0.0
-    """Weight of the term that keeps the degree out of the latents: a second network learns to read it from them, and
-    the encoder learns that what it reads is always the mean degree. 0 trains without that network."""
+    """Weight of the term that keeps the degree out of the latents: a second network learns to predict it from them, and
+    the encoder learns to make that prediction the mean degree. 0 trains without that network."""
     architecture: Literal["conv", "smile_rgb", "smile_gray"] = "conv"
     """``conv``: the network below. The others: the fixed networks of the smile CVAE, for color and for gray faces."""
 
@@ -60,25 +60,25 @@ class CVAEConfig(VAEConfig):
             raise ValueError(f"independence_weight must not be negative, not {self.independence_weight}.")
         if self.architecture != "conv" and self.network != ConvNetConfig():
             raise ValueError(
-                f"model.network has no effect on the architecture {self.architecture}; leave it out, or take conv."
+                f"model.network has no effect on the architecture {self.architecture}; leave it out, or set conv."
             )
         if self.network.bottleneck == "conv":
-            raise ValueError("model.network.bottleneck conv has no place for a degree on its map; take linear.")
+            raise ValueError("model.network.bottleneck conv has no place for a degree on its map; set linear.")
 
 
 class ConditionalNetwork(nn.Module):
-    """Encoder, sampling and decoder under one forward, with the degree at one end or at both."""
+    """Encoder, sampling and decoder in one forward, with the degree at the decoder or at both ends."""
 
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, decoder_degree: DegreeEmbedding, encoder_degree: nn.Module | None
     ) -> None:
-        """Takes what encodes and decodes, and the vectors of a degree for the decoder and, if wanted, the encoder.
+        """Takes encoder and decoder, and what embeds a degree for each.
 
         Args:
-            encoder: Images to N x 2L; with a degree, images with a further plane for each of its columns.
-            decoder: Latents and the columns of the degree to images.
+            encoder: Images, with the planes of ``encoder_degree`` as further channels, to N x 2L.
+            decoder: Latents, with the columns of ``decoder_degree``, to images.
             decoder_degree: Degrees to columns beside the latents.
-            encoder_degree: Degrees to planes beside the colors; None keeps them from the encoder.
+            encoder_degree: Degrees to planes beside the colors; None hides them from the encoder.
         """
         super().__init__()
         self.encoder = encoder
@@ -99,13 +99,13 @@ class ConditionalNetwork(nn.Module):
         return self.decoder(torch.cat([latents, self.decoder_degree(degrees)], dim=1))
 
     def forward(self, images: Tensor, noise: Tensor, degrees: Tensor) -> Posterior:
-        """Encodes N x C x H x W, samples with standard normal noise N x L, and decodes."""
+        """Encodes images N x C x H x W, samples with standard normal noise N x L, and decodes with degrees N."""
         mu, logvar = self.posterior(images, degrees)
         return Posterior(self.decode(reparameterize(mu, logvar, noise), degrees), mu, logvar)
 
 
 class CVAE(VAE):
-    """Conditional variational autoencoder: faces with a chosen degree of smile, or of another label."""
+    """Conditional variational autoencoder: faces with a chosen degree of smile or another label."""
 
     turns = ("autoencoder",)
     degree_range: Tensor
@@ -128,7 +128,7 @@ class CVAE(VAE):
         return low, high
 
     def make_network(self) -> nn.Module:
-        """The network that is trained, for ``self.config`` and ``self.image``."""
+        """Builds the network for ``self.config`` and ``self.image``."""
         config, image = self.config, self.image
         at_encoder = DegreeEmbedding(1) if config.conditioning == "both" else None
         seen = image if at_encoder is None else image._replace(channels=image.channels + 1)
@@ -143,13 +143,13 @@ class CVAE(VAE):
         return ConditionalNetwork(encoder, decoder, DegreeEmbedding(config.condition_size), at_encoder)
 
     def prepare(self, dataset: Dataset, device: torch.device) -> None:
-        """Checks that the data set has the label, and keeps the range of degrees that is trained on."""
+        """Checks that the data set has the label, and stores the range and mean of the training degrees."""
         degrees = known_degrees(dataset, self.config.label, "train")
         self.degree_range.copy_(torch.tensor([degrees.min(), degrees.max()]))
         self.degree_mean.fill_(degrees.mean())
 
     def units(self, dataset: Dataset, split: str, seed: int) -> Units | None:
-        """With ``unknown: skip`` only images whose degree is known."""
+        """Only images with a known degree for ``unknown: skip``."""
         if self.config.unknown == "embedding":
             return None
         known_degrees(dataset, self.config.label, split)
@@ -157,11 +157,10 @@ class CVAE(VAE):
         return ChosenSamples(dataset.shard_sizes(split), ~degrees_of(labels).isnan().numpy())
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
-        """The objective of the VAE, with the degree given; some images go without it.
+        """The VAE's objective given the degree, which some images go without.
 
-        With ``independence_weight`` also a game of two turns, after Fader Networks (Lample et al. 2017), but with a
-        squared error and a goal that has an optimum: a predictor that learned to read the degree from the latents says
-        the mean.
+        ``independence_weight`` adds a game of two turns, after Fader Networks (Lample et al. 2017), but with a squared
+        error and an encoder that aims for an optimum: a predictor that can do no better than the mean degree.
         """
         config = self.config
         noise = batch.random.normal("posterior", config.latent_size)
@@ -172,7 +171,7 @@ class CVAE(VAE):
         posterior = networks["autoencoder"](batch.images, noise, degrees)
         objective = self.objective(batch, *posterior)
         if config.independence_weight:
-            # From a sample, as the decoder gets it: what is weaker in mu than the noise tells the decoder nothing.
+            # From a sample, as the decoder gets it: the noise hides whatever is weaker in mu.
             read = networks["predictor"](reparameterize(posterior.mu, posterior.logvar, noise))
             independence = _error_where_known(read, self.degree_mean.expand_as(degrees), degrees)
             objective.terms["told"] = Term(independence, config.independence_weight)
@@ -181,7 +180,7 @@ class CVAE(VAE):
     def _predictor_losses(
         self, networks: Mapping[str, nn.Module], images: Tensor, degrees: Tensor, noise: Tensor
     ) -> TurnLosses:
-        """Squared error of the degree that the predictor reads from the latents."""
+        """Squared error of the degree that the predictor reads from sampled latents."""
         with torch.no_grad(), averages_kept(networks["autoencoder"]):
             mu, logvar = networks["autoencoder"].posterior(images, degrees)  # type: ignore[operator]
         read = networks["predictor"](reparameterize(mu, logvar, noise))
@@ -189,7 +188,7 @@ class CVAE(VAE):
         return TurnLosses(error, {"predictor_error": error.detach()})
 
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Mean and log variance of each image; without the label its degree counts as unknown."""
+        """Mean and log variance of each image; without the label, of unknown degree."""
         return self.networks["autoencoder"].posterior(images, self._degrees(labels, images))  # type: ignore[union-attr,operator]
 
     def decode(self, latents: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
@@ -197,7 +196,7 @@ class CVAE(VAE):
         return self.networks["autoencoder"].decode(latents, self._degrees(labels, latents))  # type: ignore[union-attr,operator]
 
     def pictures(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, FamilyPicture]:
-        """Faces over all degrees from -1 to 1, a row each: held-out ones with their own latents, and new ones."""
+        """A row of degrees from -1 to 1 for each of a few held-out faces, and for each of a few samples."""
         images = images[:NUM_SWEEP_ROWS]
         mu, _ = self.posterior(images, {name: label[:NUM_SWEEP_ROWS] for name, label in labels.items()})
         generator = torch.Generator().manual_seed(derive_seed("degree_sweep"))
@@ -210,7 +209,7 @@ class CVAE(VAE):
         return FamilyPicture(self.decode(repeated, {self.config.label: degrees}), NUM_SWEEP_STEPS)
 
     def _degrees(self, labels: Mapping[str, Tensor], like: Tensor) -> Tensor:
-        """Degrees N, float32, NaN where not known, on the device of ``like``."""
+        """Degrees N, float32, NaN where unknown, on the device of ``like``."""
         label = labels.get(self.config.label)
         if label is None:
             return torch.full((len(like),), torch.nan, device=like.device)
@@ -218,6 +217,6 @@ class CVAE(VAE):
 
 
 def _error_where_known(predicted: Tensor, wanted: Tensor, degrees: Tensor) -> Tensor:
-    """Squared error summed over images whose degree is known, divided by the number of all: a mean over any cut."""
+    """Squared error of the known degrees, divided by the number of all images so that micro-batches average exactly."""
     known = ~degrees.isnan()
     return torch.where(known, predicted - wanted.nan_to_num(), 0.0).square().mean()

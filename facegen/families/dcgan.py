@@ -32,9 +32,10 @@ class DCGANConfig:
     latent_size: int = 100
     """Number of latent dims."""
     loss: GanLoss = "bce"
-    """``bce``: cross entropy of logits, not saturating. ``hinge``: hinge loss (Lim and Ye 2017)."""
+    """``bce``: the non-saturating cross entropy of logits. ``hinge``: the hinge loss (Lim and Ye 2017)."""
     r1_weight: float = 0.0
-    """Weight of half the squared gradient norm of the logits at real images; needs a discriminator without norm."""
+    """Weight of the R1 penalty, half the squared gradient norm of the logits at real images; needs
+    discriminator.norm none."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Latents to images."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -48,16 +49,16 @@ class DCGANConfig:
 
 
 def check_r1(r1_weight: float, discriminator: DiscriminatorConfig) -> None:
-    """Refuses a penalty on the gradient of each image's logit where batch norm makes it depend on all images.
+    """Refuses R1 with batch norm, which makes each image's logit depend on all images.
 
     Raises:
-        ValueError: As said, or a negative weight.
+        ValueError: R1 with batch norm, or a negative weight.
     """
     if r1_weight < 0:
         raise ValueError(f"r1_weight must not be negative, not {r1_weight}.")
     if r1_weight and discriminator.norm == "batch":
         raise ValueError(
-            "r1_weight penalizes the gradient of one image's logit, which batch norm mixes with the other images: set "
+            "r1_weight penalizes the gradient of each image's own logit, and batch norm mixes the images: set "
             "discriminator.norm to none (and perhaps discriminator.spectral_norm to true)."
         )
 
@@ -82,7 +83,7 @@ class DCGAN(Family):
         )
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
-        """The game's loss of the player whose turn it is; each has noise of its own."""
+        """The adversarial loss of the player whose turn it is; each draws its own noise."""
         prior = batch.random.normal(f"prior_{turn}", self.config.latent_size)
         if turn == "discriminator":
             return self._discriminator_losses(networks, batch.images, prior)
@@ -105,7 +106,7 @@ class DCGAN(Family):
         return TurnLosses(weighted_sum(terms), values(terms) | metrics)
 
     def warnings(self, means: Mapping[str, float]) -> list[str]:
-        """Says so when a player has won or the images are all alike."""
+        """Warns when a player has won or the generated images are all alike."""
         return self.collapse.warnings(means)
 
     def decode(self, latents: Tensor, labels: Mapping[str, Tensor]) -> Tensor:

@@ -1,6 +1,6 @@
 """DFC-VAE: the deep feature consistent VAE (Hou et al. 2017), with facenet's three nets.
 
-Reconstructions are compared in the layers of a frozen feature net, besides or instead of pixel by pixel.
+Reconstructions are compared in the layers of a frozen feature net, beside or instead of pixel by pixel.
 """
 
 from __future__ import annotations
@@ -28,21 +28,20 @@ from shards.dataset.dataset import Dataset
 
 @dataclass
 class DFCVAEConfig(VAEConfig):
-    """Options of the DFC-VAE; the defaults are facenet's weights of the terms."""
+    """Options of the DFC-VAE; the default weights are facenet's."""
 
     latent_size: int = 100
     """Number of latent dims."""
     kld_weight: float = 1.0
     """Weight of the KL divergence, alpha."""
     reconstruction: Reduction = "sum"
-    """Pixel error and KL: ``sum`` over values and dims, or ``mean`` over values, and the KL divided by latent_size."""
+    """``sum``: squared error and KL both summed. ``mean``: per pixel value, and the KL divided by latent_size."""
     mse_weight: float = 0.0
     """Weight of the pixel error; 0 compares features only."""
     perceptual_weight: float = 0.5
-    """Weight of the features' error, beta; 0 compares pixels only and needs no feature net."""
+    """Weight of the feature error, beta; 0 compares pixels only and needs no feature net."""
     perceptual_reduction: FeatureReduction = "sum"
-    """Features' error: ``sum`` of squared differences over a layer's values (facenet), or half their ``mean`` (Hou et
-    al.)."""
+    """Feature error of a layer: ``sum`` of squared differences (facenet), or half their ``mean`` (Hou et al.)."""
     features: FeatureNetConfig = field(default_factory=FeatureNetConfig)
     """The frozen feature net."""
     network: DFCNetConfig = field(default_factory=DFCNetConfig)  # type: ignore[assignment]
@@ -59,7 +58,7 @@ class DFCVAEConfig(VAEConfig):
         if not self.perceptual_weight:
             refuse_unused(self, ("features", "perceptual_reduction"), "with perceptual_weight 0")
         if self.decoder_sigma != "fixed":
-            raise ValueError(f"decoder_sigma {self.decoder_sigma} needs a likelihood, which features do not have.")
+            raise ValueError(f"decoder_sigma {self.decoder_sigma} needs a likelihood, and features have none.")
 
 
 @dataclass
@@ -75,7 +74,7 @@ class DFCVAELargeConfig(DFCVAEConfig):
     """Options of the DFC-VAE for images of 128 pixels."""
 
     wide_tail: bool = False
-    """Give the stage at half the image's size as many channels as the one before it, instead of the reference's 3."""
+    """Give the stage at half the image's size the channels of the stage before it, instead of the reference's 3."""
     network: DFCNetConfig = field(  # type: ignore[assignment]
         default_factory=lambda: DFCNetConfig(widths=[32, 64, 128, 256, 512], decoder_widths=[256, 128, 64, 32, 3])
     )
@@ -91,16 +90,16 @@ class DFCVAELargeConfig(DFCVAEConfig):
 class DFCVAE(VAE):
     """Deep feature consistent VAE: reconstructions are compared by the features of a frozen net."""
 
-    # What lies there is compared with ``feature_sha256``.
+    # The file's content is checked against ``feature_sha256``.
     file_options = ("features.weights",)
     config: DFCVAEConfig
     feature_sha256: Tensor
 
     def __init__(self, config: DFCVAEConfig, image: ImageShape) -> None:
-        """Builds the network; the feature net is loaded when training starts, and a trained model needs none."""
+        """Builds the network; the feature net is loaded when training starts, and inference needs none."""
         super().__init__(config, image)
         self._frozen = Frozen()
-        # In checkpoints, so that a run never goes on with other features than it began with.
+        # In checkpoints, so that a run never resumes with another feature net.
         self.register_buffer("feature_sha256", torch.zeros(32, dtype=torch.uint8))
 
     @property
@@ -110,7 +109,7 @@ class DFCVAE(VAE):
 
     @property
     def has_likelihood(self) -> bool:
-        """Features have none."""
+        """Only without the feature error."""
         return not self.config.perceptual_weight
 
     @property
@@ -119,7 +118,7 @@ class DFCVAE(VAE):
         return [] if self._frozen.net is None else [self._frozen.net]
 
     def make_network(self) -> nn.Module:
-        """Encoder and decoder of facenet."""
+        """Builds facenet's encoder and decoder."""
         latent_size, network = self.config.latent_size, self.network_config()
         return VariationalNetwork(
             DFCEncoder(self.image, 2 * latent_size, network), DFCDecoder(self.image, latent_size, network)
@@ -133,7 +132,7 @@ class DFCVAE(VAE):
         """Loads the feature net.
 
         Raises:
-            UserError: Weights that cannot be had or do not fit the images.
+            UserError: Weights that are not available, or a net that does not fit the images.
         """
         if not self.config.perceptual_weight:
             return
@@ -143,14 +142,14 @@ class DFCVAE(VAE):
                 net(torch.zeros(1, *self.image, device=device))
         except RuntimeError as error:
             raise UserError(
-                f"{net.description.name} cannot take images of {self.image.height}x{self.image.width} as far as its "
-                f"layer {net.description.layers[-1]} ({' '.join(str(error).split())[:120]}); name earlier "
-                "--model.features.layers, or a larger --model.features.input_size."
+                f"images of {self.image.height}x{self.image.width} are too small for layer "
+                f"{net.description.layers[-1]} of {net.description.name} ({' '.join(str(error).split())[:120]}); "
+                "choose earlier --model.features.layers or a larger --model.features.input_size."
             ) from None
         self._frozen.net = net
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
-        """mse_weight * pixel error + warm-up * kld_weight * KL + perceptual_weight * features' error."""
+        """mse_weight * pixel error + warm-up * kld_weight * KL + perceptual_weight * feature error."""
         config = self.config
         noise = batch.random.normal("posterior", config.latent_size)
         reconstructions, mu, logvar = networks["autoencoder"](batch.images, noise)
@@ -161,10 +160,10 @@ class DFCVAE(VAE):
         return TurnLosses.of_terms(*objective)
 
     def perceptual(self, images: Tensor, reconstructions: Tensor) -> Tensor:
-        """The features' error, summed over the weighted layers, mean over images N x C x H x W: a scalar.
+        """The feature error: weighted sum over layers, mean over images N x C x H x W; a scalar.
 
         Raises:
-            UserError: Other weights of the feature net than those that the run was started with.
+            UserError: The feature net's weights are not those that the run started with.
         """
         net = self._feature_net(images.device)
         errors = perceptual_error(net, images, reconstructions, self.config.perceptual_reduction)
@@ -177,11 +176,11 @@ class DFCVAE(VAE):
             frozen.net = load_feature_net(self.config.features, self.image.channels, device)
         if not frozen.is_checked:
             sha256 = frozen.net.description.sha256
-            began_with = bytes(self.feature_sha256.tolist()).hex()
-            if self.feature_sha256.any() and began_with != sha256:
+            started_with = bytes(self.feature_sha256.tolist()).hex()
+            if self.feature_sha256.any() and started_with != sha256:
                 raise UserError(
-                    f"this run began with a feature net whose weights have the sha256 {began_with}, but "
-                    f"{frozen.net.description.name} has {sha256}; give the weights it began with, or another --run."
+                    f"this run started with feature net weights of sha256 {started_with}, but those of "
+                    f"{frozen.net.description.name} have {sha256}; give the original weights, or another --run."
                 )
             self.feature_sha256.copy_(torch.tensor(list(bytes.fromhex(sha256)), dtype=torch.uint8))
             frozen.is_checked = True
@@ -193,12 +192,12 @@ class DFCVAEResNet(DFCVAE):
 
 
 class DFCVAELarge(DFCVAE):
-    """Deep feature consistent VAE with one stage more, for images of 128 pixels."""
+    """Deep feature consistent VAE with one more stage, for images of 128 pixels."""
 
     config: DFCVAELargeConfig
 
     def network_config(self) -> DFCNetConfig:
-        """Options of encoder and decoder, with the wide tail where it is asked for."""
+        """Options of encoder and decoder, with the wide tail if chosen."""
         network = self.config.network
         if not self.config.wide_tail:
             return network

@@ -1,4 +1,4 @@
-"""Face CNN: whether two faces are the same person, learned end to end from pairs."""
+"""Face CNN: face verification, learned end to end from pairs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class FaceCNNConfig:
     latent_size: int = 256
     """Number of dims of the embedding."""
     identity: str = "identity"
-    """The label that says who the person is."""
+    """Label of the person."""
     contrastive_weight: float = 0.0
-    """Weight of a contrastive loss between all faces of a micro-batch, beside the cross entropy; 0 leaves it out. More
-    processes or accumulation steps make micro-batches smaller, and so the loss easier."""
+    """Weight of a contrastive loss over all faces of a micro-batch, beside the cross entropy; 0 leaves it out. More
+    processes or accumulation steps make micro-batches smaller and this loss easier."""
     temperature: float = 0.1
     """Temperature of the contrastive loss."""
     network: FaceNetConfig = field(default_factory=FaceNetConfig)
@@ -61,15 +61,15 @@ class FaceCNN(Family):
         self.networks = nn.ModuleDict({"verifier": FaceNet(image, config.latent_size, config.network)})
 
     def prepare(self, dataset: Dataset, device: torch.device) -> None:
-        """Refuses data whose held-out people are also trained on."""
+        """Refuses data with the same people in training and held-out splits."""
         require_separate_people(dataset, self.config.identity)
 
     def units(self, dataset: Dataset, split: str, seed: int) -> PairUnits:
-        """Pairs, half of them of one person."""
+        """Pairs, half of them of the same person."""
         return PairUnits(dataset, split, seed, self.config.identity)
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
-        """Cross entropy of the pairs (images 0 and 1, 2 and 3, and so on) + contrastive_weight * contrastive loss."""
+        """Cross entropy of the pairs (images 0 and 1, 2 and 3, ...) + contrastive_weight * contrastive loss."""
         config, same = self.config, batch.labels[SAME][0::2]
         logits, embeddings = networks["verifier"](batch.images)
         logits = logits.float()
@@ -85,7 +85,7 @@ class FaceCNN(Family):
         return self.networks["verifier"].tower(images), None  # type: ignore[union-attr,operator]
 
     def verify(self, first: Tensor, second: Tensor) -> Tensor:
-        """Probability that two faces are the same person, for each pair."""
+        """Probabilities N that the two faces of each pair are the same person."""
         network = self.networks["verifier"]
         logits = network.compare(network.tower(first), network.tower(second))  # type: ignore[union-attr,operator]
         return logits.float().softmax(1)[:, 1]

@@ -1,12 +1,10 @@
-"""ModVAE: a VAE whose batches are groups in which one thing varies, and whose other latents are clamped.
+"""ModVAE: a VAE trained on groups in which one factor varies, with all but a few latents clamped.
 
 After the deep convolutional inverse graphics network (Kulkarni et al. 2015). In a group of, say, one person in eleven
-poses, only the dims that are *free* for this kind of group may tell the images apart: in front of the decoder all other
-latents are replaced by their mean over the group. So what varies has to go into the free dims, and all else out of
-them.
+poses, only the dims that are *free* for this kind of group may tell the images apart: the decoder gets the group's mean
+of all other latents. So the factor that varies must go into the free dims, and everything else out of them.
 
-Augmentation has to be off: an image that is flipped by chance, and its neighbor that is not, differ in more than the
-factor of their group.
+Augmentation must be off: a flipped image and its unflipped neighbor differ in more than their group's factor.
 """
 
 from __future__ import annotations
@@ -33,16 +31,16 @@ _PICTURE_DIMS = 4
 
 @dataclass
 class ClampedKind(GroupKind):
-    """A kind of groups, and the latents that may vary in them."""
+    """A kind of group, and the latents that may vary in it."""
 
     free: list[int | str] = field(default_factory=list)
-    """Dims that may vary, as numbers from 0 and ranges such as 4-31; all others are clamped to the group's mean."""
+    """Dims that may vary, as numbers from 0 and ranges such as 4-31; the others are clamped to the group's mean."""
 
     def free_dims(self) -> list[int]:
-        """The free dims, without the short form of ranges.
+        """The free dims, with ranges written out.
 
         Raises:
-            ValueError: None at all, one named twice, or what is neither a number nor a range.
+            ValueError: No dim, a dim named twice, or a text that is neither a number nor a range.
         """
         dims: list[int] = []
         for part in self.free:
@@ -51,7 +49,7 @@ class ClampedKind(GroupKind):
                 raise ValueError(f"free takes dims such as 3 and ranges such as 4-31, not '{part}'.")
             dims += range(int(first), int(last or first) + 1)
         if not dims or len(set(dims)) < len(dims):
-            raise ValueError(f"free must name each dim once, at least one of them, not {self.free} ('{self}').")
+            raise ValueError(f"free must name at least one dim and each only once, not {self.free} ('{self}').")
         return dims
 
 
@@ -73,11 +71,11 @@ class ModVAEConfig(VAEConfig):
     reconstruction: Reduction = "sum"
     """``sum``: squared error and KL both summed. ``mean``: per pixel value, and the KL divided by latent_size."""
     group_size: int = 11
-    """Images of a group; the global batch is whole groups for every process and accumulation step."""
+    """Images of a group; every process and accumulation step gets whole groups."""
     groups: list[ClampedKind] = field(default_factory=_one_person_or_one_pose)
-    """The kinds of groups. Default: one person in several poses, and several persons in one pose."""
+    """The kinds of groups. Default: one person in several poses, and several people in one pose."""
     clamp_weight: float = 0.01
-    """Weight of the clamped dims' squared distance from the group's mean, summed over dims, averaged over images."""
+    """Weight of the squared distance of clamped dims from the group's mean, summed over dims, averaged over images."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -87,26 +85,26 @@ class ModVAEConfig(VAEConfig):
         if self.clamp_weight < 0:
             raise ValueError(f"clamp_weight must not be negative, not {self.clamp_weight}.")
         if not self.groups:
-            raise ValueError("groups must name at least one kind of groups.")
+            raise ValueError("groups must name at least one kind of group.")
         for kind in self.groups:
             if max(kind.free_dims()) >= self.latent_size:
                 raise ValueError(
-                    f"free {kind.free} ('{kind}') goes beyond the last dim, {self.latent_size - 1}; "
+                    f"free {kind.free} ('{kind}') is beyond the last dim, {self.latent_size - 1}; "
                     "name lower dims or raise latent_size."
                 )
 
 
 def group_means(values: Tensor, group_size: int) -> Tensor:
-    """The mean over its group for each row of N x L, where groups of ``group_size`` rows follow each other."""
+    """For each row of N x L, the mean over its group; groups are ``group_size`` consecutive rows."""
     means = values.unflatten(0, (-1, group_size)).mean(1)
     return means.repeat_interleave(group_size, 0, output_size=len(values))
 
 
 def clamp_loss(mu: Tensor, free: Tensor, group_size: int) -> Tensor:
-    """How far the clamped dims of each image are from its group's mean: ``|| (1 - m) * (mu - mean(mu)) ||^2``.
+    """Squared distance of each image's clamped dims from its group's mean: ``|| (1 - m) * (mu - mean(mu)) ||^2``.
 
     Args:
-        mu: N x L, whole groups of ``group_size`` rows.
+        mu: Posterior means N x L, whole groups of ``group_size`` rows.
         free: The mask m, N x L: 1 where a dim may vary, 0 where it is clamped.
         group_size: Images of a group.
 
@@ -117,7 +115,7 @@ def clamp_loss(mu: Tensor, free: Tensor, group_size: int) -> Tensor:
 
 
 class ClampedNetwork(VariationalNetwork):
-    """The VAE's network with the clamp between sampling and decoder."""
+    """The VAE's network with the clamp between sampling and decoding."""
 
     def forward(self, images: Tensor, noise: Tensor, free: Tensor, group_size: int) -> Posterior:  # type: ignore[override]
         """Encodes whole groups, N x C x H x W, samples, replaces clamped latents by the group's mean, and decodes."""
@@ -128,19 +126,19 @@ class ClampedNetwork(VariationalNetwork):
 
 
 class ModVAE(VAE):
-    """VAE on groups in which one factor varies; a free dim each takes up the factor."""
+    """VAE on groups in which one factor varies, which the group's free dims learn."""
 
     augmentable = False
     config: ModVAEConfig
     _free: Tensor
 
     def make_network(self) -> nn.Module:
-        """The network, and the mask of each kind."""
+        """Builds the network, and the mask of each kind."""
         config, image = self.config, self.image
         free = torch.zeros(len(config.groups), config.latent_size)
         for mask, kind in zip(free, config.groups, strict=True):
             mask[kind.free_dims()] = 1
-        # It follows from the config, so it goes to the device with the networks and not into files.
+        # A buffer, to follow the networks to the device; not saved, since it follows from the config.
         self.register_buffer("_free", free, persistent=False)
         return ClampedNetwork(
             ConvEncoder(image, 2 * config.latent_size, config.network, num_vectors=2),
@@ -148,7 +146,7 @@ class ModVAE(VAE):
         )
 
     def units(self, dataset: Dataset, split: str, seed: int) -> GroupUnits:
-        """Groups of every kind, mixed by their ratio."""
+        """Groups of every kind, mixed by their ratios."""
         return GroupUnits(dataset, split, self.config.groups, self.config.group_size, seed)
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
@@ -164,7 +162,7 @@ class ModVAE(VAE):
         return TurnLosses.of_terms(*objective)
 
     def pictures(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, FamilyPicture]:
-        """For each kind, its first free dims from -2 to 2 around the latents of two faces, a row for each."""
+        """For each kind, a row for each of its first free dims from -2 to 2, around the latents of two faces."""
         mu = cast(Tensor, self.posterior(images[:_PICTURE_FACES], labels)[0])
         values = _PICTURE_VALUES.to(mu)
         drawn = {}

@@ -27,9 +27,9 @@ from facegen.networks.variance import LearnedVariance
 from facegen.options import refuse_unused
 
 MIN_VARIANCE = (2 / 255) ** 2 / 12
-"""Variance of rounding to one of 256 values in [-1, 1]; below it a likelihood would grow without saying anything."""
+"""Variance of rounding to one of 256 values in [-1, 1]: a likelihood that grows beyond it means nothing."""
 OBSERVATION_WEIGHT = 0.1
-"""Weight of one step's MSE in the moving average that is the analytic variance."""
+"""Weight of one step's MSE in the moving average that serves as the analytic variance."""
 
 
 @dataclass
@@ -43,14 +43,14 @@ class VAEConfig:
     reconstruction: Reduction = "mean"
     """``mean``: squared error per pixel value, and the KL divided by latent_size. ``sum``: both summed."""
     kld_warmup: Literal["none", "linear", "cyclical"] = "none"
-    """How the KL weight rises to kld_weight."""
+    """How the KL weight rises to kld_weight: not at all, once, or in cycles."""
     kld_warmup_images: int = 0
     """Images over which it rises; needed by linear and cyclical."""
     free_bits: float = 0.0
     """Nats per dim below which the KL, averaged over a micro-batch, has no gradient (Kingma et al. 2016)."""
     decoder_sigma: Literal["fixed", "learned", "analytic"] = "fixed"
-    """``fixed``: kld_weight sets it. ``learned``: one trained number. ``analytic``: sigma^2 is the training MSE, a
-    moving average over steps. The last two train the ELBO as it is, and need kld_weight 1 and reconstruction sum."""
+    """``fixed``: kld_weight sets it. ``learned``: one trained number. ``analytic``: sigma^2 is a moving average of the
+    training MSE. The last two optimize the ELBO itself, and need kld_weight 1 and reconstruction sum."""
     network: ConvNetConfig = field(default_factory=ConvNetConfig)
     """Encoder and decoder."""
 
@@ -65,18 +65,18 @@ class VAEConfig:
         if self.kld_warmup_images < 0:
             raise ValueError(f"kld_warmup_images must not be negative, not {self.kld_warmup_images}.")
         if (self.kld_warmup == "none") != (self.kld_warmup_images == 0):
-            raise ValueError("kld_warmup and kld_warmup_images go together: set both, or leave 'none' and 0.")
+            raise ValueError("kld_warmup and kld_warmup_images belong together: set both, or leave 'none' and 0.")
         if not self.kld_weight:
             refuse_unused(self, ("kld_warmup", "kld_warmup_images", "free_bits"), "with kld_weight 0")
         if self.decoder_sigma != "fixed" and (self.kld_weight != 1 or self.reconstruction != "sum"):
             raise ValueError(
-                f"decoder_sigma {self.decoder_sigma} trains the negative ELBO, which weighs the KL by itself: set "
+                f"decoder_sigma {self.decoder_sigma} optimizes the ELBO, which sets the KL's weight itself: set "
                 f"kld_weight 1 and reconstruction sum, not {self.kld_weight} and {self.reconstruction}."
             )
 
 
 class Posterior(NamedTuple):
-    """Reconstruction from a sampled latent, and the distribution it was sampled from."""
+    """Reconstructions from sampled latents, and the distribution of the latents."""
 
     reconstructions: Tensor
     mu: Tensor
@@ -84,7 +84,7 @@ class Posterior(NamedTuple):
 
 
 class PosteriorAndVariance(NamedTuple):
-    """The fields of ``Posterior``, and the learned variance of the Gaussian decoder, a scalar."""
+    """``Posterior``, and the learned variance of the Gaussian decoder, a scalar."""
 
     reconstructions: Tensor
     mu: Tensor
@@ -103,26 +103,26 @@ class Objective(NamedTuple):
 
 
 class VariationalNetwork(nn.Module):
-    """Encoder, sampling and decoder under one forward, so that DDP sees every gradient.
+    """Encoder, sampling and decoder in one forward, so that DDP sees every gradient.
 
     Attributes:
-        variance: The decoder's learned variance; None where it is not learned.
+        variance: The decoder's learned variance; None unless it is learned.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
-        """Takes an encoder to mean and log variance, N x 2L, and a decoder of N x L."""
+        """Takes an encoder of images to mean and log variance, N x 2L, and a decoder of latents N x L."""
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.variance: LearnedVariance | None = None
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, each N x L."""
+        """Mean and log variance, each N x L, of images N x C x H x W."""
         mu, logvar = self.encoder(images).float().chunk(2, dim=1)
         return mu, logvar
 
     def forward(self, images: Tensor, noise: Tensor) -> Posterior | PosteriorAndVariance:
-        """Encodes N x C x H x W, samples with standard normal noise N x L, and decodes."""
+        """Encodes images N x C x H x W, samples with standard normal noise N x L, and decodes."""
         mu, logvar = self.posterior(images)
         reconstructions = self.decoder(reparameterize(mu, logvar, noise))
         if self.variance is None:
@@ -183,11 +183,11 @@ class VAE(Family):
         return beta_eff(kld_weight, config.reconstruction, config.latent_size, self.image.num_pixels)
 
     def observe(self, means: Mapping[str, float]) -> None:
-        """Follows the MSE of the training images, which is the best variance a Gaussian decoder can have."""
+        """Follows the training MSE, the maximum-likelihood variance of a Gaussian decoder."""
         self.observed_mse.lerp_(self.observed_mse.new_tensor(means["mse"]), OBSERVATION_WEIGHT)
 
     def make_network(self) -> nn.Module:
-        """The network that is trained, for ``self.config`` and ``self.image``."""
+        """Builds the network for ``self.config`` and ``self.image``."""
         config, image = self.config, self.image
         return VariationalNetwork(
             ConvEncoder(image, 2 * config.latent_size, config.network, num_vectors=2),
@@ -209,7 +209,7 @@ class VAE(Family):
             reconstructions: Of its images, the same shape.
             mu: N x L.
             logvar: N x L.
-            variance: The decoder's learned variance with its gradient, where the network gives one.
+            variance: The decoder's learned variance with its gradient, if the network returns one.
         """
         config = self.config
         reconstruction = reconstruction_error(batch.images, reconstructions, config.reconstruction).mean()
@@ -235,7 +235,7 @@ class VAE(Family):
         return Objective(terms, metrics, kl_dims)
 
     def warnings(self, means: Mapping[str, float]) -> list[str]:
-        """Says so when the latents carried next to nothing."""
+        """Warns of posterior collapse: latents that carry next to nothing."""
         kl_per_dim = means["kl"] / self.config.latent_size
         if kl_per_dim >= COLLAPSE_NATS_PER_DIM:
             return []

@@ -1,4 +1,4 @@
-"""VAE-GAN: a VAE whose reconstructions and samples must also pass for real (Larsen et al. 2016)."""
+"""VAE-GAN: a VAE whose reconstructions and samples must also fool a discriminator (Larsen et al. 2016)."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from facegen.options import refuse_unused
 
 
 class Observed(NamedTuple):
-    """Two terms of the steps before, which decide about the next one; averaged over processes, so that all agree."""
+    """Two terms of past steps that steer the next one; averaged over processes, so that all agree."""
 
     terms: tuple[str, str]
     step_weight: float
-    """Weight of the newest step in their moving averages; 1 keeps that step alone."""
+    """Weight of the newest step in their moving averages; 1 keeps only that step."""
 
 
 OBSERVED = {
@@ -47,41 +47,43 @@ OBSERVED = {
     "d_logits": Observed(("d_logit_real", "d_logit_fake"), 0.01),
     "gradient_norms": Observed(("reconstruction_gradient", "adversarial_gradient"), 1.0),
 }
-"""By the name of the buffer that keeps them."""
+"""By the name of the buffer that holds their averages."""
 
 
 @dataclass
 class VAEGANConfig(VAEConfig):
-    """Options of the VAE-GAN: those of the VAE, and the game's."""
+    """Options of the VAE-GAN: those of the VAE, and of the adversarial game."""
 
     gan_loss: GanLoss = "hinge"
-    """``hinge``: hinge loss (Lim and Ye 2017). ``bce``: cross entropy of logits, not saturating."""
+    """``hinge``: the hinge loss (Lim and Ye 2017). ``bce``: the non-saturating cross entropy of logits."""
     adversarial_weight: float = 0.03
     """Weight of the adversarial term beside the VAE's objective."""
     adaptive_weight: bool = False
-    """Multiply adversarial_weight with the ratio of the gradient norms of reconstruction and adversarial term at the
-    decoder's last layer (Esser et al. 2021), as the step before measured it: means over micro-batches and processes of
-    each one's norms, so that all processes agree. Smaller micro-batches have longer, noisier gradients."""
+    """Multiply adversarial_weight by the ratio of the gradient norms of reconstruction and adversarial term at the
+    decoder's last layer (Esser et al. 2021), as measured in the previous step. Norms are averaged over micro-batches
+    and processes, so that all agree; smaller micro-batches have longer, noisier gradients."""
     adversarial_start_images: int = 0
-    """Images before the game begins: until then a plain VAE is trained, and the discriminator waits."""
+    """Images before the game starts: until then a plain VAE trains, and the discriminator waits."""
     feature_weight: float = 0.0
-    """Weight of the mean squared difference of the discriminator's features of images and reconstructions."""
+    """Weight of feature matching: the mean squared difference of discriminator features of images and
+    reconstructions."""
     feature_layer: int = 2
-    """Discriminator stage whose features these are, counted from 0 at the image."""
+    """Discriminator stage that gives these features, counted from 0 at the image."""
     pixel_weight: float = 1.0
-    """Weight of the reconstruction error of pixels; 0 leaves it to the features, as Larsen et al. did."""
+    """Weight of the pixel error; 0 leaves reconstruction to the features, as in Larsen et al."""
     equilibrium: float = 0.68
-    """Loss of the discriminator on either side at which the players are even; near ln 2."""
+    """Discriminator loss, on either side, at which the players are even; near ln 2."""
     equilibrium_margin: float | None = None
-    """Skip the turn of a player that leads by more than this (0.35 with Larsen et al.); null skips none."""
+    """Skip the turn of a player that leads by more than this (0.35 in Larsen et al.); null skips none."""
     r1_weight: float = 0.0
-    """Weight of half the squared gradient norm of the logits at real images; needs a discriminator without norm."""
+    """Weight of the R1 penalty, half the squared gradient norm of the logits at real images; needs
+    discriminator.norm none."""
     lecam_weight: float = 0.0
-    """Weight of the LeCam penalty on the discriminator, for little data (Tseng et al. 2021)."""
+    """Weight of the LeCam penalty on the discriminator, for small data sets (Tseng et al. 2021)."""
     discriminator: DiscriminatorConfig = field(
         default_factory=lambda: DiscriminatorConfig(norm="none", spectral_norm=True)
     )
-    """Images to logits; the report's has norm batch and no spectral_norm."""
+    """Images to logits; the report's discriminator has norm batch and no spectral_norm."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -94,13 +96,13 @@ class VAEGANConfig(VAEConfig):
         if self.feature_layer < 0:
             raise ValueError(f"feature_layer must not be negative, not {self.feature_layer}.")
         if not self.pixel_weight and not self.feature_weight:
-            raise ValueError("pixel_weight 0 needs a feature_weight above 0: nothing else tells which face to decode.")
+            raise ValueError("pixel_weight 0 needs a feature_weight above 0: otherwise nothing is reconstructed.")
         if self.decoder_sigma != "fixed":
-            raise ValueError("decoder_sigma must be fixed: with the adversarial term the objective is no likelihood.")
+            raise ValueError("decoder_sigma must be fixed: the adversarial term has no likelihood.")
         if self.equilibrium_margin is not None and self.equilibrium_margin <= 0:
             raise ValueError(f"equilibrium_margin must be positive or null, not {self.equilibrium_margin}.")
         if self.equilibrium_margin is not None and self.gan_loss != "bce":
-            raise ValueError("equilibrium_margin is measured in cross entropy; it needs gan_loss bce.")
+            raise ValueError("equilibrium_margin is measured in cross entropy: set gan_loss bce.")
         if self.equilibrium_margin is None:
             refuse_unused(self, ("equilibrium",), "without an equilibrium_margin")
         if not self.feature_weight:
@@ -110,7 +112,7 @@ class VAEGANConfig(VAEConfig):
 
 
 class Generated(NamedTuple):
-    """Reconstructions and samples of one forward, each N x C x H x W, and the posterior, N x L."""
+    """Reconstructions and samples of one forward, each N x C x H x W, and the posterior, each N x L."""
 
     reconstructions: Tensor
     samples: Tensor
@@ -119,12 +121,12 @@ class Generated(NamedTuple):
 
 
 class GeneratingNetwork(VariationalNetwork):
-    """Encoder and decoder that in one forward, as DDP needs it, reconstruct images and decode noise."""
+    """Encoder and decoder that reconstruct images and decode noise in one forward, as DDP requires."""
 
     def forward(self, images: Tensor, noise: Tensor, prior: Tensor) -> Generated:  # type: ignore[override]
-        """Encodes N x C x H x W, samples with ``noise``, and decodes these latents and ``prior``, both N x L.
+        """Encodes images N x C x H x W, samples with ``noise``, and decodes these latents and ``prior``, both N x L.
 
-        The decoder gets both halves as one batch, because in eval mode both will share its batch norm's averages.
+        The decoder gets both as one batch, because in eval mode both share its batch norm's averages.
         """
         mu, logvar = self.posterior(images)
         latents = torch.cat([reparameterize(mu, logvar, noise), prior])
@@ -133,12 +135,12 @@ class GeneratingNetwork(VariationalNetwork):
 
 
 class VAEGAN(VAE):
-    """Variational autoencoder with a discriminator of real images, reconstructions and decoded noise."""
+    """Variational autoencoder with a discriminator of real images, reconstructions and samples."""
 
     turns = ("discriminator", "autoencoder")
 
     def __init__(self, config: VAEGANConfig, image: ImageShape) -> None:
-        """Builds both players, and the buffers for what the last steps observed."""
+        """Builds both players, and the buffers for what past steps observed."""
         super().__init__(config, image)
         if config.feature_weight and config.feature_layer >= num_halvings(image):
             raise ValueError(
@@ -147,7 +149,7 @@ class VAEGAN(VAE):
             )
         self.collapse = CollapseDetector()
         self.networks["discriminator"] = Discriminator(image, config.discriminator)
-        # Kept in buffers, which checkpoints hold: a resumed run decides as one that was never stopped.
+        # In buffers, which checkpoints hold, so that a resumed run decides as one that never stopped.
         starts: dict[str, float] = {}
         if config.equilibrium_margin is not None:
             starts["d_losses"] = config.equilibrium
@@ -159,9 +161,9 @@ class VAEGAN(VAE):
         for name, start in starts.items():
             self.register_buffer(name, torch.full((2,), start))
         self.observes = tuple(term for name in self.kept for term in OBSERVED[name].terms)
-        # The norms of two gradients at the decoder's last layer are taken through both players.
-        judged_twice = ("autoencoder", "discriminator") if config.adaptive_weight else ("discriminator",)
-        self.uncompiled = judged_twice if config.adaptive_weight or config.r1_weight else ()
+        # The two gradient norms at the decoder's last layer are measured through both players.
+        measured = ("autoencoder", "discriminator") if config.adaptive_weight else ("discriminator",)
+        self.uncompiled = measured if config.adaptive_weight or config.r1_weight else ()
 
     @property
     def pixel_weight(self) -> float:
@@ -170,11 +172,11 @@ class VAEGAN(VAE):
 
     @property
     def has_likelihood(self) -> bool:
-        """Neither the game nor matched features have one."""
+        """Only without the game and without feature matching."""
         return not (self.config.adversarial_weight or self.config.feature_weight)
 
     def make_network(self) -> nn.Module:
-        """Encoder and decoder."""
+        """Builds encoder and decoder."""
         config, image = self.config, self.image
         return GeneratingNetwork(
             ConvEncoder(image, 2 * config.latent_size, config.network, num_vectors=2),
@@ -182,7 +184,7 @@ class VAEGAN(VAE):
         )
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
-        """The loss of the player whose turn it is; each has noise of its own."""
+        """The loss of the player whose turn it is; each draws its own noise."""
         noise = batch.random.normal(f"posterior_{turn}", self.config.latent_size)
         prior = batch.random.normal(f"prior_{turn}", self.config.latent_size)
         if turn == "discriminator":
@@ -205,10 +207,10 @@ class VAEGAN(VAE):
     def _discriminator_losses(
         self, networks: Mapping[str, nn.Module], images: Tensor, noise: Tensor, prior: Tensor
     ) -> TurnLosses:
-        """Equal thirds: real images against reconstructions of the same images and decoded noise.
+        """Equal thirds: real images against their reconstructions and samples from the prior.
 
-        The two generated groups share their side's weight: where they weigh as much as the real group each, the players
-        are not even at logit 0 and a loss of ln 2, and the hinge drives the logits of all three groups below 0.
+        The two generated groups share their side's weight. If each weighed as much as the real group, the players would
+        not be even at logit 0 and a loss of ln 2, and the hinge would drive the logits of all three groups below 0.
         """
         config = self.config
         with torch.no_grad(), averages_kept(networks["autoencoder"]):
@@ -239,10 +241,10 @@ class VAEGAN(VAE):
     def _autoencoder_losses(
         self, networks: Mapping[str, nn.Module], batch: TrainBatch, noise: Tensor, prior: Tensor
     ) -> TurnLosses:
-        """The VAE's objective, and the game on reconstructions and decoded noise.
+        """The VAE's objective, and the game on reconstructions and samples.
 
-        Of the discriminator's three groups the real images take part only as the target of feature matching: their
-        logits do not depend on the autoencoder, so an adversarial term on them would have no gradient.
+        Real images only take part as the target of feature matching: their logits do not depend on the autoencoder, so
+        an adversarial term on them would have no gradient.
         """
         config, images = self.config, batch.images
         generated = networks["autoencoder"](images, noise, prior)
@@ -280,12 +282,12 @@ class VAEGAN(VAE):
         return [weight for weight in decoder.parameters() if weight.ndim == 4][-1]
 
     def observe(self, means: Mapping[str, float]) -> None:
-        """Moves the averages of what the options in use need."""
+        """Updates the averages that the options in use need."""
         for name in self.kept:
             terms, step_weight = OBSERVED[name]
             average = self.get_buffer(name)
             average.lerp_(average.new_tensor([means[term] for term in terms]), step_weight)
 
     def warnings(self, means: Mapping[str, float]) -> list[str]:
-        """Says so when latents carry nothing, a player has won, or the images are all alike."""
+        """Warns when latents carry nothing, a player has won, or the samples are all alike."""
         return super().warnings(means) + self.collapse.warnings(means)

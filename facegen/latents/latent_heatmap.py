@@ -1,4 +1,4 @@
-"""The heatmap of latent usage over training: which dims and epochs it shows, how warm each is, and its picture."""
+"""The heatmap of latent usage over training: its dims and epochs, the warmth of its cells, and its picture."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from facegen.latents.latent_history import LatentHistory
 from facegen.latents.latent_stats import ACTIVE_VARIANCE
 
 MAX_SHOWN = 200
-"""Rows, and columns, that a heatmap has at most."""
+"""Maximum number of rows, and of columns."""
 NUM_AT_ENDS = 50
 MIN_STEP = 20
 LOWEST_VARIANCE = 1e-4
-"""Variances from here down look the same: dead."""
+"""Variances up to this one all look dead."""
 
 _COLORS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]])
 """Five colors of matplotlib's viridis, from 0 to 1."""
@@ -28,10 +28,10 @@ _NUM_TICKS = 6
 
 @dataclass(frozen=True)
 class Heat:
-    """The cells of a heatmap: R dims, those of the largest variance at the end first, by C epochs."""
+    """The cells of a heatmap: R dims, by decreasing variance in the last epoch, x C epochs."""
 
     ranks: np.ndarray
-    """(R,) positions of the rows in the order of all dims."""
+    """(R,) ranks of the rows among all dims, by decreasing variance in the last epoch."""
     columns: np.ndarray
     """(C,) positions of the columns in the history."""
     variance: np.ndarray
@@ -41,17 +41,17 @@ class Heat:
 
     @property
     def warmth(self) -> np.ndarray:
-        """(R, C) logarithm of the variance, from 0 at ``LOWEST_VARIANCE`` to 1 at ``highest``."""
+        """(R, C) logarithmic variance, from 0 at ``LOWEST_VARIANCE`` to 1 at ``highest``."""
         return warmth(self.variance, self.highest)
 
     @property
     def is_active(self) -> np.ndarray:
-        """(R, C) whether the dim was active in that epoch."""
+        """(R, C) whether the dim was active in the epoch."""
         return self.variance > ACTIVE_VARIANCE
 
 
 def heat_of(history: LatentHistory) -> Heat:
-    """The cells that are shown of a history; see ``shown`` for which these are where there are many."""
+    """The cells of a history; of many dims or epochs, those that ``shown`` selects."""
     order = np.argsort(-history.variance[-1], kind="stable")
     ranks, columns = shown(len(order)), shown(len(history.epochs))
     variance = history.variance[np.ix_(columns, order[ranks])].T
@@ -60,10 +60,10 @@ def heat_of(history: LatentHistory) -> Heat:
 
 
 def shown(num: int) -> np.ndarray:
-    """Positions, of ``num`` dims or epochs, that a heatmap shows.
+    """Positions, among ``num`` dims or epochs, that a heatmap shows.
 
-    All up to 200 of them. Of more: the first 50, the last 50, and of those between every 20th, counted from the first
-    of all; over 2,100, only every n-th between, such that 200 remain at most.
+    Up to 200 it shows all. Of more it shows the first 50, the last 50, and every 20th of all between; above 2,100,
+    only every n-th between, so that at most 200 remain.
     """
     if num <= MAX_SHOWN:
         return np.arange(num)
@@ -73,18 +73,18 @@ def shown(num: int) -> np.ndarray:
 
 
 def gaps(positions: np.ndarray) -> list[int]:
-    """Where, of positions from ``shown``, the part begins and ends in which some are left out; empty where none is."""
+    """Start and end, among positions from ``shown``, of the part with omissions; empty without any."""
     return [NUM_AT_ENDS, len(positions) - NUM_AT_ENDS] if positions[-1] >= len(positions) else []
 
 
 def warmth(variance: np.ndarray, highest: float) -> np.ndarray:
-    """Logarithm of a variance, from 0 at ``LOWEST_VARIANCE`` and below to 1 at ``highest`` and above; 0 for NaN."""
+    """Logarithmic variance, clipped to 0 at ``LOWEST_VARIANCE`` and 1 at ``highest``; 0 for NaN."""
     clipped = np.clip(np.nan_to_num(variance, posinf=highest), LOWEST_VARIANCE, highest)
     return np.log(clipped / LOWEST_VARIANCE) / np.log(highest / LOWEST_VARIANCE)
 
 
 def tick_positions(num: int, num_ticks: int = _NUM_TICKS) -> np.ndarray:
-    """Up to ``num_ticks`` of ``num`` rows or columns, the first and the last among them."""
+    """Up to ``num_ticks`` evenly spaced positions of ``num`` rows or columns, with the first and the last."""
     return np.unique(np.linspace(0, num - 1, min(num, num_ticks)).round().astype(int))
 
 
@@ -96,35 +96,36 @@ def heatmap_picture(history: LatentHistory) -> Tensor:
     """
     heat = heat_of(history)
     num_rows, num_columns = heat.variance.shape
-    cell_height, cell_width = (
-        max(2, min(most, pixels // num))
-        for num, pixels, most in ((num_rows, _PLOT_HEIGHT, 12), (num_columns, _PLOT_WIDTH, 40))
-    )
+    cell_height = max(2, min(12, _PLOT_HEIGHT // num_rows))
+    cell_width = max(2, min(40, _PLOT_WIDTH // num_columns))
     cells = _color(heat.warmth).repeat(cell_height, axis=0).repeat(cell_width, axis=1)
     height, width = cells.shape[:2]
     canvas = Image.new("RGB", (_LEFT + max(width, _PLOT_WIDTH) + _RIGHT, _TOP + height + _BOTTOM), "white")
     canvas.paste(Image.fromarray(cells), (_LEFT, _TOP))
     draw = ImageDraw.Draw(canvas)
-    draw.text((_LEFT, 4), f"variance of mu: {LOWEST_VARIANCE:g}", "black")
-    legend = _color(np.linspace(0, 1, 100)[None]).repeat(8, axis=0)
-    canvas.paste(Image.fromarray(legend), (_LEFT + 140, 6))
-    draw.text((_LEFT + 246, 4), f"{heat.highest:.3g} (logarithmic)", "black")
-    draw.text((4, 20), "dim, by variance in the last epoch", "black")
+    _draw_legend(canvas, draw, heat.highest)
+    right, bottom = _LEFT + width, _TOP + height
     for row in gaps(heat.ranks):
-        draw.line([_LEFT - 4, _TOP + row * cell_height, _LEFT + width, _TOP + row * cell_height], "white")
+        draw.line([_LEFT - 4, _TOP + row * cell_height, right, _TOP + row * cell_height], "white")
     for column in gaps(heat.columns):
-        draw.line([_LEFT + column * cell_width, _TOP, _LEFT + column * cell_width, _TOP + height], "white")
+        draw.line([_LEFT + column * cell_width, _TOP, _LEFT + column * cell_width, bottom], "white")
     for row in tick_positions(num_rows):
         draw.text((_LEFT - 6, _TOP + (row + 0.5) * cell_height), f"{heat.ranks[row] + 1}", "black", anchor="rm")
-    bottom = _TOP + height
     for column in tick_positions(num_columns):
         epoch = f"{round(float(history.epochs[heat.columns[column]]), 2):g}"
         draw.text((_LEFT + (column + 0.5) * cell_width, bottom + 4), epoch, "black", anchor="ma")
+    draw.text((4, 20), "dim, by variance in the last epoch", "black")
     draw.text((_LEFT, bottom + 18), "epoch", "black")
     return torch.from_numpy(np.array(canvas))
 
 
+def _draw_legend(canvas: Image.Image, draw: ImageDraw.ImageDraw, highest: float) -> None:
+    draw.text((_LEFT, 4), f"variance of mu: {LOWEST_VARIANCE:g}", "black")
+    canvas.paste(Image.fromarray(_color(np.linspace(0, 1, 100)[None]).repeat(8, axis=0)), (_LEFT + 140, 6))
+    draw.text((_LEFT + 246, 4), f"{highest:.3g} (logarithmic)", "black")
+
+
 def _color(values: np.ndarray) -> np.ndarray:
-    """uint8 colors, with a last axis of 3, of values in [0, 1]."""
+    """uint8 colors, with a further axis of 3, of values in [0, 1]."""
     stops = np.linspace(0, 1, len(_COLORS))
     return np.stack([np.interp(values, stops, channel) for channel in _COLORS.T], axis=-1).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""How a run's use of its latent dims changes: one row for each epoch, in one file of the run directory."""
+"""The history of a run's latent usage: one row per epoch, in one file of the run directory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from facegen.latents.latent_stats import LatentStats
+from shards.base.files import write_bytes
 
 LATENT_USAGE_FILE = "latent_usage.safetensors"
 
@@ -20,13 +21,13 @@ class LatentHistory:
     """Statistics of L latent dims over the same images at the end of each of E epochs, oldest first.
 
     Raises:
-        ValueError: Arrays whose shapes do not go together.
+        ValueError: Arrays whose shapes do not match.
     """
 
     split: str
-    """Split of the images, of which it is the first ones."""
+    """Split whose first images are encoded."""
     epochs: np.ndarray
-    """(E,) epochs trained; the last is not a whole number where the run ended within an epoch."""
+    """(E,) epochs trained; the last is fractional if the run ended within an epoch."""
     images_seen: np.ndarray
     """(E,) images trained on."""
     count: np.ndarray
@@ -34,17 +35,17 @@ class LatentHistory:
     mean: np.ndarray
     """(E, L) mean of mu."""
     variance: np.ndarray
-    """(E, L) variance of mu, divided by the number of images."""
+    """(E, L) variance of mu (division by the number of images)."""
     kl: np.ndarray | None = None
     """(E, L) mean KL in nats; None without a posterior."""
 
     def __post_init__(self) -> None:
-        """Rejects arrays that are not of one history."""
+        """Rejects arrays of different histories."""
         num_epochs = len(self.epochs)
         for name, array in self.arrays().items():
             shape = self.mean.shape if name in ("mean", "variance", "kl") else (num_epochs,)
             if array.shape != shape or len(array) != num_epochs:
-                raise ValueError(f"{name} has shape {array.shape}, beside {num_epochs} epochs")
+                raise ValueError(f"{name} has shape {array.shape}, but there are {num_epochs} epochs")
 
     @classmethod
     def of_epoch(cls, split: str, epoch: float, images_seen: int, stats: LatentStats) -> LatentHistory:
@@ -61,24 +62,24 @@ class LatentHistory:
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays that there are, by name."""
+        """The arrays by name, without ``kl`` if there is no posterior."""
         named = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "split"}
         return {name: array for name, array in named.items() if array is not None}
 
     def then(self, later: LatentHistory) -> LatentHistory:
-        """This history and a later one of the same run."""
+        """This history, continued by a later one of the same run."""
         added = later.arrays()
         joined = {name: np.concatenate([array, added[name]]) for name, array in self.arrays().items()}
         return LatentHistory(self.split, **joined)
 
     def until(self, images_seen: int) -> LatentHistory | None:
-        """What was measured up to ``images_seen``; None where that is nothing."""
+        """The epochs up to ``images_seen``; None if there are none."""
         kept = self.images_seen <= images_seen
         return LatentHistory(self.split, **{n: a[kept] for n, a in self.arrays().items()}) if kept.any() else None
 
 
 def read_latent_history(run: Path) -> LatentHistory | None:
-    """The history of a run; None where it has none, and, with a warning, where its file is damaged."""
+    """The history of a run; None if it has none or, with a warning, if its file is damaged."""
     path = run / LATENT_USAGE_FILE
     if not path.is_file():
         return None
@@ -86,20 +87,22 @@ def read_latent_history(run: Path) -> LatentHistory | None:
         with safe_open(path, framework="numpy") as file:
             return LatentHistory(file.metadata()["split"], **{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        warnings.warn(f"{path} is damaged ({error}), so it is left out.", stacklevel=2)
+        warnings.warn(f"{path} is damaged ({error}) and is ignored.", stacklevel=2)
         return None
 
 
 def write_latent_history(run: Path, history: LatentHistory) -> None:
-    """Writes the file of a run, all or nothing."""
-    path = run / LATENT_USAGE_FILE
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(save(history.arrays(), metadata={"split": history.split}))
-    temporary.replace(path)
+    """Writes the file of a run, all or nothing.
+
+    Raises:
+        OSError: The disk is full or not writable.
+    """
+    content = save(history.arrays(), metadata={"split": history.split})
+    write_bytes(run / LATENT_USAGE_FILE, content, durable=False)
 
 
 def continue_latent_history(run: Path, images_seen: int) -> LatentHistory | None:
-    """The history of a run that goes on at ``images_seen``; what was written beyond that is dropped from the file."""
+    """The history of a run that resumes at ``images_seen``; drops later epochs from the file."""
     found = read_latent_history(run)
     kept = found and found.until(images_seen)
     if kept is None:

@@ -1,4 +1,4 @@
-"""Moments of latents and their KL, accumulated over batches and merged over processes without gathering latents."""
+"""Moments and KL of latents, accumulated over batches and merged over processes without gathering the latents."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from torch import Tensor
 from facegen.losses.vae import kl_per_dim
 
 ACTIVE_VARIANCE = 0.01
-"""A dim is active where the variance of mu over images exceeds this (Burda et al. 2016)."""
+"""A dim is active if the variance of mu over images exceeds this (Burda et al. 2016)."""
 
 
 @dataclass
 class LatentStats:
     """Statistics of L latent dims over the images added so far, in float64 on the CPU.
 
-    Welford's (1962) mean and sum of squares about it, merged by the formula of Chan et al. (1983), which loses nothing
-    where the mean is large beside the deviation.
+    Welford's (1962) mean and sum of squares about it, merged by the formula of Chan et al. (1983): accurate even if the
+    mean is large beside the deviation.
     """
 
     count: int
     mean: Tensor
     """(L,) mean of mu."""
     comoment: Tensor
-    """Sum over images of squares of mu minus its mean, (L,), or with covariances of its outer products, (L, L)."""
+    """Sum over images of (mu - mean)^2, (L,), or with covariances of its outer products, (L, L)."""
     kl_sum: Tensor
-    """(L,) sum of KL in nats; 0 without a posterior."""
+    """(L,) sum over images of the KL in nats; 0 without a posterior."""
     has_posterior: bool = False
 
     @classmethod
     def empty(cls, latent_size: int, covariances: bool = False) -> LatentStats:
-        """Statistics of no image at all."""
+        """Statistics of no images."""
         zeros = torch.zeros(latent_size, dtype=torch.float64)
         return cls(0, zeros, torch.diag(zeros) if covariances else zeros, zeros)
 
     def update(self, mu: Tensor, logvar: Tensor | None = None) -> None:
-        """Adds a batch: mu (N, L) with N at least 1 and, where there is a posterior, logvar (N, L)."""
+        """Adds a batch: mu (N, L), N at least 1, and with a posterior logvar (N, L)."""
         mu = mu.detach().cpu().double()
         mean = mu.mean(0)
         centered = mu - mean
@@ -61,7 +61,7 @@ class LatentStats:
         delta = other.mean - self.mean
         comoment, weight = self.comoment + other.comoment, self.count * other.count / count
         if comoment.ndim == 2:
-            comoment.addr_(delta, delta, alpha=weight)  # Of thousands of dims each matrix in between takes 100 MB.
+            comoment.addr_(delta, delta, alpha=weight)  # With thousands of dims, a temporary matrix takes 100 MB.
         else:
             comoment += delta.square() * weight
         return LatentStats(
@@ -73,7 +73,7 @@ class LatentStats:
         )
 
     def over_processes(self, accelerator: Accelerator) -> LatentStats:
-        """The statistics of all processes together, on each of them; every process must call it at the same step."""
+        """The statistics of all processes together; every process must call this at the same step."""
         if accelerator.num_processes == 1:
             return self
         sizes = [1, 1, len(self.mean), self.comoment.numel(), len(self.kl_sum)]
@@ -89,13 +89,13 @@ class LatentStats:
 
     @property
     def covariance(self) -> Tensor:
-        """(L, L) covariances of mu, divided by the number of images; only of statistics with covariances."""
+        """(L, L) covariance of mu (division by the number of images); only with covariances."""
         assert self.comoment.ndim == 2, "made without covariances"
         return self.comoment / self.count
 
     @property
     def variance(self) -> Tensor:
-        """(L,) variance of mu, divided by the number of images."""
+        """(L,) variance of mu (division by the number of images)."""
         return (self.comoment.diagonal() if self.comoment.ndim == 2 else self.comoment) / self.count
 
     @property

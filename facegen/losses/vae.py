@@ -1,6 +1,6 @@
-"""Loss terms as pure functions of tensors.
+"""The terms of a VAE's objective as pure functions.
 
-Reductions are over the batch last, so that a term does not change with the batch size.
+Each is one value an image or dim, to be averaged over the batch: no term changes with the batch size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Reduction = Literal["mean", "sum"]
 
 LOGVAR_MIN, LOGVAR_MAX = -30.0, 20.0
 COLLAPSE_NATS_PER_DIM = 0.05
-"""A latent dim whose KL is below this carries nothing."""
+"""A latent dim with a smaller KL carries nothing."""
 
 
 def kl_per_dim(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def reparameterize(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
 
 
 def reconstruction_error(images: Tensor, reconstructions: Tensor, reduction: Reduction) -> Tensor:
-    """Squared error of each image: its sum over pixels, or its mean over them.
+    """Squared error of each image, as the sum or mean over its values.
 
     Args:
         images: N x C x H x W in [-1, 1].
@@ -55,17 +55,17 @@ def reconstruction_error(images: Tensor, reconstructions: Tensor, reduction: Red
 
 
 def kl_scale(reduction: Reduction, latent_size: int) -> float:
-    """What the sum-KL is multiplied with besides ``kld_weight``: with ``mean`` it is divided by the number of dims."""
+    """The factor on the summed KL beside ``kld_weight``: ``mean`` divides it by the number of dims."""
     return 1.0 if reduction == "sum" else 1.0 / latent_size
 
 
 def beta_eff(kld_weight: float, reduction: Reduction, latent_size: int, num_pixels: int) -> float:
     """The KL weight on the one scale of ``1/2 * SSE + beta_eff * sum-KL`` with pixels in [-1, 1].
 
-    It is also the variance of the Gaussian decoder whose negative ELBO the objective is, up to a constant factor.
+    Also the variance of the Gaussian decoder whose negative ELBO the objective is, up to a factor.
 
     Args:
-        kld_weight: Weight in the objective.
+        kld_weight: Weight of the KL in the objective, relative to that of the reconstruction.
         reduction: How the reconstruction is reduced; ``mean`` also divides the KL by ``latent_size``.
         latent_size: Number of latent dims.
         num_pixels: C * H * W.
@@ -75,10 +75,10 @@ def beta_eff(kld_weight: float, reduction: Reduction, latent_size: int, num_pixe
 
 
 def warmup_factor(kind: Literal["none", "linear", "cyclical"], images_seen: int, warmup_images: int) -> float:
-    """The factor on the KL weight while it warms up, in [0, 1].
+    """The factor on the KL weight during warm-up, in [0, 1].
 
-    ``linear`` rises once from 0 to 1 (Bowman et al. 2016). ``cyclical`` repeats with period ``2 * warmup_images``: up,
-    then flat at 1 (Fu et al. 2019, with half of each cycle rising).
+    ``linear`` rises once from 0 to 1 (Bowman et al. 2016). ``cyclical`` repeats with period ``2 * warmup_images``: half
+    a cycle rising, half at 1 (Fu et al. 2019).
     """
     if kind == "none":
         return 1.0
@@ -91,7 +91,7 @@ def gaussian_nll(squared_error: Tensor, variance: Tensor | float, num_pixels: in
 
     Args:
         squared_error: Sum of squared errors of each image, N, or its mean over images, a scalar.
-        variance: Decoder variance in squared pixel units of [-1, 1].
+        variance: Decoder variance, of pixels in [-1, 1].
         num_pixels: C * H * W.
     """
     return 0.5 * squared_error / variance + 0.5 * num_pixels * torch.as_tensor(2 * math.pi * variance).log()

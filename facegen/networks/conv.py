@@ -18,18 +18,18 @@ class ConvNetConfig:
     kernel_size: int = 4
     """Kernel of every convolution; 3 and 4 halve even sizes exactly with padding 1."""
     norm: Literal["batch", "none"] = "batch"
-    """Normalization between a convolution and its activation."""
+    """Normalization between each convolution and its activation."""
     negative_slope: float = 0.2
     """Slope of the leaky ReLU below zero."""
     dropout: float = 0.0
-    """Share of activations dropped after each activation, in [0, 1)."""
+    """Share of the outputs of each activation that is dropped, in [0, 1)."""
     output: Literal["tanh", "sigmoid", "linear"] = "tanh"
-    """Last activation of the decoder; a sigmoid's output is moved from [0, 1] to [-1, 1]."""
+    """Last activation of the decoder; a sigmoid is rescaled from [0, 1] to [-1, 1]."""
     residual_blocks: int = 0
-    """Blocks x + f(x) after each convolution of the encoder and before each of the decoder; identity at first."""
+    """Blocks x + f(x) after each convolution of the encoder and before each of the decoder; they start as identity."""
     bottleneck: Literal["linear", "conv"] = "linear"
-    """How features become latents: a dense layer, or a 1x1 convolution, which keeps a latent at its place in the image
-    and stays small however many latents there are."""
+    """Layer between features and latents: dense, or a 1x1 convolution, which keeps each latent at its place in the
+    image and stays small for many latents."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -60,7 +60,7 @@ def feature_shape(image: ImageShape, config: ConvNetConfig) -> ImageShape:
     """Shape after the last convolution of the encoder.
 
     Raises:
-        ValueError: A side that the number of stride-2 stages does not divide.
+        ValueError: A side that cannot be halved by every stage.
     """
     factor = 2 ** len(config.widths)
     if image.height % factor or image.width % factor:
@@ -72,18 +72,18 @@ def feature_shape(image: ImageShape, config: ConvNetConfig) -> ImageShape:
 
 
 def latent_channels(latent_size: int, features: ImageShape) -> int:
-    """Channels of a map of the features' height and width that holds ``latent_size`` values.
+    """Channels of a map that has the features' height and width and holds ``latent_size`` values.
 
     Raises:
-        ValueError: A size that is no multiple of the map's positions.
+        ValueError: A size that is not a multiple of the map's positions.
     """
     positions = features.height * features.width
     channels, rest = divmod(latent_size, positions)
     if rest:
         nearest = " or ".join(str(multiple * positions) for multiple in (channels, channels + 1) if multiple)
         raise ValueError(
-            f"bottleneck conv lays the latents on a map of {features.height}x{features.width}, so that latent_size "
-            f"must be a multiple of {positions}, not {latent_size}: use {nearest}, or bottleneck linear."
+            f"bottleneck conv arranges the latents on a map of {features.height}x{features.width}, so latent_size must "
+            f"be a multiple of {positions}, not {latent_size}: use {nearest}, or bottleneck linear."
         )
     return channels
 
@@ -95,7 +95,7 @@ class ResidualBlock(nn.Module):
         """Builds for ``width`` channels in and out."""
         super().__init__()
         last = nn.Conv2d(width, width, 3, padding=1)
-        # With f = 0 at first, a deeper net starts as the shallow one and needs no other learning rate.
+        # Starting at f = 0, a deeper net behaves like the shallow one and needs no other learning rate.
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.layers = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), *_after_conv(width, config), last)
@@ -106,7 +106,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Images to a vector: stride-2 convolutions, each normalized and activated, then the bottleneck's layer."""
+    """Images to a vector: stride-2 convolutions with normalization and activation, then the bottleneck."""
 
     def __init__(self, image: ImageShape, out_features: int, config: ConvNetConfig, num_vectors: int = 1) -> None:
         """Builds for images of ``image``.
@@ -115,10 +115,10 @@ class ConvEncoder(nn.Module):
             image: Shape of the images.
             out_features: Length of the output.
             config: The network's options.
-            num_vectors: How many latent vectors stand in the output one after the other: 2 for mean and log variance.
+            num_vectors: Latent vectors concatenated in the output: 2 for mean and log variance.
 
         Raises:
-            ValueError: An image that cannot be halved often enough, or latents that do not fill a conv bottleneck.
+            ValueError: Images that cannot be halved often enough, or latents that do not fill a conv bottleneck.
         """
         super().__init__()
         widths = [image.channels, *config.widths]
@@ -135,7 +135,7 @@ class ConvEncoder(nn.Module):
         if config.bottleneck == "linear":
             self.head: nn.Module = nn.Linear(features.num_pixels, out_features)
         else:
-            # Channels are the slowest dim of the flat output: its vectors are whole groups of channels.
+            # Channels vary slowest in the flat output, so each vector is a whole group of channels.
             channels = num_vectors * latent_channels(out_features // num_vectors, features)
             self.head = nn.Conv2d(features.channels, channels, 1)
 
@@ -148,13 +148,13 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """A vector to images: the bottleneck's layer, then stride-2 transposed convolutions."""
+    """A vector to images: the bottleneck, then stride-2 transposed convolutions."""
 
     def __init__(self, image: ImageShape, in_features: int, config: ConvNetConfig) -> None:
         """Builds for ``in_features`` inputs and images of ``image``.
 
         Raises:
-            ValueError: An image that cannot be halved often enough, or latents that do not fill a conv bottleneck.
+            ValueError: Images that cannot be halved often enough, or latents that do not fill a conv bottleneck.
         """
         super().__init__()
         features = feature_shape(image, config)
@@ -166,7 +166,7 @@ class ConvDecoder(nn.Module):
             self.latent_shape = (latent_channels(in_features, features), features.height, features.width)
             self.head = nn.Conv2d(self.latent_shape[0], features.channels, 1)
         widths = [*reversed(config.widths), image.channels]
-        # A kernel of 3 needs one more row at the far side to double the size exactly.
+        # A kernel of 3 needs one more row at the end to double the size exactly.
         output_padding = 1 if config.kernel_size == 3 else 0
         stages = [
             [
@@ -176,7 +176,7 @@ class ConvDecoder(nn.Module):
             ]
             for before, after in zip(widths[:-1], widths[1:], strict=True)
         ]
-        # The last convolution makes pixels: no normalization, its own activation.
+        # The last convolution makes pixels: no normalization, and its own activation.
         stages[-1] = stages[-1][: config.residual_blocks + 1]
         self.stages = nn.Sequential(*(layer for stage in stages for layer in stage))
         self.output = config.output

@@ -1,4 +1,4 @@
-"""A degree as the input of a network, and as what a network reads from latents."""
+"""A degree as the input of a network, and as a prediction from latents."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ _HIDDEN = 128
 
 
 class DegreeEmbedding(nn.Module):
-    """A degree as a vector: the degree itself in every column, or a learned vector where it is not known.
+    """A degree as a vector: the degree itself in every column, or a learned vector if it is unknown.
 
-    The learned vector starts as that of the degree 0.
+    The learned vector starts as the degree 0.
     """
 
     def __init__(self, size: int) -> None:
-        """Makes vectors of ``size``."""
+        """Builds vectors of length ``size``."""
         super().__init__()
         self.unknown = nn.Parameter(torch.zeros(size))
 
     def forward(self, degrees: Tensor) -> Tensor:
-        """Degrees N, NaN where not known, to N x size."""
+        """Degrees N, NaN where unknown, to N x size."""
         known = ~degrees.isnan()
         return torch.where(known[:, None], degrees.nan_to_num()[:, None], self.unknown)
 
 
 class DegreePredictor(nn.Module):
-    """Reads a degree from latents, with one hidden layer."""
+    """Predicts a degree from latents, with one hidden layer."""
 
     def __init__(self, latent_size: int) -> None:
-        """Reads ``latent_size`` dims."""
+        """Builds for latents of ``latent_size`` dims."""
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(latent_size, _HIDDEN), nn.LeakyReLU(0.2), nn.Linear(_HIDDEN, 1))
 

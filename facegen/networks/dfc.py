@@ -1,7 +1,7 @@
 """The nets of the deep feature consistent VAE, as in facenet's three generative models.
 
-Strided convolutions down; nearest-neighbor upsampling and convolutions up, which leave no checkerboard (Hou et al.
-2017); a linear output; optionally residual blocks after each change of size.
+Strided convolutions down; nearest-neighbor upsampling and convolutions up, which avoid checkerboards (Hou et al. 2017);
+a linear output; optionally residual blocks after each change of size.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class DFCNetConfig:
     widths: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
     """Channels after each stride-2 convolution of the encoder."""
     decoder_widths: list[int] = field(default_factory=lambda: [256, 128, 64, 32])
-    """Channels of the smallest feature map of the decoder and after each doubling of its size but the last, which makes
-    the image; as many as widths."""
+    """Channels of the decoder's smallest feature map, and after each doubling but the last, which makes the image; as
+    many numbers as widths."""
     num_residual_blocks: int = 0
-    """Residual blocks after each change of size, in both halves."""
+    """Residual blocks after each change of size, in encoder and decoder."""
     norm_momentum: float = 0.005
-    """Share of the newest batch in batch norm's running averages; raise it for trainings of few steps."""
+    """Weight of the newest batch in batch norm's running averages; raise it for short trainings."""
     init_std: float = 0.1
-    """Deviation of the truncated normal that weights start from. The reference's puts posteriors far from the prior at
-    first, at a KL of some 100,000 nats; 0.02 spares trainings of few steps the way back."""
+    """Deviation of the truncated normal of the initial weights. The reference's 0.1 starts posteriors far from the
+    prior, at a KL of some 100,000 nats; 0.02 suits short trainings."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -42,7 +42,7 @@ class DFCNetConfig:
             if not widths or min(widths) < 1:
                 raise ValueError(f"{name} must be at least one positive number, not {widths}.")
         if len(self.widths) != len(self.decoder_widths):
-            raise ValueError(f"decoder_widths {self.decoder_widths} must be as many as widths {self.widths}.")
+            raise ValueError(f"decoder_widths {self.decoder_widths} must have as many numbers as widths {self.widths}.")
         if self.num_residual_blocks < 0:
             raise ValueError(f"num_residual_blocks must not be negative, not {self.num_residual_blocks}.")
         if not 0 < self.norm_momentum <= 1:
@@ -52,13 +52,13 @@ class DFCNetConfig:
 
 
 class DFCEncoder(nn.Module):
-    """Images to a vector; its head holds the two dense layers of the reference, for mean and log variance, as one."""
+    """Images to a vector; one head stands for the reference's two dense layers, of mean and log variance."""
 
     def __init__(self, image: ImageShape, out_features: int, config: DFCNetConfig) -> None:
         """Builds for images of ``image`` and ``out_features`` outputs.
 
         Raises:
-            ValueError: Images whose sides cannot be halved by every stage.
+            ValueError: Images that cannot be halved by every stage.
         """
         super().__init__()
         height, width = _smallest(image, config)
@@ -89,7 +89,7 @@ class DFCDecoder(nn.Module):
             layers += _doubled(before, after, config)
         last = config.decoder_widths[-1]
         if config.num_residual_blocks:
-            # The reference's blocks at full size already work on as many channels as the image has.
+            # The reference's blocks at full size work on as many channels as the image has.
             layers += [*_doubled(last, image.channels, config), _conv(image.channels, image.channels, bias=True)]
         else:
             layers += [nn.Upsample(scale_factor=2), _conv(last, image.channels, bias=True)]
@@ -110,8 +110,8 @@ class ShiftBatchNorm2d(nn.BatchNorm2d):
         self.bias = nn.Parameter(self.running_mean.new_zeros(num_features))  # type: ignore[union-attr]
 
 
-class ResidualBlock(nn.Module):
-    """x + 0.1 * LReLU(BN(conv(x))); an even kernel pads one more at the end, as TensorFlow's "same" does."""
+class ScaledResidualBlock(nn.Module):
+    """x + 0.1 * LReLU(BN(conv(x))); an even kernel pads one more at the end, like TensorFlow's "same"."""
 
     def __init__(self, width: int, kernel_size: int, config: DFCNetConfig) -> None:
         """Builds for ``width`` channels."""
@@ -148,11 +148,11 @@ def _activated(width: int, config: DFCNetConfig) -> list[nn.Module]:
 
 
 def _residual_blocks(width: int, kernel_size: int, config: DFCNetConfig) -> list[nn.Module]:
-    return [ResidualBlock(width, kernel_size, config) for _ in range(config.num_residual_blocks)]
+    return [ScaledResidualBlock(width, kernel_size, config) for _ in range(config.num_residual_blocks)]
 
 
 def _init_truncated(network: nn.Module, std: float) -> None:
-    """Weights normal, cut at two deviations as TensorFlow's truncated normal is, and biases 0."""
+    """Draws weights from a normal cut at two deviations, as TensorFlow's truncated normal is; sets biases to 0."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)

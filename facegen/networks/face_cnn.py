@@ -1,4 +1,4 @@
-"""The face CNN: one tower for both faces of a pair, and a head that compares their embeddings."""
+"""The face CNN's network: one tower for both faces of a pair, and a head that compares their embeddings."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class FaceNetConfig:
     """Tower and head; the defaults are the reference's."""
 
     widths: list[int] = field(default_factory=lambda: [64, 128, 128])
-    """Channels of each stage of the tower: two 3x3 convolutions of that width, then half the size."""
+    """Channels of each stage of the tower: two 3x3 convolutions of that width, then max-pooling by 2."""
     fc_widths: list[int] = field(default_factory=lambda: [128, 256])
     """Hidden layers between the tower and the embedding."""
     head_widths: list[int] = field(default_factory=lambda: [128, 256, 128])
     """Hidden layers of the head, from the difference of two embeddings to its two logits."""
     norm: Literal["none", "batch"] = "none"
-    """Normalization between a convolution and its ReLU."""
+    """Normalization between each convolution and its ReLU."""
     dropout: float = 0.25
     """Share of activations dropped after each stage and between the hidden layers of the head, in [0, 1)."""
     embedding_norm: Literal["none", "l2"] = "none"
-    """``l2`` scales every embedding to the length sqrt(latent_size), so that only its direction counts."""
+    """``l2`` scales each embedding to length sqrt(latent_size), so that only its direction counts."""
     difference: Literal["absolute", "signed"] = "absolute"
-    """What the head sees of two embeddings. ``absolute`` gives the same answer in either order."""
+    """The head's input, from two embeddings; with ``absolute`` their order does not matter."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -45,14 +45,15 @@ class FaceTower(nn.Module):
     """Images to embeddings.
 
     Attributes:
-        stages: One module a stage, up to its last ReLU; ``stage_outputs`` applies them.
+        stages: One module per stage, up to its last ReLU; ``stage_outputs`` applies them.
+        shrink: Max-pooling and dropout between stages.
     """
 
     def __init__(self, image: ImageShape, embedding_size: int, config: FaceNetConfig) -> None:
         """Builds for images of ``image``.
 
         Raises:
-            ValueError: Images that are too small to be halved by every stage.
+            ValueError: Images too small to be halved by every stage.
         """
         super().__init__()
         factor = 2 ** len(config.widths)
@@ -65,7 +66,7 @@ class FaceTower(nn.Module):
         self.stages = nn.ModuleList(_stage(before, after, config) for before, after in pairwise(widths))
         self.shrink = nn.Sequential(nn.MaxPool2d(2), nn.Dropout(config.dropout))
         num_features = config.widths[-1] * (image.height // factor) * (image.width // factor)
-        # The embedding's own ReLU is part of the reference: without it the difference would cancel the last bias.
+        # The reference applies a ReLU to the embedding too; without it the difference would cancel the last bias.
         self.head = nn.Sequential(*_hidden([num_features, *config.fc_widths, embedding_size], 0.0))
         self.embedding_norm = config.embedding_norm
         self.apply(_init_for_relu)
@@ -78,10 +79,10 @@ class FaceTower(nn.Module):
         return F.normalize(embeddings.float(), dim=1) * embeddings.shape[1] ** 0.5
 
     def stage_outputs(self, images: Tensor) -> list[Tensor]:
-        """What the last ReLU of each stage gives, before max-pooling.
+        """The output of each stage's last ReLU, before max-pooling.
 
         Args:
-            images: N x C x H x W in [-1, 1], of any size that can be halved once for every stage but the last.
+            images: N x C x H x W in [-1, 1], of any size that can be halved for every stage but the last.
 
         Returns:
             For stage s, counted from 0: N x widths[s] x (H // 2**s) x (W // 2**s).
@@ -93,16 +94,16 @@ class FaceTower(nn.Module):
 
 
 class Comparison(NamedTuple):
-    """What the network says of pairs."""
+    """The network's output for pairs."""
 
     logits: Tensor
-    """N x 2: different persons, the same person."""
+    """N x 2: different people, the same person."""
     embeddings: Tensor
-    """2 N x embedding_size, in the order of the images."""
+    """2N x embedding_size, in the order of the images."""
 
 
 class FaceNet(nn.Module):
-    """Tower, difference and head under one forward, so that DDP sees every gradient."""
+    """Tower, difference and head in one forward, so that DDP sees every gradient."""
 
     def __init__(self, image: ImageShape, embedding_size: int, config: FaceNetConfig) -> None:
         """Builds for images of ``image``."""
@@ -114,7 +115,7 @@ class FaceNet(nn.Module):
         self.difference = config.difference
 
     def forward(self, images: Tensor) -> Comparison:
-        """Compares images 0 and 1, 2 and 3, and so on, of 2 N x C x H x W in [-1, 1]."""
+        """Compares images 0 and 1, 2 and 3, and so on, of 2N x C x H x W in [-1, 1]."""
         embeddings = self.tower(images)
         return Comparison(self.compare(embeddings[0::2], embeddings[1::2]), embeddings)
 
@@ -143,8 +144,8 @@ def _hidden(widths: list[int], dropout: float) -> list[nn.Module]:
 
 
 def _init_for_relu(module: nn.Module) -> None:
-    # PyTorch's own start shrinks the signal by half in every layer, and thirteen layers without normalization would
-    # hardly see the images (He et al. 2015).
+    # PyTorch's default would halve the signal in every layer, and after thirteen without normalization little would be
+    # left (He et al. 2015).
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         nn.init.zeros_(module.bias)  # type: ignore[arg-type]

@@ -13,16 +13,16 @@ from torch.nn.utils.parametrizations import spectral_norm
 from facegen.networks.conv import ImageShape
 
 SMALLEST_SIDE = 4
-"""Where a generator begins and a discriminator ends: the shorter side, up to 7 where it isn't 4 times a power of 2."""
+"""Shorter side of the smallest feature map; up to 7 if the image's is not 4 times a power of 2."""
 INIT_STD = 0.02
 
 
 @dataclass
 class GeneratorConfig:
-    """A stack of stride-2 transposed convolutions, one for each doubling from 4x4 to the image."""
+    """Stride-2 transposed convolutions, one for each doubling from 4x4 to the image."""
 
     width: int = 64
-    """Channels before the last transposed convolution; each stage below has twice as many."""
+    """Channels before the last transposed convolution; each earlier stage has twice as many."""
     max_width: int = 512
     """Most channels that a stage may have."""
 
@@ -33,14 +33,14 @@ class GeneratorConfig:
 
 @dataclass
 class DiscriminatorConfig:
-    """A stack of stride-2 convolutions, one for each halving of the image down to 4x4, and one more to a logit."""
+    """Stride-2 convolutions, one for each halving of the image down to 4x4, and one more to a logit."""
 
     width: int = 64
-    """Channels after the first convolution; each further one doubles them."""
+    """Channels after the first convolution; each later one doubles them."""
     max_width: int = 512
     """Most channels that a stage may have."""
     norm: Literal["batch", "none"] = "batch"
-    """Normalization behind every convolution but the first and the last."""
+    """Normalization after every convolution but the first and the last."""
     spectral_norm: bool = False
     """Divide each weight by its largest singular value (Miyato et al. 2018)."""
     negative_slope: float = 0.2
@@ -52,23 +52,25 @@ class DiscriminatorConfig:
 
 
 class Judgment(NamedTuple):
-    """What a discriminator says of one group of images."""
+    """A discriminator's output for one group of images."""
 
     logits: Tensor
-    """float32, N; above 0 where an image is taken for a real one."""
+    """float32, N; above 0 for images taken for real."""
     features: Tensor | None
-    """Activations of the stage that was asked for, float32, N x C x H x W."""
+    """Activations of the requested stage, float32, N x C x H x W; None without a request."""
 
 
 def num_halvings(image: ImageShape) -> int:
-    """How many times the shorter side halves until it is 4 to 7 pixels: 4 at 64, 5 at 128.
+    """Number of times that the shorter side halves until it is 4 to 7 pixels: 4 at 64, 5 at 128.
 
     Raises:
-        ValueError: Images too small, or a side that cannot be halved so often.
+        ValueError: Images too small, or a side that cannot be halved as often.
     """
     halvings = (min(image.height, image.width) // SMALLEST_SIDE).bit_length() - 1
     if halvings < 1:
-        raise ValueError(f"images of {image.height}x{image.width} are too small: 8 pixels a side are the least.")
+        raise ValueError(
+            f"images of {image.height}x{image.width} are too small: pack images of at least 8 pixels a side."
+        )
     factor = 2**halvings
     if image.height % factor or image.width % factor:
         raise ValueError(
@@ -79,12 +81,12 @@ def num_halvings(image: ImageShape) -> int:
 
 
 def stage_widths(width: int, max_width: int, num_stages: int) -> list[int]:
-    """Channels of the stages, from the one next to the image down to the smallest."""
+    """Channels of the stages, from the one next to the image to the smallest."""
     return [min(width * 2**stage, max_width) for stage in range(num_stages)]
 
 
 class Generator(nn.Module):
-    """Latents to images: a linear layer to 4x4, then transposed convolutions, with batch norm and ReLU before each."""
+    """Latents to images: a linear layer to 4x4, then transposed convolutions, each after batch norm and ReLU."""
 
     def __init__(self, image: ImageShape, latent_size: int, config: GeneratorConfig) -> None:
         """Builds for ``latent_size`` inputs and images of ``image``."""
@@ -92,7 +94,7 @@ class Generator(nn.Module):
         halvings = num_halvings(image)
         widths = stage_widths(config.width, config.max_width, halvings)[::-1]
         self.features = ImageShape(widths[0], image.height >> halvings, image.width >> halvings)
-        # A bias before batch norm would be undone by it.
+        # Batch norm would cancel a bias before it.
         self.head = nn.Linear(latent_size, self.features.num_pixels, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
         for before, after in zip(widths[:-1], widths[1:], strict=True):
@@ -101,12 +103,12 @@ class Generator(nn.Module):
         self.apply(init_weights)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """N x L to N x C x H x W in [-1, 1]."""
+        """Latents N x L to images N x C x H x W in [-1, 1]."""
         return self.stages(self.head(latents).unflatten(1, tuple(self.features)))
 
 
 class Discriminator(nn.Module):
-    """Images to one logit each: strided convolutions with leaky ReLU, batch norm on all but the first and the last."""
+    """Images to one logit each: strided convolutions with leaky ReLU; batch norm on all but the first and the last."""
 
     def __init__(self, image: ImageShape, config: DiscriminatorConfig) -> None:
         """Builds for images of ``image``."""
@@ -129,16 +131,15 @@ class Discriminator(nn.Module):
                 spectral_norm(layer)
 
     def forward(self, groups: Sequence[Tensor], layer: int | None = None) -> list[Judgment]:
-        """Judges several groups of images in one forward, as DDP needs it.
+        """Judges several groups of images in one forward, as DDP requires.
 
-        Batch norm normalizes each group with its own statistics: over a mix of real and generated images the
-        statistics themselves would give away how many of them are real.
+        Batch norm uses each group's own statistics: those of a mix would reveal how many images are real.
 
         Args:
             groups: Each N x C x H x W in [-1, 1].
-            layer: Stage whose features are returned, counted from 0 at the image.
+            layer: Stage whose features to return, counted from 0 at the image; None returns none.
         """
-        with parametrize.cached():  # One power iteration of the spectral norm a forward, however many groups.
+        with parametrize.cached():  # One power iteration of the spectral norm for all groups.
             return [self._judge(images, layer) for images in groups]
 
     def _judge(self, images: Tensor, layer: int | None) -> Judgment:
@@ -146,7 +147,7 @@ class Discriminator(nn.Module):
         for number, stage in enumerate(self.stages):
             values = stage(values)
             features = values if number == layer else features
-        # Squares, and means over a batch, of half-precision numbers overflow or vanish.
+        # In half precision, squares and means over a batch overflow or vanish.
         return Judgment(self.head(values).flatten().float(), None if features is None else features.float())
 
 

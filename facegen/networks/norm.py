@@ -1,4 +1,4 @@
-"""Batch norm of a network that only looks on."""
+"""Batch norm of a network outside its own turn."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import nn
 
 @contextmanager
 def averages_kept(network: nn.Module) -> Iterator[None]:
-    """Keeps batch norm's running averages where they are, while train mode still normalizes by the batch.
+    """Freezes batch norm's running averages, while train mode still normalizes by the batch.
 
-    For the forwards in which a network serves the turn of another: its averages follow its own turns, once a step.
+    For forwards in which a network serves another one's turn: its averages follow its own turns only, once a step.
     """
     norms = [
         module

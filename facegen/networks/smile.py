@@ -1,6 +1,6 @@
-"""The two networks of the smile CVAE: a strided one for RGB faces of 50 pixels and a dense one for gray faces.
+"""The two networks of the smile CVAE: a strided one for RGB faces of 50 pixels, and a dense one for gray faces.
 
-Both take any side: the decoder doubles to exactly the sizes that the encoder passed through.
+Both take images of any size: the decoder restores exactly the sizes that the encoder passed through.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GRAY_HIDDEN = (2048,)
 
 
 class SmileEncoder(nn.Module):
-    """Four stride-2 convolutions with batch norm, then three linear layers; at 50 pixels sides are 50-25-13-7-4."""
+    """Four stride-2 convolutions with batch norm, then three linear layers; 50 pixels shrink to 25, 13, 7 and 4."""
 
     def __init__(self, image: ImageShape, out_features: int) -> None:
         """Builds for images of ``image`` and ``out_features`` outputs."""
@@ -71,8 +71,7 @@ class SmileDecoder(nn.Module):
 class GraySmileEncoder(nn.Module):
     """Two stride-1 convolutions, each averaged down by two, then two linear layers.
 
-    The averaging keeps the first linear layer small enough to train at 64 and 128 pixels: at 50 pixels it would have
-    164 million weights without.
+    Without the averaging, the first linear layer would have 164 million weights at 50 pixels, and far more at 128.
     """
 
     def __init__(self, image: ImageShape, out_features: int) -> None:
@@ -141,7 +140,7 @@ def _gray_shapes(image: ImageShape) -> list[ImageShape]:
 
 
 def _doubling(stage: _Stage, smaller: ImageShape, larger: ImageShape) -> nn.ConvTranspose2d:
-    """The transposed convolution that goes back from ``smaller`` to exactly ``larger``."""
+    """The transposed convolution from ``smaller`` to exactly ``larger``."""
     rows, columns = (
         after - (2 * (before - 1) - 2 * stage.padding + stage.kernel_size)
         for before, after in zip(smaller[1:], larger[1:], strict=True)

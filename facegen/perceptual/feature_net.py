@@ -1,4 +1,4 @@
-"""A frozen feature net: layers of a trained network, with everything that turns images into its input."""
+"""A frozen feature net: layers of a trained network, and the preprocessing of its input."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class FeatureNetDescription:
-    """What a feature net is; two losses are comparable only where all of it is the same."""
+    """What defines a feature net; losses are comparable only if all of it is the same."""
 
     name: str
-    """Of the network."""
+    """Name of the network."""
     layers: tuple[str, ...]
-    """Whose outputs are compared, in the network's order."""
+    """Layers whose outputs are compared, in the network's order."""
     layer_weights: tuple[float, ...]
     """Weight of each layer in the loss."""
     sha256: str
-    """Of the file of weights; of the tensors themselves where a library keeps the file."""
+    """Checksum of the weights file, or of the tensors if a library manages the file."""
     input_mean: tuple[float, ...]
-    """Subtracted from pixels in [0, 255], one for each input channel."""
+    """Mean that is subtracted from pixels in [0, 255], for each input channel."""
     input_std: tuple[float, ...]
-    """What the result is divided by."""
+    """Deviation that divides the result, for each input channel."""
     input_size: int | None = None
-    """Side to which images are resized; None leaves them as they are."""
+    """Side to which images are resized; None does not resize."""
     resize: Literal["bilinear", "bicubic"] = "bilinear"
-    """How they are resized; with anti-aliasing where that makes them smaller."""
+    """Interpolation of resizing, with anti-aliasing when images shrink."""
 
 
 class FeatureNet(nn.Module):
-    """Features of images, under gradients that pass through to the images and never change the net.
+    """Features of images; gradients reach the images and never change the net.
 
     Attributes:
-        description: What the net is.
+        description: What defines the net.
     """
 
     scale: Tensor
     shift: Tensor
 
     def __init__(self, backbone: nn.Module, description: FeatureNetDescription) -> None:
-        """Freezes ``backbone``, which turns normalized images into a list of one tensor for each layer."""
+        """Freezes ``backbone``, which maps normalized images to a list with one tensor per layer."""
         super().__init__()
         self.description = description
         self.backbone = backbone.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -54,7 +54,7 @@ class FeatureNet(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> FeatureNet:
-        """Stays in eval mode: batch norm of a frozen net must neither use nor learn a batch's statistics."""
+        """Stays in eval mode: a frozen net's batch norm must neither use nor learn the batch's statistics."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -62,30 +62,30 @@ class FeatureNet(nn.Module):
         size = self.description.input_size
         if size and images.shape[2:] != (size, size):
             images = functional.interpolate(images, (size, size), mode=self.description.resize, antialias=True)
-        # Gray images are repeated over the channels by the scale.
+        # The scale repeats gray images over the channels.
         normalized = images * self.scale + self.shift
         features = self.backbone(normalized.contiguous(memory_format=torch.channels_last))
-        # A sum of a million squares does not fit into half precision.
+        # A sum of a million squares overflows half precision.
         return [feature.float() for feature in features]
 
 
 class StagedNet(nn.Module):
-    """Modules that follow one another, run no further than the last layer that is asked for."""
+    """A chain of modules that runs no further than the last layer asked for."""
 
     def __init__(self, stages: Mapping[str, nn.Module], layers: Sequence[str]) -> None:
-        """Takes the stages by name, in order, and the names whose outputs to return.
+        """Takes the stages by name, in order, and the names of those whose outputs to return.
 
         Raises:
-            ValueError: A layer that is no stage, or layers that are not in the stages' order.
+            ValueError: A layer that is not a stage, or layers out of order.
         """
         super().__init__()
         unknown = [layer for layer in layers if layer not in stages]
         if unknown:
-            raise ValueError(f"there is no layer {', '.join(unknown)}; there are {', '.join(stages)}.")
+            raise ValueError(f"there is no layer {', '.join(unknown)}; choose from {', '.join(stages)}.")
         positions = [list(stages).index(layer) for layer in layers]
         if not layers or positions != sorted(set(positions)):
             raise ValueError(
-                f"layers must be some of {', '.join(stages)} in this order, each once, not {list(layers)}."
+                f"layers must be some of {', '.join(stages)}, in this order and each once, not {list(layers)}."
             )
         self.stages = nn.ModuleList(list(stages.values())[: positions[-1] + 1])
         self.positions = positions
@@ -101,13 +101,13 @@ class StagedNet(nn.Module):
 
 
 class Frozen:
-    """Holds a feature net for a family without being part of it.
+    """Holds a feature net outside a family's submodules.
 
-    A submodule would be saved in every checkpoint, copied by the moving average and put into train mode.
+    A submodule would be saved in every checkpoint, copied by the moving average and switched to train mode.
 
     Attributes:
         net: None until it is loaded.
-        is_checked: Whether it is known to be the net that the run began with.
+        is_checked: Whether it was compared with the net that the run started with.
     """
 
     def __init__(self) -> None:
@@ -116,5 +116,5 @@ class Frozen:
         self.is_checked = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Frozen:
-        """Copies of a family share the net."""
+        """Shares the net between copies of a family."""
         return self

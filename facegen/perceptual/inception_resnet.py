@@ -1,6 +1,6 @@
-"""Inception-ResNet-v1 (Szegedy et al. 2017, as facenet uses it), up to its last block, as a feature net.
+"""Inception-ResNet-v1 (Szegedy et al. 2017, in facenet's form) up to its last block, as a feature net.
 
-Parameter names are those of facenet-pytorch's checkpoints, whose weights were converted from facenet's.
+Parameter names are those of facenet-pytorch's checkpoints, which were converted from facenet's.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class ConvNormReLU(nn.Module):
         return self.bn(self.conv(inputs)).relu()
 
 
-class ResidualBlock(nn.Module):
-    """relu(x + scale * conv(branches of x side by side)); the last block of the net has no ReLU."""
+class InceptionBlock(nn.Module):
+    """relu(x + scale * conv(concatenated branches of x)); the net's last block has no ReLU."""
 
     def __init__(
         self, branches: list[nn.Module], branch_width: int, width: int, scale: float, relu: bool = True
     ) -> None:
-        """Builds from branches whose outputs have ``branch_width`` channels together."""
+        """Takes branches whose outputs have ``branch_width`` channels in total."""
         super().__init__()
         self.num_branches, self.scale, self.relu = len(branches), scale, relu
         for number, branch in enumerate(branches):
@@ -52,18 +52,18 @@ class ResidualBlock(nn.Module):
         return outputs.relu() if self.relu else outputs
 
 
-class Reduction(nn.Module):
-    """Halves the size: strided branches and a max-pool side by side."""
+class ReductionBlock(nn.Module):
+    """Halves the size: strided branches and a max-pool, concatenated."""
 
     def __init__(self, branches: list[nn.Module]) -> None:
-        """Takes the convolving branches; the max-pool is added as the last."""
+        """Takes the convolutional branches and adds the max-pool as the last one."""
         super().__init__()
         self.num_branches = len(branches) + 1
         for number, branch in enumerate([*branches, nn.MaxPool2d(3, 2)]):
             self.add_module(f"branch{number}", branch)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """N x C x H x W to about half of H and W, with the channels of all branches."""
+        """Concatenates the branches of N x C x H x W; halves H and W, rounding down."""
         return torch.cat([self.get_submodule(f"branch{number}")(inputs) for number in range(self.num_branches)], 1)
 
 
@@ -73,7 +73,7 @@ def _block35() -> nn.Module:
         nn.Sequential(ConvNormReLU(256, 32, 1), ConvNormReLU(32, 32, 3, padding=1)),
         nn.Sequential(ConvNormReLU(256, 32, 1), ConvNormReLU(32, 32, 3, padding=1), ConvNormReLU(32, 32, 3, padding=1)),
     ]
-    return ResidualBlock(branches, 96, 256, 0.17)
+    return InceptionBlock(branches, 96, 256, 0.17)
 
 
 def _block17() -> nn.Module:
@@ -85,7 +85,7 @@ def _block17() -> nn.Module:
             ConvNormReLU(128, 128, (7, 1), padding=(3, 0)),
         ),
     ]
-    return ResidualBlock(branches, 256, 896, 0.10)
+    return InceptionBlock(branches, 256, 896, 0.10)
 
 
 def _block8(scale: float, relu: bool) -> nn.Module:
@@ -97,16 +97,16 @@ def _block8(scale: float, relu: bool) -> nn.Module:
             ConvNormReLU(192, 192, (3, 1), padding=(1, 0)),
         ),
     ]
-    return ResidualBlock(branches, 384, 1792, scale, relu)
+    return InceptionBlock(branches, 384, 1792, scale, relu)
 
 
 def _mixed_6a() -> nn.Module:
     deep = nn.Sequential(ConvNormReLU(256, 192, 1), ConvNormReLU(192, 192, 3, padding=1), ConvNormReLU(192, 256, 3, 2))
-    return Reduction([ConvNormReLU(256, 384, 3, 2), deep])
+    return ReductionBlock([ConvNormReLU(256, 384, 3, 2), deep])
 
 
 def _mixed_7a() -> nn.Module:
-    return Reduction(
+    return ReductionBlock(
         [
             nn.Sequential(ConvNormReLU(896, 256, 1), ConvNormReLU(256, 384, 3, 2)),
             nn.Sequential(ConvNormReLU(896, 256, 1), ConvNormReLU(256, 256, 3, 2)),
@@ -133,10 +133,9 @@ _STAGES: dict[str, Callable[[], nn.Module]] = {
     "block8": lambda: _block8(1.0, relu=False),
 }
 STAGES = tuple(_STAGES)
-"""Names of the stages, in order; those of ``conv2d_`` are facenet's ``Conv2d_1a_3x3`` and so on, after batch norm and
-ReLU."""
+"""Names of the stages, in order; ``conv2d_1a`` is facenet's ``Conv2d_1a_3x3`` after batch norm and ReLU."""
 
 
 def build_stages(last: str) -> nn.ModuleDict:
-    """The stages up to and with ``last``, randomly initialized; pass images N x 3 x H x W through them in order."""
+    """The stages up to and including ``last``, with random weights; images N x 3 x H x W pass through them in order."""
     return nn.ModuleDict({name: _STAGES[name]() for name in STAGES[: STAGES.index(last) + 1]})

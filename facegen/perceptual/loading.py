@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from facegen.networks.face_cnn import FaceTower
+from facegen.networks.conv import ImageShape
+from facegen.networks.face_cnn import FaceNetConfig, FaceTower
 from facegen.perceptual.efficientnet_lite import INPUT_MEAN, INPUT_STD, EfficientNetLite0, weights_file
 from facegen.perceptual.feature_net import FeatureNet, FeatureNetDescription, StagedNet
 from facegen.perceptual.inception_resnet import STAGES, build_stages
@@ -28,15 +29,19 @@ INCEPTION_URLS = {
 }
 
 
+_FACE_TOWER = "networks.verifier.tower."
+"""Prefix of the tower's tensors in the snapshot of a face CNN."""
+
+
 class Loaded(NamedTuple):
-    """A network and what its kind knows of it.
+    """A network with its weights and the properties of its kind.
 
     Attributes:
-        backbone: Normalized images to a list with one tensor for each layer.
-        name: Of the network.
-        sha256: Of its weights.
-        input_mean: For each input channel, of pixels in [0, 255].
-        input_std: The same.
+        backbone: Maps normalized images to a list with one tensor per layer.
+        name: Name of the network.
+        sha256: Checksum of its weights.
+        input_mean: Mean of pixels in [0, 255], for each input channel.
+        input_std: Their deviation, for each input channel.
     """
 
     backbone: nn.Module
@@ -47,10 +52,10 @@ class Loaded(NamedTuple):
 
 
 def load_feature_net(config: FeatureNetConfig, num_channels: int, device: torch.device) -> FeatureNet:
-    """Loads a feature net for images of ``num_channels``; gray images go through color nets, never the reverse.
+    """Loads a feature net for images of ``num_channels``; gray images may go through a color net, not the reverse.
 
     Raises:
-        UserError: Weights that cannot be had or do not fit, layers that are not there.
+        UserError: Weights that are not available or do not fit, or unknown layers.
     """
     try:
         loaded = _LOADERS[config.kind](config)
@@ -60,10 +65,13 @@ def load_feature_net(config: FeatureNetConfig, num_channels: int, device: torch.
         raise UserError(f"model.features: {error}") from None
     if config.sha256 and loaded.sha256 != config.sha256:
         raise UserError(
-            f"the weights of {loaded.name} have the sha256 {loaded.sha256}, not the {config.sha256} asked for."
+            f"the weights of {loaded.name} have sha256 {loaded.sha256}, not the required {config.sha256}; give other "
+            "--model.features.weights, or correct --model.features.sha256."
         )
     if len(loaded.input_mean) not in (num_channels, 3):
-        raise UserError(f"{loaded.name} was trained on gray images and cannot compare color images.")
+        raise UserError(
+            f"{loaded.name} was trained on gray images and cannot compare color images; choose another feature net."
+        )
     description = FeatureNetDescription(
         name=loaded.name,
         layers=tuple(config.layer_names),
@@ -87,37 +95,39 @@ def _load_efflite0(config: FeatureNetConfig) -> Loaded:
 def _load_inception_resnet_v1(config: FeatureNetConfig) -> Loaded:
     choice = config.weights or "vggface2"
     path = cached_download(INCEPTION_URLS[choice], config.sha256) if choice in INCEPTION_URLS else Path(choice)
-    # Only the stages up to the last layer are built and filled: the whole net has 23 million parameters.
+    # Only the stages up to the last layer are built: the whole net has 23 million parameters.
     last = max((layer for layer in config.layer_names if layer in STAGES), key=STAGES.index, default=STAGES[0])
     stages = build_stages(last)
     wanted = {name: tensor for name, tensor in _read_tensors(path).items() if name.split(".")[0] in stages}
     _fill(stages, wanted, path)
     backbone = StagedNet(dict(stages.items()), config.layer_names)
-    # How facenet-pytorch scales its input, and facenet where it scales all images alike.
+    # facenet-pytorch's scaling of its input, and facenet's fixed one.
     return Loaded(backbone, "Inception-ResNet-v1", sha256_file(path), (127.5,) * 3, (128.0,) * 3)
 
 
 def _load_face_cnn(config: FeatureNetConfig) -> Loaded:
-    # Here, since these two know the families, and families import this file.
-    from facegen.model import load
-    from facegen.runs.snapshot import find_snapshot
+    # Built from the snapshot's files and not by facegen.model, which imports the families, and they import this module.
+    from facegen.runs.snapshot import find_snapshot, read_description
 
     snapshot = find_snapshot(Path(config.weights or ""))
-    model = load(snapshot)
-    tower = next((module for module in model.network.modules() if isinstance(module, FaceTower)), None)
-    if tower is None:
+    description = read_description(snapshot)
+    path = snapshot / f"{description.weights[0]}.safetensors"
+    tensors = {name: tensor for name, tensor in _read_tensors(path).items() if name.startswith(_FACE_TOWER)}
+    if not tensors:
         raise UserError(
-            f"{snapshot} is a model of the family {model.family}, which has no face CNN's tower; give a run of "
+            f"{snapshot} is a model of the family {description.family}, which has no face CNN's tower; give a run of "
             "face_cnn as --model.features.weights."
         )
+    image, options = ImageShape(*description.image_shape), description.config["model"]
+    tower = FaceTower(image, options["latent_size"], FaceNetConfig(**options["network"]))
+    _fill(tower, {name.removeprefix(_FACE_TOWER): tensor for name, tensor in tensors.items()}, path)
     stages: dict[str, nn.Module] = {
         f"stages.{number}": nn.Sequential(tower.shrink, stage) if number else stage
         for number, stage in enumerate(tower.stages)
     }
     backbone = StagedNet(stages, config.layer_names)
-    channels = model.image_shape.channels
-    sha256 = sha256_file(snapshot / f"{model.weights}.safetensors")
-    return Loaded(backbone, f"the face CNN of {model.name}", sha256, (127.5,) * channels, (127.5,) * channels)
+    name, channels = f"the face CNN of {description.name}", (127.5,) * image.channels
+    return Loaded(backbone, name, sha256_file(path), channels, channels)
 
 
 def _load_timm(config: FeatureNetConfig) -> Loaded:
@@ -131,9 +141,9 @@ def _load_timm(config: FeatureNetConfig) -> Loaded:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in a file of safetensors or of ``torch.save``, by name."""
+    """Tensors by name, from a file of safetensors or ``torch.save``."""
     if not path.is_file():
-        raise UserError(f"there is no file of weights at {path}; give another --model.features.weights.")
+        raise UserError(f"the weights file {path} does not exist; give another --model.features.weights.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -153,7 +163,7 @@ def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     except RuntimeError as error:
         first = next((line.strip() for line in str(error).splitlines()[1:]), "")
         raise UserError(
-            f"{path} holds weights of another layout: {first[:120]}; give another --model.features.weights."
+            f"the weights in {path} do not fit the network: {first[:120]}; give another --model.features.weights."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The perceptual error: squared differences of features (Hou et al. 2017; Johnson et al. 2016)."""
+"""The perceptual error: squared differences of features (Johnson et al. 2016; Hou et al. 2017)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ FeatureReduction = Literal["mean", "sum"]
 def perceptual_error(
     net: FeatureNet, images: Tensor, reconstructions: Tensor, reduction: FeatureReduction
 ) -> list[Tensor]:
-    """Difference of each image from its reconstruction in each layer.
+    """Feature error of each image's reconstruction, layer by layer.
 
     Args:
         net: The feature net.
-        images: N x C x H x W in [-1, 1]; no gradient reaches them.
-        reconstructions: The same shape; the gradient passes through the net to them.
-        reduction: ``sum`` of squared differences over a layer's values, as facenet's loss; ``mean`` is half their mean,
-            as in Hou et al.
+        images: N x C x H x W in [-1, 1]; they get no gradient.
+        reconstructions: The same shape; their gradient passes through the net.
+        reduction: ``sum`` of the squared differences of a layer's values, as in facenet; ``mean``: half their mean, as
+            in Hou et al.
 
     Returns:
-        One value an image, N, for each layer; not yet weighted.
+        One value an image, N, for each layer; not weighted.
     """
     with torch.no_grad():
         targets = net(images)

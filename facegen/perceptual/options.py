@@ -1,4 +1,4 @@
-"""Which feature net a family compares images with."""
+"""Options of the feature net that compares images."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ _KINDS_WITHOUT_WEIGHTS_OF_THEIR_OWN = {"face_cnn"}
 
 @dataclass
 class FeatureNetConfig:
-    """A frozen feature net; the default needs neither a download nor a training of its own."""
+    """A frozen feature net; the default needs neither a download nor a training."""
 
     kind: Literal["efflite0", "inception_resnet_v1", "face_cnn", "timm"] = "efflite0"
     """``efflite0``: ImageNet EfficientNet-Lite0, whose weights install with this project. ``inception_resnet_v1``: a
-    face recognizer, downloaded or from a file. ``face_cnn``: a run of this project's face CNN. ``timm``: any model of
-    timm."""
+    face recognizer, downloaded or from a file. ``face_cnn``: a run of this project's face CNN. ``timm``: any timm
+    model."""
     weights: str | None = None
-    """A file of weights (facenet-pytorch's layout, or timm's of that model), or the run of a face CNN.
-    inception_resnet_v1 also takes vggface2 (the default) and casia-webface, which are downloaded; timm downloads by
-    itself where there is no file."""
+    """A weights file (in facenet-pytorch's layout, or timm's for the model), or the run of a face CNN.
+    inception_resnet_v1 also takes vggface2 (the default) and casia-webface, which it downloads; without a file, timm
+    downloads its own."""
     sha256: str | None = None
-    """What the weights must have; anything else is refused. Without it the weights are taken as they are."""
+    """Required checksum of the weights; null accepts any."""
     timm_model: str | None = None
-    """Name of timm's model, for the kind timm."""
+    """Name of the timm model, for kind timm."""
     layers: list[str] = field(default_factory=list)
-    """Layers to compare, in the network's order; empty takes the kind's own. For timm, numbers of its feature levels or
-    names of modules."""
+    """Layers to compare, in the network's order; empty takes the kind's defaults. For timm, numbers of feature levels
+    or names of modules."""
     layer_weights: list[float] = field(default_factory=list)
-    """Weight of each layer; empty gives each 1."""
+    """Weight of each layer; empty weighs each by 1."""
     input_size: int | None = None
-    """Side to which images are resized; none takes the images' own size, and 160 for inception_resnet_v1."""
+    """Side to which images are resized; null does not resize, except to 160 for inception_resnet_v1."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
         if (self.kind == "timm") != (self.timm_model is not None):
-            raise ValueError("features.kind timm and features.timm_model go together: set both, or neither.")
+            raise ValueError("features.kind timm and features.timm_model belong together: set both, or neither.")
         if self.kind == "timm" and not self.layers:
             raise ValueError("features.layers must name the layers of a timm model, for example [0,1,2].")
         if self.kind in _KINDS_WITHOUT_WEIGHTS_OF_THEIR_OWN and not self.weights:
-            raise ValueError(f"features.weights must be the run of a trained face CNN for features.kind {self.kind}.")
+            raise ValueError(f"features.kind {self.kind} needs features.weights, the run of a trained face CNN.")
         if self.layer_weights and len(self.layer_weights) != len(self.layer_names):
             raise ValueError(
-                f"features.layer_weights {self.layer_weights} must be as many as the layers {self.layer_names}."
+                f"features.layer_weights must give one weight for each of {self.layer_names}, not {self.layer_weights}."
             )
         if any(weight < 0 for weight in self.layer_weights) or (self.layer_weights and not any(self.layer_weights)):
-            raise ValueError(f"features.layer_weights must be positive, not {self.layer_weights}.")
+            raise ValueError(f"features.layer_weights must not be negative, nor all 0, not {self.layer_weights}.")
         if self.input_size is not None and self.input_size < 8:
             raise ValueError(f"features.input_size must be at least 8, not {self.input_size}.")
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
@@ -60,10 +60,10 @@ class FeatureNetConfig:
 
     @property
     def layer_names(self) -> list[str]:
-        """The layers that are compared."""
+        """The layers to compare."""
         return self.layers or _DEFAULT_LAYERS[self.kind]
 
     @property
     def network_input_size(self) -> int | None:
-        """Side to which images are resized; None leaves them as they are."""
+        """Side to which images are resized; None does not resize."""
         return self.input_size or _DEFAULT_INPUT_SIZE.get(self.kind)

@@ -1,4 +1,4 @@
-"""Feature nets from timm, whose model names and downloads are its own."""
+"""Feature nets from timm, under its model names and with its downloads."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shards.base.errors import UserError
 
 
 class TimmNet(NamedTuple):
-    """A network of timm.
+    """A timm network.
 
     Attributes:
-        backbone: Normalized images to a list with one tensor for each layer.
-        name: As timm knows it, with the tag of its weights.
-        mean: Of the pixels in [0, 1] that it was trained on, for each channel.
-        std: The same.
-        sha256: Of its tensors, by name and in the order of names.
+        backbone: Maps normalized images to a list with one tensor per layer.
+        name: timm's name, with the tag of the weights.
+        mean: Mean of the training pixels in [0, 1], for each channel.
+        std: Their deviation, for each channel.
+        sha256: Checksum of the tensors and their names.
     """
 
     backbone: nn.Module
@@ -33,7 +33,7 @@ class TimmNet(NamedTuple):
 
 
 class _NamedNodes(nn.Module):
-    """The outputs of a traced graph as a list, in the order asked for."""
+    """The outputs of a traced graph as a list, in the requested order."""
 
     def __init__(self, graph: nn.Module, layers: Sequence[str]) -> None:
         super().__init__()
@@ -45,20 +45,20 @@ class _NamedNodes(nn.Module):
 
 
 def load_timm(model_name: str, layers: Sequence[str], tensors: Mapping[str, Tensor] | None) -> TimmNet:
-    """Loads a model of timm.
+    """Loads a timm model.
 
     Args:
-        model_name: As in ``timm.list_models()``.
+        model_name: A name of ``timm.list_models()``.
         layers: Numbers of the feature levels that timm defines for the model, or names of its modules.
-        tensors: Its weights; None takes timm's own, from the hub or the cache of earlier downloads.
+        tensors: Its weights; None takes timm's own, from the hub or its cache.
 
     Raises:
-        UserError: timm is not installed, or the model, its weights or its layers cannot be had.
+        UserError: timm is not installed, or lacks the model, its weights or its layers.
     """
     timm = _import_timm()
     if model_name.split(".")[0] not in timm.list_models():
         near = difflib.get_close_matches(model_name, timm.list_models(), n=3)
-        hint = f"; near it: {', '.join(near)}." if near else "; timm.list_models() names them all."
+        hint = f"; similar: {', '.join(near)}." if near else "; timm.list_models() lists all."
         raise UserError(f"timm has no model {model_name}{hint}")
     by_number = all(layer.isdigit() for layer in layers)
     options: dict[str, Any] = {"pretrained": True}
@@ -72,24 +72,26 @@ def load_timm(model_name: str, layers: Sequence[str], tensors: Mapping[str, Tens
             network = _NamedNodes(timm.models.create_feature_extractor(network.eval(), list(layers)), layers)
     except OSError:
         raise UserError(
-            f"timm could not download the weights of {model_name}; give a file of them as --model.features.weights."
+            f"timm could not download the weights of {model_name}; give a file as --model.features.weights."
         ) from None
     except IndexError:
-        raise UserError(f"{model_name} has fewer feature levels than --model.features.layers asks for.") from None
+        raise UserError(
+            f"{model_name} has fewer feature levels than --model.features.layers names; name lower ones."
+        ) from None
     except (RuntimeError, ValueError, AssertionError) as error:
         problem = " ".join(str(error).split())[:160]
-        raise UserError(f"timm cannot make features of {model_name} at {', '.join(layers)}: {problem}") from None
+        raise UserError(f"timm cannot extract {', '.join(layers)} from {model_name}: {problem}") from None
     known = timm.get_pretrained_cfg(model_name)
     name = f"{known.architecture}.{known.tag}" if known.tag and tensors is None else known.architecture
     return TimmNet(network, name, tuple(known.mean), tuple(known.std), _sha256_of_tensors(network))
 
 
 def _import_timm() -> Any:
-    make_torchvision_importable()  # timm imports it.
+    make_torchvision_importable()  # timm imports torchvision.
     try:
         import timm  # type: ignore[import-not-found]
     except ImportError:
-        raise UserError("features.kind timm needs timm; get it with: pip install 'facegen[perceptual]'") from None
+        raise UserError("features.kind timm needs timm; install it with: pip install 'facegen[perceptual]'") from None
     return timm
 
 

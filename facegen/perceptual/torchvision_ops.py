@@ -1,9 +1,8 @@
-"""Makes torchvision importable beside a torch build that its compiled operators were not made for.
+"""Makes torchvision importable beside a torch build that does not match its compiled operators.
 
-torchmetrics and torch-fidelity import torchvision. The wheel in the registry is compiled against one CUDA build of
-torch; beside a CPU-only torch its operators do not load, and the import then fails while it attaches shape rules to
-them ("operator torchvision::nms does not exist"). Nothing here calls these operators, so declaring their signatures
-is enough. With a matching torchvision the operators exist and nothing is declared.
+torchmetrics and torch-fidelity import torchvision, whose usual wheel is compiled against a CUDA build of torch. Beside
+a CPU-only torch its operators do not load, and importing it fails when it attaches shape rules to them ("operator
+torchvision::nms does not exist"). Nothing here calls these operators, so declaring their signatures is enough.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ _SCHEMAS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_libraries: list[torch.library.Library] = []  # A library's operators vanish with it, so it has to live on.
+_libraries: list[torch.library.Library] = []  # A library's operators vanish when it is freed.
 
 
 def make_torchvision_importable() -> bool:
-    """Declares the operators that torchvision's import needs, where the compiled ones do not load.
+    """Declares the operators that importing torchvision needs, if the compiled ones do not load.
 
     Returns:
         Whether anything was declared. Calling a declared operator raises ``NotImplementedError``.
@@ -39,10 +38,10 @@ def make_torchvision_importable() -> bool:
 
 
 def _load_compiled_operators() -> bool:
-    """Loads torchvision's operators as its own import would; returns whether ``nms`` exists then."""
+    """Loads torchvision's operators as its own import would; returns whether ``nms`` then exists."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
-        return True  # No torchvision at all: its absence should be reported as just that.
+        return True  # Without torchvision, importing it should report just that.
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         path = Path(spec.origin).parent / f"_C{suffix}"
         if path.exists():

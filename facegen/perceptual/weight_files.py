@@ -1,4 +1,4 @@
-"""Downloads files of weights once, into the cache directory."""
+"""Downloads weights files once, into the cache directory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _ADVICE = "download it elsewhere and give --model.features.weights FILE"
 
 
 def cached_path(url: str) -> Path:
-    """Where ``cached_download`` keeps the file behind an address."""
+    """Path at which ``cached_download`` keeps the file of an address."""
     return cache_directory() / "weights" / url.rsplit("/", 1)[-1]
 
 
 def cached_download(url: str, sha256: str | None, timeout_sec: float = TIMEOUT_SEC) -> Path:
-    """The file behind an address, from the cache directory where it is there already.
+    """The file of an address, downloaded unless the cache directory has it.
 
     Args:
         url: Address of the file.
-        sha256: What the content must have; None takes whatever comes whole over the (encrypted) connection.
-        timeout_sec: How long a silent server is waited for.
+        sha256: Required checksum; None accepts any complete file.
+        timeout_sec: Seconds to wait for a silent server.
 
     Raises:
-        UserError: No answer, less than was announced, or other content than ``sha256`` says.
+        UserError: No answer, an incomplete file, or another checksum.
     """
     path = cached_path(url)
     download(url, path, sha256, timeout_sec, advice=_ADVICE)

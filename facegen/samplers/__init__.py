@@ -1,4 +1,4 @@
-"""Samplers: densities of latents that are fitted after training and kept apart from the models; one line each."""
+"""Samplers: densities of latents, fitted after training and stored apart from the models; one line each."""
 
 from __future__ import annotations
 

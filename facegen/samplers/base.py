@@ -1,4 +1,4 @@
-"""What a sampler is: a map from standard normal noise to latents, fitted to the latents of a trained encoder."""
+"""The interface of a sampler: a map from standard normal noise to latents, fitted to those of a trained encoder."""
 
 from __future__ import annotations
 
@@ -19,33 +19,32 @@ class Latents(NamedTuple):
 
 
 def check_full_covariance(mu: Tensor, num_components: int = 1) -> None:
-    """Refuses latents N x L that are too few for as many full covariances to be regular.
+    """Refuses latents N x L too few for ``num_components`` full covariances to be invertible.
 
     Raises:
-        UserError: Fewer latents than dims for each covariance, on average.
+        UserError: On average no more latents than dims for each covariance.
     """
     num, latent_size = mu.shape
     if num <= num_components * latent_size:
         what = "a full covariance" if num_components == 1 else f"{num_components} full covariances"
-        fewer = "" if num_components == 1 else "take fewer --num_components, "
+        fewer = "" if num_components == 1 else "give fewer --num_components, "
         raise UserError(
-            f"{what} of {latent_size:,} dims cannot be fitted to {num:,} latents; {fewer}encode more images, or "
+            f"{num:,} latents are too few to fit {what} of {latent_size:,} dims; {fewer}encode more images, or "
             "fit a gaussian_mixture with --covariance_type diag."
         )
 
 
 class Sampler(nn.Module):
-    """Base of every sampler; what was fitted stands in its parameters and buffers.
+    """Base of every sampler; its parameters and buffers hold what was fitted.
 
     Attributes:
-        noise_size: Standard normal numbers that one sample takes. As these are all that is random, a sample can be
-            drawn again by itself.
+        noise_size: Standard normal numbers per sample. Nothing else is random, so any sample can be redrawn alone.
     """
 
     noise_size: int
 
     def __init__(self, config: Any, latent_size: int) -> None:
-        """Keeps the sampler's config dataclass; makes room for what is fitted to latents of ``latent_size`` dims."""
+        """Keeps the sampler's config dataclass; subclasses allocate the tensors for latents of ``latent_size`` dims."""
         super().__init__()
         self.config = config
         self.latent_size = latent_size
@@ -54,7 +53,7 @@ class Sampler(nn.Module):
         """Fits to the latents, which are on the sampler's device.
 
         Raises:
-            UserError: Latents to which it cannot be fitted.
+            UserError: Latents that it cannot be fitted to.
         """
         raise NotImplementedError
 
@@ -63,7 +62,7 @@ class Sampler(nn.Module):
 
         Args:
             noise: Standard normal, N x noise_size.
-            std: 1 draws from what was fitted; less stays closer to its most likely latents.
+            std: 1 draws from the fitted density; less stays closer to its mode.
 
         Returns:
             N x L.

@@ -1,4 +1,4 @@
-"""One normal distribution with full covariance, fitted to the posterior's means."""
+"""A normal distribution with full covariance, fitted to the posterior's means."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from facegen.samplers.base import Latents, Sampler, check_full_covariance
 
 RIDGE = 1e-6
-"""Added to the variances, as a share of their mean: dims that never change have none."""
+"""Added to the variances, as a share of their mean, because constant dims have none."""
 MIN_MEAN_VARIANCE = 1e-12
-"""Taken for that mean where it is less: a collapsed encoder gives the same latents for every image."""
+"""Lower bound of that mean: a collapsed encoder gives every image the same latents."""
 
 
 @dataclass
 class GaussianConfig:
-    """One normal distribution with the mean and covariance of the latents; fitted in a second."""
+    """A normal distribution with the mean and covariance of the latents; fitted in a second."""
 
 
 class GaussianSampler(Sampler):
@@ -34,10 +34,10 @@ class GaussianSampler(Sampler):
         self.register_buffer("scale_tril", torch.eye(latent_size))
 
     def fit(self, latents: Latents, seed: int) -> None:
-        """Takes over mean and covariance; nothing is random.
+        """Computes mean and covariance; nothing is random.
 
         Raises:
-            UserError: Fewer latents than dims.
+            UserError: No more latents than dims.
         """
         check_full_covariance(latents.mu)
         mu = latents.mu.double()

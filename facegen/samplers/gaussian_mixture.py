@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,9 +21,9 @@ class GaussianMixtureConfig:
     num_components: int = 10
     """Normal distributions in the mixture."""
     covariance_type: Literal["full", "diag"] = "full"
-    """Covariance of each; ``full`` needs many more latents than they have dims."""
+    """Covariance of each component; ``full`` needs many more latents than dims."""
     max_iterations: int = 100
-    """Steps of expectation maximization at most."""
+    """Maximum steps of expectation maximization."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -40,7 +41,7 @@ class GaussianMixtureSampler(Sampler):
     """Cholesky factors, K x L x L, or with ``diag`` standard deviations, K x L."""
 
     def __init__(self, config: GaussianMixtureConfig, latent_size: int) -> None:
-        """Starts with all components standard normal."""
+        """Starts with every component standard normal."""
         super().__init__(config, latent_size)
         num = config.num_components
         self.noise_size = 1 + latent_size
@@ -51,42 +52,21 @@ class GaussianMixtureSampler(Sampler):
         self.register_buffer("scales", one.repeat(num, *[1] * one.ndim))
 
     def fit(self, latents: Latents, seed: int) -> None:
-        """Fits by scikit-learn, on the CPU; the seed places the first means.
+        """Fits with scikit-learn on the CPU; the seed places the initial means.
 
         Raises:
             UserError: Too few latents for the components and their covariances.
         """
-        # Slow to import, and not needed to sample.
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-
-        config = self.config
-        if config.covariance_type == "full":
-            check_full_covariance(latents.mu, config.num_components)
+        if self.config.covariance_type == "full":
+            check_full_covariance(latents.mu, self.config.num_components)
         mu = latents.mu.double().cpu()
         center, scale = mu.mean(0), mu.std(0, correction=0)
         scale = torch.where(scale > 0, scale, 1.0)
-        mixture = GaussianMixture(
-            config.num_components,
-            covariance_type=config.covariance_type,
-            max_iter=config.max_iterations,
-            random_state=seed % 2**32,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            try:
-                mixture.fit(((mu - center) / scale).numpy())
-            except ValueError as error:
-                raise UserError(
-                    f"the mixture cannot be fitted to {len(mu):,} latents of {self.latent_size} dims: {error} Give "
-                    "fewer --num_components, --covariance_type diag, or more images."
-                ) from None
-        if not mixture.converged_:
-            print(f"note: the mixture still improved after {config.max_iterations} iterations; raise --max_iterations.")
+        mixture = _fit_mixture(((mu - center) / scale).numpy(), self.config, seed)
         self.weights.copy_(torch.as_tensor(mixture.weights_))
         self.means.copy_(center + scale * torch.as_tensor(mixture.means_))
         covariances = torch.as_tensor(mixture.covariances_)
-        if config.covariance_type == "full":
+        if self.config.covariance_type == "full":
             self.scales.copy_(scale[:, None] * torch.linalg.cholesky(covariances))
         else:
             self.scales.copy_(scale * covariances.sqrt())
@@ -103,3 +83,34 @@ class GaussianMixtureSampler(Sampler):
             rows = component == number
             latents[rows] += std * noise[rows, 1:] @ scale_tril.T
         return latents
+
+
+def _fit_mixture(latents: np.ndarray, config: GaussianMixtureConfig, seed: int) -> Any:
+    """scikit-learn's mixture of standardized latents N x L.
+
+    Raises:
+        UserError: Latents that it cannot be fitted to.
+    """
+    # Slow to import, and sampling does not need it.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    mixture = GaussianMixture(
+        config.num_components,
+        covariance_type=config.covariance_type,
+        max_iter=config.max_iterations,
+        random_state=seed % 2**32,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            mixture.fit(latents)
+        except ValueError as error:
+            num, latent_size = latents.shape
+            raise UserError(
+                f"the mixture cannot be fitted to {num:,} latents of {latent_size} dims: {error} Give fewer "
+                "--num_components, --covariance_type diag, or more images."
+            ) from None
+    if not mixture.converged_:
+        print(f"note: the mixture still improved in step {config.max_iterations}, the last; raise --max_iterations.")
+    return mixture

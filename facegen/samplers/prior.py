@@ -1,4 +1,4 @@
-"""The standard normal distribution, to which a VAE's objective pulls its latents; nothing is fitted."""
+"""The standard normal prior of a VAE's latents; nothing is fitted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class PriorSampler(Sampler):
     """N(0, I)."""
 
     def __init__(self, latent_size: int) -> None:
-        """Needs no options."""
+        """Builds for latents of ``latent_size`` dims."""
         super().__init__(None, latent_size)
         self.noise_size = latent_size
 
     def forward(self, noise: Tensor, std: float = 1.0) -> Tensor:
-        """The noise itself, scaled."""
+        """Latents N x L: the noise N x L, scaled."""
         return std * noise

@@ -1,4 +1,4 @@
-"""The second stage of a two-stage VAE (Dai and Wipf 2019): a small VAE whose data are the latents of the first."""
+"""The second stage of a two-stage VAE (Dai and Wipf 2019): a small VAE of the first one's latents."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from facegen.samplers.base import Latents, Sampler
 from shards.base.errors import UserError
 
 MIN_VARIANCE = 1e-4
-"""Of standardized latents; finer than what a decoder tells apart."""
+"""Minimum decoder variance of standardized latents; finer than an image decoder can tell apart."""
 
 
 @dataclass
 class SecondStageConfig:
-    """A second VAE whose data are samples of the first one's posterior; trained in minutes."""
+    """A second VAE, trained on samples of the first one's posterior; fitted in minutes."""
 
     width: int = 512
     """Units of each hidden layer."""
@@ -33,7 +33,7 @@ class SecondStageConfig:
     batch_size: int = 256
     """Latents in one step."""
     lr: float = 1e-3
-    """Learning rate at the start; it falls as a cosine."""
+    """Initial learning rate; it falls as a cosine."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -45,7 +45,7 @@ class SecondStageConfig:
 
 
 class SecondStageSampler(Sampler):
-    """N(0, I) through the decoder of the second VAE, with its learned Gaussian noise."""
+    """N(0, I) through the decoder of the second VAE, plus its learned Gaussian noise."""
 
     mean: Tensor
     scale: Tensor
@@ -61,13 +61,13 @@ class SecondStageSampler(Sampler):
         self.variance = LearnedVariance(MIN_VARIANCE)
 
     def fit(self, latents: Latents, seed: int) -> None:
-        """Trains on z ~ q(z|x), drawn anew in each step; on the codes themselves where there is no variance.
+        """Trains on z ~ q(z|x), drawn anew in each step, or on the codes of a deterministic encoder.
 
         Raises:
-            UserError: Training that diverges.
+            UserError: The training diverged.
         """
         config, mu, device = self.config, latents.mu, latents.mu.device
-        # What q(z|x) adds to the variance of its means is what the first decoder was trained with.
+        # The first decoder was trained on samples, whose variance exceeds that of mu by q(z|x)'s own.
         added = 0.0 if latents.logvar is None else latents.logvar.exp().mean(0)
         scale = (mu.var(0, correction=0) + added).sqrt()
         self.mean.copy_(mu.mean(0))
@@ -82,7 +82,7 @@ class SecondStageSampler(Sampler):
             self._negative_elbo(z, noise[1]).backward()
             gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
             if not nn.utils.get_total_norm(gradients).isfinite():
-                raise UserError(f"the second stage diverged at step {step + 1}; give a lower --lr than {config.lr}.")
+                raise UserError(f"the second stage diverged at step {step + 1}; give an --lr below {config.lr}.")
             optimizer.param_groups[0]["lr"] = optim.lr_at(step, config.num_steps)
             optimizer.step()
             optimizer.zero_grad()
@@ -97,7 +97,7 @@ class SecondStageSampler(Sampler):
         return (nll + kl_per_dim(mu, logvar).sum(1)).mean() / self.latent_size
 
     def forward(self, noise: Tensor, std: float = 1.0) -> Tensor:
-        """Latents N x L from noise N x 2L: half for the second latents, half for the decoder's own noise."""
+        """Latents N x L from noise N x 2L: half for the second VAE's latents, half for its decoder's noise."""
         code, rest = (std * noise).chunk(2, dim=1)
         return self.mean + self.scale * (self.decoder(code) + self.variance().sqrt() * rest)
 

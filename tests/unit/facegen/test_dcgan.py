@@ -324,5 +324,5 @@ def test_a_collapsed_generator_is_told_once_an_epoch_also_through_a_crash(
     texts = [line["warning"] for line in warned(config)]
     events = EventAccumulator(config.run, size_guidance={"tensors": 0}).Reload()
     assert [event.step / 192 for event in events.Tensors("warnings/text_summary")] == [2, 4]
-    assert all("mode collapse: over the last epoch the pixels" in text for text in texts)
+    assert all("mode collapse: over the last epoch the variance" in text for text in texts)
     assert f"warning: {texts[-1]}" in capsys.readouterr().out

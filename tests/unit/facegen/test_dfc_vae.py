@@ -17,7 +17,7 @@ from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch
 from facegen.families.dfc_vae import DFCVAE
 from facegen.networks.conv import ImageShape
-from facegen.networks.dfc import DFCNetConfig, ResidualBlock, ShiftBatchNorm2d
+from facegen.networks.dfc import DFCNetConfig, ScaledResidualBlock, ShiftBatchNorm2d
 from facegen.options import OptimConfig, TrainConfig
 from facegen.perceptual.feature_net import FeatureNet
 from facegen.perceptual.inception_resnet import build_stages
@@ -106,7 +106,7 @@ def test_the_large_net_has_a_bottleneck_unless_it_is_told_otherwise(wide_tail: b
 def test_the_blocks_of_the_resnet() -> None:
     network = reference("dfc_vae_resnet", 64)
     for half, widths, kernel in ((network.encoder, [32, 64, 128, 256], 4), (network.decoder, [128, 64, 32, 3], 3)):
-        blocks = [layer for layer in half.stages if isinstance(layer, ResidualBlock)]
+        blocks = [layer for layer in half.stages if isinstance(layer, ScaledResidualBlock)]
         assert [block.layers[1].weight.shape[0] for block in blocks] == [width for width in widths for _ in range(3)]
         assert {block.layers[1].kernel_size for block in blocks} == {(kernel, kernel)}
     assert isinstance(network.decoder.stages[-1], nn.Conv2d)
@@ -115,7 +115,7 @@ def test_the_blocks_of_the_resnet() -> None:
 
 @pytest.mark.parametrize("kernel_size", [3, 4])
 def test_a_block_pads_as_tensorflow_and_adds_a_tenth(kernel_size: int) -> None:
-    block = ResidualBlock(1, kernel_size, DFCNetConfig()).eval()
+    block = ScaledResidualBlock(1, kernel_size, DFCNetConfig()).eval()
     with torch.no_grad():
         block.layers[1].weight.zero_()  # type: ignore[union-attr,operator]
         block.layers[1].weight[0, 0, 0, 0] = 1.0  # type: ignore[index,operator,union-attr]
@@ -275,7 +275,7 @@ def test_a_run_refuses_to_go_on_with_other_features(tiny_config: MakeConfig, tmp
 
     assert Trainer(tiny_config("dfc_vae", max_steps=1, model={"features": features(0)})).fit() == 0
     assert Trainer(tiny_config("dfc_vae", max_steps=2, model={"features": features(0)})).fit() == 0
-    with pytest.raises(UserError, match="began with a feature net"):
+    with pytest.raises(UserError, match="this run started with feature net weights"):
         Trainer(tiny_config("dfc_vae", max_steps=3, model={"features": features(1)})).fit()
 
 
@@ -289,7 +289,7 @@ def test_a_run_goes_on_with_its_weights_in_another_place(tiny_config: MakeConfig
     (tmp_path / "before.pt").rename(tmp_path / "after.pt")
     assert Trainer(config("after.pt", 2)).fit() == 0
     torch.save(build_stages("conv2d_2a").state_dict(), tmp_path / "others.pt")
-    with pytest.raises(UserError, match="began with a feature net"):
+    with pytest.raises(UserError, match="this run started with feature net weights"):
         Trainer(config("others.pt", 3)).fit()
 
 
@@ -297,7 +297,9 @@ def test_images_too_small_for_a_layer_are_one_sentence(tmp_path: Path) -> None:
     torch.save(build_stages("conv2d_4b").state_dict(), tmp_path / "weights.pt")
     layers = ["conv2d_1a", "conv2d_4b"]
     features = FeatureNetConfig("inception_resnet_v1", str(tmp_path / "weights.pt"), layers=layers, input_size=16)
-    with pytest.raises(UserError, match="as far as its layer conv2d_4b .*larger --model.features.input_size"):
+    with pytest.raises(
+        UserError, match="16x16 are too small for layer conv2d_4b of .*larger --model.features.input_size"
+    ):
         tiny(features=features).prepare(None, CPU)  # type: ignore[arg-type]
 
 
@@ -367,7 +369,7 @@ def test_a_wide_tail_needs_a_stage_before_the_last() -> None:
     ("options", "message"),
     [
         ({"widths": []}, "widths"),
-        ({"widths": [8, 8], "decoder_widths": [8]}, "as many as"),
+        ({"widths": [8, 8], "decoder_widths": [8]}, "as many numbers as"),
         ({"num_residual_blocks": -1}, "num_residual_blocks"),
         ({"norm_momentum": 0.0}, "norm_momentum"),
         ({"init_std": 0.0}, "init_std"),

@@ -240,7 +240,7 @@ def test_verify_takes_and_gives_either_form(tiny_config: MakeConfig) -> None:
     torch.testing.assert_close(
         torch.from_numpy(model.verify(as_bytes[:4], as_bytes[4:])), model.verify(exact[:4], exact[4:])
     )
-    with pytest.raises(UserError, match="as many of the one as of the other, not 4 and 3"):
+    with pytest.raises(UserError, match="give equally many of both, not 4 and 3"):
         model.verify(exact[:4], exact[4:7])
     with pytest.raises(UserError, match="cannot decode; they can encode, verify"):
         model.decode(torch.zeros(1, 6))

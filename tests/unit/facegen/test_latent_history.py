@@ -105,7 +105,7 @@ def test_a_damaged_file_is_one_warning(damage, tmp_path: Path) -> None:
     write_latent_history(tmp_path, history())
     path = tmp_path / LATENT_USAGE_FILE
     damage(path, "") if damage is Path.write_text else damage(path)
-    with pytest.warns(UserWarning, match=r"latent_usage.safetensors is damaged \(.*\), so it is left out\.$") as caught:
+    with pytest.warns(UserWarning, match=r"latent_usage.safetensors is damaged \(.*\) and is ignored\.$") as caught:
         assert latent_heatmap(tmp_path) is None
     assert len(caught) == 1
     with pytest.warns(UserWarning, match="is damaged"):

@@ -149,9 +149,9 @@ def test_any_timm_model_with_a_file_of_weights(layers: list[str], tmp_path: Path
 @pytest.mark.parametrize(
     ("model", "layers", "message"),
     [
-        ("resnet10", ["0"], "near it:.*resnet10t"),
+        ("resnet10", ["0"], "similar:.*resnet10t"),
         ("resnet10t", ["0", "9"], "fewer feature levels"),
-        ("resnet10t", ["layer9"], "cannot make features of resnet10t at layer9"),
+        ("resnet10t", ["layer9"], "cannot extract layer9 from resnet10t"),
     ],
 )
 def test_what_timm_does_not_have(model: str, layers: list[str], message: str, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_other_weights_than_asked_for_are_refused() -> None:
 
 
 def test_an_unknown_layer_gets_the_known_ones() -> None:
-    with pytest.raises(UserError, match="no layer blocks.99; there are stem, blocks.0"):
+    with pytest.raises(UserError, match="no layer blocks.99; choose from stem, blocks.0"):
         load(layers=["blocks.99"])
 
 
@@ -272,9 +272,9 @@ def test_an_unknown_layer_gets_the_known_ones() -> None:
         ({"timm_model": "vgg19"}, "timm_model"),
         ({"kind": "timm", "timm_model": "vgg19"}, "layers"),
         ({"kind": "face_cnn"}, "weights"),
-        ({"layers": ["stem"], "layer_weights": [1.0, 2.0]}, "as many as"),
-        ({"layers": ["stem"], "layer_weights": [-1.0]}, "positive"),
-        ({"layers": ["stem"], "layer_weights": [0.0]}, "positive"),
+        ({"layers": ["stem"], "layer_weights": [1.0, 2.0]}, "one weight for each of"),
+        ({"layers": ["stem"], "layer_weights": [-1.0]}, "must not be negative"),
+        ({"layers": ["stem"], "layer_weights": [0.0]}, "nor all 0"),
         ({"input_size": 4}, "input_size"),
         ({"sha256": "abc"}, "sha256"),
     ],

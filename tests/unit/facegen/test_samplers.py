@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from facegen.config import PRESETS
 from facegen.fit_sampler import check_fit, command_class, fit
 from facegen.model import load
 from facegen.options import TrainConfig
+from facegen.runs.checkpoint import write_complete
 from facegen.runs.snapshot import find_snapshot
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents, Sampler
@@ -212,11 +214,11 @@ def test_a_sampler_of_other_weights_is_refused(
 
 
 def test_samplers_that_cannot_be_had(run: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    with pytest.raises(UserError, match="has no sampler gauss .there: none.*which knows gaussian"):
+    with pytest.raises(UserError, match="has no sampler gauss .it has: none.*of gaussian"):
         load(run, sampler="gauss")
     moved = tmp_path / "moved"
     shutil.copytree(find_snapshot(run), moved)
-    with pytest.raises(UserError, match="samplers are kept in runs"):
+    with pytest.raises(UserError, match="samplers are stored in runs"):
         load(moved, sampler="gaussian")
     with pytest.raises(UserError, match="num_images must be at least 1"):
         fit_in(run, tiny_dataset, monkeypatch, "gaussian", "--num_images", "0")
@@ -226,12 +228,39 @@ def test_samplers_that_cannot_be_had(run: Path, tiny_dataset: Path, tmp_path: Pa
         load(run, sampler="gaussian")
 
 
+@pytest.mark.parametrize("run", ["vae"], indirect=True)
+def test_samplers_of_older_and_newer_versions(run: Path, tiny_dataset: Path, monkeypatch: Any) -> None:
+    fit_in(run, tiny_dataset, monkeypatch)
+    directory = run / "samplers" / "gaussian"
+    content = json.loads((directory / "sampler.json").read_text())
+    latents = load(run, sampler="gaussian").sample_latents(3)
+
+    def rewrite(changed: dict[str, Any]) -> None:
+        tensors = (directory / "sampler.safetensors").read_bytes()
+
+        def write(new: Path) -> None:
+            (new / "sampler.json").write_text(json.dumps(changed))
+            (new / "sampler.safetensors").write_bytes(tensors)
+
+        write_complete(directory, write)
+
+    assert content.pop("format_version") == 1
+    rewrite(content)  # Version 0.1.0 wrote no version.
+    torch.testing.assert_close(load(run, sampler="gaussian").sample_latents(3), latents, rtol=0, atol=0)
+    rewrite(content | {"format_version": 2})
+    with pytest.raises(UserError, match="has format version 2 of a fitted sampler.*install a newer facegen"):
+        load(run, sampler="gaussian")
+    rewrite({"format_version": 1, "sampler": "gaussian"})
+    with pytest.raises(UserError, match="sampler.json cannot be read"):
+        load(run, sampler="gaussian")
+
+
 @pytest.mark.parametrize("name", ["../checkpoints", "../snapshots", ".", ""])
 def test_a_name_that_leads_elsewhere_deletes_nothing(
     run: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match="a sampler cannot be called"):
+    with pytest.raises(UserError, match="is not a sampler's name"):
         fit_in(run, tiny_dataset, monkeypatch, "gaussian", "--name", name)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
@@ -241,11 +270,11 @@ def test_what_no_sampler_can_be_fitted_to(tiny_dataset: Path) -> None:
         check_fit(SimpleNamespace(can={"decode", "sample"}, family="gan"), Dataset(tiny_dataset))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="not finite"):
         fit("gaussian", GaussianConfig(), Latents(torch.full((4, 2), torch.nan), None), 0)
-    with pytest.raises(UserError, match="cannot be fitted to 4 latents"):
+    with pytest.raises(UserError, match="4 latents are too few"):
         fit("gaussian_mixture", GaussianMixtureConfig(num_components=5), Latents(normal(4, 2), None), 0)
-    with pytest.raises(UserError, match="a full covariance of 8 dims cannot be fitted to 8 latents"):
+    with pytest.raises(UserError, match="8 latents are too few to fit a full covariance of 8 dims"):
         fit("gaussian", QUICK["gaussian"], Latents(normal(8, 8), None), 0)
-    with pytest.raises(UserError, match="2 full covariances of 8 dims cannot be fitted to 16 latents; take fewer"):
+    with pytest.raises(UserError, match="16 latents are too few to fit 2 full covariances of 8 dims; give fewer"):
         fit("gaussian_mixture", GaussianMixtureConfig(num_components=2), Latents(normal(16, 8), None), 0)
     fit("gaussian_mixture", GaussianMixtureConfig(num_components=2), Latents(normal(17, 8), None), 0)
 

@@ -124,9 +124,9 @@ def test_names_that_shards_have() -> None:
 
 @pytest.mark.parametrize("name", ["../checkpoints", ".", "..", "/tmp/other", "a/b", "", ".hidden", "x\n"])
 def test_a_sampler_has_a_name_and_not_a_path(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a sampler cannot be called"):
+    with pytest.raises(UserError, match="is not a sampler's name"):
         check_name(name)
-    with pytest.raises(UserError, match="a sampler cannot be called"):
+    with pytest.raises(UserError, match="is not a sampler's name"):
         load_sampler(tmp_path, name, tmp_path, "ema")
 
 
