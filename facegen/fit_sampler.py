@@ -28,7 +28,7 @@ from shards.loading.reader import check_split
 
 
 @dataclass(kw_only=True)
-class FitConfig:
+class SamplerFitConfig:
     """Options of every fit; ``command_class`` adds those of the sampler."""
 
     run: str
@@ -53,7 +53,11 @@ def command_class(sampler: str) -> type:
     """The options of one sampler's command: its own and those of every fit."""
     config_class = SAMPLERS[sampler].config_class
     return dataclasses.make_dataclass(
-        "FitConfig", [], bases=(config_class, FitConfig), namespace={"__doc__": config_class.__doc__}, kw_only=True
+        "SamplerFitConfig",
+        [],
+        bases=(config_class, SamplerFitConfig),
+        namespace={"__doc__": config_class.__doc__},
+        kw_only=True,
     )
 
 

@@ -92,7 +92,7 @@ class PosteriorAndVariance(NamedTuple):
     variance: Tensor
 
 
-class Objective(NamedTuple):
+class VAETerms(NamedTuple):
     """The loss of a VAE by its terms, as ``TurnLosses.of_terms`` takes it; families with further terms add theirs."""
 
     terms: dict[str, Term]
@@ -201,7 +201,7 @@ class VAE(Family):
 
     def objective(
         self, batch: TrainBatch, reconstructions: Tensor, mu: Tensor, logvar: Tensor, variance: Tensor | None = None
-    ) -> Objective:
+    ) -> VAETerms:
         """The negative ELBO of a micro-batch, up to a factor.
 
         Args:
@@ -232,7 +232,7 @@ class VAE(Family):
             metrics["beta_eff"] = warmup * decoder_variance
             if config.decoder_sigma != "fixed":
                 metrics["decoder_sigma"] = decoder_variance.sqrt()
-        return Objective(terms, metrics, kl_dims)
+        return VAETerms(terms, metrics, kl_dims)
 
     def warnings(self, means: Mapping[str, float]) -> list[str]:
         """Warns of posterior collapse: latents that carry next to nothing."""

@@ -19,6 +19,7 @@ from facegen.perceptual.feature_net import FeatureNet, FeatureNetDescription, St
 from facegen.perceptual.inception_resnet import STAGES, build_stages
 from facegen.perceptual.options import FeatureNetConfig
 from facegen.perceptual.weight_files import cached_download
+from facegen.runs.snapshot import find_snapshot, read_description
 from shards.base.errors import UserError
 from shards.dataset.tar import sha256_file
 
@@ -106,9 +107,7 @@ def _load_inception_resnet_v1(config: FeatureNetConfig) -> Loaded:
 
 
 def _load_face_cnn(config: FeatureNetConfig) -> Loaded:
-    # Built from the snapshot's files and not by facegen.model, which imports the families, and they import this module.
-    from facegen.runs.snapshot import find_snapshot, read_description
-
+    # Read from the snapshot's files: facegen.model would import the families, which import this module.
     snapshot = find_snapshot(Path(config.weights or ""))
     description = read_description(snapshot)
     path = snapshot / f"{description.weights[0]}.safetensors"
@@ -119,7 +118,12 @@ def _load_face_cnn(config: FeatureNetConfig) -> Loaded:
             "face_cnn as --model.features.weights."
         )
     image, options = ImageShape(*description.image_shape), description.config["model"]
-    tower = FaceTower(image, options["latent_size"], FaceNetConfig(**options["network"]))
+    try:
+        tower = FaceTower(image, options["latent_size"], FaceNetConfig(**options["network"]))
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{snapshot} has other options than this facegen's face CNN ({error}); train it again."
+        ) from None
     _fill(tower, {name.removeprefix(_FACE_TOWER): tensor for name, tensor in tensors.items()}, path)
     stages: dict[str, nn.Module] = {
         f"stages.{number}": nn.Sequential(tower.shrink, stage) if number else stage
