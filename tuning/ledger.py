@@ -1,67 +1,79 @@
-"""The table of a sweep's trials, ``trials.json`` in the sweep's directory."""
+"""The table of a sweep's trials: ``trials.json`` in the sweep's folder."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from shards.base.errors import UserError
+from shards.base.files import write_bytes
+from shards.base.formats import Format
 
 LEDGER = "trials.json"
+FORMAT = Format("table of trials", version=2, upgrades={1: lambda content: content})
+"""Version 1 is a bare list of trials; ``read_ledger`` wraps it."""
 
 Status = Literal["waiting", "running", "finished", "stopped early", "failed"]
 
 
 @dataclass
 class TrialRecord:
-    """What is known of one trial."""
+    """One trial, as the table holds it."""
 
     name: str
-    """Its number and options; also the name of its run directory below ``trials/``."""
+    """Its number and values; also the name of its run directory below ``trials/``."""
     params: dict[str, Any]
-    """Its values of the options that are searched; the last ones, where they changed in training."""
+    """Its values of the options that are searched; the last ones if they changed in training."""
     status: Status
     images_seen: int = 0
     """At its last evaluation."""
     values: dict[str, float] = field(default_factory=dict)
-    """Held-out metrics of its last evaluation, the objective's value ``score`` among them."""
+    """Held-out metrics of its last evaluation, with the objective's value as ``score``."""
     num_failures: int = 0
-    """How often it broke off and was tried again, or given up."""
+    """How often it failed, whether it was retried or given up."""
     error: str = ""
     """Why it was given up."""
     took_over_from: list[str] = field(default_factory=list)
-    """Trials from whose state it went on, in order."""
+    """Trials from whose state it continued, in order."""
 
     @property
     def score(self) -> float | None:
-        """The objective's value; None where nothing was measured."""
+        """The objective's value; None if nothing was measured."""
         return self.values.get("score")
 
 
-def write_ledger(out: Path, records: list[TrialRecord]) -> None:
+def write_ledger(out: Path, records: Sequence[TrialRecord]) -> None:
     """Replaces the table."""
-    temporary = out / f".{LEDGER}.tmp"
-    temporary.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n")
-    temporary.replace(out / LEDGER)
+    content = FORMAT.stamp({"trials": [asdict(record) for record in records]})
+    # Not write_json, which refuses a metric that is not finite.
+    write_bytes(out / LEDGER, (json.dumps(content, indent=1) + "\n").encode(), durable=False)
 
 
 def read_ledger(out: Path) -> list[TrialRecord]:
     """Reads the table.
 
     Raises:
-        UserError: It is not there, or is none.
+        UserError: There is none, or it cannot be read.
     """
+    file = out / LEDGER
     try:
-        return [TrialRecord(**values) for values in json.loads((out / LEDGER).read_text())]
+        content = json.loads(file.read_text())
     except FileNotFoundError:
         raise UserError(f"{out} holds no sweep; give the --out of python -m tuning.sweep.") from None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{out / LEDGER} cannot be read: {error}.") from None
+    except ValueError as error:
+        raise UserError(f"{file} cannot be read: {error}.") from None
+    if isinstance(content, list):
+        content = {FORMAT.key: 1, "trials": content}
+    try:
+        return [TrialRecord(**values) for values in FORMAT.read(file, content)["trials"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{file} cannot be read: {error}.") from None
 
 
-def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
+def ranked(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Best first; those without a score, and those that failed, last."""
 
     def order(record: TrialRecord) -> tuple[bool, bool, float, str]:
@@ -71,7 +83,7 @@ def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
     return sorted(records, key=order)
 
 
-def table(records: list[TrialRecord]) -> str:
+def table(records: Sequence[TrialRecord]) -> str:
     """The trials as lines of text, best first."""
     names = list(dict.fromkeys(name for record in records for name in record.values))
     header = ["trial", "status", "images", *names]

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from accelerate import Accelerator
 
+from eval.drawing.svg_picture import svg_picture
 from eval.report import ReportConfig
 from eval.reports.embedded import encode
 from eval.reports.parts import choose_parts
@@ -22,12 +22,23 @@ from shards.base import cli
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 from tuning.ledger import TrialRecord, ranked, read_ledger
-from tuning.objective import Objective
-from tuning.reports.page import BEST, FIGURES, SAMPLES, Row, draw_charts, first_key, html, make_page, markdown
 from tuning.reports.pareto import pareto_front
 from tuning.reports.preset import write_preset
+from tuning.reports.sweep_page import (
+    BEST,
+    FIGURES,
+    SAMPLES,
+    TrialRow,
+    draw_charts,
+    first_key,
+    html,
+    make_page,
+    markdown,
+)
 from tuning.reports.trial_reports import REPORTS, has_snapshot, trial_report
-from tuning.trial_plan import SWEEP_FILE, TRIALS
+from tuning.search.objective import Objective
+from tuning.trials.sweep_file import read_sweep
+from tuning.trials.sweep_plan import TRIALS
 
 _PARTS = ["reconstruction", "distances:samples", "likelihood", "latent", "curves", "heatmap", "samples", "sweeps"]
 
@@ -37,17 +48,17 @@ class SweepReportConfig:
     """Options of a sweep's report."""
 
     sweep: str
-    """The sweep's directory."""
+    """The sweep's folder."""
     data: str
     """Packed data set to evaluate on."""
     split: str = "test"
-    """Split to evaluate on; the trials were compared on val."""
+    """Split to evaluate on; the sweep compared its trials on val."""
     num_images: int = 1_000
-    """Images of the split, the first ones, and as many samples."""
+    """Images of the split (the first ones), and as many samples."""
     only: list[str] = field(default_factory=lambda: list(_PARTS))
-    """Parts of each trial's report, as eval.report has them."""
+    """Parts of each trial's report, as for eval.report."""
     fid_weights: str = "none"
-    """File of Inception weights for FID, or auto, as eval.report takes it; none leaves FID out."""
+    """File of Inception weights for FID, or auto, as for eval.report; none leaves FID out."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -57,7 +68,7 @@ class SweepReportConfig:
 
 
 def main() -> None:
-    """The entry point."""
+    """The command."""
     config = cli.parse(
         SweepReportConfig,
         prog="python -m tuning.report",
@@ -68,22 +79,22 @@ def main() -> None:
 
 
 def write_sweep_report(config: SweepReportConfig, accelerator: Accelerator) -> None:
-    """Evaluates the trials, those that were evaluated before excepted, and writes the report.
+    """Evaluates the trials that have not been evaluated yet, and writes the report.
 
     Raises:
         UserError: No sweep, or data that its trials cannot be evaluated on.
     """
     out = Path(config.sweep)
     records = read_ledger(out)
-    sweep = yaml.safe_load((out / SWEEP_FILE).read_text())
+    sweep = read_sweep(out)
     dataset = Dataset(config.data)
     check_split(dataset, config.split)
     rows = make_rows(config, ranked(records), dataset, accelerator)
     (out / FIGURES).mkdir(exist_ok=True)
     charts = draw_charts(rows, list(sweep["space"]["search"]))
-    for name, (_, chart) in charts.items():
-        (out / FIGURES / f"{name}.svg").write_text(chart.to_svg())
-        (out / FIGURES / f"{name}.png").write_bytes(encode(chart.to_picture(), "PNG"))
+    for name, chart in charts.items():
+        (out / FIGURES / f"{name}.svg").write_text(chart.svg)
+        (out / FIGURES / f"{name}.png").write_bytes(encode(svg_picture(chart.svg), "PNG"))
     objective = Objective(**sweep["space"]["objective"])
     best = next((row for row in rows if row.is_best), None)
     if best is not None:
@@ -93,8 +104,8 @@ def write_sweep_report(config: SweepReportConfig, accelerator: Accelerator) -> N
         )
         if best.record.took_over_from:
             comment += (
-                "\nIts options changed in training (population based), so that these are its last ones; it went on "
-                f"from trials {', '.join(best.record.took_over_from)}."
+                "\nIts options changed in training (population based): these are the last ones. "
+                f"It continued from trials {', '.join(best.record.took_over_from)}."
             )
         write_preset(out / TRIALS / best.record.name, out / BEST, comment, list(sweep["space"]["search"]))
     preset = (out / BEST).read_text() if best else ""
@@ -109,8 +120,8 @@ def write_sweep_report(config: SweepReportConfig, accelerator: Accelerator) -> N
 
 def make_rows(
     config: SweepReportConfig, records: Sequence[TrialRecord], dataset: Dataset, accelerator: Accelerator
-) -> list[Row]:
-    """Evaluates every trial that has weights."""
+) -> list[TrialRow]:
+    """A row for each trial; those that have weights are evaluated."""
     out = Path(config.sweep)
     measured: list[tuple[TrialRecord, dict[str, float], str]] = []
     for number, record in enumerate(records, 1):
@@ -134,10 +145,10 @@ def make_rows(
     front = {both[n] for n in pareto_front([(measured[n][1]["mse"], measured[n][1][key or ""]) for n in both])}
     good = (n for n, (record, _, _) in enumerate(measured) if record.score is not None and record.status != "failed")
     best = next(good, None)
-    return [Row(record, measures, link, n == best, n in front) for n, (record, measures, link) in enumerate(measured)]
+    return [TrialRow(*trial, is_best=n == best, on_front=n in front) for n, trial in enumerate(measured)]
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def _row_json(row: TrialRow) -> dict[str, Any]:
     return asdict(row.record) | {"measures": row.measures, "is_best": row.is_best, "on_front": row.on_front}
 
 

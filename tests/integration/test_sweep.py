@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from facegen.config import parse_args
+from facegen.processes.group import make_accelerator
 from facegen.runs.snapshot import find_snapshot
 from launching import json_lines
 from shards.base.errors import UserError
 from sweeps import write_space
-from tuning import report, sweep
-from tuning.cluster import Need, connected, max_concurrent
+from tuning.driver.cluster import Need, connected, max_concurrent
+from tuning.driver.sweep_folder import claim, make_plan
+from tuning.driver.tuner import run_trials
 from tuning.ledger import read_ledger
-from tuning.sweep import SweepConfig
+from tuning.report import SweepReportConfig, write_sweep_report
+from tuning.sweep_config import SweepConfig
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,9 +33,8 @@ def a_ray_of_two_cpus() -> Iterator[None]:
 
 
 def run(config: SweepConfig) -> None:
-    plan = sweep.make_plan(config)
-    is_new = sweep.claim(config, plan)
-    sweep.run(config, plan, is_new, max_concurrent(config.need))
+    plan = make_plan(config)
+    run_trials(config, plan, claim(plan), max_concurrent(Need.of(config)))
 
 
 def test_a_sweep_from_its_space_to_its_report(
@@ -47,7 +49,7 @@ def test_a_sweep_from_its_space_to_its_report(
     assert (bad.status, bad.num_failures) == ("failed", 2)
     assert "is not finite" in bad.error
     said = capsys.readouterr().out
-    assert "001-lr=1e+25 broke off and is tried again: training stopped" in said
+    assert "001-lr=1e+25 failed and is retried: training stopped" in said
     assert re.search(r"000-lr=0.001: 256 images \| score 0\.\d+ \| mse 0\.\d+ \| kl", said)
     # Its directory is an ordinary run; what was measured is what training's own validation gave.
     trial = tmp_path / "out" / "trials" / good.name
@@ -64,17 +66,17 @@ def test_a_sweep_from_its_space_to_its_report(
     # The same command does nothing again; another space is refused.
     before = (trial / "metrics.jsonl").stat().st_mtime_ns
     run(config)
-    assert "going on with the sweep that is there" in capsys.readouterr().out
+    assert "resuming the sweep" in capsys.readouterr().out
     assert (trial / "metrics.jsonl").stat().st_mtime_ns == before
     assert read_ledger(tmp_path / "out") == [good, bad]
     other = SweepConfig(str(space), str(tiny_dataset), str(tmp_path / "out"), max_images=512)
     with pytest.raises(UserError, match=r"other options: space.max_images \(was 256, now 512\)"):
-        sweep.claim(other, sweep.make_plan(other))
+        claim(make_plan(other))
 
-    request = report.SweepReportConfig(
+    request = SweepReportConfig(
         str(tmp_path / "out"), str(tiny_dataset), num_images=20, only=["reconstruction", "likelihood", "latent"]
     )
-    report.write_sweep_report(request, sweep.make_accelerator())
+    write_sweep_report(request, make_accelerator())
     page = (tmp_path / "out" / "report.html").read_text()
     assert 'href="reports/000-lr=0.001/report.html"' in page
     assert (tmp_path / "out" / "reports" / "000-lr=0.001" / "report.html").is_file()
@@ -156,7 +158,7 @@ def test_runs_come_from_a_storage_where_machines_share_no_files(tiny_dataset: Pa
 )
 def test_a_trial_that_fits_nowhere_is_refused_at_once(options: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        max_concurrent(SweepConfig("kld_asha", "data", "out", **options).need)
+        max_concurrent(Need.of(SweepConfig("kld_asha", "data", "out", **options)))
 
 
 def test_as_many_trials_run_at_once_as_fit() -> None:
@@ -169,7 +171,7 @@ def test_what_does_not_go_together_is_said_before_anything_trains(tiny_dataset: 
     def refused(words: str, **fields) -> None:
         space = write_space(tmp_path / "space.yaml", **fields)
         with pytest.raises(UserError, match=words):
-            sweep.make_plan(SweepConfig(str(space), str(tiny_dataset), str(tmp_path / "new")))
+            make_plan(SweepConfig(str(space), str(tiny_dataset), str(tmp_path / "new")))
         assert not (tmp_path / "new").exists()
 
     refused("did you mean 'optim.lr'", search={"optim.lrr": {"grid": [1]}})
@@ -181,9 +183,9 @@ def test_what_does_not_go_together_is_said_before_anything_trains(tiny_dataset: 
     space = write_space(tmp_path / "space.yaml", **{**population, "options": options, "search": widths})
     space.write_text(re.sub(r"(?m)^  model\.network\.widths:\n  - 8\n  - 16\n", "", space.read_text()))
     with pytest.raises(UserError, match="model.network.widths changes the networks"):
-        sweep.make_plan(SweepConfig(str(space), str(tiny_dataset), str(tmp_path / "new")))
+        make_plan(SweepConfig(str(space), str(tiny_dataset), str(tmp_path / "new")))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     config = SweepConfig(str(write_space(tmp_path / "space.yaml")), str(tiny_dataset), str(tmp_path / "other"))
     with pytest.raises(UserError, match="holds other files"):
-        sweep.claim(config, sweep.make_plan(config))
+        claim(make_plan(config))

@@ -53,11 +53,10 @@ ORDER: dict[str, tuple[str, ...]] = {
         "attributes control morph neighbors sample smile traverse tsne verify weights report studio",
     ),
     "tuning": (
-        "axis cluster journal ledger objective storage",
-        "measure space reports",
-        "schedulers trial_plan",
-        "checks report trial_training",
-        "progress trial",
+        "ledger search sweep_config",
+        "trials",
+        "driver reports",
+        "report",
         "sweep",
     ),
 }
@@ -75,8 +74,6 @@ SHARED_FILE_NAMES = {
     # To be renamed:
     "assembly": "",
     "measures": "",
-    "page": "",
-    "progress": "",
     "scores": "",
 }
 """File names that several folders may use, and why they are the same idea."""
@@ -85,7 +82,6 @@ LATENT_TOOLS = Path("eval/latent/tools")
 SHARED_CLASS_NAMES = {
     "Entry": "an entry of a registry",
     # To be renamed:
-    "Axis": "",
     "Face": "",
     "Factors": "",
     "Judged": "",

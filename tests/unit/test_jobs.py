@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+import ray
 import yaml
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
@@ -73,6 +76,14 @@ def test_a_save_has_the_time_that_the_scheduler_gives() -> None:
     [warned] = re.findall(r"--signal=B:USR1@(\d+)", script)
     [limit] = re.findall(rf"export {LAUNCHER_LIMIT}=.*:-(\d+)", script)
     assert 30 < int(limit) < int(warned)
+
+
+def test_the_cluster_file_is_one_that_ray_takes() -> None:
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    cluster = yaml.safe_load((JOBS / "ray" / "cluster.yaml").read_text())
+    jsonschema.validate(cluster, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**cluster, "head_start_ray_command": []}, schema)
 
 
 def test_the_pod_runs_as_the_user_of_the_container() -> None:

@@ -1,4 +1,4 @@
-"""Which trials are not beaten in two things at once."""
+"""The Pareto front of two metrics."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ Point = tuple[float, float]
 
 
 def pareto_front(points: Sequence[Point]) -> list[int]:
-    """Positions of the points that no other beats, where lower is better in both; in order of the first value.
+    """Positions of the points that no other point beats, in order of the first value; lower is better in both.
 
-    A point beats another where it is no worse in either and better in one. Of equal points all are kept.
+    A point beats another if it is no worse in either value and better in one. Equal points are all kept.
     """
 
     def beats(first: Point, second: Point) -> bool:

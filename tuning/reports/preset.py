@@ -1,4 +1,4 @@
-"""The configuration of a run as a preset that ``facegen/train.py`` takes."""
+"""The configuration of a run as a preset for ``facegen/train.py``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from facegen.config import config_class
 from facegen.options import to_dict
 from facegen.runs.run_directory import CONFIG_FILE
 
-# Where it was trained, and what the sweep had set for its own sake.
+# Where it was trained, and what the sweep sets for its own purposes.
 _LEFT_OUT = ("data", "run", "dry_run", "profile", "checkpoint")
 
 
@@ -22,8 +22,8 @@ def write_preset(run: Path, file: Path, comment: str, named: Sequence[str]) -> N
     Args:
         run: A run directory.
         file: The preset.
-        comment: What to say of it, a line each.
-        named: Options that it names even where they are the default, by their dotted names.
+        comment: Comment at the head of the file.
+        named: Options to write even if they have their default, by their dotted names.
     """
     config = yaml.safe_load((run / CONFIG_FILE).read_text())
     family = config["family"]
@@ -46,7 +46,7 @@ def _remove(values: dict[str, Any], option: str) -> None:
 
 
 def _changed(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
-    """What differs, nested as it was."""
+    """The values that differ, nested as before."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         other = default.get(name)

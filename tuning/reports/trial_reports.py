@@ -1,4 +1,4 @@
-"""A report of ``eval.report`` for each trial, made once for each state of it."""
+"""The report of each trial by ``eval.report``, made once for each state of the trial."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Measures = dict[str, float]
 
 
 def trial_report(config: ReportConfig, dataset: Dataset, accelerator: Accelerator) -> Measures:
-    """Evaluates one run, or reads what an earlier call with the same request has measured.
+    """Evaluates a run, or reads the numbers of an earlier call with the same request.
 
     Args:
-        config: With one run.
+        config: A request for one run.
         dataset: The data set that it names.
-        accelerator: This process's.
+        accelerator: Processes and device.
 
     Returns:
         Every number of the report that has a value, by the keys of ``eval.reports.catalog``.
@@ -43,13 +43,13 @@ def trial_report(config: ReportConfig, dataset: Dataset, accelerator: Accelerato
         models = open_runs(config.runs, dataset, accelerator.device, config.weights)
         report, figures = make_report(config, dataset, models, accelerator)
         write_report(out, report, figures, split_title(config.split))
-        file.write_text(json.dumps(request) + "\n")  # Last: without it, a report that was cut off is made anew.
+        file.write_text(json.dumps(request) + "\n")  # Last: without it, an interrupted report is made again.
     measures = json.loads((out / "report.json").read_text())["runs"][0]["measures"]
     return {key: measure["value"] for key, measure in measures.items() if measure["value"] is not None}
 
 
 def has_snapshot(run: Path) -> bool:
-    """Whether there is something to evaluate."""
+    """Whether a run has weights to evaluate."""
     try:
         find_snapshot(run)
     except UserError:

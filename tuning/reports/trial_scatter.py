@@ -1,4 +1,4 @@
-"""Scatter charts of trials, drawn once as shapes and then written as SVG, whose points are links, or as a picture."""
+"""Scatter charts of trials, as SVG whose points are links."""
 
 from __future__ import annotations
 
@@ -7,31 +7,21 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from eval.drawing import svg
 
 WIDTH, HEIGHT = 560, 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 22, 34, 48
 _RADIUS = 5
-_SHARPNESS = 2
-"""Pixels of a picture for each unit of the SVG; shapes are smoothed by drawing them twice as large."""
 _CHARACTER, _LINE = 6.6, 13
 """Size of the labels' text."""
-_COLORS = {
-    "ink": (36, 41, 47),
-    "soft": (107, 114, 128),
-    "rule": (217, 221, 227),
-    "c0": (37, 99, 201),
-    "c7": (82, 82, 91),
-}
 _LOG_RATIO = 20
 """Numbers that span more than this ratio get a logarithmic axis."""
 
 
 @dataclass(frozen=True)
-class Axis:
-    """One direction of a chart."""
+class Quantity:
+    """What one direction of a chart shows."""
 
     title: str
     values: Sequence[float]
@@ -44,7 +34,7 @@ class Mark:
 
     label: str
     link: str = ""
-    """Where a click leads, in SVG."""
+    """Where a click leads."""
     strong: bool = True
 
 
@@ -66,77 +56,41 @@ class _Scale:
         return np.log10(values) if self.log else np.asarray(values)
 
 
-@dataclass(frozen=True)
-class Scatter:
-    """A chart as shapes in units of the SVG."""
-
-    title: str
-    lines: list[tuple[float, float, float, float, str]]
-    dots: list[tuple[float, float, Mark]]
-    texts: list[tuple[float, float, str, str, str]]
-    """x, y of the baseline, text, anchor (start, middle, end), color."""
-    path: list[tuple[float, float]]
-    """Points of the line that is drawn through some of the marks."""
-
-    def to_svg(self) -> str:
-        """An SVG document in the style of the reports."""
-        body = [f'<path class="rule" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>' for x0, y0, x1, y1, _ in self.lines]
-        if len(self.path) > 1:
-            x, y = np.array(self.path).T
-            body.append(svg.polyline(x, y, "faint", "c0"))
-        for x, y, mark in self.dots:
-            color = "c0" if mark.strong else "c7"
-            place = f'cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}" fill="var(--{color})"'
-            dot = f"<circle {place}><title>{escape(mark.label)}</title></circle>"
-            body.append(f'<a href="{escape(mark.link)}">{dot}</a>' if mark.link else dot)
-        body += [svg.text(x, y, text, anchor, color == "ink") for x, y, text, anchor, color in self.texts]
-        return svg.document(WIDTH, HEIGHT, self.title, body)
-
-    def to_picture(self) -> Image.Image:
-        """RGB, two pixels for each unit."""
-        scale = 2 * _SHARPNESS
-        image = Image.new("RGB", (WIDTH * scale, HEIGHT * scale), "white")
-        draw = ImageDraw.Draw(image)
-        for x0, y0, x1, y1, color in self.lines:
-            draw.line((x0 * scale, y0 * scale, x1 * scale, y1 * scale), _COLORS[color], scale)
-        if len(self.path) > 1:
-            draw.line([(x * scale, y * scale) for x, y in self.path], (168, 193, 237), round(1.5 * scale))
-        for x, y, mark in self.dots:
-            box = [(place + side * _RADIUS) * scale for side in (-1, 1) for place in (x, y)]
-            draw.ellipse(box, _COLORS["c0" if mark.strong else "c7"])
-        font = ImageFont.load_default(12 * scale)
-        for x, y, text, anchor, color in self.texts:
-            place = {"start": "ls", "middle": "ms", "end": "rs"}[anchor]
-            draw.text((x * scale, y * scale), text, _COLORS[color], font, anchor=place)
-        return image.resize((WIDTH * _SHARPNESS, HEIGHT * _SHARPNESS), Image.Resampling.LANCZOS)
-
-
-def scatter(title: str, x: Axis, y: Axis, marks: Sequence[Mark], front: Sequence[int] = ()) -> Scatter:
-    """Draws points with their labels.
+def scatter(title: str, x: Quantity, y: Quantity, marks: Sequence[Mark], front: Sequence[int] = ()) -> str:
+    """An SVG document with a point for each trial, and labels where there is room.
 
     Args:
         title: What a screen reader says.
         x: To the right.
         y: Upwards.
-        marks: What the points are.
+        marks: The points.
         front: Positions of points that a line is drawn through, in order.
     """
     across, up = _scale(x.values), _scale(y.values)
     xs = _LEFT + across.share(x.values) * (WIDTH - _LEFT - _RIGHT)
     ys = HEIGHT - _BOTTOM - up.share(y.values) * (HEIGHT - _TOP - _BOTTOM)
-    lines, texts = [], []
+    body = []
     for tick in up.ticks:
         place = float(HEIGHT - _BOTTOM - up.share([tick])[0] * (HEIGHT - _TOP - _BOTTOM))
-        lines.append((_LEFT, place, WIDTH - _RIGHT, place, "rule"))
-        texts.append((_LEFT - 8, place + 4, svg.short(tick), "end", "soft"))
+        body.append(f'<path class="rule" d="M{_LEFT} {place:.1f}H{WIDTH - _RIGHT}"/>')
+        body.append(svg.text(_LEFT - 8, place + 4, svg.short(tick), "end"))
     for tick in across.ticks:
         place = float(_LEFT + across.share([tick])[0] * (WIDTH - _LEFT - _RIGHT))
-        texts.append((place, HEIGHT - _BOTTOM + 18, svg.short(tick), "middle", "soft"))
-    texts.append((_LEFT, 14, y.title, "start", "ink"))
-    texts.append((WIDTH - _RIGHT, HEIGHT - 8, x.title, "end", "ink"))
-    dots = [(float(px), float(py), mark) for px, py, mark in zip(xs, ys, marks, strict=True)]
-    texts += _labels(dots)
-    return Scatter(title, lines, dots, texts, [(float(xs[n]), float(ys[n])) for n in front])
+        body.append(svg.text(place, HEIGHT - _BOTTOM + 18, svg.short(tick), "middle"))
+    if len(front) > 1:
+        body.append(svg.polyline(xs[list(front)], ys[list(front)], "faint", "c0"))
+    places = list(zip(xs.tolist(), ys.tolist(), strict=True))
+    body += [_dot(*place, mark) for place, mark in zip(places, marks, strict=True)]
+    body.append(svg.text(_LEFT, 14, y.title, "start", ink=True))
+    body.append(svg.text(WIDTH - _RIGHT, HEIGHT - 8, x.title, "end", ink=True))
+    body += _labels(places, [mark.label for mark in marks])
+    return svg.document(WIDTH, HEIGHT, title, body)
+
+
+def _dot(x: float, y: float, mark: Mark) -> str:
+    place = f'cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}" fill="var(--{"c0" if mark.strong else "c7"})"'
+    dot = f"<circle {place}><title>{escape(mark.label)}</title></circle>"
+    return f'<a href="{escape(mark.link)}">{dot}</a>' if mark.link else dot
 
 
 def _scale(values: Sequence[float]) -> _Scale:
@@ -146,12 +100,15 @@ def _scale(values: Sequence[float]) -> _Scale:
     return _Scale(ticks, min(low, ticks[0]), max(high, ticks[-1]), log)
 
 
-def _labels(dots: Sequence[tuple[float, float, Mark]]) -> list[tuple[float, float, str, str, str]]:
-    """A label for each point, at the first place around it where it covers no other label and no point."""
-    taken = [(x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y, _ in dots]
+def _labels(places: Sequence[tuple[float, float]], labels: Sequence[str]) -> list[str]:
+    """A label for each point, at the first place around it where it covers no other label and no point.
+
+    A label without room is left out: the point's own title has it.
+    """
+    taken = [(x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y in places]
     placed = []
-    for x, y, mark in dots:
-        width = _CHARACTER * len(mark.label)
+    for (x, y), label in zip(places, labels, strict=True):
+        width = _CHARACTER * len(label)
         options = [
             (x + 9, y + 4, "start"),
             (x - 9, y + 4, "end"),
@@ -164,10 +121,10 @@ def _labels(dots: Sequence[tuple[float, float, Mark]]) -> list[tuple[float, floa
         ]
         boxes = [_box(left, base, width, anchor) for left, base, anchor in options]
         free = [n for n, box in enumerate(boxes) if _is_inside(box) and not any(_overlap(box, b) for b in taken)]
-        if free:  # A label without room is left out; the point's own title says it.
+        if free:
             taken.append(boxes[free[0]])
             left, base, anchor = options[free[0]]
-            placed.append((left, base, mark.label, anchor, "soft"))
+            placed.append(svg.text(left, base, label, anchor))
     return placed
 
 

@@ -11,11 +11,11 @@ import yaml
 from facegen.config import parse_args
 from facegen.options import to_dict
 from shards.base.errors import UserError
-from tuning.axis import Axis
-from tuning.objective import Objective
 from tuning.reports.preset import write_preset
-from tuning.space import SPACES, Space, read_space, space_from_dict, space_to_dict
-from tuning.trial_plan import Plan, trial_name
+from tuning.search.axis import SearchAxis
+from tuning.search.objective import Objective
+from tuning.search.space import SPACES, Space, read_space, space_from_dict, space_to_dict
+from tuning.trials.sweep_plan import SweepPlan, trial_name
 
 VALUES: dict[str, Any] = {
     "family": "vae",
@@ -24,8 +24,8 @@ VALUES: dict[str, Any] = {
 }
 
 
-def plan(space: Space, out: Path = Path("out")) -> Plan:
-    return Plan(space, "data", out)
+def plan(space: Space, out: Path = Path("out")) -> SweepPlan:
+    return SweepPlan(space, "data", out)
 
 
 @pytest.mark.parametrize("file", sorted(SPACES.glob("*.yaml")), ids=lambda file: file.stem)
@@ -128,7 +128,7 @@ def test_trials_are_counted() -> None:
 )
 def test_an_axis_draws_from_its_values(values: dict[str, Any], draws: Any) -> None:
     (kind, listed), *_ = values.items()
-    domain = Axis(**{kind: listed if kind == "choice" else tuple(listed)}).domain()
+    domain = SearchAxis(**{kind: listed if kind == "choice" else tuple(listed)}).domain()
     drawn = [domain.sample() for _ in range(200)]
     assert all(draws(value) for value in drawn)
     if kind == "integer":

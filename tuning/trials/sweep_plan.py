@@ -1,4 +1,4 @@
-"""What the trials of a sweep share, and what sets one apart: its name, its run directory, its training options."""
+"""What the trials of a sweep share, and what each has of its own: name, run directory, training options."""
 
 from __future__ import annotations
 
@@ -14,44 +14,43 @@ from pyarrow.fs import FileSystem
 from facegen.config import parse_args
 from facegen.options import TrainConfig
 from shards.base.cli import raising
-from tuning.space import Space
-from tuning.storage import RunStorage, open_storage
+from tuning.search.space import Space
+from tuning.trials.run_storage import RunStorage, open_storage
 
-SWEEP_FILE = "sweep.yaml"
 TRIALS = "trials"
 _RAY = "ray"
 _KEPT_CHECKPOINTS = 2
 _KEPT_FOR_OTHERS = 4
-"""Checkpoints that a trial keeps where others may go on from them; they have moved on a little by then."""
+"""Checkpoints that a trial keeps if others may continue from them: it trains on before they do."""
 _MAX_NAME = 80
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What all trials of a sweep share."""
 
     space: Space
     data: str
     """Packed data set."""
     out: Path
-    """The sweep's directory."""
+    """The sweep's folder."""
     num_workers: int = 1
     """Processes of one trial."""
     cpus_per_worker: float = 1
     gpus_per_worker: float = 0
     storage: str | None = None
-    """Where machines that share no file system keep copies of the runs."""
+    """URL of the copies of the runs, for machines without a shared file system."""
 
     def run_directory(self, name: str) -> Path:
-        """Where a trial trains: an ordinary run directory."""
+        """The run directory of a trial."""
         return self.out / TRIALS / name
 
     def run_storage(self) -> RunStorage | None:
-        """The copies of the runs; None where all machines see the runs themselves."""
+        """The copies of the runs; None if all machines see the runs themselves."""
         return RunStorage(f"{self.storage}/{TRIALS}") if self.storage else None
 
     def ray_storage(self) -> tuple[str, FileSystem | None]:
-        """Where Ray keeps what it knows of the sweep: a path, and the file system that it is on (None: local)."""
+        """Path of Ray's own files of the sweep, and the file system that it is on (None: local)."""
         if self.storage is None:
             return str(self.out / _RAY), None
         system, path = open_storage(f"{self.storage}/{_RAY}")
@@ -74,19 +73,19 @@ class Plan:
         """The trial's training options, read as ``facegen/train.py`` reads them.
 
         Raises:
-            UserError: An option that is not there, or a value that it does not take.
+            UserError: An unknown option, or a value that it does not take.
         """
         with raising():
             return parse_args(self.arguments(name, params))
 
 
 def trial_name(index: int, params: Mapping[str, Any], changes: bool) -> str:
-    """Name of a trial: its number and what it was given, such as ``03-kld_weight=0.1``.
+    """Name of a trial: its number and its values, such as ``003-kld_weight=0.1``.
 
     Args:
         index: Number of the trial in its sweep.
         params: Its values of the options that are searched.
-        changes: Whether they change in training; then they are no part of the name.
+        changes: Whether they change in training; then the name leaves them out.
     """
     if changes:
         return f"{index:03d}"
@@ -95,7 +94,7 @@ def trial_name(index: int, params: Mapping[str, Any], changes: bool) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON holds it; searchers draw numpy's numbers."""
+    """A value as JSON holds it; searchers draw numpy scalars."""
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value.item() if hasattr(value, "item") else value

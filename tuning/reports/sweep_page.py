@@ -1,4 +1,4 @@
-"""What the report of a sweep shows, and the same as HTML and Markdown."""
+"""The report of a sweep: its content, as HTML and as Markdown."""
 
 from __future__ import annotations
 
@@ -15,42 +15,52 @@ from eval.reports.protocol import split_title
 from eval.reports.results import Metric
 from shards.dataset.dataset import Dataset
 from tuning.ledger import TrialRecord
-from tuning.objective import Objective
-from tuning.reports.trial_scatter import Axis, Mark, Scatter, scatter
+from tuning.reports.trial_scatter import Mark, Quantity, scatter
+from tuning.search.objective import Objective
 
 TEMPLATES = [Path(__file__).parent / "templates", Path(__file__).parents[2] / "eval" / "reports" / "templates"]
 BEST = "best.yaml"
 FIGURES = "figures"
 SAMPLES = ("frechet_inception_samples", "frechet_efflite0_samples")
-"""What says how good samples are, the first that is there."""
+"""Measures of sample quality, by preference."""
 _USAGE = ("active_units", "effective_dims", "kl")
-"""What says how the latents are used."""
+"""Measures of how the latents are used."""
 _COLUMNS = ("mse", *SAMPLES, "kl", "active_units", "effective_dims")
-"""Numbers of the table, where they were measured."""
+"""Columns of the table; those that no trial has are left out."""
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """One trial in the report."""
 
     record: TrialRecord
     measures: dict[str, float]
-    """Of its own report, on held-out images that took no part in the sweep; empty without one."""
+    """From the trial's own report, on held-out images that the sweep did not use; empty without a report."""
     link: str = ""
-    """Its own report, relative to the sweep's directory."""
+    """The trial's own report, relative to the sweep's folder."""
     is_best: bool = False
     on_front: bool = False
     """Whether no other trial is better in both reconstruction and samples."""
 
 
-def draw_charts(rows: Sequence[Row], searched: Sequence[str]) -> dict[str, tuple[str, Scatter]]:
-    """The charts by name, each with its caption; one whose numbers are not there is left out.
+@dataclass(frozen=True)
+class TrialChart:
+    """A chart of all trials."""
+
+    title: str
+    caption: str
+    svg: str
+    """Its links are relative to the folder of figures."""
+
+
+def draw_charts(rows: Sequence[TrialRow], searched: Sequence[str]) -> dict[str, TrialChart]:
+    """The charts by name; those that fewer than two trials have numbers for are left out.
 
     Args:
         rows: The trials.
         searched: Options that were searched.
     """
-    charts: dict[str, tuple[str, Scatter]] = {}
+    charts: dict[str, TrialChart] = {}
     titles = {metric.key: _title(metric) for metric in catalog()}
 
     def add(name: str, caption: str, x: str, y: str, front: bool = False) -> None:
@@ -58,12 +68,13 @@ def draw_charts(rows: Sequence[Row], searched: Sequence[str]) -> dict[str, tuple
         if len(found) < 2:
             return
         across, up = (
-            Axis(titles.get(key, key), [value for row in found if (value := _value(row, key)) is not None])
+            Quantity(titles.get(key, key), [value for row in found if (value := _value(row, key)) is not None])
             for key in (x, y)
         )
         marks = [Mark(_label(row, searched), f"../{row.link}" if row.link else "", row.on_front) for row in found]
         line = sorted((n for n, row in enumerate(found) if row.on_front), key=lambda n: across.values[n])
-        charts[name] = (caption, scatter(f"{up.title} over {across.title}", across, up, marks, line if front else ()))
+        title = f"{up.title} over {across.title}"
+        charts[name] = TrialChart(title, caption, scatter(title, across, up, marks, line if front else ()))
 
     samples = first_key(SAMPLES, [row.measures for row in rows])
     if samples:
@@ -80,19 +91,19 @@ def draw_charts(rows: Sequence[Row], searched: Sequence[str]) -> dict[str, tuple
 
 
 def _title(metric: Metric) -> str:
-    """With its unit, and what it is a distance of."""
+    """The metric's title with its unit; distances say what they compare."""
     of_samples = " of samples" if metric.key in SAMPLES else ""
     return f"{metric.title}{of_samples}" + (f" [{metric.unit}]" if metric.unit else "")
 
 
-def _value(row: Row, key: str) -> float | None:
-    """A measure, or a searched option that is a number."""
+def _value(row: TrialRow, key: str) -> float | None:
+    """A searched option or a measure, if it is a number."""
     value = row.record.params.get(key, row.measures.get(key))
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _label(row: Row, searched: Sequence[str]) -> str:
-    """What sets a trial apart, short enough for a chart."""
+def _label(row: TrialRow, searched: Sequence[str]) -> str:
+    """What distinguishes a trial, short enough for a chart."""
     values = [row.record.params[name] for name in searched if name in row.record.params]
     if len(values) == 1 and isinstance(values[0], int | float | str):
         return f"{values[0]:.3g}" if isinstance(values[0], float) else str(values[0])
@@ -110,18 +121,18 @@ def make_page(
     split: str,
     num_images: int,
     objective: Objective,
-    rows: Sequence[Row],
-    charts: dict[str, tuple[str, Scatter]],
+    rows: Sequence[TrialRow],
+    charts: dict[str, TrialChart],
     preset: str,
 ) -> dict[str, Any]:
-    """What HTML and Markdown show.
+    """The content of the report.
 
     Args:
-        sweep: As ``sweep.yaml`` holds it.
-        dataset: That the trials were evaluated on.
-        split: Of it.
+        sweep: What ``sweep.yaml`` holds.
+        dataset: The data set that the trials were evaluated on.
+        split: The split that they were evaluated on.
         num_images: Images of the split, and samples.
-        objective: Of the sweep.
+        objective: The objective of the sweep.
         rows: The trials, in order.
         charts: As ``draw_charts`` makes them.
         preset: Text of the best configuration; empty without one.
@@ -172,12 +183,12 @@ def _describe(axis: dict[str, Any]) -> str:
     return f"{kind} {', '.join(map(str, values))}"
 
 
-def _cell(row: Row, key: str, form: str) -> str:
+def _cell(row: TrialRow, key: str, form: str) -> str:
     return format(row.measures[key], form) if key in row.measures else "n/a"
 
 
 def html(page: dict[str, Any]) -> str:
-    """The page; its charts are inside it, and its links lead to files beside it."""
+    """One HTML page with its charts inside; links lead to files beside it."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -185,7 +196,7 @@ def html(page: dict[str, Any]) -> str:
 
 
 def markdown(page: dict[str, Any]) -> str:
-    """The same in Markdown, with the charts as files."""
+    """The report in Markdown, with the charts as files."""
     header = ["trial", "status", "images", "score", *[_title(metric) for metric in page["columns"]]]
     lines = [f"# {page['title']}", "", page["created"], ""]
     lines += [f"> **Note:** {warning}\n" for warning in page["warnings"]]
@@ -197,8 +208,8 @@ def markdown(page: dict[str, Any]) -> str:
         name = f"**{name}**" if row.is_best else name
         lines.append("| " + " | ".join([name, record.status, f"{record.images_seen:,}", score, *cells]) + " |")
     lines.append("")
-    for name, (caption, _) in page["charts"].items():
-        lines += [f"{caption}", "", f"![{caption}]({FIGURES}/{name}.png)", ""]
+    for name, chart in page["charts"].items():
+        lines += [chart.caption, "", f"![{chart.caption}]({FIGURES}/{name}.png)", ""]
     lines += [f"* {name}: {text}" for name, text in page["facts"].items()]
     if page["preset"]:
         lines += ["", f"Best configuration, `{BEST}`:", "", "```yaml", page["preset"].rstrip(), "```"]

@@ -1,4 +1,4 @@
-"""Ray: starting one on this machine or joining another, and whether a trial fits into it."""
+"""Ray: started on this machine or joined elsewhere, and whether a trial fits into it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import ray
 
 from shards.base.errors import UserError
+from tuning.sweep_config import SweepConfig
 
 _OBJECT_STORE_BYTES = 100 * 2**20
-"""Nothing large goes through Ray's object store: images are read from the shards, weights stay in the runs."""
+"""Nothing large passes through Ray's object store: images are read from the shards, weights stay in the runs."""
 
 _STARTS = 4
 
@@ -26,6 +27,12 @@ class Need:
     cpus_per_worker: float
     gpus_per_worker: float
 
+    @classmethod
+    def of(cls, config: SweepConfig) -> Need:
+        """The resources of a trial, divided among its workers."""
+        workers = config.workers_per_trial
+        return cls(workers, config.cpus_per_trial / workers, config.gpus_per_trial / workers)
+
     def per_worker(self) -> dict[str, float]:
         """Ray's resources of one worker."""
         resources = {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}
@@ -36,13 +43,14 @@ class Need:
 def connected(address: str | None, num_cpus: int | None) -> Iterator[None]:
     """Starts Ray on this machine, or joins the one at ``address``, for the time inside.
 
+    A Ray that this process has joined already is used as it is, and left running.
+
     Raises:
         UserError: There is none at that address, or it does not start.
     """
     if ray.is_initialized():
         yield
         return
-    # Ray's own tables and usage reports; what there is to see is printed by the sweep.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address:
         _join(address)
@@ -62,7 +70,7 @@ def _join(address: str) -> None:
 
 
 def _start(num_cpus: int | None) -> None:
-    """Starts Ray here; it gives its own parts half a minute, which a busy machine may need more than once."""
+    """Starts Ray here, more than once if needed: on a busy machine its parts may miss their half minute to start."""
     for _ in range(_STARTS):
         try:
             ray.init(
@@ -74,7 +82,7 @@ def _start(num_cpus: int | None) -> None:
                 log_to_driver=False,
             )
             return
-        except Exception as error:  # Ray raises nothing more special when a part of it does not come up.
+        except Exception as error:  # Ray raises nothing more specific when a part of it does not start.
             reason = " ".join(str(error).split())
             ray.shutdown()
     raise UserError(f"Ray does not start on this machine: {reason}")
@@ -84,7 +92,7 @@ def max_concurrent(need: Need) -> int:
     """How many trials fit into the machines that Ray has now.
 
     Raises:
-        UserError: Not a single one does.
+        UserError: Not a single one fits.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     per_worker = need.per_worker()

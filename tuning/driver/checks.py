@@ -1,4 +1,4 @@
-"""What can be known to be wrong before a trial trains."""
+"""Checks of a sweep before its first trial trains."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from facegen.training.assembly import build_family
 from facegen.training.validation import metric_names
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
-from tuning.objective import METRICS
-from tuning.trial_plan import Plan
+from tuning.search.objective import METRICS
+from tuning.trials.sweep_plan import SweepPlan
 
 
-def check_trials(plan: Plan, dataset: Dataset) -> None:
-    """Reads the options of some trials, which between them have every listed value and both ends of every range.
+def check_trials(plan: SweepPlan, dataset: Dataset) -> None:
+    """Builds the config of enough trials to see every listed value and both ends of every range.
 
     Raises:
-        UserError: Options that training would refuse, metrics that it does not give, or, in population based training,
-            options that cannot change in training.
+        UserError: Options that training would refuse, metrics that its validation lacks, or, in population based
+            training, options that change the networks.
     """
     space = plan.space
     first = {name: axis.examples[0] for name, axis in space.search.items()}

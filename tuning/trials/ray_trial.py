@@ -1,4 +1,4 @@
-"""One trial as Ray Tune runs it: training through Ray Train, in this process or in several of its own."""
+"""One trial as Ray Tune runs it: training through Ray Train, in this process or in several others."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ray import tune
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 
-from tuning.journal import IMAGES_SEEN, Entry
-from tuning.trial_plan import Plan
-from tuning.trial_training import Pointer, Task, train_trial
+from tuning.trials.journal import IMAGES_SEEN, Entry
+from tuning.trials.sweep_plan import SweepPlan
+from tuning.trials.task import Pointer, Task, train_trial
 
 LOG = "train.log"
 _POINTER = "trial.json"
 
 
-def run_trial(params: dict[str, Any], plan: Plan) -> None:
-    """The function that Ray Tune calls; it goes on from wherever the trial is.
+def run_trial(params: dict[str, Any], plan: SweepPlan) -> None:
+    """The function that Ray Tune calls; it resumes the trial wherever it is.
 
     Args:
         params: The trial's values of the options that are searched.
@@ -49,8 +49,8 @@ def _start() -> Pointer | None:
         return Pointer(**json.loads((Path(directory) / _POINTER).read_text()))
 
 
-def _tell_ray(name: str, entry: Entry) -> None:
-    """Reports an evaluation, and waits for what the scheduler decides; a trial that is to stop does not come back."""
+def _report_to_ray(name: str, entry: Entry) -> None:
+    """Reports an evaluation and waits for the scheduler's decision; does not return if the trial is to stop."""
     pointer = Pointer.to(name, int(entry[IMAGES_SEEN]))
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / _POINTER).write_text(json.dumps(asdict(pointer)) + "\n")
@@ -58,11 +58,11 @@ def _tell_ray(name: str, entry: Entry) -> None:
 
 
 def _train_here(task: Task) -> None:
-    """Trains in this process, which saves the seconds that others would take to start."""
+    """Trains in this process, which saves the seconds that another one takes to start."""
 
     def train() -> None:
         with _log(task):
-            train_trial(task, lambda entry: _tell_ray(task.name, entry))
+            train_trial(task, lambda entry: _report_to_ray(task.name, entry))
 
     TorchTrainer(
         train, scaling_config=ray.train.ScalingConfig(num_workers=0, use_gpu=task.plan.gpus_per_worker > 0)
@@ -70,7 +70,7 @@ def _train_here(task: Task) -> None:
 
 
 def _train_apart(task: Task) -> None:
-    """Trains in several processes, which wait at each evaluation until the scheduler has decided."""
+    """Trains in several processes; they wait at each evaluation for the scheduler's decision."""
     reports, decisions = Queue(1, {"num_cpus": 0}), Queue(1, {"num_cpus": 0})
 
     def report(entry: Entry) -> None:
@@ -81,7 +81,7 @@ def _train_apart(task: Task) -> None:
         with _log(task):
             train_trial(task, report)
 
-    os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"  # It would write every line of the log twice.
+    os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"  # The patch writes every line of the log twice.
     plan = task.plan
     storage_path, file_system = plan.ray_storage()
     resources = {"CPU": plan.cpus_per_worker, "GPU": plan.gpus_per_worker}
@@ -100,13 +100,13 @@ def _train_apart(task: Task) -> None:
             entry = reports.get(timeout=0.5)
         except Empty:
             continue
-        _tell_ray(task.name, entry)
+        _report_to_ray(task.name, entry)
         decisions.put(True)
     group.finish()
 
 
 class _Background(threading.Thread):
-    """A call in a thread of its own; ``finish`` raises what it raised."""
+    """A call in its own thread."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -115,14 +115,14 @@ class _Background(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Calls."""
+        """Calls, and keeps the error."""
         try:
             self._call()
         except BaseException as error:
             self._error = error
 
     def finish(self) -> None:
-        """Waits for the end of the call."""
+        """Waits for the end of the call; raises its error."""
         self.join()
         if self._error is not None:
             raise self._error
@@ -130,7 +130,7 @@ class _Background(threading.Thread):
 
 @contextmanager
 def _log(task: Task):
-    """What training prints goes into a file of the run directory."""
+    """Appends what training prints to a file in the run directory."""
     run = task.plan.run_directory(task.name)
     run.mkdir(parents=True, exist_ok=True)
     with open(run / LOG, "a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):

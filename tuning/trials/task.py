@@ -1,4 +1,4 @@
-"""Training of one trial, in each of its processes: the same code as ``accelerate launch facegen/train.py``."""
+"""Training of one trial, in each of its processes, with the code of ``accelerate launch facegen/train.py``."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from facegen.training.monitor import METRICS_FILE
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
-from tuning.journal import IMAGES_SEEN, Entry, Journal, read_lines
-from tuning.objective import METRICS, SCORE, Objective
-from tuning.trial_plan import Plan
+from tuning.search.objective import METRICS, SCORE, Objective
+from tuning.trials.journal import IMAGES_SEEN, Entry, Journal, read_lines
+from tuning.trials.sweep_plan import SweepPlan
 
 BRANCHES = "branches.jsonl"
 
@@ -34,12 +34,12 @@ Report = Callable[[Entry], None]
 
 @dataclass(frozen=True)
 class Pointer:
-    """The state of a trial at a moment: all that Ray's checkpoints hold, since the state itself is in the run."""
+    """Names the state of a trial at a moment. Ray's checkpoints hold nothing else: the state itself is in the run."""
 
     trial: str
     images_seen: int
     id: str
-    """Unlike that of any other pointer."""
+    """Unique."""
 
     @classmethod
     def to(cls, trial: str, images_seen: int) -> Pointer:
@@ -49,22 +49,22 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Task:
-    """One trial, as its processes get it."""
+    """One trial, as it is sent to its processes."""
 
-    plan: Plan
+    plan: SweepPlan
     name: str
     params: Mapping[str, Any]
     start: Pointer | None
-    """What Ray knows of: the trial's own last report, or, in population based training, another trial's state."""
+    """The trial's own last report to Ray or, in population based training, the state of another trial."""
 
 
 def train_trial(task: Task, report: Report) -> None:
-    """Trains a trial from where it is to its end; every process of the trial has to call it.
+    """Trains a trial from its newest checkpoint to its end; every process of the trial has to call it.
 
     Args:
         task: The trial.
-        report: Called on the main process with every evaluation that Ray does not know of yet; it may not return,
-            where the trial is to stop.
+        report: Called on the main process with every evaluation that Ray does not know yet; does not return if the
+            trial is to stop.
 
     Raises:
         UserError: Options, data or an objective that do not go together.
@@ -76,7 +76,7 @@ def train_trial(task: Task, report: Report) -> None:
         for name in {task.name, *([task.start.trial] if task.start else [])}:
             storage.restore(name, task.plan.run_directory(name))
     if accelerator.is_main_process:
-        go_on_from_other(task, config)
+        continue_from_other(task, config)
     accelerator.wait_for_everyone()
     run, objective, dataset = Path(config.run), task.plan.space.objective, Dataset(config.data)
     journal = Journal(run)
@@ -109,26 +109,26 @@ def measure_entry(
     held_out: Mapping[str, float],
     accelerator: Accelerator,
 ) -> Entry:
-    """All numbers of one evaluation; every process has to call it, and it is complete on the main one.
+    """All numbers of one evaluation; every process has to call it, and the result is complete on the main one.
 
     Raises:
-        UserError: A metric that this family does not have, or that cannot be measured here.
+        UserError: A metric that this family lacks, or that cannot be measured here.
     """
     absent = [name for name in objective.weights if not METRICS[name].part and name not in held_out]
     if absent:
-        raise UserError(f"validation of this family gives {', '.join(held_out) or 'nothing'}, and not {absent[0]}.")
+        raise UserError(f"validation of this family measures {', '.join(held_out) or 'nothing'}, not {absent[0]}.")
     values = dict(held_out)
     if objective.parts:
-        from tuning.measure import measure
+        from tuning.trials.trial_metrics import measure_metrics  # Loads eval, which most sweeps do not need.
 
-        values |= measure(objective, snapshot, dataset, accelerator)
+        values |= measure_metrics(objective, snapshot, dataset, accelerator)
     if not accelerator.is_main_process:
         return values
     return {IMAGES_SEEN: images_seen, SCORE: objective.score(values), **values}
 
 
-def go_on_from_other(task: Task, config: TrainConfig) -> None:
-    """Takes over another trial's state, where that is what Ray wants, and this has not been done yet."""
+def continue_from_other(task: Task, config: TrainConfig) -> None:
+    """Copies another trial's state if Ray asks for it and this has not been done yet."""
     start, run = task.start, Path(config.run)
     if start is None or start.trial == task.name:
         return
@@ -139,7 +139,7 @@ def go_on_from_other(task: Task, config: TrainConfig) -> None:
     exact = checkpoints / directory_name(start.images_seen)
     source = exact if exact.is_dir() else newest_complete(checkpoints)
     if source is None:
-        raise UserError(f"trial {start.trial}, from which {task.name} is to go on, has no checkpoint any more.")
+        raise UserError(f"trial {start.trial}, from which {task.name} is to continue, has no checkpoint any more.")
     branch(source, config)
     entry = {
         "pointer": start.id,
@@ -154,11 +154,11 @@ def go_on_from_other(task: Task, config: TrainConfig) -> None:
 def _catch_up(
     run: Path, journal: Journal, start: Pointer | None, report: Report
 ) -> tuple[int, dict[str, float] | None]:
-    """Reports what was measured before this process and is not known to Ray.
+    """Reports the evaluations that Ray does not know.
 
     Returns:
-        Images seen at the newest checkpoint, 0 without one, and, where a process was killed between that checkpoint
-        and its evaluation, what validation had given there.
+        Images seen at the newest checkpoint (0 without one), and the validation metrics of that moment if the trial was
+        killed between the checkpoint and its evaluation.
     """
     newest = newest_complete(run / CHECKPOINTS)
     images_seen = read_facts(newest)[IMAGES_SEEN] if newest else 0
@@ -178,6 +178,6 @@ def _catch_up(
 
 
 def _shared(accelerator: Accelerator, decide: Callable[[], Any]) -> Any:
-    """What the main process decides, on every process."""
+    """Decides on the main process, and returns the decision on every one."""
     answer = [decide() if accelerator.is_main_process else None]
     return broadcast_object_list(answer)[0]

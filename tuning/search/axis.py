@@ -11,19 +11,19 @@ from ray import tune
 
 
 @dataclass(frozen=True)
-class Axis:
+class SearchAxis:
     """The values of one option; exactly one of the fields is given."""
 
     grid: list[Any] | None = None
-    """Every value, with every value of the other grids."""
+    """Every value, combined with every value of the other grids."""
     choice: list[Any] | None = None
-    """One of these, drawn with equal chances."""
+    """One of these, all equally likely."""
     uniform: tuple[float, float] | None = None
-    """A number between two."""
+    """A number between two, uniformly distributed."""
     loguniform: tuple[float, float] | None = None
-    """A number between two above 0, drawn with equal chances for equal ratios."""
+    """A number between two above 0, its logarithm uniformly distributed."""
     integer: tuple[int, int] | None = None
-    """A whole number between two, both included."""
+    """A whole number between two, both included, uniformly distributed."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""

@@ -10,63 +10,63 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Domain
 
-from tuning.journal import IMAGES_SEEN
-from tuning.objective import SCORE
-from tuning.space import Space
+from shards.base.files import replacing
+from tuning.search.objective import SCORE
+from tuning.search.space import Space
+from tuning.trials.journal import IMAGES_SEEN
 
 MODE = "min"
-"""A score is to be small."""
+"""Scores are minimised."""
 
 
 class ResumableASHA(AsyncHyperBandScheduler):
-    """ASHA that keeps its rungs in a file: of an interrupted sweep Ray restores trials and searcher, not scheduler."""
+    """ASHA that keeps its rungs in a file: of a sweep, Ray restores trials and searcher, but not the scheduler."""
 
     def __init__(self, state: Path, **options: Any) -> None:
-        """Starts afresh, whatever the file holds; a copy that Ray restores goes on from it."""
+        """Starts without rungs, whatever the file holds; only a scheduler that Ray has restored reads it."""
         super().__init__(**options)
         self._state = state
         self._stopped: set[str] = set()
         self._is_current = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Comes back with a restored sweep."""
+        """Called when Ray restores a sweep."""
         self.__dict__.update(state)
         self._is_current = False
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Puts the trial into its bracket; the first one after a restoration brings the rungs back."""
+        """Puts the trial into its bracket; the first one in a restored sweep brings the rungs back."""
         if not self._is_current and self._state.is_file():
             self.restore(str(self._state))
         self._is_current = True
         super().on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decides whether the trial goes on; one that was stopped once does not."""
+        """Decides whether the trial continues; one that was stopped stays stopped."""
         decision = super().on_trial_result(tune_controller, trial, result)
         if decision == TrialScheduler.STOP:
             self._stopped.add(trial.trial_id)
-        temporary = self._state.with_suffix(".tmp")
-        self.save(str(temporary))
-        temporary.replace(self._state)
+        with replacing(self._state, durable=False) as temporary:
+            self.save(str(temporary))
         return TrialScheduler.STOP if trial.trial_id in self._stopped else decision
 
 
 class Population(PopulationBasedTraining):
-    """Population based training that leaves trials alone at their end, and does not wait for one that has failed."""
+    """Population based training that leaves finished trials alone and does not wait for failed ones."""
 
     def __init__(self, max_images: int, **options: Any) -> None:
-        """Takes the images at which trials end, and Ray's own options."""
+        """Takes the number of images at which trials end, and Ray's own options."""
         super().__init__(**options)
         self._max_images = max_images
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decides whether the trial goes on, pauses, or goes on from another one's state."""
+        """Decides whether the trial continues, pauses, or continues from another one's state."""
         if result[IMAGES_SEEN] >= self._max_images:
             return TrialScheduler.CONTINUE
         return super().on_trial_result(tune_controller, trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Lets the others go on where they were waiting for this one only; they leave out one exchange."""
+        """Lets the others continue if they waited for this one only; they skip one exchange."""
         super().on_trial_error(tune_controller, trial)
         others = [other for other in tune_controller.get_live_trials() if other is not trial]
         seen = [self._trial_state[other].last_train_time for other in others]
@@ -75,18 +75,18 @@ class Population(PopulationBasedTraining):
 
 
 def make_scheduler(space: Space, state: Path) -> TrialScheduler:
-    """The scheduler that the space asks for; all count in images.
+    """The scheduler that the space asks for; its unit of time is images.
 
     Args:
         space: The space.
-        state: File for what the scheduler has to remember.
+        state: File in which ASHA keeps its rungs.
     """
     config = space.scheduler
     if config.kind == "asha":
         return ResumableASHA(
             state,
             time_attr=IMAGES_SEEN,
-            # One above: a trial that has come to its end has ended by itself and was not stopped early.
+            # One above, so that a trial that reaches its end finishes and is not stopped.
             max_t=space.max_images + 1,
             grace_period=config.grace_images or space.evaluation_interval,
             reduction_factor=config.reduction_factor,
@@ -99,7 +99,7 @@ def make_scheduler(space: Space, state: Path) -> TrialScheduler:
             quantile_fraction=config.quantile_fraction,
             hyperparam_mutations={name: axis.mutations() for name, axis in space.search.items()},
             log_config=False,
-            # All wait for each other and are then compared at the same images, also where they have to take turns.
+            # All wait and are compared after the same number of images, also when they take turns on the machine.
             synch=True,
         )
     return FIFOScheduler()

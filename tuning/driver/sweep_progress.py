@@ -1,4 +1,4 @@
-"""Follows a sweep: keeps its table, tells what happens, and gives back the disk of trials that lost."""
+"""Follows a sweep: prints what happens, keeps the table, and deletes checkpoints that are no longer needed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ray.tune.experiment import Trial
 from facegen.runs.checkpoint import prune
 from facegen.runs.run_directory import CHECKPOINTS
 from facegen.runs.snapshot import SNAPSHOTS
-from tuning.journal import IMAGES_SEEN, read_lines
 from tuning.ledger import TrialRecord, ranked, write_ledger
-from tuning.objective import METRICS, SCORE
-from tuning.trial_plan import Plan, plain
-from tuning.trial_training import BRANCHES
+from tuning.search.objective import METRICS, SCORE
+from tuning.trials.journal import IMAGES_SEEN, read_lines
+from tuning.trials.sweep_plan import SweepPlan, plain
+from tuning.trials.task import BRANCHES
 
 _LINE = "  {name}: {images:,} images | {values}{best}"
 
 
-class Progress(tune.Callback):
+class SweepProgress(tune.Callback):
     """Called by Ray Tune in the process that drives the sweep."""
 
-    def __init__(self, plan: Plan, keep_best: int) -> None:
-        """Follows the sweep of ``plan``; of the trials that end, the best ``keep_best`` keep their checkpoints."""
+    def __init__(self, plan: SweepPlan, keep_best: int) -> None:
+        """Follows the sweep of ``plan``; of the trials that are over, the best ``keep_best`` keep their checkpoints."""
         self._plan = plan
         self._keep_best = keep_best
         self._errors: dict[str, str] = {}
@@ -38,18 +38,18 @@ class Progress(tune.Callback):
         return {"errors": self._errors, "best": self._best}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores it."""
+        """Restores what ``get_state`` returned."""
         self._errors, self._best = state["errors"], state["best"]
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tells of it."""
-        print(f"  {trial} {'goes on' if self._plan.run_directory(str(trial)).is_dir() else 'starts'}", flush=True)
-        self._keep(trials)
+        """Prints that a trial starts or resumes."""
+        print(f"  {trial} {'resumes' if self._plan.run_directory(str(trial)).is_dir() else 'starts'}", flush=True)
+        self._save(trials)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Tells of an evaluation."""
+        """Prints an evaluation."""
         values = _values(result)
         is_best = self._best is None or values[SCORE] < self._best
         if is_best:
@@ -59,36 +59,36 @@ class Progress(tune.Callback):
             _LINE.format(name=trial, images=result[IMAGES_SEEN], values=text, best=" | best" if is_best else ""),
             flush=True,
         )
-        self._keep(trials)
+        self._save(trials)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tells how it ended."""
+        """Prints how a trial ended."""
         print(f"  {trial} {self._end(trial)}", flush=True)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tells why it is tried again."""
-        print(f"  {trial} broke off and is tried again: {self._note_error(trial)}", flush=True)
-        self._keep(trials)
+        """Prints why a trial is retried."""
+        print(f"  {trial} failed and is retried: {self._note_error(trial)}", flush=True)
+        self._save(trials)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tells why it was given up."""
+        """Prints why a trial was given up."""
         print(f"  {trial} failed: {self._note_error(trial)}", flush=True)
-        self._keep(trials)
+        self._save(trials)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Keeps the table in step with how many trials have ended, of which the hooks above come too early to know."""
+        """Updates the table when a trial is over: the hooks above run before its status changes."""
         num_ended = sum(trial.is_finished() for trial in trials)
         if num_ended != self._num_ended:
             self._num_ended = num_ended
-            self._keep(trials)
-            self._give_back(trials)
+            self._save(trials)
+            self._free_disk(trials)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Leaves the table complete."""
-        self._keep(trials)
-        self._give_back(trials)
+        """Completes the table."""
+        self._save(trials)
+        self._free_disk(trials)
 
-    def _keep(self, trials: list[Trial]) -> None:
+    def _save(self, trials: list[Trial]) -> None:
         write_ledger(self._plan.out, [self._record(trial) for trial in trials])
 
     def _record(self, trial: Trial) -> TrialRecord:
@@ -115,15 +115,15 @@ class Progress(tune.Callback):
         return "finished" if seen >= self._plan.space.max_images else "stopped early"
 
     def _note_error(self, trial: Trial) -> str:
-        # The file here, not trial.get_error(): that reads the storage, to which the file may be still on its way.
+        # Not trial.get_error(): it reads the storage, where the file may not have arrived yet.
         text = Path(trial.error_file).read_text() if trial.error_file else ""
         self._errors[str(trial)] = one_line(text)
         return self._errors[str(trial)]
 
-    def _give_back(self, trials: list[Trial]) -> None:
-        """Deletes the training states that nobody will go on from; every trial keeps its newest weights."""
+    def _free_disk(self, trials: list[Trial]) -> None:
+        """Deletes checkpoints that no trial will continue from; every trial keeps its newest weights."""
         if self._plan.space.scheduler.kind == "pbt" and not all(trial.is_finished() for trial in trials):
-            return  # Another trial may still go on from one that has ended.
+            return  # Another trial may still continue from one that is over.
         ended = [record for trial in trials if (record := self._record(trial)).status in ("finished", "stopped early")]
         for record in ranked(ended)[self._keep_best :]:
             run, storage = self._plan.run_directory(record.name), self._plan.run_storage()
@@ -135,7 +135,7 @@ class Progress(tune.Callback):
 
 
 def one_line(error: str) -> str:
-    """The sentence of the newest failure in Ray's file of a trial's errors: that of the innermost error raised."""
+    """The sentence of the newest failure in Ray's error file of a trial: that of the innermost error."""
     newest = re.split(r"(?m)^Failure # .*\n", error)[-1]
     lines = [line.strip() for line in newest.splitlines() if line.strip()]
     raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Diverged|Exit|Interrupt): ", line)]

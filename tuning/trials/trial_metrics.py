@@ -1,4 +1,4 @@
-"""One evaluation of a trial: the held-out metrics that its objective is made of."""
+"""Held-out metrics of a trial that training's own validation does not measure."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from eval.reports.stages import Stages
 from facegen.model import load
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
-from tuning.objective import METRICS, SPLIT, Objective
+from tuning.search.objective import METRICS, SPLIT, Objective
 
 
-def measure(objective: Objective, snapshot: Path, dataset: Dataset, accelerator: Accelerator) -> dict[str, float]:
-    """Measures as a report would, on the first images of the split; every process has to call it.
+def measure_metrics(
+    objective: Objective, snapshot: Path, dataset: Dataset, accelerator: Accelerator
+) -> dict[str, float]:
+    """Measures as a report does, on the first images of the val split; every process has to call it.
 
     Args:
-        objective: What is asked for.
-        snapshot: Weights of this moment.
-        dataset: With a ``val`` split.
+        objective: Names the metrics.
+        snapshot: Weights to evaluate.
+        dataset: A data set with a ``val`` split.
         accelerator: Processes and device.
 
     Returns:
-        What the objective needs beyond training's own validation, on the main process.
+        The value of each metric, on the main process; empty on the others.
 
     Raises:
-        UserError: A metric that this family does not have, or that cannot be measured here.
+        UserError: A metric that this family lacks, or that cannot be measured here.
     """
     parts, num_images = objective.parts, min(objective.num_images, dataset.num_samples(SPLIT))
     fid_weights = "auto" if "fid" in objective.weights else "none"

@@ -14,12 +14,12 @@ from facegen.families import FAMILIES
 from facegen.options import refuse_unused, to_dict
 from shards.base.cli import Parser, raising
 from shards.base.errors import UserError
-from tuning.axis import Axis
-from tuning.objective import Objective
+from tuning.search.axis import SearchAxis
+from tuning.search.objective import Objective
 
-SPACES = Path(__file__).resolve().parent / "spaces"
+SPACES = Path(__file__).resolve().parents[1] / "spaces"
 
-# What the sweep itself sets, and what to set instead.
+# Training options that the sweep sets, and what to use instead.
 _RESERVED = {
     "data": "--data",
     "run": "--out",
@@ -35,20 +35,20 @@ _RESERVED = {
 
 @dataclass(frozen=True)
 class SchedulerConfig:
-    """Which trials go on, decided at each of their evaluations."""
+    """Decides at each evaluation of a trial whether it continues."""
 
     kind: Literal["fifo", "asha", "pbt"] = "fifo"
-    """``fifo``: all to the end. ``asha``: asynchronous successive halving (Li et al. 2020), which stops the worse ones
-    early. ``pbt``: population based training (Jaderberg et al. 2017), in which the worst trials go on from the best
+    """``fifo``: all trials run to the end. ``asha``: asynchronous successive halving (Li et al. 2020) stops the worse
+    ones early. ``pbt``: population based training (Jaderberg et al. 2017); the worst trials continue from the best
     ones' state with changed options."""
     grace_images: int | None = None
-    """asha: no trial stops before so many images; evaluate_every_images when null."""
+    """asha: images that every trial may train on; evaluate_every_images when null."""
     reduction_factor: float = 3.0
-    """asha: of so many trials one goes on, at grace_images and at each further multiple by this factor."""
+    """asha: one in so many trials continues, at grace_images and at each further multiple by this factor."""
     perturb_every_images: int | None = None
     """pbt: images between two exchanges; evaluate_every_images when null."""
     quantile_fraction: float = 0.25
-    """pbt: share of the trials that go on from another one's state, and of those whose state is taken."""
+    """pbt: fraction of the trials that continue from another one's state, and of those whose state is copied."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values, and options that this scheduler does not read."""
@@ -74,26 +74,26 @@ class Space:
     preset: str | None = None
     """Preset or YAML file that the trials start from; the family's defaults when null."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Training options that differ from the preset, the same for all trials, by their dotted names."""
-    search: dict[str, Axis]
-    """Training options that are searched, by their dotted names."""
+    """Training options of all trials that differ from the preset, by their dotted names."""
+    search: dict[str, SearchAxis]
+    """Values of the training options that are searched, by their dotted names."""
     max_images: int
-    """Images that a trial trains on, unless it is stopped early; the same for all, so that results are comparable."""
+    """Images that each trial trains on, unless it is stopped early."""
     evaluate_every_images: int | None = None
-    """Images between two evaluations, at each of which a checkpoint is written; a quarter of max_images when null."""
+    """Images between two evaluations, each with a checkpoint; a quarter of max_images when null."""
     objective: Objective = field(default_factory=Objective)
-    """What makes a trial good."""
+    """What is minimised."""
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
-    """Which trials go on."""
+    """Which trials continue."""
     searcher: Literal["random", "optuna"] = "random"
     """What proposes trials: grids and random draws, or Optuna's TPE (Bergstra et al. 2011) from earlier results."""
     num_samples: int = 1
     """Trials; with grids, passes through all their combinations."""
     seed: int = 0
-    """Seed of the searcher; the one of training is the option ``seed``."""
+    """Seed of the searcher; training's own seed is the option ``seed``."""
 
     def __post_init__(self) -> None:
-        """Rejects impossible values, and what does not go together."""
+        """Rejects impossible values and combinations."""
         if self.family not in FAMILIES:
             near = difflib.get_close_matches(self.family, FAMILIES, n=1)
             raise ValueError(
@@ -130,8 +130,8 @@ class Space:
                 raise ValueError("pbt needs a population: num_samples of at least 2.")
         if len(grids) == len(self.search) and self.num_samples > 1:
             raise ValueError(
-                f"num_samples {self.num_samples} would train every combination of the grids again with the same "
-                "result; leave it out, or search the option seed, too."
+                f"num_samples {self.num_samples} would repeat every combination of the grids with the same result; "
+                "leave it out, or search the option seed as well."
             )
 
     @property
@@ -141,7 +141,7 @@ class Space:
 
     @property
     def num_trials(self) -> int:
-        """How many trials the sweep has."""
+        """Number of trials of the sweep."""
         return self.num_samples * math.prod(len(axis.grid) for axis in self.search.values() if axis.grid is not None)
 
 

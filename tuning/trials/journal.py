@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from shards.base.files import write_bytes
+
 JOURNAL = "evaluations.jsonl"
 IMAGES_SEEN = "images_seen"
 
@@ -13,10 +15,10 @@ Entry = dict[str, float]
 
 
 class Journal:
-    """What has been measured of a run, in order of ``images_seen``; a later entry of the same moment replaces one."""
+    """The evaluations of a run, in order of ``images_seen``; a new one replaces those of the same or a later moment."""
 
     def __init__(self, run: Path) -> None:
-        """Reads what is there; a line that a killed process has cut in two is left out."""
+        """Reads the entries of ``run``; a line that a kill truncated is left out."""
         self._path = run / JOURNAL
         self.entries: list[Entry] = [entry for entry in read_lines(self._path) if IMAGES_SEEN in entry]
 
@@ -25,28 +27,27 @@ class Journal:
         return [entry for entry in self.entries if entry[IMAGES_SEEN] > images_seen]
 
     def has(self, images_seen: int) -> bool:
-        """Whether that moment was measured."""
+        """Whether there is an entry of that moment."""
         return any(entry[IMAGES_SEEN] == images_seen for entry in self.entries)
 
     def add(self, entry: Entry) -> None:
-        """Adds an entry."""
+        """Adds an entry, in place of those of the same or a later moment."""
         self._write([*(old for old in self.entries if old[IMAGES_SEEN] < entry[IMAGES_SEEN]), entry])
 
     def cut(self, images_seen: int) -> None:
-        """Drops the entries of later moments, from which a run has come back."""
+        """Drops the entries of later moments, after a run went back to an earlier checkpoint."""
         if self.after(images_seen):
             self._write([entry for entry in self.entries if entry[IMAGES_SEEN] <= images_seen])
 
     def _write(self, entries: list[Entry]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-        temporary.replace(self._path)
+        text = "".join(json.dumps(entry) + "\n" for entry in entries)
+        write_bytes(self._path, text.encode(), durable=False)
         self.entries = entries
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines, none where it is not there; a line that is cut in two is left out."""
+    """The objects of a file of JSON lines; none if it does not exist. A truncated line is left out."""
     if not path.is_file():
         return []
     found = []

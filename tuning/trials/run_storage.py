@@ -1,4 +1,4 @@
-"""Run directories in a storage that all machines reach, where they share no file system: s3, gs, any of fsspec."""
+"""Copies of run directories in a storage that all machines reach (s3, gs, any of fsspec), without a shared disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RunStorage:
     """Copies of the run directories of a sweep's trials."""
 
     def __init__(self, url: str) -> None:
-        """Below ``url``, each trial has a directory of its own.
+        """Opens the storage at ``url``; each trial has a folder below it.
 
         Raises:
             UserError: As ``open_storage``.
@@ -44,9 +44,9 @@ class RunStorage:
         self._sent: dict[Path, tuple[int, int]] = {}
 
     def save(self, name: str, run: Path) -> None:
-        """Brings the copy of a run up to date: what is new is sent, and checkpoints that are gone here go there."""
+        """Brings the copy of a run up to date: sends what is new, and deletes checkpoints that no longer exist here."""
         files = {path: path.stat() for path in run.rglob("*") if path.is_file()}
-        # Markers last: a checkpoint without one counts as not there.
+        # Markers last: a checkpoint without one does not count.
         for path in sorted(files, key=lambda path: path.name == MARKER):
             state = (files[path].st_mtime_ns, files[path].st_size)
             if self._sent.get(path) != state:
@@ -60,7 +60,7 @@ class RunStorage:
                     self._system.delete_dir(path)
 
     def restore(self, name: str, run: Path) -> None:
-        """Fetches a run, unless the one here has come as far or the storage holds none."""
+        """Fetches a run, unless the one here is as far or the storage holds none."""
         theirs = max((path.rpartition("/")[2] for path in self._directories(f"{name}/{CHECKPOINTS}")), default="")
         own = newest_complete(run / CHECKPOINTS)
         if not theirs or (own is not None and own.name >= theirs):
@@ -68,7 +68,7 @@ class RunStorage:
         self.fetch(name, run)
 
     def fetch(self, name: str, run: Path) -> None:
-        """Makes ``run`` what the storage holds of it; nothing happens where it holds nothing."""
+        """Replaces ``run`` by the storage's copy; does nothing if there is none."""
         if not self._directories(name):
             return
         temporary = run.with_name(f".{run.name}.tmp")
@@ -76,13 +76,13 @@ class RunStorage:
         temporary.mkdir(parents=True)
         fs.copy_files(f"{self._root}/{name}", str(temporary), self._system, fs.LocalFileSystem(), use_threads=False)
         for directory in temporary.glob("*/images_*"):
-            if damage(directory):  # Whoever was sending it ended before its marker was there.
+            if damage(directory):  # Its sender stopped before the marker was written.
                 shutil.rmtree(directory)
         shutil.rmtree(run, ignore_errors=True)
         temporary.rename(run)
 
     def drop_checkpoints(self, name: str) -> None:
-        """Deletes a run's training states."""
+        """Deletes the checkpoints of a run's copy."""
         if self._directories(f"{name}/{CHECKPOINTS}"):
             self._system.delete_dir(f"{self._root}/{name}/{CHECKPOINTS}")
 

@@ -1,0 +1,1 @@
+"""One trial: its training, its evaluations, and where its files lie."""
