@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from shards.base.cli import parse, run
 from shards.base.errors import UserError
-from shards.card.page import make_card, write_card
+from shards.card.data_card import make_card, write_card
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
 from shards.images.codecs import decode

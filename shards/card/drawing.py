@@ -1,4 +1,4 @@
-"""The pictures of a data card: bars of labels, and rows of faces under captions."""
+"""The pictures of a data card: histograms of labels, and rows of captioned images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARGIN = 20
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """A picture and the two short lines below it."""
+    """An image and the two short lines below it."""
 
     image: Image.Image
     first_line: str
@@ -43,24 +43,24 @@ def draw_histograms(histograms: Sequence[Histogram]) -> Image.Image:
 
 
 def draw_images(rows: Sequence[tuple[str, Sequence[CaptionedImage]]], cell: int = 96) -> Image.Image:
-    """Rows of faces, each under a title; a row of more than eight goes on in the next line."""
+    """Rows of images, each row under a title; more than eight images wrap to the next line."""
     per_line, step = 8, cell + 2 * (_TEXT_PX + 3) + 8
-    # Where there is nothing to show, a line of text says so.
-    heights = [-(-len(faces) // per_line) * step or 3 * _TEXT_PX for _, faces in rows]
+    # An empty row says "none" in a line of text.
+    heights = [-(-len(images) // per_line) * step or 3 * _TEXT_PX for _, images in rows]
     width = 2 * _MARGIN + per_line * (cell + 12) - 12
     sheet = Image.new("RGB", (width, 2 * _MARGIN + sum(_TITLE_PX + 10 + height for height in heights)), PAPER)
     draw, text, title = _tools(sheet)
     top = _MARGIN
-    for (caption, faces), height in zip(rows, heights, strict=True):
+    for (caption, images), height in zip(rows, heights, strict=True):
         draw.text((_MARGIN, top), caption, INK, title)
         top += _TITLE_PX + 10
-        if not faces:
+        if not images:
             draw.text((_MARGIN, top), "none", MUTED, text)
-        for position, face in enumerate(faces):
+        for position, item in enumerate(images):
             line, column = divmod(position, per_line)
             left, upper = _MARGIN + column * (cell + 12), top + line * step
-            sheet.paste(face.image.convert("RGB").resize((cell, cell), Image.Resampling.LANCZOS), (left, upper))
-            for number, words in enumerate((face.first_line, face.second_line)):
+            sheet.paste(item.image.convert("RGB").resize((cell, cell), Image.Resampling.LANCZOS), (left, upper))
+            for number, words in enumerate((item.first_line, item.second_line)):
                 y = upper + cell + 3 + number * (_TEXT_PX + 2)
                 draw.text((left, y), fitted(words, text, cell + 8), MUTED, text)
         top += height
@@ -68,7 +68,7 @@ def draw_images(rows: Sequence[tuple[str, Sequence[CaptionedImage]]], cell: int 
 
 
 def fitted(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, shortened in front (names differ at their ends) until it fits."""
+    """The text, shortened at the front (names differ at their ends) until it fits."""
     if font.getlength(words) <= width:
         return words
     while words and font.getlength(f"…{words}") > width:

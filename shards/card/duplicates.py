@@ -1,4 +1,4 @@
-"""Images that are there twice, or nearly so: alike in perceptual hash, and in their thumbnails."""
+"""Duplicates and near-duplicates: images alike in perceptual hash and in thumbnail."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.card.measures import THUMBNAIL, Measures
+from shards.card.pixel_measures import THUMBNAIL, Measures
 
 MAX_DISTANCE = 8
-"""Bits in which two hashes may differ. Aligned faces are alike anyway, so that a hash alone would find many pairs."""
+"""Bits in which two hashes may differ. Aligned faces all look alike: the hash alone would find far too many pairs."""
 MIN_CORRELATION = 0.975
 """Least correlation of two thumbnails: on LFW and CelebA at 64x64 the 28 pairs above it are copies of one
 photograph, and the first two that are not have 0.971 and 0.972."""
@@ -17,12 +17,12 @@ _ROWS = 64
 
 
 @dataclass(frozen=True)
-class Pairs:
+class DuplicatePairs:
     """Pairs of images that look alike, the most alike first.
 
     Attributes:
         first: int64 (P,), position in ``Measures``.
-        second: int64 (P,), another one.
+        second: int64 (P,), position in ``Measures``, greater than ``first``.
         correlation: float32 (P,), of their thumbnails.
     """
 
@@ -34,16 +34,16 @@ class Pairs:
         """Number of pairs."""
         return len(self.first)
 
-    def where(self, chosen: np.ndarray) -> Pairs:
+    def where(self, chosen: np.ndarray) -> DuplicatePairs:
         """Some of the pairs, by a bool array (P,) or their positions."""
-        return Pairs(self.first[chosen], self.second[chosen], self.correlation[chosen])
+        return DuplicatePairs(self.first[chosen], self.second[chosen], self.correlation[chosen])
 
 
-def find_duplicates(measures: Measures) -> Pairs:
+def find_duplicates(measures: Measures) -> DuplicatePairs:
     """All pairs whose hashes differ in at most ``MAX_DISTANCE`` bits and whose thumbnails correlate.
 
-    Images of one plain color have no pattern that could correlate, and are in no pair. The time grows with the
-    square of the number of images.
+    Plain images have no pattern to correlate and are in no pair. The time grows with the square of the number of
+    images.
     """
     hashes, found = measures.hash, []
     for start in range(0, len(hashes), _ROWS):
@@ -55,11 +55,11 @@ def find_duplicates(measures: Measures) -> Pairs:
         alike = correlation >= MIN_CORRELATION
         found.append((first[alike], second[alike], correlation[alike]))
     first, second, correlation = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Pairs(first, second, correlation).where(np.argsort(-correlation, kind="stable"))
+    return DuplicatePairs(first, second, correlation).where(np.argsort(-correlation, kind="stable"))
 
 
-def across_splits(pairs: Pairs, measures: Measures) -> Pairs:
-    """Those whose images are in two splits: what a model is tested on, it may have seen."""
+def across_splits(pairs: DuplicatePairs, measures: Measures) -> DuplicatePairs:
+    """The pairs whose images are in two splits: a model may have seen what it is tested on."""
     return pairs.where(measures.split[pairs.first] != measures.split[pairs.second])
 
 

@@ -1,4 +1,4 @@
-"""Images that are much darker, brighter or less sharp than the others."""
+"""Images much darker, brighter or less sharp than the others."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.card.measures import Measures
+from shards.card.pixel_measures import Measures
 
 MIN_SCORE = 3.5
-"""Robust z-score (Iglewicz and Hoaglin 1993) from which an image is an outlier."""
+"""Robust z-score (Iglewicz and Hoaglin 1993) beyond which an image is an outlier."""
 _MAD_TO_STD = 0.6745
 
 
@@ -20,8 +20,8 @@ class Outliers:
     Attributes:
         title: Such as ``Darkest``.
         positions: int64, all images in ``Measures``, the most extreme first.
-        num: How many of them are outliers.
-        values: float32, brightness or sharpness of each, in the order of ``positions``.
+        num: Number of outliers: the first ones.
+        values: float32, brightness or sharpness, in the order of ``positions``.
     """
 
     title: str
@@ -33,7 +33,7 @@ class Outliers:
 def find_outliers(measures: Measures) -> list[Outliers]:
     """The darkest, the brightest and the least sharp images; sharpness is compared on a logarithmic scale."""
     brightness, sharpness = measures.brightness, measures.sharpness
-    # A plain image has no sharpness at all.
+    # A plain image has a sharpness of 0.
     log_sharpness = np.log(np.maximum(sharpness, 1e-3))
     return [
         _lowest("Darkest", brightness, brightness),
@@ -43,7 +43,7 @@ def find_outliers(measures: Measures) -> list[Outliers]:
 
 
 def robust_scores(values: np.ndarray) -> np.ndarray:
-    """Distances from the median in units of a standard deviation that outliers do not move."""
+    """Distances from the median in units of a robust standard deviation."""
     distances = values.astype(np.float64) - np.median(values)
     spread = np.median(np.abs(distances))
     return _MAD_TO_STD * distances / spread if spread > 0 else np.sign(distances) * np.where(distances, np.inf, 0)

@@ -1,4 +1,4 @@
-"""Counts of labels: a histogram of each, and gender against smile."""
+"""Counts of labels: a histogram of each label, and a table of gender and smile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shards.dataset.manifest import LabelField
 
 GENDER_NAMES = ("Male", "gender", "presentation")
 SMILE_NAMES = ("Smiling", "smile")
-"""Labels that are taken for gender and smile, in this order, where the user names none."""
+"""Names by which a label of gender or smile is found, the first one first, if the user names none."""
 _NUM_BINS = 24
 _MAX_BARS = 24
 
@@ -22,10 +22,10 @@ class Histogram:
 
     Attributes:
         title: The label.
-        names: What each bar stands for.
-        counts: int64, images (for a label of very many classes: classes) of each bar.
+        names: Of the bars.
+        counts: int64, images in each bar; for a label of very many classes, classes in each bar.
         note: Such as the number of missing values.
-        is_scale: Whether the bars are intervals of a number in order, rather than names.
+        is_scale: Whether the bars are consecutive intervals, not names.
     """
 
     title: str
@@ -50,8 +50,8 @@ class CrossTable:
 def histogram(name: str, label: LabelField, column: np.ndarray) -> Histogram:
     """Counts the values of a label.
 
-    Classes are bars in order of size, the rest together; where there are more than ten times as many classes as bars,
-    such as people, the bars are numbers of images of a class.
+    Classes are bars in order of size, and the smallest share one. If there are more than ten times as many classes as
+    bars, such as people, the bars count classes by their number of images.
     """
     present = column[~np.isnan(column)] if label.kind == "float" else column[column >= 0]
     num_missing = len(column) - len(present)
@@ -90,7 +90,7 @@ def cross_table(dataset: Dataset, row_label: str, column_label: str) -> CrossTab
 
 
 def find_label(dataset: Dataset, wanted: str | None, names: tuple[str, ...]) -> str | None:
-    """The label that the user named, else the first of ``names`` that there is."""
+    """The label that the user named, else the first of ``names`` that the data set has."""
     return wanted or next((name for name in names if name in dataset.fields), None)
 
 
@@ -104,14 +104,14 @@ def all_values(dataset: Dataset, name: str) -> np.ndarray:
 
 
 def _groups(dataset: Dataset, name: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the groups that a label makes, and the group of each image, -1 where the label is missing."""
+    """Names of the groups that a label forms, and the group of each image, -1 if the label is missing."""
     column = all_values(dataset, name)
     label = dataset.fields[name]
     if label.kind == "bool":
         return (f"not {name}", name), column.astype(np.int64)
     if label.kind == "class":
         return label.classes, column.astype(np.int64)
-    # A degree has its two sides; any other number is halved in the middle of its range.
+    # A degree is split at 0, any other number in the middle of its range.
     low, high = np.nanmin(column, initial=np.inf), np.nanmax(column, initial=-np.inf)
     middle = 0.0 if low < 0 < high else float(low + high) / 2 if low <= high else 0.0
     groups = np.where(np.isnan(column), -1, column > middle).astype(np.int64)

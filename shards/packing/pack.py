@@ -15,10 +15,10 @@ from shards.dataset.dataset import Dataset
 from shards.dataset.writer import write_dataset
 from shards.images.detector import require_detector
 from shards.images.reading import Preparation, parse_crop
-from shards.packing.assembly import assemble
 from shards.packing.execution import Executor, choose_executor, run_tasks
 from shards.packing.keywords import build, option_names, unknown_option
 from shards.packing.options import PackOptions
+from shards.packing.outcome import assemble
 from shards.packing.plan import Encoding, PackingPlan, Splitting, make_plan
 from shards.packing.shard import ShardJob, ShardResult
 from shards.packing.skipped import check_skipped, print_skipped, save_faceless_sheet

@@ -1,6 +1,6 @@
-"""What a packing will do, decided before it starts: which item goes into which shard, and all that fixes the bytes.
+"""The plan of a packing, made before it starts: which item goes into which shard, and all that determines the bytes.
 
-A shard's content is a pure function of the plan. So shards can be written in any order, by any number of processes,
+A shard's content is a pure function of the plan: shards may be written in any order, by any number of processes, and
 again after an interruption, and always come out the same.
 """
 
@@ -46,7 +46,7 @@ class Splitting:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All that a source says about its items, as columns: one pass over the source is enough.
+    """All that a source says about its items, as columns, from one pass over the source.
 
     Attributes:
         keys: Unique keys, safe as names inside a tar.
@@ -59,7 +59,7 @@ class Inventory:
     partitions: list[str | None]
 
     def digest(self) -> str:
-        """Changes when any item, label or partition does."""
+        """A hash that changes when any key, label or partition does."""
         content = hashlib.sha256()
         for piece in _json_pieces(self.keys, self.partitions):
             content.update(piece.encode())
@@ -82,15 +82,15 @@ class PackingPlan:
     """A whole packing.
 
     Attributes:
-        spec: Everything that decides the bytes of the data set, as JSON values. Two packings with the same one give the
-            same data set.
+        spec: Everything that determines the bytes of the data set, as JSON values: the same spec gives the same data
+            set.
         preparation: From opened image to pixels.
-        alignment: How faces are brought to one place; None leaves them where they are.
+        alignment: How faces are aligned; None leaves them where they are.
         encoding: From pixels to bytes.
         tasks: The shards, split by split.
         inventory: Keys and labels of all items.
         split: For the manifest: how the splits were made.
-        notes: Sentences that the user should read.
+        notes: Sentences for the user.
     """
 
     spec: dict[str, Any]
@@ -111,7 +111,7 @@ def make_plan(
     samples_per_shard: int,
     alignment: Alignment | None = None,
 ) -> PackingPlan:
-    """Decides which item goes where.
+    """Assigns items to splits and shards.
 
     Raises:
         UserError: A source without items, or one that cannot be split as asked.
@@ -152,7 +152,7 @@ def make_plan(
 
 
 def take_inventory(source: Source) -> Inventory:
-    """Reads keys and labels of all items, in chunks, so that only the columns stay in memory.
+    """Reads keys and labels of all items in chunks: only the columns stay in memory.
 
     Raises:
         ValueError: Two items with the same key.
@@ -186,14 +186,14 @@ def _json_pieces(keys: Names, partitions: list[str | None]) -> Iterator[str]:
 def choose_splits(source: Source, inventory: Inventory, splitting: Splitting) -> tuple[str, np.ndarray, list[str]]:
     """Splits the items.
 
-    ``auto`` takes the data set's own partition where that fills more than one split, else whole identities where the
-    source has them, else single samples.
+    ``auto`` takes the data set's own partition if it fills more than one split, else identities if the source has
+    them, else single samples.
 
     Returns:
-        The way taken, int8 (num_items,) positions in ``SPLITS``, and sentences for the user.
+        How it was split, int8 (num_items,) positions in ``SPLITS``, and sentences for the user.
 
     Raises:
-        UserError: A way that the source cannot go.
+        UserError: The source has no partition or identities to split by.
     """
     by, notes = splitting.by, []
     named = {partition for partition in inventory.partitions if partition is not None}
@@ -206,7 +206,7 @@ def choose_splits(source: Source, inventory: Inventory, splitting: Splitting) ->
             raise UserError(f"source '{source.name}' has no partition of its own; pass --split_by auto.")
         num_unnamed = inventory.partitions.count(None)
         if num_unnamed:
-            notes.append(f"{num_unnamed} images are not in the data set's own partition; they are used for training.")
+            notes.append(f"{num_unnamed} images are not in the data set's own partition and are used for training.")
         return by, split_by_partition(inventory.partitions), notes
     if by == "identity":
         if source.identity_field is None:
@@ -218,7 +218,7 @@ def choose_splits(source: Source, inventory: Inventory, splitting: Splitting) ->
 
 
 def _shard_tasks(split: int, order: np.ndarray, splits: np.ndarray, samples_per_shard: int) -> Iterator[ShardTask]:
-    """Cuts one split, in shuffled order, into shards that differ by one sample at most."""
+    """Cuts one split, in shuffled order, into shards whose sizes differ by at most one."""
     positions = order[splits[order] == split]
     num_shards = -(-len(positions) // samples_per_shard)
     if num_shards:

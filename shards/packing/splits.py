@@ -1,7 +1,7 @@
-"""Which sample goes into which split: pure functions of names and a seed, whatever the order of the listing.
+"""Which sample goes into which split: pure functions of names and a seed, independent of the order of the listing.
 
-Order comes from hashing each name with the seed instead of from a random generator. So the same image gets the same
-place on every machine, and stays there when the listing is sorted differently.
+The order comes from hashing each name with the seed, not from a random generator: an image gets the same place on every
+machine, however the listing is sorted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TRAIN, VAL, TEST = range(len(SPLITS))
 
 @dataclass(frozen=True)
 class Fractions:
-    """Shares of the samples that are held out; the rest is for training."""
+    """Shares of the samples held out; the rest is for training."""
 
     val: float
     test: float
@@ -37,7 +37,7 @@ class Fractions:
             )
 
     def targets(self, num_samples: int) -> dict[int, int]:
-        """Number of samples wanted in each held-out split; at least one where its share is above 0."""
+        """Number of samples wanted in each held-out split; at least one if its share is above 0."""
         shares = {TEST: self.test, VAL: self.val}
         return {split: max(1, round(share * num_samples)) for split, share in shares.items() if share > 0}
 
@@ -48,14 +48,14 @@ def hashed_order(names: Sequence[str], seed: int, purpose: str) -> np.ndarray:
     Args:
         names: Unique names.
         seed: Any integer.
-        purpose: Makes shuffles for different ends independent of each other.
+        purpose: Makes shuffles for different purposes independent.
 
     Returns:
         int64 (num_names,): positions in shuffled order.
     """
     values = hashes(names, salt=f"{seed}\0{purpose}\0")
     order = np.argsort(values)
-    # Equal hashes are settled by name, so that the listing's order never shows.
+    # Equal hashes are ordered by name, so that the listing's order never matters.
     is_unique = bool((values[order][1:] != values[order][:-1]).all())
     return order if is_unique else np.lexsort((np.array(list(names), dtype=object), values))
 
@@ -89,12 +89,12 @@ def split_by_identity(
 ) -> np.ndarray:
     """Splits person by person, so that no person is in two splits; fractions count images, not persons.
 
-    Persons are visited in hashed order. One joins a held-out split when that brings the split's number of images closer
-    to its target (so a split is off by half of its last person at most), and training otherwise.
+    Persons are visited in hashed order. A person joins a held-out split if that brings the split's number of images
+    closer to its target, so a split misses it by at most half of its last person; otherwise the training split.
 
     Args:
         keys: Unique sample keys.
-        identities: The person of each sample; a sample without one stands alone, as its own person.
+        identities: The person of each sample; a sample without one is a person of its own.
         fractions: Held-out shares.
         seed: Which of the possible splits.
 
@@ -104,7 +104,7 @@ def split_by_identity(
     Raises:
         UserError: So few persons that a split would stay empty.
     """
-    # The prefixes keep a lone sample apart from a person who happens to be called like it.
+    # The prefixes tell a lone sample from a person of the same name.
     names = [f"key:{key}" if name is None else f"person:{name}" for key, name in zip(keys, identities, strict=True)]
     persons, person_of_sample, num_images = np.unique(
         np.array(names, dtype=object), return_inverse=True, return_counts=True
@@ -123,7 +123,7 @@ def split_by_identity(
 
 
 def split_by_partition(partitions: Sequence[str | None]) -> np.ndarray:
-    """The data set's own split; a sample that it does not name is used for training.
+    """The data set's own split; samples that it does not name are used for training.
 
     Args:
         partitions: ``train``, ``val``, ``test`` or None for each sample.

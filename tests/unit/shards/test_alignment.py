@@ -226,7 +226,7 @@ def test_packing_aligned_does_not_depend_on_workers(folder: Path, tmp_path: Path
     [
         ({"align_margin": 0.1}, "need --align TEMPLATE"),
         ({"faceless_sheet": Path("x.png")}, "need --align TEMPLATE"),
-        ({"align": "lfw", "crop": "center"}, "--crop center cuts nothing with --align"),
+        ({"align": "lfw", "crop": "center"}, "--crop center has no effect with --align"),
         ({"align": "lfw", "align_margin": -1.0}, "margin of an alignment must be above"),
         ({"align": "nose"}, "no alignment template 'nose'; known are lfw"),
     ],

@@ -13,8 +13,8 @@ from PIL import Image, ImageFilter
 
 from shards.base.errors import UserError
 from shards.card.duplicates import across_splits, find_duplicates
-from shards.card.measures import Measures, measure, measure_block, perceptual_hash
 from shards.card.outliers import find_outliers, robust_scores
+from shards.card.pixel_measures import Measures, measure, measure_block, perceptual_hash
 from shards.card.tables import cross_table, histogram
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField

@@ -1,4 +1,4 @@
-"""Writes a data card: what a data set holds, as one self-contained page and as pictures."""
+"""The data card: what a data set holds, as one self-contained page and as pictures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from shards.card.drawing import CaptionedImage, draw_histograms, draw_images, to_image
-from shards.card.duplicates import MAX_DISTANCE, MIN_CORRELATION, Pairs, across_splits, find_duplicates
-from shards.card.measures import HASH_BITS, THUMBNAIL, Measures, measure
+from shards.card.duplicates import MAX_DISTANCE, MIN_CORRELATION, DuplicatePairs, across_splits, find_duplicates
 from shards.card.outliers import MIN_SCORE, Outliers, find_outliers
+from shards.card.pixel_measures import HASH_BITS, THUMBNAIL, Measures, measure
 from shards.card.tables import GENDER_NAMES, SMILE_NAMES, CrossTable, all_values, cross_table, find_label, histogram
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import Reader
@@ -26,8 +26,8 @@ _NUM_SHOWN_PAIRS, _NUM_SHOWN_OUTLIERS = 24, 8
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of the card: its file, what it shows, and the picture itself."""
+class CardPicture:
+    """One picture of the card."""
 
     file: str
     title: str
@@ -37,14 +37,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Card:
-    """What a card says.
+    """The content of a data card.
 
     Attributes:
         facts: Lines of text about format, splits and labels.
-        num_images: Images that were measured.
-        table: Gender against smile; None where the data set lacks one of them.
-        duplicates: Pairs that look alike, as ``name: number``.
-        outliers: Number of outliers, as ``name: number``.
+        num_images: Number of measured images.
+        table: Gender against smile; None if the data set lacks one of them.
+        duplicates: Number of pairs that look alike, by where they are.
+        outliers: Number of outliers, by kind.
         pictures: In the order of the page.
     """
 
@@ -53,7 +53,7 @@ class Card:
     table: CrossTable | None
     duplicates: dict[str, int]
     outliers: dict[str, int]
-    pictures: Sequence[Picture]
+    pictures: Sequence[CardPicture]
 
     def lines(self) -> list[str]:
         """The findings as text."""
@@ -76,10 +76,10 @@ def make_card(
 
     Args:
         dataset: The data set.
-        facts: Lines of text for the page's head.
-        gender: Label of the table's rows; None takes one by its name.
-        smile: Label of the table's columns; None takes one by its name.
-        max_images: How many images are measured at most.
+        facts: Lines of text for the head of the page.
+        gender: Label of the table's rows; None finds one by its name.
+        smile: Label of the table's columns; None finds one by its name.
+        max_images: Largest number of images to measure.
         sheet: The contact sheet.
 
     Raises:
@@ -91,11 +91,11 @@ def make_card(
     pairs = find_duplicates(measures)
     across = across_splits(pairs, measures)
     outliers = find_outliers(measures)
-    pictures = [Picture("sheet.png", "Images", "Spread evenly over each split.", sheet)]
+    pictures = [CardPicture("sheet.png", "Images", "Spread evenly over each split.", sheet)]
     if dataset.fields:
         histograms = [histogram(name, label, all_values(dataset, name)) for name, label in dataset.fields.items()]
         pictures.append(
-            Picture("labels.png", "Labels", "Images by the value of each label.", draw_histograms(histograms))
+            CardPicture("labels.png", "Labels", "Images by the value of each label.", draw_histograms(histograms))
         )
     pictures += [_pairs_picture(dataset, measures, pairs, across), _outliers_picture(dataset, measures, outliers)]
     return Card(
@@ -109,10 +109,10 @@ def make_card(
 
 
 def write_card(card: Card, title: str, folder: Path) -> Path:
-    """Writes the page, and beside it the pictures that are also in it.
+    """Writes the page and, beside it, the pictures that it embeds.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
         OSError: The folder cannot be written to.
@@ -138,7 +138,7 @@ def write_card(card: Card, title: str, folder: Path) -> Path:
     return folder / PAGE
 
 
-def _pairs_picture(dataset: Dataset, measures: Measures, pairs: Pairs, across: Pairs) -> Picture:
+def _pairs_picture(dataset: Dataset, measures: Measures, pairs: DuplicatePairs, across: DuplicatePairs) -> CardPicture:
     within = pairs.where(measures.split[pairs.first] == measures.split[pairs.second])
     rows = []
     for name, found in (("across splits", across), ("within a split", within)):
@@ -146,28 +146,30 @@ def _pairs_picture(dataset: Dataset, measures: Measures, pairs: Pairs, across: P
         positions = np.stack([shown.first, shown.second], axis=1).reshape(-1)
         notes = [f"{value:.3f}" for value in np.repeat(shown.correlation, 2)]
         more = f", the first {len(shown)}" if len(shown) < len(found) else ""
-        rows.append((f"{len(found):,} pairs {name}{more}", _faces(dataset, measures, positions, notes)))
+        rows.append((f"{len(found):,} pairs {name}{more}", _captioned(dataset, measures, positions, notes)))
     caption = "Side by side, with the correlation of their thumbnails."
-    return Picture("duplicates.png", "Images that look alike", caption, draw_images(rows))
+    return CardPicture("duplicates.png", "Images that look alike", caption, draw_images(rows))
 
 
-def _outliers_picture(dataset: Dataset, measures: Measures, outliers: Sequence[Outliers]) -> Picture:
+def _outliers_picture(dataset: Dataset, measures: Measures, outliers: Sequence[Outliers]) -> CardPicture:
     rows = []
     for kind in outliers:
         positions = kind.positions[:_NUM_SHOWN_OUTLIERS]
         notes = [f"{value:.4g}" for value in kind.values[:_NUM_SHOWN_OUTLIERS]]
-        rows.append((f"{kind.title}: {kind.num:,} outliers", _faces(dataset, measures, positions, notes)))
+        rows.append((f"{kind.title}: {kind.num:,} outliers", _captioned(dataset, measures, positions, notes)))
     caption = "The most extreme, whether they are outliers or not, with their brightness (0 to 255) or sharpness."
-    return Picture("outliers.png", "Brightness and sharpness", caption, draw_images(rows))
+    return CardPicture("outliers.png", "Brightness and sharpness", caption, draw_images(rows))
 
 
-def _faces(dataset: Dataset, measures: Measures, positions: np.ndarray, notes: Sequence[str]) -> list[CaptionedImage]:
-    faces = []
+def _captioned(
+    dataset: Dataset, measures: Measures, positions: np.ndarray, notes: Sequence[str]
+) -> list[CaptionedImage]:
+    images = []
     readers = {split: Reader(dataset, split) for split in dataset.splits}
     image = dataset.image
     for position, note in zip(positions.tolist(), notes, strict=True):
         split, row = dataset.splits[measures.split[position]], int(measures.row[position])
         pixels = np.empty((1, image.height, image.width, image.channels), np.uint8)
         readers[split].read_images(np.array([row]), pixels)
-        faces.append(CaptionedImage(to_image(pixels[0]), dataset.key(split, row), f"{split}, {note}"))
-    return faces
+        images.append(CaptionedImage(to_image(pixels[0]), dataset.key(split, row), f"{split}, {note}"))
+    return images

@@ -1,4 +1,4 @@
-"""What a data card measures on the pixels of each image: brightness, sharpness, a perceptual hash, a thumbnail."""
+"""What a data card measures on each image: brightness, sharpness, a perceptual hash, a thumbnail."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Measures:
 
 
 def measure(dataset: Dataset, max_images: int, num_threads: int = 2) -> Measures:
-    """Measures the images of all splits; where there are more than ``max_images``, some that are spread evenly.
+    """Measures the images of all splits; of more than ``max_images``, an evenly spread selection.
 
     Raises:
         UserError: A damaged shard or image.
     """
     chosen = _choose(dataset, max_images)
     parts = []
-    with ThreadPoolExecutor(num_threads) as pool:  # decoding releases the GIL
+    with ThreadPoolExecutor(num_threads) as pool:  # Decoding releases the GIL.
         for number, split in enumerate(dataset.splits):
             reader = Reader(dataset, split)
             blocks = np.array_split(chosen[split], -(-len(chosen[split]) // _BLOCK))
@@ -79,13 +79,13 @@ def measure_block(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def perceptual_hash(luma: np.ndarray) -> np.ndarray:
-    """pHash: which of an image's 64 lowest cosine frequencies lie above their median (Zauner 2010).
+    """pHash: which of the 64 lowest cosine frequencies of an image lie above their median (Zauner 2010).
 
     Args:
         luma: (N, 32, 32).
 
     Returns:
-        uint64 (N,). The Hamming distance of two hashes is small where the images look alike.
+        uint64 (N,). The Hamming distance of two hashes is small if the images look alike.
     """
     frequencies = np.asarray(scipy.fft.dctn(luma, axes=(1, 2)))
     low = frequencies[:, :_LOW, :_LOW].reshape(len(luma), HASH_BITS)
@@ -94,7 +94,7 @@ def perceptual_hash(luma: np.ndarray) -> np.ndarray:
 
 
 def _choose(dataset: Dataset, max_images: int) -> dict[str, np.ndarray]:
-    """Rows of each split, in proportion to the splits and at least one of each."""
+    """Rows of each split, proportional to its size, at least one."""
     total = sum(map(dataset.num_samples, dataset.splits))
     share = min(1.0, max_images / total)
     return {
