@@ -1,6 +1,6 @@
-"""``python -m shards.align IN OUT``: aligned copies of the faces of a folder, without packing them.
+"""``python -m shards.align IN OUT``: aligned copies of the faces in a folder.
 
-``shards.pack --align`` does the same on the way into shards.
+``shards.pack --align`` aligns faces while packing them.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ class AlignConfig:
     input: Path
     """Folder of images, searched recursively."""
     output: Path
-    """Folder for the copies, under the same relative paths; those that are there already are not made again."""
+    """Folder for the copies, under the same relative paths; copies that exist are kept."""
     size: int = 160
     """Side of the copies in pixels."""
     template: TemplateName = "facenet"
     """Where the eyes, the nose and the mouth go: lfw and celeba frame faces as those data sets are packed by default,
-    facenet as its 160x160 crops, arcface tightly, ffhq as FFHQ was made."""
+    facenet as in its 160x160 crops, arcface tightly, ffhq as FFHQ was made."""
     margin: float = 0.0
     """Widens the picture by this share of its side; 0.1375 turns facenet's 160 pixels into its 182."""
     face: FaceChoice = "center"
-    """Which one of several faces: the one nearest to the center, or the largest."""
+    """Which one of several faces: the one nearest to the center, or the largest one."""
     without_face: Literal["skip", "crop"] = "skip"
-    """Images in which no face is found are left out, or their largest centered square is copied."""
+    """Images without a face are left out, or their largest centered square is copied."""
     faceless_sheet: Path | None = None
-    """PNG file that shows the images in which no face was found."""
+    """PNG file that shows the images without a face."""
     format: Literal["png", "jpg"] = "png"
-    """Of the copies; jpg has quality 95."""
+    """Format of the copies; jpg has quality 95."""
     workers: int | None = None
     """Processes; the number of cores when not given."""
 
@@ -74,7 +74,7 @@ class AlignConfig:
 
 @dataclass(frozen=True)
 class _Copy:
-    """One image to align: files, and how."""
+    """One image to align."""
 
     source: Path
     target: Path
@@ -86,19 +86,19 @@ def align_folder(config: AlignConfig) -> Counter[str]:
     """Aligns all images of a folder.
 
     Returns:
-        How many images were ``aligned``, ``there already``, and how many were not for each reason.
+        How many images were ``aligned``, were ``there already``, or were skipped for each reason.
 
     Raises:
         UserError: No images, an output inside the input, or one that cannot be written to.
     """
     if not config.input.is_dir():
-        raise UserError(f"{config.input} is no folder; give the folder that holds the images.")
+        raise UserError(f"{config.input} is not a folder; give the folder that holds the images.")
     if config.output.resolve().is_relative_to(config.input.resolve()):
         raise UserError(f"the output {config.output} lies inside the input {config.input}; give a folder outside it.")
     require_detector()
     files = list_files(config.input)[0]
     if not files:
-        raise UserError(f"no image files below {config.input}.")
+        raise UserError(f"{config.input} holds no image files; give the folder that holds the images.")
     targets = [config.output / f"{key}.{config.format}" for key in unique_keys(files)]
     copies = [
         _Copy(config.input / file, target, config.size, config.alignment)
@@ -162,7 +162,7 @@ def main(args: Sequence[str] | None = None) -> None:
     counts = align_folder(config)
     print(", ".join(f"{outcome}: {num:,}" for outcome, num in sorted(counts.items())))
     if not counts["aligned"] and not counts["there already"]:
-        raise UserError(f"not one face was found below {config.input}.")
+        raise UserError(f"no face was found in {config.input}; check the images.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""``python -m shards.index DIR``: an index for WebDataset shards that somebody else wrote, and a check of checksums.
+"""``python -m shards.index DIR``: indexes WebDataset shards of other programs, and verifies checksums.
 
 The first image member of each sample is its image; samples without one are left out, counted and named. Labels come
-from ``json`` (scalars of the object), ``cls`` (a class) and ``txt`` (by content). Shards that ``shards.pack`` wrote get
-back a lost index with their own schema and splits.
+from ``json`` (scalars of the object), ``cls`` (a class) and ``txt`` (by content). A lost index of shards that
+``shards.pack`` wrote is restored with their own schema and splits.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class IndexConfig:
     root: Path
     """Folder of *.tar shards."""
     split: Literal["train", "val", "test"] | None = None
-    """Split that all shards belong to. Default: from the words train, val or test in each file's name."""
+    """Split of all shards. Default: by the words train, val or test in each file's name."""
     verify: bool = False
-    """Only recompute the checksums of a complete data set; exit code 1 and the names of the damaged shards."""
+    """Only verify the checksums of a complete data set: names damaged shards, with exit code 1."""
     replace: bool = False
-    """Index what is there now, even where it differs from an existing dataset.json."""
+    """Index the shards that are there now, even if they differ from an existing dataset.json."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for an address."""
@@ -74,18 +74,18 @@ def index(root: Path, split: str | None = None, replace: bool = False) -> Datase
 
     Args:
         root: The folder.
-        split: Split of all shards; None to read it from their names.
-        replace: Drop what an existing ``dataset.json`` says.
+        split: Split of all shards; None takes it from their names.
+        replace: Ignore an existing ``dataset.json``.
 
     Raises:
-        UserError: No shards, an unfinished packing, shards that are damaged, compressed, or hold no images or images of
-            several sizes or codecs, or a difference to the existing ``dataset.json``.
+        UserError: No shards, an unfinished packing, damaged or compressed shards, no images, images of several sizes or
+            codecs, or a difference to the existing ``dataset.json``.
     """
     if (root / PACKING_DIR).exists():
-        raise UserError(f"{root} holds an unfinished packing; finish it with the `shards.pack` command that began it.")
+        raise UserError(f"{root} holds an unfinished packing; finish it by rerunning its `shards.pack` command.")
     paths = sorted(root.glob("*.tar"))
     if not paths:
-        raise UserError(f"no *.tar shards in {root}; give the folder that holds them, unpacked if they are compressed.")
+        raise UserError(f"no *.tar shards in {root}; give the folder that holds them, uncompressed.")
     old = None if replace else _existing(root)
     if old is not None:
         manifest, contents = _restore(old, split)
@@ -127,13 +127,13 @@ def verify(dataset: Dataset) -> list[str]:
         return None if sha256_file(path) == shard.sha256 else f"{path} is damaged: its checksum differs."
 
     shards = dataset.manifest.shards
-    with ThreadPoolExecutor(_VERIFY_THREADS) as pool:  # hashing releases the GIL
+    with ThreadPoolExecutor(_VERIFY_THREADS) as pool:  # Hashing releases the GIL.
         findings = tqdm(pool.map(check, shards), total=len(shards), unit=" shards", disable=None)
         return [finding for finding in findings if finding]
 
 
 def split_of_name(name: str) -> str | None:
-    """The split that a shard's name speaks of, such as ``val`` for ``faces-validation-0003.tar``."""
+    """The split that a shard's name contains, such as ``val`` in ``faces-validation-0003.tar``."""
     words = re.split(r"[^a-z]+", name.lower())
     return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
 
@@ -187,9 +187,9 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
 
 
 def _restore(old: Dataset, split: str | None) -> tuple[Manifest, list[ShardContents]]:
-    """Reads the shards of an existing manifest again, after making sure that they are the ones it means."""
+    """Reads the shards of an existing manifest again, after verifying them."""
     if split is not None:
-        raise UserError(f"{old.root} has its splits already; pass --replace to index its shards anew.")
+        raise UserError(f"{old.root} already has splits; pass --replace to index its shards anew.")
     damaged = verify(old)
     known = {shard.name for shard in old.manifest.shards}
     added = [path.name for path in sorted(old.root.glob("*.tar")) if path.name not in known]
@@ -218,7 +218,7 @@ def _infer_fields(contents: Sequence[ShardContents]) -> tuple[dict[str, LabelFie
     fields, notes = {}, []
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
-        # cls is a class by WebDataset's convention, also where its numbers look like something else.
+        # cls is a class by WebDataset's convention, whatever its numbers look like.
         label = class_field(values) if name == "cls" else infer_field(name, values)
         if label is None:
             notes.append(f"Label '{name}' is free text (all values differ) and was left out.")

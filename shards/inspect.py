@@ -1,4 +1,4 @@
-"""``python -m shards.inspect DIR``: what a data set holds, in words, as a contact sheet and as a data card."""
+"""``python -m shards.inspect DIR``: what a data set holds, as text, contact sheet and data card."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class InspectConfig:
     out: Path | None = None
     """PNG file for a contact sheet of images spread evenly over each split."""
     card: Path | None = None
-    """Folder for a data card: card.html and PNGs with the labels' histograms, a table of gender and smile, images that
-    are there twice, and images that are dark, bright or blurred."""
+    """Folder for a data card: card.html and PNGs with histograms of the labels, a table of gender and smile, duplicate
+    images, and images that are dark, bright or blurred."""
     gender: str | None = None
     """Label of the card's table; Male, gender or presentation when not given."""
     smile: str | None = None
     """Label of the card's table; Smiling or smile when not given."""
     max_images: int = 200_000
-    """Images that the card looks at, spread evenly over the splits where there are more; looking for duplicates takes
-    time with their square."""
+    """Most images that the card looks at, spread evenly over the splits; the time to find duplicates grows with their
+    square."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number of images below 1."""
@@ -101,7 +101,7 @@ def contact_sheet(dataset: Dataset) -> Image.Image:
     cell = min(max(dataset.image.width, 64), 128)
     pictures = {split: _pictures(dataset, split) for split in dataset.splits}
     columns = min(_COLUMNS, max(len(images) for images in pictures.values()))
-    # Wide enough for the title where there are few images.
+    # Leaves room for the title where there are few images.
     width = max(2 * _MARGIN_PX + columns * (cell + _GAP_PX) - _GAP_PX, 560)
     heights = {
         split: -(-len(images) // columns) * (cell + _GAP_PX) + 2 * _TEXT_PX for split, images in pictures.items()
@@ -161,7 +161,7 @@ def _provenance_lines(dataset: Dataset) -> Iterator[str]:
             more = ", ..." if found["num"] > len(found["first"]) else ""
             yield f"  {reason}: {found['num']} ({', '.join(found['first'])}{more})"
     if provenance.get("num_enlarged"):
-        yield f"Enlarged, being smaller than {dataset.image.width} pixels after the crop: {provenance['num_enlarged']}"
+        yield f"Enlarged from less than {dataset.image.width} pixels after the crop: {provenance['num_enlarged']}"
 
 
 def _plain(value: object) -> str:
@@ -192,7 +192,7 @@ def main(args: Sequence[str] | None = None) -> None:
             raise UserError(f"cannot write {config.out} ({error.strerror}); give another file name.") from None
         print(f"Contact sheet: {config.out}")
     if config.card is not None:
-        # A card may be given away: it does not say where the data set lies.
+        # Cards may be passed on: they do not say where the data set is.
         facts[0] = facts[0].removeprefix(f"{dataset.address}: ")
         card = make_card(dataset, facts, config.gender, config.smile, config.max_images, contact_sheet(dataset))
         print("\n".join(["", *card.lines()]))

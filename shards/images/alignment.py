@@ -1,4 +1,4 @@
-"""Brings faces to one place: five landmarks, a similarity transform to a named template, any size and margin."""
+"""Aligns faces: five landmarks, a similarity transform to a named template, any size and margin."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from shards.images.reading import BadImage, Preparation, prepare, to_mode
 
 TemplateName = Literal["lfw", "celeba", "facenet", "arcface", "ffhq"]
 NO_FACE = "no face found"
-"""The reason under which images without a face are counted."""
+"""The reason that counts images without a face."""
 
 # Landmarks in the order of detector.LANDMARKS, as fractions of the aligned picture. The first three are means of
-# what the detector finds in 600 images, so that aligned pictures frame faces as those data sets do:
+# what the detector finds in 600 images: aligned pictures frame faces as those data sets do.
 # python tests/benchmarks/landmark_templates.py LFW CELEBA 600
 _TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {
     "lfw": ((0.2545, 0.2622), (0.7584, 0.2424), (0.5039, 0.5490), (0.2999, 0.7927), (0.7220, 0.7749)),
@@ -42,10 +42,10 @@ class Alignment:
         template: ``lfw`` and ``celeba`` frame faces as ``shards.pack`` frames those data sets by default, ``facenet``
             as the 160x160 crops that facenet trains on, ``arcface`` tightly, ``ffhq`` by the rule with which FFHQ was
             made.
-        margin: Widens the picture on all sides together by this share of the template's side; 0.1375 turns facenet's
+        margin: Widens the picture by this share of the template's side, both sides together; 0.1375 turns facenet's
             160 pixels into its 182.
         face: Which one of several faces.
-        without_face: What becomes of an image in which no face is found: it is skipped, or cropped without alignment.
+        without_face: Whether an image without a face is skipped, or cropped without alignment.
     """
 
     template: TemplateName = "lfw"
@@ -75,8 +75,7 @@ def align(image: Image.Image, size: int, alignment: Alignment) -> tuple[Image.Im
         alignment: Template, margin, and which of several faces.
 
     Returns:
-        RGB (size, size), and whether the face had to be enlarged. What lies outside of the image is mirrored from
-        inside of it.
+        RGB (size, size), and whether the face had to be enlarged. Pixels outside the image mirror those inside.
 
     Raises:
         BadImage: No face was found, or pixels without a defined range.
@@ -92,7 +91,7 @@ def align(image: Image.Image, size: int, alignment: Alignment) -> tuple[Image.Im
 def prepare_aligned(
     image: Image.Image | np.ndarray, preparation: Preparation, alignment: Alignment
 ) -> tuple[np.ndarray, bool, bool]:
-    """As ``shards.images.reading.prepare``, with the face at its place.
+    """As ``shards.images.reading.prepare``, with the face aligned.
 
     Returns:
         uint8 (size, size, channels), whether the image had to be enlarged, and whether a face was found.
@@ -127,7 +126,7 @@ def frame_of(face: DetectedFace, alignment: Alignment) -> np.ndarray:
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The similarity transform that brings points nearest to others (Umeyama 1991).
+    """The similarity transform that maps points to others with least squared error (Umeyama 1991).
 
     Args:
         source: (N, 2).
@@ -138,7 +137,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     a, b = source - source_mean, target - target_mean
-    # In two dimensions: the rotation and scale are a complex number, fitted by least squares.
+    # In two dimensions, rotation and scale are one complex number, fitted by least squares.
     spread = (a**2).sum()
     real = (a * b).sum() / spread
     imaginary = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / spread
@@ -157,13 +156,13 @@ def warp(image: Image.Image, matrix: np.ndarray, size: int) -> tuple[Image.Image
     scale = size * float(np.hypot(*matrix[:, 0]))
     pixels = np.asarray(image)
     if scale < 1:
-        # Shrunk first, with a filter that is as wide as that needs; the warp then only turns and shifts.
+        # Shrinks first, with a filter of the right width; the warp then only rotates and shifts.
         shrunk = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         back = np.diag([image.width / shrunk[0], image.height / shrunk[1]])
-        # The center of pixel 0 is at 0.5 in either picture.
+        # The center of pixel 0 is at 0.5 in both pictures.
         matrix = np.column_stack([matrix[:, :2] @ back, matrix[:, 2]])
         pixels = np.asarray(image.resize(shrunk, Image.Resampling.LANCZOS))
-    # OpenCV counts from the centers of pixels.
+    # OpenCV's coordinates start at the center of pixel 0.
     half = np.array([0.5, 0.5])
     in_pixels = size * matrix
     in_pixels[:, 2] += in_pixels[:, :2] @ half - half
@@ -174,7 +173,7 @@ def warp(image: Image.Image, matrix: np.ndarray, size: int) -> tuple[Image.Image
 def _ffhq_frame(landmarks: np.ndarray) -> np.ndarray:
     """FFHQ's square (Karras et al. 2019): placed and sized by the eyes' and the mouth's middle.
 
-    Their mouth is the mean of its corners, and so is ours.
+    FFHQ, too, takes the mean of the corners as the mouth.
     """
     eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
     across, down = landmarks[1] - landmarks[0], mouth - eyes

@@ -35,7 +35,7 @@ class ShardContents:
         crc32: Checksum of each image's bytes.
         labels: Scalars of each sample, by field.
         ignored: Label names that hold lists or objects.
-        imageless: Keys of the samples that hold no image and are left out.
+        imageless: Keys of samples without an image, which are left out.
     """
 
     extension: str = ""
@@ -57,8 +57,8 @@ def read_contents(path: Path, codecs: Mapping[str, Codec] = PICTURE_CODECS) -> S
         codecs: By extension, what counts as an image.
 
     Raises:
-        UserError: No samples, none with an image, members of a sample that lie apart, or images of several sizes or
-            codecs.
+        UserError: No samples, none with an image, a sample whose members are not consecutive, or images of several
+            sizes or codecs.
     """
     contents = ShardContents()
     imageless: dict[str, str] = {}
@@ -88,8 +88,8 @@ def read_contents(path: Path, codecs: Mapping[str, Codec] = PICTURE_CODECS) -> S
     apart = imageless.keys() & set(contents.keys)
     if apart:
         raise UserError(
-            f"{path}: the files of sample '{min(apart)}' do not follow each other, as WebDataset needs them to; make "
-            "the shard again with: tar --sort=name -cf"
+            f"{path}: the files of sample '{min(apart)}' are not consecutive, as WebDataset requires; make the shard "
+            "again with: tar --sort=name -cf"
         )
     contents.imageless = list(imageless)
     return contents
@@ -115,7 +115,7 @@ def _read_labels(path: Path, file: BinaryIO, sample: Sample, ignored: set[str]) 
             text = _read(file, member).decode()
             values: Any = json.loads(text) if member.extension == "json" else {member.extension: from_cell(text)}
         except ValueError:
-            raise UserError(f"{path}: {sample.key}.{member.extension} is no {member.extension}; mend it.") from None
+            raise UserError(f"{path}: {sample.key}.{member.extension} is not valid; fix or remove it.") from None
         for name, value in (values if isinstance(values, dict) else {"json": values}).items():
             if isinstance(value, list | dict):
                 ignored.add(name)
@@ -130,10 +130,10 @@ def _read(file: BinaryIO, member: Member) -> bytes:
 
 
 def require_same(path: Path, key: str, what: str, expected: object, found: object) -> None:
-    """Checks that an image is like the others.
+    """Checks that an image has the size or codec of the others.
 
     Raises:
-        UserError: It is not.
+        UserError: It has not.
     """
     if expected != found:
         raise UserError(f"{path}: sample '{key}' has {what} {found} where others have {expected}; {_REPACK}")

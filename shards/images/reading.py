@@ -1,7 +1,7 @@
 """Opening any image file safely, and bringing it to the shape that shards hold: upright, RGB or gray, cropped, resized.
 
-Every way in which a file can be bad becomes a ``BadImage`` with a short reason, so that packing can count and go on.
-Embedded color profiles are not applied: pixels are taken as sRGB, as every published face data set was.
+Whatever is wrong with a file becomes a ``BadImage`` with a short reason, which packing counts. Embedded color profiles
+are not applied: pixels are taken as sRGB, as every published face data set does.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from shards.base.errors import UserError
 
 MAX_PIXELS = 80_000_000
-"""Largest width x height that is decoded: above every phone camera's default, and 240 MB of RGB at most."""
+"""Largest width x height that is decoded: above every phone camera's default, and at most 240 MB of RGB."""
 
-# Only formats that decode in-process: Pillow would start Ghostscript for EPS files; PDF and video are no photographs.
+# Only formats that decode in-process: Pillow would start Ghostscript for EPS. PDF and video are not photographs.
 _SUFFIXES_OF_FORMAT = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -48,7 +48,7 @@ _FILTERS = {
 
 
 class BadImage(ValueError):
-    """An input that cannot be packed. ``reason`` is one of a few short phrases, fit for counting."""
+    """An input that cannot be packed. ``reason`` is one of a few short phrases, for counting."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -63,8 +63,8 @@ class Preparation:
         size: Side of the square result in pixels.
         channels: 1 (gray, ITU-R 601 luma) or 3 (RGB).
         crop: Box to cut out; None cuts the largest centered square.
-        resize_filter: All three widen their support when they shrink an image, so none of them aliases. ``lanczos``
-            keeps the most detail, ``area`` averages without ringing.
+        resize_filter: All three widen their support to shrink an image, so none aliases. ``lanczos`` keeps the most
+            detail, ``area`` averages without ringing.
     """
 
     size: int
@@ -80,7 +80,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         The decoded image, turned upright as its EXIF orientation says, in the file's own mode.
 
     Raises:
-        BadImage: Missing, empty, no regular file, no image, too many pixels, truncated or damaged.
+        BadImage: Missing, empty, not a regular file, not an image, too many pixels, truncated or damaged.
     """
     try:
         status = os.stat(path)
@@ -96,7 +96,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def open_image_bytes(data: bytes) -> Image.Image:
-    """As ``open_image``, of a file's content."""
+    """As ``open_image``, from the content of a file."""
     if not data:
         raise BadImage("empty file")
     return decode_image(BytesIO(data))
@@ -109,14 +109,14 @@ def decode_image(
 
     Args:
         file: A path, or the bytes.
-        formats: Names of the formats that are tried, as Pillow calls them.
+        formats: Formats to try, as Pillow calls them.
         max_pixels: Largest width x height that is decoded.
 
     Returns:
         The decoded image, turned upright as its EXIF orientation says, in the file's own mode.
 
     Raises:
-        BadImage: No image of these formats, too many pixels, truncated or damaged.
+        BadImage: Not an image of these formats, too many pixels, truncated or damaged.
     """
     try:
         with Image.open(file, formats=formats) as image:
@@ -141,13 +141,13 @@ def prepare(image: Image.Image | np.ndarray, preparation: Preparation) -> tuple[
 
     Args:
         image: A decoded image of any mode, or uint8 (H, W, 3) or (H, W).
-        preparation: What to do.
+        preparation: Crop, size, channels and filter.
 
     Returns:
         uint8 (size, size, channels), and whether the image had to be enlarged to get there.
 
     Raises:
-        BadImage: A pixel type that has no defined range, or an image smaller than the crop box.
+        BadImage: A pixel type without a defined range, or an image smaller than the crop box.
     """
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image.squeeze())
@@ -167,7 +167,7 @@ def to_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
         BadImage: 32-bit integer and float pixels, whose range no file format fixes.
     """
     if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255 and would turn a 16-bit photograph white.
+        # Pillow's conversion clips at 255, which turns a 16-bit photograph white.
         image = Image.fromarray((np.asarray(image).astype(np.uint32) / 257 + 0.5).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise BadImage(f"unsupported pixel type {image.mode}")
@@ -192,7 +192,7 @@ def crop_box(size: tuple[int, int], crop: Crop | None) -> tuple[int, int, int, i
         left, upper = (width - side) // 2, (height - side) // 2
         return left, upper, left + side, upper + side
     scale = (width, height, width, height) if max(crop) <= 1 else (1, 1, 1, 1)
-    # Halves are rounded up on both edges, so that the box keeps its width.
+    # Rounds halves up at both edges, which keeps the width of the box.
     left, upper, right, lower = (int(edge * factor + 0.5) for edge, factor in zip(crop, scale, strict=True))
     if right > width or lower > height or right <= left or lower <= upper:
         raise BadImage("smaller than the crop box")
@@ -215,11 +215,11 @@ def parse_crop(text: str, default: Crop | None) -> Crop | None:
         left, upper, right, lower = (float(part) for part in text.split(","))
     except ValueError:
         raise UserError(
-            f"crop '{text}' is none of auto, center or left,upper,right,lower (such as 83,92,167,176)."
+            f"crop must be auto, center or left,upper,right,lower (such as 83,92,167,176), not '{text}'."
         ) from None
-    # "not" form, so that NaN is refused as well.
+    # Negated, so that NaN is refused, too.
     if not (0 <= left < right < float("inf") and 0 <= upper < lower < float("inf")):
-        raise UserError(f"crop '{text}' has no area: give left < right and upper < lower, all 0 or more.")
+        raise UserError(f"crop '{text}' has no area; give left < right and upper < lower, all 0 or more.")
     if max(right, lower) > 1 and any(edge % 1 for edge in (left, upper, right, lower)):
-        raise UserError(f"crop '{text}': give whole pixels, or four fractions of the image that are at most 1.")
+        raise UserError(f"crop '{text}' is neither whole pixels nor fractions; give one or the other.")
     return left, upper, right, lower

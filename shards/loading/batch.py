@@ -37,20 +37,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Share:
-    """What a batch is to hold."""
+    """The samples of one batch, before they are read."""
 
     rows: np.ndarray
     epoch: int = 0
     first_slot: int = 0
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Labels that come with the units, beside those of the data set."""
+    """Labels of the units, in addition to those of the data set."""
 
 
 class BatchReader:
-    """Turns a share into a batch; safe to call from several threads.
-
-    What was decoded once may stay in memory for the epochs that follow.
-    """
+    """Reads batches; thread-safe. Decoded images may stay in memory for later epochs."""
 
     def __init__(
         self,
@@ -72,7 +69,7 @@ class BatchReader:
         """Reads several batches at once, or takes them from memory.
 
         Returns:
-            The batches, up to the first that cannot be read: a damaged shard or image. And what is wrong with that one.
+            The batches up to the first with a damaged shard or image, and the error of that one.
         """
         sizes = [len(share.rows) for share in shares]
         rows = np.concatenate([share.rows for share in shares])
@@ -95,7 +92,7 @@ class BatchReader:
     def _read(
         self, rows: np.ndarray, pixels: np.ndarray, missing: Sequence[np.ndarray]
     ) -> tuple[int, UserError | None]:
-        """Reads what is missing, batch after batch; returns how many of them are whole, and what ended it before."""
+        """Reads what is missing, batch by batch; returns the number of complete batches, and what ended it early."""
         for num_read, positions in enumerate(missing):
             try:
                 self._reader.read_images(rows[positions], [pixels[position] for position in positions])
@@ -105,7 +102,7 @@ class BatchReader:
         return len(missing), None
 
     def expect(self, shards: Iterable[int]) -> None:
-        """Says which shards will be read soon, so that remote ones can come meanwhile."""
+        """Prefetches remote shards that will be read soon."""
         starts = self._shard_starts
         self._reader.expect(shard for shard in shards if not self._decoded.holds(starts[shard], starts[shard + 1]))
 

@@ -1,7 +1,7 @@
-"""Images of a split that were decoded once, kept in memory as far as they fit.
+"""Decoded images of a split, kept in memory as far as they fit.
 
-Faces are small: those of LFW take 130 MB at 64 pixels. From the second epoch on they need neither file nor decoder, and
-a batch is one copy, during which Python can go on with the network.
+Faces are small: those of LFW take 130 MB at 64 pixels. From the second epoch on they need neither file nor decoder: a
+batch is one copy, which releases the GIL.
 """
 
 from __future__ import annotations
@@ -14,49 +14,49 @@ from shards.base.errors import UserError
 
 
 class DecodedImages:
-    """The first samples of a split, as many as fit, each from when it is kept; safe to use from several threads."""
+    """The first samples of a split, as many as fit; each is here once it was kept. Thread-safe."""
 
     def __init__(self, num_samples: int, shape: tuple[int, int, int], max_bytes: int) -> None:
-        """Reserves room; the system gives it page by page, as images come.
+        """Reserves memory; the system commits it page by page.
 
         Args:
             num_samples: Samples of the split.
             shape: (H, W, C) of each.
-            max_bytes: Memory to take at most.
+            max_bytes: Most memory to use.
 
         Raises:
-            UserError: The system reserves no such memory.
+            UserError: The system refuses that much memory.
         """
         num_fitting = min(num_samples, max_bytes // math.prod(shape))
         try:
             self._images = np.empty((num_fitting, *shape), np.uint8)
         except MemoryError:
             raise UserError(
-                f"there are no {num_fitting * math.prod(shape) / 1e9:.1f} GB of memory for decoded images; lower "
+                f"cannot reserve {num_fitting * math.prod(shape) / 1e9:.1f} GB of memory for decoded images; lower "
                 "--loader.decoded_gb."
             ) from None
         self._is_here = np.zeros(num_samples, bool)
 
     def take(self, rows: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Copies what is here.
+        """Copies the images that are here.
 
         Args:
             rows: Rows of the split (N,).
             out: C-contiguous uint8 (N, H, W, C) that takes the images.
 
         Returns:
-            Positions (M,) in ``rows`` of those that are not here; their places in ``out`` are left as they were.
+            Positions (M,) in ``rows`` of the others; their places in ``out`` stay as they are.
         """
         is_here = self._is_here[rows]
         if is_here.all():
-            # Without the interpreter's lock, and with "clip" straight into its place.
+            # Releases the GIL; "clip" writes straight into ``out``.
             np.take(self._images, rows, axis=0, out=out, mode="clip")
         elif is_here.any():
             out[is_here] = self._images[rows[is_here]]
         return np.flatnonzero(~is_here)
 
     def keep(self, rows: np.ndarray, images: np.ndarray, positions: np.ndarray) -> None:
-        """Takes up what there is room for.
+        """Keeps the images that fit.
 
         Args:
             rows: Rows of the split (N,).

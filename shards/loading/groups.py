@@ -1,17 +1,16 @@
-"""Groups as units of the plan: samples that have some labels in common and differ in one.
+"""Groups as units of the plan: samples that share some labels and differ in one.
 
-Which samples form a group is dealt anew in every epoch. For one *kind* of groups, say "the same person in eleven
-poses", the samples that share all labels of ``same`` are a *pool*. A pool gives as many groups as it can without using
-a sample twice and without one value of ``varies`` twice in a group; the rest of the pool sits out, another rest in
-every epoch. So much for one kind alone. Several kinds are mixed by ratio, and then the kind that is scarcest for its
-share sets the length of the epoch: of the others, every group's turn comes after some epochs.
+Every epoch deals its groups anew. For one *kind* of groups, such as "the same person in eleven poses", the samples that
+share all labels of ``same`` form a *pool*. A pool gives as many groups as it can without using a sample twice and
+without a value of ``varies`` twice in a group; a different rest of it sits out in every epoch. With several kinds, the
+scarcest relative to its ratio sets the epoch length, and the groups of the others take turns over the epochs.
 
-So an epoch visits a sample **at most once for each kind**: not exactly once. It is missed where its pool cannot fill
-groups with it or where its kind has more groups than its share, and it is met twice where it belongs to two kinds. All
-of it is a pure function of (seed, epoch, number of the unit): elastic and resumable like single samples.
+So an epoch visits a sample **at most once for each kind**, not exactly once. It misses a sample that its pool cannot
+place, or whose kind has more groups than its share; it visits a sample of two kinds twice. All of it is a pure function
+of (seed, epoch, number of the unit): elastic and resumable like single samples.
 
-The groups of an epoch are dealt at once, the first time one of them is asked for: one sort of the samples of each kind
-(about three seconds for ten million), and 8 bytes a sample kept until the next epoch.
+The groups of an epoch are dealt at once, on first use: one sort of the samples of each kind (about three seconds for
+ten million), and 8 bytes a sample until the next epoch.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ from shards.loading.order import shuffled
 from shards.loading.units import Drawn
 
 GROUP_KIND = "group_kind"
-"""The label that comes with each sample: the position of its group's kind, int64."""
+"""Label of each sample: the position of its group's kind, int64."""
 
 _ROWS_STREAM, _VALUES_STREAM = 0, 1
 
 
 @dataclass
 class GroupKind:
-    """One way to form groups; samples where a label that it names is missing take no part."""
+    """One way to form groups; samples that lack a label it names take no part."""
 
     same: list[str] = field(default_factory=list)
     """Labels that are equal within a group."""
     varies: str | None = None
-    """The label of which all values in a group differ; null asks for different images only."""
+    """The label whose values all differ within a group; null asks for different images only."""
     where: list[str] = field(default_factory=list)
-    """Takes only samples with these values, each written label=value, such as group_factor=smile."""
+    """Only samples with these values, each written label=value, such as group_factor=smile."""
     ratio: int = 1
     """Share of this kind among the groups, as a whole number: 1, 1, 1 and 10 give the last kind 10 groups of 13."""
 
@@ -66,7 +65,7 @@ class GroupUnits:
 
     Attributes:
         unit_size: Samples of a group.
-        per_shard: Groups whose home is each shard: the place of a group in its pool is that of a row of the pool.
+        per_shard: Groups whose home is each shard; the homes of a pool's groups spread evenly over its rows.
         num_groups: Groups of each kind in an epoch, in the exact ratio of the kinds.
     """
 
@@ -81,7 +80,7 @@ class GroupUnits:
             seed: Seed of the deal.
 
         Raises:
-            UserError: A label or value that is not there, or a kind without a single group.
+            UserError: An unknown label or value, or a kind without a single group.
         """
         assert kinds and group_size > 1
         self.unit_size = group_size
@@ -98,8 +97,8 @@ class GroupUnits:
                     "lower it, or lower the group size."
                 )
         self.num_groups = [rounds * kind.ratio for kind in kinds]
-        # A kind with more groups than its share: each of its units stands for a run of neighboring groups, one of
-        # which is taken in each epoch, in turn.
+        # Where a kind has more groups than its share, each unit stands for a run of neighboring groups that take turns
+        # over the epochs.
         self._starts = [
             np.arange(num + 1) * pools.num_groups // num
             for pools, num in zip(self._pools, self.num_groups, strict=True)
@@ -164,7 +163,7 @@ class _Pools:
         cached_epoch, groups = self._cache
         if cached_epoch != epoch:
             groups = self._dealt(epoch)[self._to_home]
-            self._cache = (epoch, groups)  # As one tuple: this is what makes it safe between threads.
+            self._cache = (epoch, groups)  # As one tuple, for thread safety.
         return groups
 
     def _dealt(self, epoch: int) -> np.ndarray:
@@ -177,8 +176,7 @@ class _Pools:
         order = shuffled(len(self._rows), self._seed, epoch, self._number, _ROWS_STREAM)
         order = order[_stable_order(rank[self._cell[order]])]
         pool = self._cell_pool[self._cell]
-        # At most as many samples of a value as the pool has groups: dealt out one to each group in turn, two of them
-        # cannot meet in one group.
+        # At most as many samples of a value as the pool has groups: dealt to the groups in turn, no two of them meet.
         order = order[_rank_in_run(self._cell[order]) < self._groups[pool[order]]]
         pool = pool[order]
         member, group = np.divmod(_rank_in_run(pool), self._groups[pool])
@@ -189,7 +187,7 @@ class _Pools:
         return dealt
 
     def _homes(self, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The groups by home, and the row of each one's home: groups of a pool spread evenly over its rows."""
+        """The groups by home, and the row of each home: those of a pool spread evenly over its rows."""
         order = np.argsort(pool, kind="stable")
         pools, first, size = np.unique(pool[order], return_index=True, return_counts=True)
         groups = self._groups[pools]
@@ -233,7 +231,7 @@ def _wanted(name: str, label: LabelField, text: str) -> float:
         return label.classes.index(text.strip())
     value = convert([from_cell(text)], label.kind)[0]
     if value is None:
-        raise UserError(f"where: '{text.strip()}' is no value of the {label.kind} label '{name}'.")
+        raise UserError(f"where: '{text.strip()}' is not a value of the {label.kind} label '{name}'.")
     return np.float32(value)  # type: ignore[arg-type]
 
 
@@ -244,9 +242,9 @@ def _is_missing(label: LabelField, column: np.ndarray) -> np.ndarray:
 def _num_groups(cell_pool: np.ndarray, cell_sizes: np.ndarray, group_size: int) -> np.ndarray:
     """How many groups each pool gives, int64 (pools,): disjoint ones, no value twice in a group.
 
-    ``k`` groups can be filled where ``sum over values of min(samples of the value, k) >= k * group_size``: enough
-    samples, none of which has to share a group with another one of its value. The left side is concave in ``k``, so the
-    largest such ``k`` is found by bisection.
+    ``k`` groups can be filled where ``sum over values of min(samples of the value, k) >= k * group_size``: there are
+    enough samples, and none has to share a group with another of its value. The left side is concave in ``k``, so
+    bisection finds the largest such ``k``.
     """
     num_pools = int(cell_pool.max(initial=-1)) + 1
     low = np.zeros(num_pools, np.int64)
@@ -260,13 +258,13 @@ def _num_groups(cell_pool: np.ndarray, cell_sizes: np.ndarray, group_size: int) 
 
 
 def _stable_order(keys: np.ndarray) -> np.ndarray:
-    """``argsort`` of numbers from 0 with ties in their order, several times as fast: place and key sorted as one."""
+    """Stable ``argsort`` of numbers from 0, several times as fast: sorts place and key as one number."""
     num = max(1, len(keys))
     return np.sort(keys * num + np.arange(len(keys))) % num
 
 
 def _rank_in_run(keys: np.ndarray) -> np.ndarray:
-    """How many equal keys stand directly before each, for keys that lie together: 0, 1, 2, ... in each run."""
+    """The place of each key in its run of equal keys: 0, 1, 2, ..."""
     place = np.arange(len(keys))
     is_first = np.ones(len(keys), bool)
     is_first[1:] = keys[1:] != keys[:-1]

@@ -23,8 +23,8 @@ from shards.loading.order import BatchPlan, EpochOrder, evaluation_rows
 from shards.loading.units import SingleSamples, Units
 
 _READ_IMAGES = 256
-"""Small batches are read together, as many as make this many images: after a training step nothing of this code is in
-the processor's caches, and one batch takes several times as long as another one right after it."""
+"""Reads small batches together, this many images at a time: the first read after a training step runs cache-cold, and
+takes several times as long as one right after it."""
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
@@ -33,9 +33,8 @@ ResultT = TypeVar("ResultT")
 class TrainLoader:
     """The share of this rank in each global batch, in the order of the plan, without end.
 
-    Iterating goes on where ``samples_seen`` stands, and stopping ends the threads. Each process makes a loader of its
-    own: nothing here is to be handed to ``accelerator.prepare``, except that ``state_dict`` and ``load_state_dict``
-    suit ``accelerator.register_for_checkpointing``.
+    Iterating continues at ``samples_seen``; stopping ends the threads. Each process makes its own loader: do not hand
+    it to ``accelerator.prepare``. It suits ``accelerator.register_for_checkpointing``.
 
     Attributes:
         steps_per_epoch: Global batches of an epoch, the same for every rank.
@@ -67,10 +66,10 @@ class TrainLoader:
             seed: Seed of the order.
             rank: This process, from 0.
             world_size: How many processes there are.
-            num_threads: Threads that read and decode; 0 does it in the calling thread when a batch is asked for.
-            prefetch_batches: Batches in work or ready ahead of the consumer, or more if they are small; each takes its
-                images' bytes of memory.
-            decoded_bytes: Memory for images that have been decoded; what does not fit is decoded in every epoch.
+            num_threads: Threads that read and decode; 0 reads in the calling thread, on demand.
+            prefetch_batches: Batches in progress or ready ahead of the consumer, more if they are small; each takes the
+                memory of its images.
+            decoded_bytes: Memory for decoded images; what does not fit is decoded in every epoch.
             fields: Label fields to load; all when None.
             pin_memory: Batches in page-locked memory, for asynchronous copies to a CUDA device.
             units: What is drawn as a whole; single samples when None.
@@ -90,7 +89,7 @@ class TrainLoader:
         self._is_remote = dataset.remote is not None
         if dataset.remote:
             shard_bytes = [shard.num_bytes for shard in dataset.shards(split)]
-            # The samples of a unit may lie in any blocks.
+            # The samples of a larger unit may lie in any block.
             num_blocks = 2 if self._units.unit_size == 1 else self._order.num_blocks
             dataset.remote.check_room(min(sum(shard_bytes), num_blocks * self._order.block_shards * max(shard_bytes)))
         self._global_batch_size = global_batch_size
@@ -103,9 +102,9 @@ class TrainLoader:
 
     @property
     def samples_seen(self) -> int:
-        """Samples of all ranks up to and with the batch that was yielded last; what was only prefetched is not counted.
+        """Samples of all ranks up to and including the last yielded batch, without prefetched ones.
 
-        Set it before iterating to go on from there.
+        Set it before iterating to continue from there.
         """
         return self._samples_seen
 
@@ -119,7 +118,7 @@ class TrainLoader:
         return {"samples_seen": self._samples_seen}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on from a saved state, whatever the world size and the threads were.
+        """Continues from a saved state, whatever its world size and threads.
 
         Raises:
             UserError: A state from a run with another global batch size.
@@ -144,16 +143,16 @@ class TrainLoader:
                 yield batch
 
     def _together(self) -> Iterator[list[Share]]:
-        # Only of one epoch: an image of the next may be the same one, and then already decoded.
+        # Only within an epoch: the next may repeat an image, which is decoded by then.
         for _, shares in itertools.groupby(self._shares(), lambda share: share.epoch):
             while together := list(itertools.islice(shares, self._batches_per_read)):
                 yield together
 
     def _shares(self) -> Iterator[Share]:
-        # Planned in the consumer's thread, in order: threads that plan two blocks at a time would evict each other's.
+        # Plans in the consumer's thread: threads that plan two blocks at a time would evict each other's cache.
         position, block = self._samples_seen, None
         while True:
-            if self._is_remote:  # On a disk they are there already.
+            if self._is_remote:
                 block = self._announce(position, block)
             epoch, units = self._plan.batch(position)
             rows, labels = self._units.draw(units, epoch)
@@ -161,7 +160,7 @@ class TrainLoader:
             position += self._global_batch_size
 
     def _announce(self, position: int, block: tuple[int, int] | None) -> tuple[int, int]:
-        """Says what will be read soon, once for each block; returns the block at a position."""
+        """Prefetches shards, once for each block; returns the block at a position."""
         here = self._plan.block_at(position)
         if here != block:
             self._read.expect(self._order.shards_from(*here).tolist())
@@ -246,8 +245,8 @@ def _in_order(
         while pending:
             yield pending.popleft().result()
     finally:
-        # The garbage collector may run this in one of the pool's own threads, which could not wait for itself. Each
-        # thread ends after the batch that it has in hand.
+        # The garbage collector may run this in a thread of the pool, which cannot wait for itself. Each thread ends
+        # after its current batch.
         pool.shutdown(wait=False, cancel_futures=True)
 
 

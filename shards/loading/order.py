@@ -1,22 +1,21 @@
 """Which sample is used when, and by whom: a pure function of (seed, epoch, samples seen, world size).
 
-An epoch is one order of all units of a split. A *unit* is whatever is drawn as a whole: a sample here, for other tasks
-a group of samples or a pair, given as units per shard. The order is made in two steps: the shards are permuted and cut
-into blocks of neighbors, then the units are shuffled within each block. So any position of any epoch can be computed
-by itself, and a reader that walks through the order has only one block's shards in use at a time (two where blocks
-meet). A split that fits into one block gets a uniform shuffle of all its units.
+An epoch is one order of all units of a split. A *unit* is drawn as a whole: a sample, a group of samples or a pair; the
+order knows only how many units each shard has. It is made in two steps: the shards are permuted and cut into blocks of
+neighbors, then the units are shuffled within each block. So any position of any epoch can be computed by itself, and a
+reader that follows the order uses the shards of one block at a time (two where blocks meet). A split that fits into one
+block gets a uniform shuffle of all its units.
 
 The n-th global batch of an epoch holds the positions ``[n * B, (n + 1) * B)`` of its order, and rank r of W takes the
 slots ``[r * B / W, (r + 1) * B / W)`` of it. So the world size only cuts a batch and never changes it, and the whole
-state is ``samples_seen``. What is left after an epoch's last whole batch is left out of that epoch.
+state is ``samples_seen``. An epoch leaves out what remains after its last whole batch.
 
-What it costs. Kept in memory are three int64 a shard, and one a unit of the current block. Ten million samples in
-2,500 shards of 4,000 are 60 kB, and 0.5 MB for a block of 65,536 units; a whole epoch is planned in 0.4 seconds. A
-jump to any position is one shuffle of the shards and one of a block: a few milliseconds. A billion samples in 100,000
-shards of 10,000 (25 MB each at 2.5 kB an image) are 14,286 blocks of 7 shards: 2.4 MB for the shards, 0.6 MB for a
-block, ten milliseconds for a jump, and about 35 seconds for all blocks of an epoch, which one core would take 35 hours
-to decode. What grows at that size is the index of the data set (12 bytes a sample for offset and size: 12 GB), not the
-plan.
+Cost: three int64 of memory a shard, and one a unit of the current block. Ten million samples in 2,500 shards of 4,000
+take 60 kB, and 0.5 MB for a block of 65,536 units; planning a whole epoch takes 0.4 seconds. A jump to any position is
+one shuffle of the shards and one of a block: a few milliseconds. A billion samples in 100,000 shards of 10,000 (25 MB
+each at 2.5 kB an image) are 14,286 blocks of 7 shards: 2.4 MB for the shards, 0.6 MB for a block, ten milliseconds for
+a jump, and about 35 seconds for all blocks of an epoch, which one core takes 35 hours to decode. At that size the index
+of the data set grows large (12 bytes a sample for offset and size: 12 GB), not the plan.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ TARGET_BLOCK_UNITS = 65_536
 def shuffled(num_items: int, seed: int, *stream: int) -> np.ndarray:
     """A uniform shuffle of ``0 .. num_items - 1``, the same on every platform and with every release of numpy.
 
-    ``numpy.random.Generator`` may change its streams between releases, and a resumed run must not. The raw output of
-    Philox and the hash of ``SeedSequence`` are guaranteed, so the shuffle is made from these: random 64-bit keys, with
-    the item's number in the low bits so that no two are equal and every sorting algorithm gives the same order.
+    ``numpy.random.Generator`` may change its streams between releases; a resumed run must not. The raw output of Philox
+    and the hash of ``SeedSequence`` are guaranteed, so these make the shuffle: random 64-bit keys, with the number of
+    the item in the low bits, so that no two are equal and every sorting algorithm gives the same order.
 
     Args:
         num_items: How many.
         seed: Seed of the run, from 0.
-        stream: What this shuffle is for; another stream is independent of it.
+        stream: What the shuffle is for; different streams are independent.
 
     Returns:
         int64 (num_items,).
@@ -92,10 +91,10 @@ class EpochOrder:
         self.num_units = int(self._shard_sizes.sum())
         num_shards = len(self._shard_sizes)
         self.num_blocks = -(-num_shards // (block_shards or default_block_shards(self._shard_sizes)))
-        # Blocks of nearly equal numbers of shards: a last block of one left-over shard would end every epoch with
-        # batches from that shard alone.
+        # Blocks of nearly equal size: a last block of one left-over shard would end every epoch with batches from that
+        # shard alone.
         self._block_bounds = np.arange(self.num_blocks + 1) * num_shards // max(1, self.num_blocks)
-        # Key and value of a cache are replaced together, as one tuple: this is what makes it safe between threads.
+        # Key and value of a cache are replaced together, as one tuple, for thread safety.
         self._epoch_cache = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
         self._block_cache = (-1, -1, np.empty(0, np.int64))
 
@@ -125,9 +124,9 @@ class EpochOrder:
         return int(np.searchsorted(block_starts, position, side="right")) - 1
 
     def shards_from(self, epoch: int, block: int) -> np.ndarray:
-        """What a reader of a block needs now and next: int64 numbers of its shards and the following block's.
+        """What a reader of a block needs now and next: int64 numbers of its shards and of the next block's.
 
-        That block may be the first one of the next epoch.
+        The next block may be the first one of the next epoch.
         """
         shard_order, _ = self._epoch_layout(epoch)
         now = shard_order[self._block_bounds[block] : self._block_bounds[block + 1]]
@@ -158,10 +157,10 @@ class EpochOrder:
         if (cached_epoch, cached_block) != (epoch, block):
             shards = shard_order[self._block_bounds[block] : self._block_bounds[block + 1]]
             sizes = self._shard_sizes[shards]
-            # Where the block's shards lie end to end, a unit's number is its place plus what its shard is shifted by.
+            # With the block's shards end to end, a unit's number is its place plus the shift of its shard.
             shift = self._shard_starts[shards] - (np.cumsum(sizes) - sizes)
             rows = shuffled(int(sizes.sum()), self._seed, epoch, 1 + block)
-            # The largest blocks are single shards, and to gather their shift would take half as long as the shuffle.
+            # The largest blocks are single shards, where gathering shifts would take half as long as the shuffle.
             rows += shift if len(shards) == 1 else np.repeat(shift, sizes)[rows]
             self._block_cache = (epoch, block, rows)
         return rows
@@ -170,8 +169,8 @@ class EpochOrder:
 class BatchPlan:
     """The share of one rank of every global batch, without end.
 
-    ``samples_seen`` counts samples of all ranks, in whole global batches, each of whole units. A number in between
-    names no place of the sequence and is refused: it comes from a run with another global batch size.
+    ``samples_seen`` counts samples of all ranks, in whole global batches, each of whole units. Any other number is
+    refused: it comes from a run with another global batch size.
 
     Attributes:
         steps_per_epoch: Global batches of an epoch, the same for every rank.
@@ -206,10 +205,10 @@ class BatchPlan:
         self.first_slot = rank * self.local_batch_size
 
     def check(self, samples_seen: int) -> None:
-        """Checks that ``samples_seen`` is a place between two global batches.
+        """Checks that ``samples_seen`` is a whole number of global batches.
 
         Raises:
-            UserError: It isn't.
+            UserError: It is not.
         """
         if samples_seen < 0 or samples_seen % self._global_batch_size:
             raise UserError(
@@ -249,7 +248,7 @@ def check_global_batch_size(global_batch_size: int, world_size: int, num_samples
         global_batch_size: Samples of a batch over all processes.
         world_size: How many processes there are.
         num_samples: Samples of an epoch, whole units.
-        unit_size: Samples that are drawn together; a share is whole units.
+        unit_size: Samples of a unit; a share is whole units.
 
     Raises:
         UserError: A sentence that names the number to change and the nearest right ones.
@@ -280,8 +279,8 @@ def check_global_batch_size(global_batch_size: int, world_size: int, num_samples
 def evaluation_rows(num_samples: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[np.ndarray]:
     """The batches of one rank in evaluation: rows in sequence, each sample exactly once over all ranks, none dropped.
 
-    Batch i goes to rank ``i % world_size``, so the batches hold the same samples for any world size; some ranks may get
-    one batch more than others, so no collective call belongs inside the loop.
+    Batch i goes to rank ``i % world_size``, so the batches hold the same samples for any world size. Some ranks may get
+    one batch more than others: make no collective call inside the loop.
 
     Returns:
         An iterator of int64 arrays of ``batch_size`` rows, the last of all possibly shorter.

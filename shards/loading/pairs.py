@@ -1,7 +1,7 @@
 """Pairs of faces for verification: the same person or not, drawn anew in every epoch, or fixed for evaluation.
 
-Only images of people with at least two images are used. So each of them is as likely in a pair of one person as in a
-pair of two, and an image by itself says nothing about its pair.
+Only images of people with at least two images are used. Each of them is as likely in a pair of one person as in a pair
+of two, so that an image by itself says nothing about its pair.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from shards.loading.reader import Reader
 from shards.loading.units import Drawn, rows_per_shard
 
 SAME = "same"
-"""Name of the label of a pair: 1 for the same person, 0 for two."""
+"""Label of a pair: 1 for the same person, 0 for two."""
 _DRAW, _HELD_OUT = 0, 1
 
 
 class PairUnits:
-    """Each unit is a pair of samples that lie next to each other in the batch; both carry the label ``same``.
+    """Each unit is a pair of samples, side by side in the batch; both carry the label ``same``.
 
-    Every image that can be is an anchor of two units: with another image of the same person, and with one of somebody
-    else. So half the units of an epoch are pairs of one person. The partner is a hash of (seed, epoch, unit) alone. It
-    may lie in any shard of the split; the unit's home is the shard of its anchor.
+    Every image of a person with another one is the anchor of two units: with another image of the same person, and with
+    one of somebody else. So half the units of an epoch are pairs of one person. The partner depends on (seed, epoch,
+    unit) alone and may lie in any shard of the split; the unit's home is the shard of its anchor.
 
     Attributes:
         unit_size: 2.
@@ -57,7 +57,7 @@ class PairUnits:
                 "images each, so no pairs can be drawn; add images of the same people, or pack with another "
                 "--val_fraction."
             )
-        # Positions in `_grouped`, where the images of a person lie end to end: each anchor's own, and its person's.
+        # Positions in `_grouped`, which holds the images person by person: each anchor's, and its person's first.
         by_person = np.argsort(people, kind="stable")
         self._grouped = self._anchors[by_person]
         self._position = np.empty_like(by_person)
@@ -76,8 +76,8 @@ class PairUnits:
         """Rows ``2 i`` and ``2 i + 1`` are the i-th pair: its anchor, and the partner of this epoch."""
         anchor, is_same = units // 2, 1 - units % 2
         start, count = self._start[anchor], self._count[anchor]
-        # Of n images in a circle, one person's are next to each other: the same person's others are the first
-        # count - 1 places behind the anchor's within that stretch, and everybody else's the n - count behind it.
+        # Of n images in a circle, person by person: the others of the anchor's person are the next count - 1 places
+        # within their stretch, everybody else's the n - count places behind it.
         same = start + (self._position[anchor] - start + 1 + self._below(count - 1, units, epoch)) % count
         other = (start + count + self._below(self.num_anchors - count, units, epoch)) % self.num_anchors
         partner = self._grouped[np.where(is_same, same, other)]
@@ -103,13 +103,13 @@ class Pairs(NamedTuple):
 
 
 def held_out_pairs(dataset: Dataset, split: str, num: int, seed: int = 0, identity: str = "identity") -> Pairs:
-    """A fixed list of different pairs, alternately of one person and of two; no pair is there twice, swapped or not.
+    """A fixed list of pairs, alternately of one person and of two, without repeats, swapped ones included.
 
     Args:
         dataset: Where the samples are.
         split: Which of its splits.
-        num: How many at most; fewer where there are not as many (each image is an anchor once of each kind), and
-            always an even number.
+        num: How many at most; always an even number, and fewer where the split has fewer (each image is an anchor
+            once of each kind).
         seed: Which pairs.
         identity: As in ``PairUnits``.
 
@@ -137,7 +137,7 @@ def read_pairs(dataset: Dataset, split: str, rows: np.ndarray) -> tuple[torch.Te
 
 
 def require_separate_people(dataset: Dataset, identity: str = "identity") -> None:
-    """Checks that no person is in two splits: pairs of a person seen in training would say nothing of strangers.
+    """Checks that no person is in two splits: pairs of people seen in training say nothing about strangers.
 
     Raises:
         UserError: No such label, or a person in two splits.
@@ -156,13 +156,13 @@ def require_separate_people(dataset: Dataset, identity: str = "identity") -> Non
 def hashed(numbers: np.ndarray, seed: int, *stream: int) -> np.ndarray:
     """A random 64-bit word for each number, the same on every platform and with every release of numpy.
 
-    SplitMix64 (Steele, Lea and Flood 2014), started where ``SeedSequence`` says: any numbers of a long sequence cost
-    only themselves.
+    SplitMix64 (Steele, Lea and Flood 2014) from a start that ``SeedSequence`` gives: any part of a long sequence costs
+    only itself.
 
     Args:
         numbers: int64 (n,), from 0.
         seed: Seed of the run, from 0.
-        stream: What the words are for; another stream is independent of it.
+        stream: What the words are for; different streams are independent.
 
     Returns:
         uint64 (n,).
@@ -175,7 +175,7 @@ def hashed(numbers: np.ndarray, seed: int, *stream: int) -> np.ndarray:
 
 
 def _rows_in_company(dataset: Dataset, split: str, identity: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the images whose person has another one, and their people."""
+    """Rows of images whose person has another image, and their people."""
     people = _people(dataset, split, identity)
     _, person, counts = np.unique(people, return_inverse=True, return_counts=True)
     rows = np.flatnonzero((people >= 0) & (counts[person] > 1))

@@ -19,14 +19,14 @@ from shards.dataset.dataset import Dataset
 from shards.images.codecs import decode
 
 MAX_OPEN_SHARDS = 64
-"""Open files of a reader. A block of the plan has fewer shards where shards are of a sensible size."""
+"""Most open files of a reader. A block of the plan has fewer shards, unless shards are tiny."""
 
 
 class _ShardFile:
-    """A file that closes itself when the last thread that reads from it lets go.
+    """A file that closes when the last thread that reads it lets go.
 
-    The cache below may drop a shard while another thread is reading from it; to close it there and then would let the
-    next file opened take its number, and the other thread read from the wrong file.
+    The cache below may drop a shard while another thread reads it. Closing it at once would free its descriptor for the
+    next file, and that thread would read from the wrong one.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -43,7 +43,7 @@ class Reader:
     """Reads samples of one split by row, in any order, from any number of threads."""
 
     def __init__(self, dataset: Dataset, split: str) -> None:
-        """Opens the index; shards are opened as they are needed.
+        """Opens the index; shards are opened on demand.
 
         Raises:
             UserError: A split without samples, or a shard that is missing or of another size.
@@ -58,9 +58,9 @@ class Reader:
         self._sizes = dataset.column("size", split)
         self._checksums = dataset.checksums(split)
         shards, max_open = self._shards, MAX_OPEN_SHARDS
-        if dataset.remote:  # A file that is open takes room on the disk even after the cache has dropped it.
+        if dataset.remote:  # An open file takes disk space even after the cache has deleted it.
             max_open = max(1, min(max_open, cache_bytes() // (4 * max(shard.num_bytes for shard in shards))))
-        # Without ``self``, which would keep the files open until Python looks for cycles.
+        # Without ``self``: a reference cycle would keep the files open until garbage collection.
         self._open = lru_cache(maxsize=max_open)(lambda shard: _ShardFile(dataset.open_shard(shards[shard])))
 
     def read(self, rows: np.ndarray) -> Iterator[bytes]:
@@ -73,8 +73,8 @@ class Reader:
             The bytes of each, in the order of ``rows``.
 
         Raises:
-            UserError: A shard that is missing, unreadable or shorter than the index says, or an image whose bytes are
-                not those that were indexed.
+            UserError: A shard that is missing, unreadable or shorter than the index says, or an image whose bytes
+                changed since they were indexed.
         """
         shards = np.searchsorted(self._shard_ends, rows, side="right").tolist()
         offsets, sizes = self._offsets[rows].tolist(), self._sizes[rows].tolist()
@@ -87,7 +87,7 @@ class Reader:
                 ) from None
             if len(data) != num_bytes:
                 raise UserError(f"shard {self._place(shard)} is shorter than its index says; {self._advice}")
-            # A decoder notices only some of the damage.
+            # Decoders notice only some damage.
             if self._checksums is not None and zlib.crc32(data) != self._checksums[row]:
                 raise self._damaged(row, shard, "its bytes are not those that were packed")
             yield data
@@ -111,7 +111,7 @@ class Reader:
                 raise self._damaged(row, shard, str(error)) from None
 
     def expect(self, shards: Iterable[int]) -> None:
-        """Says which shards of the split will be read soon, so that remote ones can come meanwhile."""
+        """Prefetches remote shards of the split that will be read soon."""
         if self._dataset.remote:
             self._dataset.remote.prefetch(self._shards[shard] for shard in shards)
 
@@ -128,13 +128,13 @@ class Reader:
 
 
 def check_shards(dataset: Dataset, split: str) -> None:
-    """Checks that every shard of a split is there and as long as the index says, without reading one.
+    """Checks that every shard of a split exists and is as long as the index says, without reading it.
 
     Raises:
         UserError: One is not.
     """
     if dataset.remote:
-        return  # Each is checked when it comes.
+        return  # Each is checked when it is fetched.
     for shard in dataset.shards(split):
         path = dataset.root / shard.name
         try:

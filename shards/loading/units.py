@@ -1,8 +1,8 @@
 """Units: what the plan draws as a whole. A sample, a sample of a subset, a group, a pair.
 
-The plan orders units and knows nothing else of them; this turns the units of a batch into rows of the split, and may
-add labels that say what each sample is in its unit. Everything is a pure function of the unit's number and the epoch,
-so order, resume and world size are the same story for single samples and for groups.
+The plan orders units and knows nothing else of them. This turns the units of a batch into rows of the split, and may
+add labels that say what each sample is in its unit. All of it is a pure function of the unit's number and the epoch, so
+order, resume and world size work the same for single samples and for groups.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Units(Protocol):
 
     Attributes:
         unit_size: Samples of each unit.
-        per_shard: int64 (shards of the split,), units whose home is each shard. Units are numbered through, shard after
-            shard; those of neighboring shards are drawn together.
+        per_shard: int64 (shards of the split,), units whose home is each shard. Units are numbered consecutively, shard
+            after shard; those of neighboring shards are drawn together.
     """
 
     unit_size: int
     per_shard: np.ndarray
 
     def draw(self, units: np.ndarray, epoch: int) -> Drawn:
-        """The samples of int64 (n,) units in an epoch; safe to call from several threads."""
+        """The samples of int64 (n,) units in an epoch; thread-safe."""
         ...
 
 

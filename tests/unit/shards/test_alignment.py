@@ -1,4 +1,4 @@
-"""Alignment: exact transforms, faces found anew at their places, and what becomes of images without a face."""
+"""Alignment: exact transforms, faces at the template's landmarks, and images without a face."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_templates_are_faces_that_look_at_you() -> None:
         assert 0 < left_eye[1] < nose[1] < left_mouth[1] < 1 and abs(left_eye[1] - right_eye[1]) < 0.03
 
 
-def test_turned_faces_come_to_one_place() -> None:
+def test_turned_faces_are_aligned() -> None:
     rng = np.random.default_rng(1)
     before, after = [], []
     template = np.array(_TEMPLATES["celeba"])
@@ -246,7 +246,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_pa
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_folder_alone(folder: Path, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_folder_command(folder: Path, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     arguments = [str(folder), str(out), "--size", "96", "--template", "arcface", "--workers", str(workers)]
     align_command.main([*arguments, "--faceless_sheet", str(tmp_path / "sheet.png")])
@@ -261,15 +261,15 @@ def test_a_folder_alone(folder: Path, tmp_path: Path, workers: int, capsys: pyte
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"aligned: 1, {NO_FACE}: 2, not an image: 1, there")
 
 
-def test_mistakes_of_the_folder_command(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no folder"):
+def test_bad_input_of_the_folder_command(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a folder"):
         align_command.main([str(tmp_path / "nowhere"), str(tmp_path / "out")])
-    with pytest.raises(UserError, match="no image files below"):
+    with pytest.raises(UserError, match="holds no image files"):
         align_command.main([str(tmp_path), str(tmp_path.parent / f"{tmp_path.name}_out")])
     with pytest.raises(UserError, match="lies inside the input"):
         align_command.main([str(tmp_path), str(tmp_path / "out")])
     Image.new("RGB", (64, 64)).save(tmp_path / "wall.png")
-    with pytest.raises(UserError, match="not one face was found"):
+    with pytest.raises(UserError, match="no face was found in"):
         align_command.main([str(tmp_path), str(tmp_path.parent / f"{tmp_path.name}_out"), "--workers", "1"])
 
 
@@ -289,7 +289,7 @@ def test_a_users_photo_in_evaluation(folder: Path) -> None:
             FaceOptions(**wrong)
 
 
-def test_threads_do_not_get_each_others_faces() -> None:
+def test_threads_do_not_mix_up_their_faces() -> None:
     images = [placed(number, 10 * number - 15, 120 + 20 * number, 30 * number, 20) for number in range(4)]
     alone = [find_faces(image)[0].landmarks for image in images]
     with ThreadPoolExecutor(4) as pool:

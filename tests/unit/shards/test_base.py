@@ -1,4 +1,4 @@
-"""What every room stands on: files that appear whole, format versions, public names that load when they are used."""
+"""The base of every room: atomic files, format versions, public names that load on first use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def names_in(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_a_file_is_replaced_whole(tmp_path: Path, durable: bool) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path, durable: bool) -> None:
     path = tmp_path / "file"
     for content in (b"old", b"new"):
         write_bytes(path, content, durable)
@@ -44,7 +44,7 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
     assert path.read_text() == "old"
 
 
-def test_what_is_published_is_on_the_disk_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_durable_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     files = importlib.import_module("shards.base.files")
     monkeypatch.setattr(files, "fsync", lambda path: calls.append(f"fsync {path.name}"))
@@ -117,18 +117,18 @@ def test_newer_formats_are_refused(content: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("version", [0, -1, "3", 3.0, None, True, [3]])
-def test_versions_that_are_none(version: object) -> None:
+def test_unknown_versions_are_refused(version: object) -> None:
     with pytest.raises(UserError, match="names no known format version of a kettle"):
         FORMAT.read(Path("x"), {"format_version": version})
 
 
 @pytest.mark.parametrize("content", [None, [], "text", 3])
-def test_files_that_hold_something_else(content: object) -> None:
+def test_other_content_is_refused(content: object) -> None:
     with pytest.raises(UserError, match="does not hold a kettle"):
         FORMAT.read(Path("x"), content)
 
 
-def test_a_version_without_its_upgrade_is_a_mistake_of_ours() -> None:
+def test_every_older_version_needs_an_upgrade() -> None:
     with pytest.raises(AssertionError):
         Format("kettle", 3, {1: dict}, first=1)
 

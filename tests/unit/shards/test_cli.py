@@ -181,7 +181,7 @@ class Lists:
         ("run --files 1 2", Lists("run", ["1", "2"])),
     ],
 )
-def test_list_options_take_values_one_after_the_other(args: str, expected: Lists) -> None:
+def test_list_options_take_several_words(args: str, expected: Lists) -> None:
     assert parse(Lists, prog="p", description="d", positional=["run"], args=args.split()) == expected
 
 
@@ -191,7 +191,7 @@ def test_a_list_option_without_values(capsys: pytest.CaptureFixture[str]) -> Non
     assert "files" in capsys.readouterr().err
 
 
-def test_what_only_one_process_finds_it_says(
+def test_an_error_that_one_process_finds_is_printed_by_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Images that were decoded stay in memory: the same batches, with less reading."""
+"""Decoded images stay in memory: the same batches, with less reading."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_what_fits_is_read_once(tiny_dataset: Path, reads: Counter[int]) -> None
     assert reads == Counter({row: 1 if row < 20 else number for row, number in used.items()})
 
 
-def test_shards_whose_images_are_here_are_not_fetched(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_with_all_images_decoded_are_not_fetched(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = Dataset(tiny_dataset)
     first, second = dataset.shard_sizes("train")[:2]
     announced: list[list[int]] = []
@@ -82,6 +82,6 @@ def test_shards_whose_images_are_here_are_not_fetched(tiny_dataset: Path, monkey
     assert announced == [[0, 1], [1]]
 
 
-def test_memory_that_is_not_there_is_one_sentence() -> None:
-    with pytest.raises(UserError, match=r"no 12[0-9,.]* GB of memory .* lower --loader\.decoded_gb"):
+def test_too_little_memory_is_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"cannot reserve 12[0-9,.]* GB of memory .* lower --loader\.decoded_gb"):
         DecodedImages(10**13, (64, 64, 3), 123 * 10**15)

@@ -1,4 +1,4 @@
-"""Downloads that break off, change, or bring something else, against a server on this machine."""
+"""Downloads that break off, change or return something else, against a server on this machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
 
 
-def test_a_broken_download_goes_on_where_it_stopped(server: Any, tmp_path: Path) -> None:
+def test_an_interrupted_download_resumes(server: Any, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     server.stops_after = 30_000
     with pytest.raises(UserError, match="received 30,000 of 102,400 bytes.*rerun to resume"):
@@ -39,7 +39,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Any, tmp_path: Path)
     assert names(tmp_path) == {"weights.pt"}
 
 
-def test_a_file_that_changed_meanwhile_is_downloaded_anew(server: Any, tmp_path: Path) -> None:
+def test_a_changed_file_is_downloaded_anew(server: Any, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     server.stops_after = 30_000
     with pytest.raises(UserError):
@@ -49,14 +49,14 @@ def test_a_file_that_changed_meanwhile_is_downloaded_anew(server: Any, tmp_path:
     assert path.read_bytes() == CONTENT[::-1]
 
 
-def test_a_part_that_is_longer_than_the_file_is_thrown_away(server: Any, tmp_path: Path) -> None:
+def test_a_part_longer_than_the_file_is_dropped(server: Any, tmp_path: Path) -> None:
     (tmp_path / ".weights.pt.part").write_bytes(CONTENT + b"more")
     (tmp_path / ".weights.pt.etag").write_text(server.etag)
     download(server.url, tmp_path / "weights.pt", SHA256)
     assert (tmp_path / "weights.pt").read_bytes() == CONTENT
 
 
-def test_a_server_that_names_no_version_is_not_gone_on_with(server: Any, tmp_path: Path) -> None:
+def test_without_a_version_a_download_does_not_resume(server: Any, tmp_path: Path) -> None:
     server.etag, server.stops_after = "", 30_000
     with pytest.raises(UserError, match="received 30,000 of"):
         download(server.url, tmp_path / "weights.pt", SHA256)
@@ -64,7 +64,7 @@ def test_a_server_that_names_no_version_is_not_gone_on_with(server: Any, tmp_pat
 
 
 @pytest.mark.parametrize("sha256", [SHA256, None])
-def test_a_web_page_in_place_of_the_weights_is_recognized(server: Any, tmp_path: Path, sha256: str | None) -> None:
+def test_a_web_page_instead_of_the_file_is_refused(server: Any, tmp_path: Path, sha256: str | None) -> None:
     server.content = b"\n<!DOCTYPE html>\n<html><body>Please log in.</body></html>"
     with pytest.raises(UserError, match="web page instead of the file"):
         download(server.url, tmp_path / "weights.pt", sha256)
@@ -92,7 +92,7 @@ def test_a_wrong_checksum_is_refused(server: Any, tmp_path: Path) -> None:
     assert names(tmp_path) == set()
 
 
-def test_a_server_that_names_only_a_date_is_gone_on_with(server: Any, tmp_path: Path) -> None:
+def test_a_date_is_enough_to_resume(server: Any, tmp_path: Path) -> None:
     server.etag, server.modified, server.stops_after = "", "Wed, 21 Oct 2015 07:28:00 GMT", 30_000
     with pytest.raises(UserError, match="rerun to resume"):
         download(server.url, tmp_path / "weights.pt", SHA256)
@@ -101,7 +101,7 @@ def test_a_server_that_names_only_a_date_is_gone_on_with(server: Any, tmp_path: 
     assert (tmp_path / "weights.pt").read_bytes() == CONTENT and server.sent == [102_400, 72_400]
 
 
-def test_a_file_that_is_published_with_an_md5(server: Any, tmp_path: Path) -> None:
+def test_an_md5_is_checked(server: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="its md5 is .*, not 0000"):
         download(server.url, tmp_path / "weights.pt", None, md5="0" * 32)
     download(server.url, tmp_path / "weights.pt", None, md5=hashlib.md5(CONTENT).hexdigest())

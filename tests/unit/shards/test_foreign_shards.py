@@ -1,4 +1,4 @@
-"""Shards that other programs wrote, with everything that is allowed in them: indexed, read and trained on."""
+"""Shards of other programs, with everything that they may hold: indexed, read and trained on."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_shards_of_shardwriter(extension: str, tmp_path: Path, tiny_config: Call
         for number in range(NUM):
             key = ODD_KEYS[number] if number < len(ODD_KEYS) else f"{number:05d}"
             sample = {"__key__": key, extension: picture(number, extension), "cls": number % 3, "txt": f"word{number}"}
-            if number != 7:  # a member that is missing
+            if number != 7:  # A missing member.
                 sample["json"] = {"age": number / 2, "smile": number % 2 == 0}
             writer.write(sample)
     index(data)
@@ -91,7 +91,7 @@ def test_shards_of_tar(
         Path(f"{path}.JPG").write_bytes(picture(number, "jpg"))
         Path(f"{path}.json").write_text(json.dumps({"number": number + 0.5, "boxes": [1]}))
         Path(f"{path}.mask.bin").write_bytes(b"other")
-    (tree / "part0" / "00008.JPG").unlink()  # the member that matters most
+    (tree / "part0" / "00008.JPG").unlink()  # The member that matters most.
     (tree / "part0" / "._00010.JPG").write_bytes(b"resource fork")
     (tree / "README").write_text("no sample")
     command = [tar, f"--format={layout}", "--sort=name", "-C", str(tree), "-cf", str(data / "train.tar"), "."]
@@ -108,7 +108,7 @@ def test_shards_of_tar(
     assert (data / "index.safetensors").read_bytes() == before
 
 
-def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     tar = shutil.which("tar")
     if tar is None:
         pytest.skip("tar is not installed")
@@ -119,7 +119,7 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     assert index(tmp_path).keys("train") == ["Zo\ufffd"]
 
 
-def test_members_that_lie_apart_are_refused(tmp_path: Path) -> None:
+def test_members_of_a_sample_must_be_consecutive(tmp_path: Path) -> None:
     tar = shutil.which("tar")
     if tar is None:
         pytest.skip("tar is not installed")
@@ -128,7 +128,7 @@ def test_members_that_lie_apart_are_refused(tmp_path: Path) -> None:
     subprocess.run(
         [tar, "-C", str(tmp_path), "-cf", str(tmp_path / "train.tar"), "a.png", "b.png", "a.json"], check=True
     )
-    with pytest.raises(UserError, match="the files of sample 'a' do not follow each other.*tar --sort=name"):
+    with pytest.raises(UserError, match="the files of sample 'a' are not consecutive.*tar --sort=name"):
         index(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Groups are what they say, and the plan's promises hold for them: elastic, resumable, at most once for each kind."""
+"""Groups follow their kinds, and keep the promises of the plan: elastic, resumable, each sample at most once a kind."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_one_label_varies_in_a_group_and_the_others_do_not(
         return
     units = GroupUnits(dataset, "train", [SAME_PERSON], group_size, seed)
     groups, _ = every_group(units, epoch)
-    assert len(groups) == possible  # No more can be made.
+    assert len(groups) == possible  # As many as possible.
     assert len(np.unique(groups)) == groups.size  # No sample twice.
     for group in groups:
         assert len(set(person[group])) == 1 and person[group[0]] >= 0
@@ -133,7 +133,7 @@ def test_the_mix_of_the_paper() -> None:
 @settings(max_examples=50)
 def test_any_world_size_draws_the_same_groups_and_resumes_anywhere(world_size: int, step: int, seed: int) -> None:
     def batch(rank: int, world_size: int) -> tuple[np.ndarray, np.ndarray]:
-        # All anew, as in a process that resumes: nothing but the number of samples is carried over.
+        # New objects, as in a resumed process: only the number of samples carries over.
         units = GroupUnits(fei(), "train", [SAME_PERSON, SAME_POSE], 3, seed)
         plan = BatchPlan(EpochOrder(units.per_shard, seed), 12, rank, world_size, units.unit_size)
         epoch, numbers = plan.batch(12 * step)
@@ -142,7 +142,7 @@ def test_any_world_size_draws_the_same_groups_and_resumes_anywhere(world_size: i
 
     units = GroupUnits(fei(), "train", [SAME_PERSON, SAME_POSE], 3, seed)
     plan = BatchPlan(EpochOrder(units.per_shard, seed), 12, unit_size=3)
-    for earlier in range(step):  # One object that has drawn all that went before.
+    for earlier in range(step):  # One object that has drawn everything before.
         epoch, numbers = plan.batch(12 * earlier)
         units.draw(numbers, epoch)
     epoch, numbers = plan.batch(12 * step)
@@ -152,7 +152,7 @@ def test_any_world_size_draws_the_same_groups_and_resumes_anywhere(world_size: i
     assert np.array_equal(np.concatenate([kinds for _, kinds in shares]), alone.labels["group_kind"])
 
 
-def test_every_epoch_deals_anew_and_everybody_gets_a_turn() -> None:
+def test_every_epoch_deals_anew_and_every_sample_gets_a_turn() -> None:
     kinds = [SAME_PERSON, GroupKind(same=["pose"], varies="person", ratio=3)]
     units = GroupUnits(fei(31, 5), "train", kinds, 3, 0)  # 31 groups of the first kind, 50 of the second.
     assert units.num_groups == [16, 48]
@@ -198,10 +198,10 @@ def test_where_takes_only_some_samples() -> None:
         (GroupKind(same=["person"], varies="pose", ratio=8), "ratio of 8 needs as many groups .* and there are 7"),
         (GroupKind(same=["pose", "person"]), "no group of 3 .* 'same pose and person': the largest has 1"),
         (GroupKind(where=["person=p9"]), "label 'person' has no value 'p9'; it has p0, p1"),
-        (GroupKind(where=["pose=left"]), "'left' is no value of the float label 'pose'"),
+        (GroupKind(where=["pose=left"]), "'left' is not a value of the float label 'pose'"),
     ],
 )
-def test_kinds_that_cannot_be_are_explained(kind: GroupKind, message: str) -> None:
+def test_impossible_kinds_are_explained(kind: GroupKind, message: str) -> None:
     with pytest.raises(UserError, match=message):
         GroupUnits(fei(), "train", [kind], 3, 0)
 
@@ -237,7 +237,7 @@ def test_the_loader_delivers_whole_groups(tiny_dataset: Path) -> None:
             assert len(set(part[same])) == 1 and len(set(part[varies])) == 3
 
 
-def test_many_samples_are_dealt_without_a_loop_over_them() -> None:
+def test_dealing_many_samples_is_vectorized() -> None:
     num = 200_000
     labels = {"person": (np.arange(num) // 20).astype(np.float32), "pose": (np.arange(num) % 20).astype(np.float32)}
     dataset = dataset_of((num,), **labels)

@@ -74,7 +74,7 @@ def test_gray_output() -> None:
     assert pixel(Image.new("RGB", (8, 8), (255, 0, 0)), channels=1) == [76]
 
 
-def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:8] = 255
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""Indexing of foreign shards, restoring of own ones, and verification."""
+"""Indexing foreign shards, restoring own ones, and verification."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_gray_and_rgb_together_are_rgb(tmp_path: Path) -> None:
         ([("a.npy", b"123"), ("a.json", b"{}")], "'a' holds no image .npy, json only"),
         ([("a.jpg", b"no image at all")], "'a' is not a readable JPEG"),
         ([("a.png", image_bytes(1))], "'a' is not a readable PNG"),
-        ([("a.jpg", image_bytes(1)), ("a.json", b"{broken")], "a.json is no json"),
+        ([("a.jpg", image_bytes(1)), ("a.json", b"{broken")], "a.json is not valid; fix or remove it"),
         ([("README", b"x")], "holds no samples"),
     ],
 )
@@ -166,7 +166,7 @@ def own(tmp_path: Path) -> Dataset:
     return pack_source(SyntheticSource(config, 32), options)
 
 
-def test_lost_index_of_own_shards_comes_back_exactly(own: Dataset) -> None:
+def test_a_lost_index_of_own_shards_is_restored_exactly(own: Dataset) -> None:
     before = {path.name: path.read_bytes() for path in own.root.iterdir()}
     (own.root / "index.safetensors").unlink()
     index(own.root)

@@ -30,7 +30,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return pack_source(FolderSource(FolderConfig(images)), PackOptions(output=root, size=32, workers=1))
 
 
-def test_describe_names_all_that_matters(dataset: Dataset) -> None:
+def test_the_description(dataset: Dataset) -> None:
     text = "\n".join(describe(dataset))
     assert f"folder, 30 images 32x32x3, jpg quality 95, fingerprint {dataset.fingerprint}" in text
     assert "2 classes: blue 15, red 15" in text

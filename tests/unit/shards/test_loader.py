@@ -135,7 +135,7 @@ def test_batches_are_the_images_and_labels_of_the_planned_rows(
         assert (batch.epoch, batch.first_slot) == (epoch, 6)
         assert batch.rows.tolist() == rows.tolist()
         assert batch.images.dtype == torch.uint8
-        # Two decoders of the same family round a little differently.
+        # The two decoders round differently.
         assert np.abs(batch.images.numpy().astype(int) - pictures[rows]).max() <= 2
         for position, row in enumerate(rows.tolist()):
             expected = labels_of(row)
@@ -214,7 +214,7 @@ def test_small_batches_are_read_together(dataset: Dataset, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("decoded_bytes", [0, 10**6])
 @pytest.mark.parametrize("number", [0, 5, 7])
-def test_batches_before_a_damaged_one_come_though_they_are_read_together(
+def test_batches_before_a_damaged_one_arrive_though_read_together(
     tmp_path: Path, number: int, decoded_bytes: int
 ) -> None:
     damaged = make_dataset(tmp_path)
@@ -231,7 +231,7 @@ def test_batches_before_a_damaged_one_come_though_they_are_read_together(
         next(batches)
 
 
-def test_iterating_again_goes_on(dataset: Dataset) -> None:
+def test_iterating_again_continues(dataset: Dataset) -> None:
     expected = take(train_loader(dataset), 5)
     loader = train_loader(dataset)
     for batch, other in zip(take(loader, 2) + take(loader, 3), expected, strict=True):

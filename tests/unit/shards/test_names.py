@@ -1,4 +1,4 @@
-"""Names in little memory, and repeated ones among them."""
+"""Names in little memory, and how repeated ones are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The promises of pairs: right labels, new partners every epoch, the same for any cut, and no leak into validation."""
+"""The promises of pairs: right labels, new partners every epoch, any world size, and no leak into validation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def people_of_shards(draw: st.DrawFn) -> list[list[int]]:
 
 
 @given(people_of_shards(), SEEDS, EPOCHS)
-def test_each_image_in_company_is_in_a_pair_of_each_kind(people: list[list[int]], seed: int, epoch: int) -> None:
+def test_each_image_with_company_is_in_a_pair_of_each_kind(people: list[list[int]], seed: int, epoch: int) -> None:
     faces = Faces(train=people)
     units = PairUnits(faces, "train", seed)  # type: ignore[arg-type]
     person = faces.labels("identity", "train")
@@ -100,7 +100,7 @@ def test_every_epoch_and_seed_draws_other_partners_and_all_equally_often() -> No
 
 
 def test_draws_are_the_same_with_every_release() -> None:
-    # Golden numbers: a change of them would change the pairs of every run that resumes.
+    # Golden numbers: a change would change the pairs of every resumed run.
     assert hashed(np.arange(3), 0, 1).tolist() == [8118987118815633810, 8181550976377549928, 3821765514906748545]
     units = PairUnits(Faces(train=[[0, 1, 0, 1, 2], [2, 0, 1]]), "train", 5)  # type: ignore[arg-type]
     assert units.draw(np.array([0, 1, 4, 15]), 3).rows.tolist() == [0, 2, 0, 3, 2, 6, 7, 2]

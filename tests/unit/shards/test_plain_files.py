@@ -1,4 +1,4 @@
-"""Files that a data set or a run names: nothing outside its folder is read or written, and nothing waits for a pipe."""
+"""Files that a data set or a run names: nothing outside its folder is touched, and nothing waits for a pipe."""
 
 from __future__ import annotations
 
@@ -117,13 +117,13 @@ def replace(path: Path, content: Path, kind: str) -> None:
             pytest.skip("this container makes no devices")
 
 
-def test_names_that_shards_have() -> None:
+def test_names_of_shards() -> None:
     assert all(map(is_shard_name, ("train-000000.tar", "a.tar", "LFW_v2.1-val.tar")))
     assert not any(map(is_shard_name, OUTSIDE))
 
 
 @pytest.mark.parametrize("name", ["../checkpoints", ".", "..", "/tmp/other", "a/b", "", ".hidden", "x\n"])
-def test_a_sampler_has_a_name_and_not_a_path(name: str, tmp_path: Path) -> None:
+def test_the_name_of_a_sampler_is_not_a_path(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a sampler's name"):
         check_name(name)
     with pytest.raises(UserError, match="is not a sampler's name"):

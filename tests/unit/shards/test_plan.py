@@ -91,7 +91,7 @@ def test_the_world_size_only_cuts_the_batch(
 
 
 @given(batch_layouts(), SEEDS, BLOCK_SHARDS, st.integers(0, 25), st.data())
-def test_resuming_on_another_world_size_goes_on_with_the_sequence(
+def test_resuming_on_another_world_size_continues_the_sequence(
     layout: tuple[list[int], int, int], seed: int, block_shards: int | None, num_done: int, data: st.DataObject
 ) -> None:
     sizes, global_batch_size, _ = layout
@@ -99,7 +99,7 @@ def test_resuming_on_another_world_size_goes_on_with_the_sequence(
     world_size = data.draw(st.sampled_from(divisors))
     alone = BatchPlan(EpochOrder(sizes, seed, block_shards), global_batch_size)
     from_zero = [alone.batch(step * global_batch_size) for step in range(num_done + 5)]
-    # New objects, as in a new process: nothing but the number is carried over.
+    # New objects, as in a new process: only the number carries over.
     resumed = [
         BatchPlan(EpochOrder(sizes, seed, block_shards), global_batch_size, rank, world_size)
         for rank in range(world_size)
@@ -114,7 +114,7 @@ def test_resuming_on_another_world_size_goes_on_with_the_sequence(
 def test_a_window_touches_few_shards(sizes: list[int], seed: int, block_shards: int, epoch: int) -> None:
     order = EpochOrder(sizes, seed, block_shards)
     shards = np.searchsorted(np.cumsum(sizes), order.rows(epoch, 0, order.num_units), side="right")
-    # Each shard's units lie in one block: once the order has left a block it never comes back to its shards.
+    # Each shard's units lie in one block: the order never returns to the shards of a block.
     first = {int(shard): int(np.flatnonzero(shards == shard)[0]) for shard in np.unique(shards)}
     last = {int(shard): int(np.flatnonzero(shards == shard)[-1]) for shard in first}
     for position in range(len(shards)):
@@ -185,7 +185,7 @@ def test_threads_may_share_an_order() -> None:
 def test_ten_million_samples_are_planned_in_a_second_and_a_few_bytes_each(sizes: list[int]) -> None:
     order = EpochOrder(sizes, seed=0)
     elapsed_sec = []
-    # The best of three: the machine may be busy with other things.
+    # The best of three: the machine may be busy.
     for epoch in range(3):
         start_sec = time.process_time()
         for start in range(0, order.num_units, 100_000):

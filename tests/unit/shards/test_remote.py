@@ -1,4 +1,4 @@
-"""Data sets behind an address: whole, checked, bounded, and patient with servers that fail."""
+"""Data sets behind an address: complete, checked, bounded, and patient with failing servers."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_order_of_training_is_the_same(local: Path, server: type[Handler]) -
         assert torch.equal(here.images, there.images)
 
 
-def test_each_shard_comes_once_however_many_read(local: Path, server: type[Handler]) -> None:
+def test_each_shard_is_fetched_once_for_all_readers(local: Path, server: type[Handler]) -> None:
     expected = images(Dataset(local))
     results = []
 
@@ -110,14 +110,14 @@ def test_each_shard_comes_once_however_many_read(local: Path, server: type[Handl
 
 
 @pytest.mark.parametrize("fault", ["breaks off", "short", "corrupt", "busy", "whole"])
-def test_a_server_that_fails_for_a_while_is_asked_again(local: Path, server: type[Handler], fault: str) -> None:
+def test_fetches_are_retried_while_a_server_fails(local: Path, server: type[Handler], fault: str) -> None:
     server.faults += [fault] * (NUM_TRIES - 1)  # type: ignore[list-item]
     rows = np.arange(5)
     here, there = (list(Reader(Dataset(root), "val").read(rows)) for root in (str(local), server.url))
     assert there == here
 
 
-def test_chunks_that_came_are_not_fetched_again(
+def test_received_chunks_are_not_fetched_again(
     local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "_CHUNK_BYTES", 8192)
@@ -145,7 +145,7 @@ def test_a_server_that_keeps_failing_is_named(server: type[Handler], cache: Path
     assert not list(cache.glob("*/*.part"))
 
 
-def test_training_ends_with_a_sentence_when_the_server_dies_and_goes_on_when_it_is_back(
+def test_training_ends_with_a_sentence_when_the_server_dies_and_resumes_when_it_is_back(
     local: Path, server: type[Handler], tmp_path: Path
 ) -> None:
     def train(root: str, run: Path, max_images: int) -> Trainer:
@@ -156,7 +156,7 @@ def test_training_ends_with_a_sentence_when_the_server_dies_and_goes_on_when_it_
         return trainer
 
     train(server.url, tmp_path / "run", 48)
-    shutil.rmtree(shards_folder())  # Another machine goes on.
+    shutil.rmtree(shards_folder())  # Another machine resumes.
     server.always = "breaks off"
     with pytest.raises(UserError, match="rerun the command once it can be"):
         train(server.url, tmp_path / "run", 96)
@@ -166,7 +166,7 @@ def test_training_ends_with_a_sentence_when_the_server_dies_and_goes_on_when_it_
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
-def test_a_program_that_ends_leaves_what_it_was_going_to_fetch(
+def test_a_program_that_ends_drops_planned_fetches(
     server: type[Handler], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, is_over = Dataset(server.url), threading.Event()
@@ -184,11 +184,9 @@ def test_a_program_that_ends_leaves_what_it_was_going_to_fetch(
     assert len(server.requests) == before
 
 
-def test_a_signal_ends_a_fetch_and_is_no_failure_of_the_server(
-    server: type[Handler], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_ends_a_fetch_without_a_retry(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
     loader = TrainLoader(Dataset(server.url), "train", global_batch_size=16, seed=0, num_threads=0)
-    monkeypatch.setattr(remote.Remote, "prefetch", lambda *_: None)  # This thread fetches, and waits for no other one.
+    monkeypatch.setattr(remote.Remote, "prefetch", lambda *_: None)  # This thread fetches and waits for no other.
     monkeypatch.setattr(remote.Remote, "_fetch_shard", lambda *_: time.sleep(8))
     with closing(StopFlag()) as stop:
         threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGUSR1]).start()
@@ -198,7 +196,7 @@ def test_a_signal_ends_a_fetch_and_is_no_failure_of_the_server(
         assert stop.requested
 
 
-def test_what_is_fetched_ahead_is_tried_once(server: type[Handler], cache: Path) -> None:
+def test_prefetching_tries_once(server: type[Handler], cache: Path) -> None:
     dataset = Dataset(server.url)
     assert dataset.remote
     server.always = "busy"
@@ -210,7 +208,7 @@ def test_what_is_fetched_ahead_is_tried_once(server: type[Handler], cache: Path)
         dataset.remote.open(shard)
 
 
-def test_what_was_fetched_ahead_is_not_fetched_again(
+def test_prefetched_chunks_are_not_fetched_again(
     local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "_CHUNK_BYTES", 8192)
@@ -224,12 +222,12 @@ def test_what_was_fetched_ahead_is_not_fetched_again(
     assert server.requests.count(shard.name) == -(-shard.num_bytes // 8192) + 1
 
 
-def test_a_server_that_does_not_take_the_call_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_accepts_no_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_TIMEOUT_SEC", 0.2)
     with socket.socket() as listener, ExitStack() as waiting:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        for _ in range(2):  # Nobody takes these calls, and Linux queues no more.
+        for _ in range(2):  # Nobody accepts these connections, and Linux queues no more.
             caller = waiting.enter_context(socket.socket())
             caller.setblocking(False)
             caller.connect_ex(listener.getsockname())
@@ -239,7 +237,7 @@ def test_a_server_that_does_not_take_the_call_is_given_up(monkeypatch: pytest.Mo
         assert time.monotonic() - started < 20
 
 
-def test_a_silent_s3_server_is_asked_as_often_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_s3_server_gets_as_many_tries_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(remote._OPTIONS["s3"]["config_kwargs"], "read_timeout", 0.3)
     calls = []
 
@@ -313,7 +311,7 @@ def test_a_cache_that_is_too_small_is_refused_before_training(server: type[Handl
 def test_pairs_need_a_cache_that_holds_all_shards(
     local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shards.loading.order.TARGET_BLOCK_UNITS", 32)  # A block is two shards then, of six.
+    monkeypatch.setattr("shards.loading.order.TARGET_BLOCK_UNITS", 32)  # A block is then two shards of six.
     shards = Dataset(local).shards("train")
     monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", str(4.5 * max(shard.num_bytes for shard in shards) / 1e9))
     dataset = Dataset(server.url)
@@ -328,7 +326,7 @@ def num_open_shards() -> int:
     return sum(link.is_symlink() and ".tar" in os.readlink(link) for link in links)
 
 
-def test_files_that_are_open_take_less_than_the_cache(
+def test_open_files_take_less_than_the_cache(
     local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shards = Dataset(local).shards("train")
@@ -337,7 +335,7 @@ def test_files_that_are_open_take_less_than_the_cache(
     reader = Reader(Dataset(server.url), "train")
     starts = np.cumsum([0, *(shard.num_samples for shard in shards)])[:-1]
     gc.collect()
-    gc.disable()  # Files are closed at once, and not when Python looks for cycles.
+    gc.disable()  # Files must close at once, not at garbage collection.
     before = num_open_shards()
     try:
         list(reader.read(starts))
@@ -349,7 +347,7 @@ def test_files_that_are_open_take_less_than_the_cache(
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan"])
-def test_a_bound_that_is_no_number(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_bound_must_be_a_number(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", text)
     with pytest.raises(UserError, match=f"positive number of gigabytes, not '{text}'"):
         cache_bytes()
@@ -370,7 +368,7 @@ def test_a_shard_that_another_process_deletes_while_it_is_opened_is_read(
     assert len(next(Reader(dataset, "val").read(np.array([0]))))
 
 
-def test_a_cache_of_somebody_else_is_one_sentence(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_of_another_user_is_one_sentence(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, path_open = Dataset(server.url), open
 
     def refused(path: object, mode: str = "r", *rest: object) -> object:
@@ -383,7 +381,7 @@ def test_a_cache_of_somebody_else_is_one_sentence(server: type[Handler], monkeyp
         next(Reader(dataset, "val").read(np.array([0])))
 
 
-def test_a_full_disk_is_said_at_once(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_at_once(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -393,10 +391,10 @@ def test_a_full_disk_is_said_at_once(server: type[Handler], monkeypatch: pytest.
         next(Reader(dataset, "val").read(np.array([0])))
 
 
-# What is fetched ahead, and what is there.
+# Prefetching and addresses.
 
 
-def test_the_next_block_comes_while_this_one_is_read(server: type[Handler], cache: Path) -> None:
+def test_the_next_block_is_prefetched(server: type[Handler], cache: Path) -> None:
     dataset = Dataset(server.url)
     reader = Reader(dataset, "train")
     reader.expect(np.array([2, 4]))
