@@ -37,7 +37,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Sample:
+class TarSample:
     """Consecutive members of a tar that share a key, as WebDataset groups them."""
 
     key: str
@@ -97,7 +97,7 @@ class ShardWriter:
         self.close()
 
 
-def read_samples(path: Path) -> Iterator[Sample]:
+def read_samples(path: Path) -> Iterator[TarSample]:
     """Lists a shard from its headers alone, in file order.
 
     Raises:
@@ -120,7 +120,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
     for sample in group_by_keys(files, handler=ignore_and_continue):
         key = sample.pop("__key__")
         del sample["__url__"]
-        yield Sample(key, tuple(Member(extension, *place) for extension, place in sample.items()))
+        yield TarSample(key, tuple(Member(extension, *place) for extension, place in sample.items()))
 
 
 def sha256_file(path: Path) -> str:

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from shards.base.errors import UserError
 from shards.dataset.label_types import Scalar, from_cell
-from shards.dataset.tar import Member, Sample, read_samples
+from shards.dataset.tar import Member, TarSample, read_samples
 from shards.images.codecs import PICTURE_CODECS, Codec
 
 _LABEL_EXTENSIONS = ("json", "cls", "txt")
@@ -106,7 +106,7 @@ def _image_header(path: Path, key: str, pil_format: str, data: bytes) -> tuple[t
     return (height, width), _CHANNELS_OF_MODE[mode]
 
 
-def _read_labels(path: Path, file: BinaryIO, sample: Sample, ignored: set[str]) -> dict[str, Scalar]:
+def _read_labels(path: Path, file: BinaryIO, sample: TarSample, ignored: set[str]) -> dict[str, Scalar]:
     labels: dict[str, Scalar] = {}
     for member in sample.members:
         if member.extension not in _LABEL_EXTENSIONS:
