@@ -1,4 +1,4 @@
-"""The labeling page in a real browser: keys, reaction times, undo, pause, a killed server, and the CSV in the end."""
+"""The labeling page in a real browser: keys, reaction times, undo, pause, a killed server, and the exported CSV."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CROSS_MS = 400  # How long the page shows a cross before each face.
 
 
 class Server:
-    """``shards.label serve`` in a process of its own."""
+    """``shards.label serve`` in its own process."""
 
     def __init__(self, images: Path, folder: Path, port: int = 0, *options: str) -> None:
         command = [
@@ -93,15 +93,15 @@ def wait_for_face(page: Any) -> None:
 
 
 def test_fifty_faces_at_known_times(page: Any, images: Path, tmp_path: Path) -> None:
-    """The server is killed half-way, the tab is closed later on, and two answers are taken back."""
+    """The server is killed halfway, the tab is closed later, and two answers are taken back."""
     folder = tmp_path / "answers"
     server = Server(images, folder, 0, "--repeats", "0")
     delays = np.random.default_rng(0).uniform(0.16, 0.8, NUM).tolist()
-    bounds: list[tuple[float, float]] = []  # what the clock of the page says around the script's own key
+    bounds: list[tuple[float, float]] = []  # The page's clock before and after the script's key press.
     smiles: list[bool] = []
     begin(page, server.url, "ann")
     position, has_undone = 0, False
-    before = 0.0  # Surely ahead of the next face's cross: when the page was opened, or the last key.
+    before = 0.0  # Before the next face's cross: when the page opened, or the last key press.
     while position < NUM:
         wait_for_face(page)
         shown = page.evaluate(NOW)
@@ -121,7 +121,7 @@ def test_fifty_faces_at_known_times(page: Any, images: Path, tmp_path: Path) -> 
             assert len(read_answers(folder)["ann"]) == 25
             server = Server(images, folder, server.port, "--repeats", "0")
         wait_for_count(page, position)
-        if position == 35:  # the tab is closed and opened again
+        if position == 35:  # The tab is closed and opened again.
             page.goto("about:blank")
             begin(page, server.url, "ann")
             wait_for_count(page, 35)
@@ -144,7 +144,7 @@ def test_fifty_faces_at_known_times(page: Any, images: Path, tmp_path: Path) -> 
     assert len(lines) == NUM + 4 and sum("undo" in json.loads(line) for line in lines) == 2
     assert [answer.smile for answer in answers] == smiles
     for answer, (low, high), delay in zip(answers, bounds, delays, strict=True):
-        # The face came before the script saw it, at most a frame; the key came after the script's clock.
+        # The face appeared at most a frame before the script saw it; the key came after the script's clock.
         assert 1000 * delay - 5 < low - 1 <= answer.rt_ms <= high + 1, (answer, low, high, delay)
 
     main(["export", str(folder), str(tmp_path / "degrees.csv")])
@@ -173,7 +173,7 @@ def test_keys_that_do_not_count(page: Any, images: Path, tmp_path: Path) -> None
         assert done(page) == 0
         page.keyboard.press("Space")
         wait_for_face(page)
-        page.keyboard.down("j")  # held down: one answer
+        page.keyboard.down("j")  # Held down: one answer.
         page.keyboard.down("j")
         page.keyboard.down("j")
         page.keyboard.up("j")
@@ -186,7 +186,7 @@ def test_keys_that_do_not_count(page: Any, images: Path, tmp_path: Path) -> None
     assert len(read_answers(tmp_path / "answers")["bob"]) == 1
 
 
-def test_two_subjects_and_a_name_that_is_none(page: Any, browser: Any, images: Path, tmp_path: Path) -> None:
+def test_two_subjects_and_a_bad_name(page: Any, browser: Any, images: Path, tmp_path: Path) -> None:
     server = Server(images, tmp_path / "answers")
     other = browser.new_page()
     try:
@@ -194,7 +194,7 @@ def test_two_subjects_and_a_name_that_is_none(page: Any, browser: Any, images: P
         begin(other, server.url, "bob")
         for tab in (page, other):
             wait_for_face(tab)
-        assert page.get_attribute("#face", "src") != other.get_attribute("#face", "src")  # orders of their own
+        assert page.get_attribute("#face", "src") != other.get_attribute("#face", "src")  # Each has its own order.
         for tab, key in ((page, "j"), (other, "f")):
             tab.bring_to_front()
             tab.wait_for_selector("body[data-state=showing], body[data-state=pause]")

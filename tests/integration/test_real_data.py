@@ -1,4 +1,4 @@
-"""Whole real data sets from ../shared, where they are: every file found, every label read."""
+"""Whole real data sets from ../shared, if they are there: every file is found, every label read."""
 
 from __future__ import annotations
 

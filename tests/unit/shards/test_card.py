@@ -1,4 +1,4 @@
-"""The data card: planted duplicates and outliers are found and nothing else, tables count what is there."""
+"""The data card: it finds the planted duplicates and outliers and nothing else, and its tables count right."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COPIES = {"copy": "face003", "lighter": "face010", "smaller": "face020", "recode
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Synthetic faces, of which four are there twice, one is dark, one bright and one blurred."""
+    """Synthetic faces: four have a copy, one is dark, one bright and one blurred."""
     images = tmp_path_factory.mktemp("images")
     source = SyntheticSource(SyntheticConfig(num=NUM, num_identities=NUM), 64)
     faces = {f"face{number:03d}": source.load(source[number]) for number in range(NUM)}

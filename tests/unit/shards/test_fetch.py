@@ -73,13 +73,13 @@ def test_fei_is_fetched_unpacked_and_packed(fei: Any, tmp_path: Path, capsys: py
     pack_main(["fei", str(folder), str(tmp_path / "out"), "--size", "16", "--workers", "1"])
     dataset = Dataset(tmp_path / "out")
     assert sum(map(dataset.num_samples, dataset.splits)) == 120
-    # Again: nothing is asked of the server.
+    # A second fetch asks the server for nothing.
     num_requests = len(fei.ranges)
     main(["fei", str(folder), "--mirror", fei.url])
     assert len(fei.ranges) == num_requests and "is already there" in capsys.readouterr().out
 
 
-def test_a_fetch_that_broke_off_goes_on(fei: Any, tmp_path: Path) -> None:
+def test_a_fetch_that_broke_off_resumes(fei: Any, tmp_path: Path) -> None:
     config = FetchConfig("fei", tmp_path / "faces", mirror=fei.url)
     fei.stops_after = 2000
     with pytest.raises(UserError, match="part1.zip could not be downloaded .received 2,000 of .*rerun to resume"):
@@ -89,7 +89,7 @@ def test_a_fetch_that_broke_off_goes_on(fei: Any, tmp_path: Path) -> None:
     assert fei.ranges[:2] == [None, "bytes=2000-"]
 
 
-def test_checksums_are_checked_also_for_files_put_there_by_hand(
+def test_checksums_are_checked_for_files_copied_by_hand_too(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_olivetti(tmp_path / "tree")
@@ -125,7 +125,7 @@ def test_a_missing_file_and_a_missing_server(fei: Any, tmp_path: Path) -> None:
         fetch(FetchConfig("fei", tmp_path / "faces", mirror="http://127.0.0.1:9"))
 
 
-def test_a_damaged_archive_leaves_nothing_half(fei: Any, tmp_path: Path) -> None:
+def test_a_damaged_archive_unpacks_nothing(fei: Any, tmp_path: Path) -> None:
     fei.files["/originalimages_part1.zip"] = fei.files["/originalimages_part1.zip"][:3000]
     config = FetchConfig("fei", tmp_path / "faces", mirror=fei.url)
     with pytest.raises(UserError, match="cannot be unpacked .*delete it and fetch it again"):
@@ -135,7 +135,7 @@ def test_a_damaged_archive_leaves_nothing_half(fei: Any, tmp_path: Path) -> None
     }
 
 
-def test_tar_archives_and_archives_that_stay(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tar_archives_and_kept_archives(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     people = [f"lfw_funneled/{person}/{person}_0001.jpg" for person in ("Ann_Lee", "Bo")]
     write_images(tmp_path / "tree", people)
     server.files["/lfw-funneled.tgz"] = content = tarred(tmp_path / "tree")

@@ -1,4 +1,4 @@
-"""The data sets of the field: labels from file names, bad files counted exactly, real trees where they are."""
+"""Published data sets: labels from file names, bad files counted exactly, real trees if they are at hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shards.sources import SOURCES
 from shards.sources.base import Source
 from shards.sources.file_source import BAD_NAME
 
-SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 def open_source(name: str, root: Path, **options: object) -> Source:
@@ -142,13 +142,13 @@ def test_olivetti_pixels_stand_upright(tmp_path: Path) -> None:
         ({"a": np.zeros((4, 64, 64)), "b": np.full(4, -1)}, "not images"),
     ],
 )
-def test_other_arrays_are_no_olivetti_faces(tmp_path: Path, arrays: dict, message: str) -> None:
+def test_other_arrays_are_refused_as_olivetti_faces(tmp_path: Path, arrays: dict, message: str) -> None:
     np.savez(tmp_path / "olivetti.npz", **arrays)
     with pytest.raises(UserError, match=message):
         open_source("olivetti", tmp_path)
 
 
-def test_broken_files_are_no_olivetti_faces(tmp_path: Path) -> None:
+def test_broken_files_are_refused_as_olivetti_faces(tmp_path: Path) -> None:
     (tmp_path / "olivetti.npz").touch()
     with pytest.raises(UserError, match="is not an .npz of arrays"):
         open_source("olivetti", tmp_path)

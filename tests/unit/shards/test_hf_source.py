@@ -1,4 +1,4 @@
-"""Hugging Face data sets of four local forms, streamed, interrupted and packed; no network takes part."""
+"""Hugging Face data sets in four local forms, streamed, interrupted and packed; without a network."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_parquet_rows_and_labels(parquet: Path) -> None:
 def test_one_split_and_a_limit(parquet: Path) -> None:
     source = HfSource(HfConfig(str(parquet), split="train", limit=7))
     assert [source[position].key for position in range(len(source))] == [f"train/{n:08d}" for n in range(7)]
-    assert source[0].partition is None  # packing splits it
+    assert source[0].partition is None  # Packing splits it.
     assert len(HfSource(HfConfig(str(parquet), limit=7))) == 14
 
 
@@ -101,7 +101,7 @@ def test_image_folders_and_saved_data_sets(tmp_path: Path) -> None:
     assert len(HfSource(HfConfig(str(tmp_path / "saved_splits"), split="test"))) == 4
 
 
-def test_a_stream_that_broke_off_goes_on(
+def test_a_stream_that_broke_off_resumes(
     parquet: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = HfConfig(str(parquet))
@@ -127,7 +127,7 @@ def test_a_stream_that_broke_off_goes_on(
     reds = [source.load(source[position]).getpixel((0, 0))[0] for position in range(40)]
     assert reds == [number * 4 for number in range(40)]
     HfSource(config)
-    assert len(taken) == 28  # a complete spool is not streamed again
+    assert len(taken) == 28  # A complete spool is not streamed again.
 
 
 def test_a_half_written_row_is_cut_off(parquet: Path) -> None:

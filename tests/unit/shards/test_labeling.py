@@ -1,4 +1,4 @@
-"""The labeling page without a browser: orders, answers that survive, the formula, agreement, and what is served."""
+"""The labeling page without a browser: orders, durable answers, the formula, agreement, and what is served."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_orders_of_few_pictures(num: int, repeats: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "ä", "x" * 41])
-def test_names_that_are_no_file_names(name: str) -> None:
+def test_names_that_cannot_be_file_names(name: str) -> None:
     with pytest.raises(UserError, match="cannot name a subject"):
         check_subject(name)
 
@@ -53,16 +53,16 @@ def test_answers_are_appended_undone_and_read_again(tmp_path: Path) -> None:
     log = AnswerLog(tmp_path, "ann")
     answers = [Answer(trial, FILES[trial], trial % 2 == 0, 500.0 + trial) for trial in range(5)]
     assert all(log.add(answer) for answer in answers)
-    assert not log.add(answers[3])  # came twice
-    assert not log.add(Answer(9, "x", True, 1.0))  # from the future
+    assert not log.add(answers[3])  # Came twice.
+    assert not log.add(Answer(9, "x", True, 1.0))  # From the future.
     assert log.undo() and log.undo()
     changed = Answer(3, FILES[3], True, 700.0)
     assert log.add(changed)
     assert log.answers == [*answers[:3], changed] == read_answers(tmp_path)["ann"]
     path = tmp_path / "answers" / "ann.jsonl"
-    assert len(path.read_text().splitlines()) == 8  # nothing is ever taken out of the file
+    assert len(path.read_text().splitlines()) == 8  # The file only grows.
     log.close()
-    # Killed in the midst of a line.
+    # Killed while writing a line.
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"trial": 4, "ima')
     assert read_answers(tmp_path)["ann"] == [*answers[:3], changed]
@@ -126,7 +126,7 @@ def test_each_subject_counts_once_and_agreement_is_krippendorffs() -> None:
 
 
 def test_alpha_by_hand() -> None:
-    # Two subjects, nominal, of Krippendorff's own way of counting: pairs that match against those expected.
+    # Two subjects, nominal, in Krippendorff's own way of counting: observed disagreement over the expected one.
     first, second = [1, 1, 0, 0, 1, 0, 1, 1], [1, 0, 0, 0, 1, 1, 1, 1]
     answers = {
         name: [Answer(i, f"{i}.png", bool(v), 400.0) for i, v in enumerate(values)]
@@ -224,7 +224,7 @@ def test_the_server_is_bound_to_this_machine(labeling: tuple[int, Labeling]) -> 
         assert server.server_address[0] == "127.0.0.1"
 
 
-def test_going_on_needs_the_same_pictures_and_options(tmp_path: Path) -> None:
+def test_resuming_needs_the_same_pictures_and_options(tmp_path: Path) -> None:
     images, out = tmp_path / "images", tmp_path / "out"
     write_images(images, FILES[:5])
     session = open_session(out, images, 0, 0.2)

@@ -39,7 +39,7 @@ from shards.packing.execution import InProcess, run_tasks
 from shards.packing.options import PackOptions
 from shards.packing.pack import pack, pack_source
 from shards.packing.plan import Encoding, ShardTask, Splitting, make_plan
-from shards.packing.shard import ShardJob
+from shards.packing.shard import ShardJob, write_shard
 from shards.packing.splits import Fractions
 from shards.packing.workspace import ShardWork, Workspace
 from shards.sources.base import Item
@@ -53,7 +53,7 @@ def colors(num: int) -> Iterator[tuple[int, int, int]]:
 
 
 def make_images(root: Path, num: int = 30) -> Path:
-    """Folders of persons with plain-colored images, so that each packed image can be told from its pixels."""
+    """Folders of persons with plain images: the color tells which image was packed."""
     for number, color in enumerate(colors(num)):
         path = root / f"person{number % 10}" / f"{number:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def test_codecs_and_channels(images: Path, tmp_path: Path, codec: str, channels:
 
 
 @pytest.mark.parametrize("codec", ["jpg", "raw"])
-def test_every_bit_that_flips_in_an_image_is_noticed(images: Path, tmp_path: Path, codec: str) -> None:
+def test_every_flipped_bit_of_an_image_is_noticed(images: Path, tmp_path: Path, codec: str) -> None:
     dataset = pack_source(folder(images), options(tmp_path / "out", codec=codec))
     shard, offset = dataset.shards("train")[0], int(dataset.column("offset", "train")[0])
     size = int(dataset.column("size", "train")[0])
@@ -208,7 +208,7 @@ def test_only_bad_images_is_an_error(tmp_path: Path) -> None:
 
 
 class StoppingSource(FolderSource):
-    """Stops the packing, as a crash would, when it is asked for the n-th image."""
+    """Stops the packing at the n-th image, as a crash would."""
 
     def __init__(self, root: Path, num_loads: int) -> None:
         super().__init__(FolderConfig(root, subfolders="identity"))
@@ -221,7 +221,7 @@ class StoppingSource(FolderSource):
         return super().load(item)
 
 
-def test_interrupted_packing_goes_on_and_keeps_finished_shards(images: Path, packed: Path, tmp_path: Path) -> None:
+def test_interrupted_packing_resumes_and_keeps_finished_shards(images: Path, packed: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         pack_source(StoppingSource(images, 20), options(output))
@@ -229,7 +229,7 @@ def test_interrupted_packing_goes_on_and_keeps_finished_shards(images: Path, pac
     assert 0 < len(finished) < len(list(packed.glob("*.tar")))
     assert not (output / "dataset.json").exists()
 
-    # A shard that was finished and then damaged in size is made again, the others stay as they are.
+    # A finished shard of the wrong size is written again; the others stay.
     victim = output / sorted(finished)[0]
     victim.write_bytes(victim.read_bytes()[:-512])
     pack_source(folder(images), options(output))
@@ -369,6 +369,36 @@ def test_an_executor_from_outside_writes_the_same_bytes(images: Path, packed: Pa
     assert contents(tmp_path / "out") == contents(packed)
 
 
+def test_writing_a_shard_depends_on_job_and_task_only(images: Path, tmp_path: Path) -> None:
+    source = folder(images)
+    plan = make_plan(
+        source, Preparation(16, 3, None, "area"), Encoding("raw", {}), Splitting("auto", Fractions(0.1, 0.1), 0), 8
+    )
+    job, counted = ShardJob(source, plan.preparation, plan.encoding), []
+    paths = [tmp_path / "a", tmp_path / "b"]
+    first, second = (write_shard(job, plan.tasks[0], path, lambda: counted.append(1)) for path in paths)
+    assert first == second and paths[0].read_bytes() == paths[1].read_bytes()
+    assert len(counted) == 2 * len(plan.tasks[0].positions)
+    assert sorted(tmp_path.iterdir()) == paths
+
+
+def test_a_shard_counts_only_once_it_is_durable(
+    images: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shards.packing.workspace.publish", broken)
+        with pytest.raises(UserError, match="Input/output error.*rerun the command"):
+            pack_source(folder(images), options(output))
+    assert not list((output / ".packing").glob("*.tar.json")) and not list(output.glob("*.tar"))
+    pack_source(folder(images), options(output))
+    assert contents(output) == contents(packed)
+
+
 def test_two_packings_at_once_are_refused(images: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "out")
     with pytest.raises(UserError, match="another packing is writing"):
@@ -417,7 +447,7 @@ def test_output_inside_the_input_is_refused(tmp_path: Path) -> None:
 
 
 class LabeledSource:
-    """Gray squares with every kind of label, keys that no tar takes as they are, and a partition."""
+    """Gray squares with every kind of label, keys that are unsafe in a tar, and a partition."""
 
     name = "labeled"
     identity_field: str | None = None
@@ -467,7 +497,9 @@ def test_empty_source_is_an_error(tmp_path: Path) -> None:
         pack_source(LabeledSource([]), options(tmp_path / "out"))
 
 
-def test_small_images_are_enlarged_and_said(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_small_images_are_enlarged_and_counted(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dataset = pack_source(folder(images), options(tmp_path / "out", size=24))
     assert dataset.manifest.provenance["num_enlarged"] == 30
     assert "30 images were smaller than 24 pixels" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from shards.sources.celeba import CelebaConfig, CelebaSource
 from shards.sources.folder import FolderConfig, FolderSource
 from shards.sources.lfw import LFWCROP_BOX, LfwConfig, open_lfw
 
-SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 def image_file(path: Path, size: tuple[int, int] = (20, 20)) -> None:
@@ -54,7 +54,7 @@ def test_lfw_is_found_at_any_level(tmp_path: Path, depth: int) -> None:
     assert source.fields["identity"].classes == ("Ann_Lee", "Bo")
     assert source.load(source[0]).size == (250, 250)
     left, upper, right, lower = LFWCROP_BOX
-    # LFWcrop names its corner pixels, both inside; the crop's right and lower edge lie one beyond.
+    # LFWcrop names its corner pixels, both included; the crop's right and lower edge lie one beyond.
     assert (left, upper, right - 1, lower - 1) == (83, 92, 166, 175)
 
 
@@ -273,7 +273,7 @@ def test_label_inference(values: list, kind: str, converted: list) -> None:
     assert convert(values, field.kind) == converted
 
 
-def test_free_text_is_no_class_but_persons_are() -> None:
+def test_free_text_is_not_a_class_but_persons_are() -> None:
     texts = [f"caption {number}" for number in range(100)]
     assert infer_field("caption", texts) is None
     field = infer_field("person", [str(number) for number in range(100)])
@@ -287,8 +287,9 @@ def test_every_registered_source_fits_the_protocol(tmp_path: Path) -> None:
     for name, make in TREES.items():
         make(tmp_path / name)
     for name, entry in SOURCES.items():
-        if name == "hf":  # has a test of its own, in test_hf_source.py
+        if name == "hf":  # Has its own test in test_hf_source.py.
             continue
+        assert not entry.takes_input or (tmp_path / name).is_dir(), f"add a small tree of {name} to field_trees.TREES"
         inputs = (
             {"input": tmp_path / name} if "input" in {f.name for f in dataclasses.fields(entry.config_class)} else {}
         )

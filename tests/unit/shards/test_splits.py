@@ -98,11 +98,11 @@ def test_impossible_fractions(val: float, test: float) -> None:
         Fractions(val, test)
 
 
-def test_hashed_order_is_a_uniform_permutation_fixed_for_ever() -> None:
+def test_hashed_order_is_a_uniform_permutation_and_never_changes() -> None:
     names = [f"n{position}" for position in range(2000)]
     order = hashed_order(names, 0, "order")
     assert sorted(order) == list(range(2000))
     assert abs(np.corrcoef(order, np.arange(2000))[0, 1]) < 0.08
     assert abs(np.corrcoef(order, hashed_order(names, 1, "order"))[0, 1]) < 0.08
-    # Published data sets rest on this order: a change of it is a change of the format.
+    # Published data sets depend on this order: changing it changes the format.
     assert hashed_order(["a", "b", "c", "d", "e"], 0, "order").tolist() == [4, 1, 3, 0, 2]

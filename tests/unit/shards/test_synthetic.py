@@ -74,7 +74,7 @@ def test_sizes_show_the_same_picture() -> None:
         error = np.mean((small - large) ** 2)
         other = np.mean((small - np.roll(large, 1, axis=1)) ** 2)
         assert error < 50, f"position {position}"
-        # A render that was off by a fraction of a pixel would come near to the shifted picture.
+        # A render that is off by a fraction of a pixel would resemble the shifted picture.
         assert error < other / 8, f"position {position}"
 
 
@@ -88,7 +88,7 @@ def test_no_face_divides_by_zero_or_overflows() -> None:
 
 
 def test_values_out_of_range_do_not_wrap_around() -> None:
-    """Overflow of a bright channel would make dark pixels amid bright ones."""
+    """An overflow would put dark pixels among bright ones."""
     image = picture(128, skin=0.0, light_height=1.0, hair_style="bald", background_lightness=1.0)
     forehead = image[40:52, 56:72]
     assert forehead.min() > 150
@@ -154,7 +154,7 @@ def test_background_changes_nothing_on_the_face() -> None:
 
 
 def test_yaw_moves_the_nose_more_than_the_ears_and_narrows_the_far_eye() -> None:
-    """Measured on what a change of eye color and of the nose's length touches."""
+    """Measured on the pixels that eye color and nose length change."""
     size = 256
 
     def columns(yaw: float, **changed: object) -> np.ndarray:
@@ -315,7 +315,7 @@ def test_correlation_is_met_and_marginals_stay(pair: tuple[str, str], correlatio
         assert_uniform(values, SPECS[name].low, SPECS[name].high)
 
 
-def test_held_factors_have_their_middle_value_and_leave_the_others_as_they_were() -> None:
+def test_held_factors_have_their_middle_value_and_do_not_change_the_others() -> None:
     free, held = source(num=40), source(num=40, hold=["yaw", "scale"])
     for position in range(40):
         factors = factors_of(held[position])
@@ -406,7 +406,7 @@ def test_groups_of_several_factors_take_turns() -> None:
             assert varying == {name}
         people[name] |= {item.labels["identity"] for item in items}
         partitions[name].append(items[0].partition)
-    # Every factor has its share of held-out groups, and meets as many people as it has groups.
+    # Every factor has its share of held-out groups, and as many people as groups.
     for name in names:
         assert [partitions[name].count(part) for part in ("train", "val", "test")] == [32, 4, 4]
     assert len(people["smile"]) == len(people["yaw"]) == 40 and len(people["identity"]) == 60
