@@ -56,10 +56,7 @@ def load_timm(model_name: str, layers: Sequence[str], tensors: Mapping[str, Tens
         UserError: timm is not installed, or lacks the model, its weights or its layers.
     """
     timm = _import_timm()
-    if model_name.split(".")[0] not in timm.list_models():
-        near = difflib.get_close_matches(model_name, timm.list_models(), n=3)
-        hint = f"; similar: {', '.join(near)}." if near else "; timm.list_models() lists all."
-        raise UserError(f"timm has no model {model_name}{hint}")
+    _check_name(model_name, timm.list_models())
     by_number = all(layer.isdigit() for layer in layers)
     options: dict[str, Any] = {"pretrained": True}
     if tensors is not None:
@@ -84,6 +81,14 @@ def load_timm(model_name: str, layers: Sequence[str], tensors: Mapping[str, Tens
     known = timm.get_pretrained_cfg(model_name)
     name = f"{known.architecture}.{known.tag}" if known.tag and tensors is None else known.architecture
     return TimmNet(network, name, tuple(known.mean), tuple(known.std), _sha256_of_tensors(network))
+
+
+def _check_name(model_name: str, known: Sequence[str]) -> None:
+    if model_name.split(".")[0] in known:
+        return
+    similar = difflib.get_close_matches(model_name, known, n=3)
+    hint = f"similar: {', '.join(similar)}." if similar else "timm.list_models() lists all."
+    raise UserError(f"timm has no model {model_name}; {hint}")
 
 
 def _import_timm() -> Any:
