@@ -1,11 +1,11 @@
-"""Every family on one data set at an equal number of images, in batches of one size: trains, reports, prints a table.
+"""Trains every family on one data set with the same number of images and batch size, reports, and prints a table.
 
     python tests/benchmarks/families.py DATA OUT [--max_images 21120] [--only '[vae,dfc_vae]']
 
-Each member is trained with ``facegen/train.py`` from a preset; what differs from the preset is listed in ``MEMBERS``. A
-member that is complete already is not trained again. The report of all of them lies in OUT/report; ``--report false``
-leaves it out, for the training speeds alone. Speeds are the median over the windows between two log lines of one
-process, validation and checkpoints not counted, and mean little unless the machine has nothing else to do.
+``facegen/train.py`` trains each member from a preset; ``MEMBERS`` lists the differences from it. A finished member is
+not trained again. OUT/report holds the report of all of them; ``--report false`` skips it and measures training speeds
+only. A speed is the median over the windows between two log lines of one process, without validation and checkpoints,
+and means little on a busy machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TRAINING = Path("facegen") / "train.py"
 
 
 class Member(NamedTuple):
-    """One row: a family, the preset that it starts from, and what is set besides."""
+    """One row: a family, its preset, and changes to it."""
 
     family: str
     preset: str
@@ -40,7 +40,7 @@ PERSONS = [
     {"same": ["identity"], "varies": None, "where": [], "ratio": 1, "free": ["0-15"]},
     {"same": [], "varies": None, "where": [], "ratio": 1, "free": ["16-63"]},
 ]
-"""Groups of one person, in which everything else varies, and groups of many."""
+"""Groups of one person, in which everything else varies, and groups of many people."""
 
 MEMBERS = {
     "ae": Member("ae", "ae_lfw"),
@@ -61,10 +61,10 @@ MEMBERS = {
 
 
 def check_names(only: list[str] | None) -> None:
-    """Rejects names that are none of ``MEMBERS``."""
+    """Rejects names that are not in ``MEMBERS``."""
     unknown = sorted(set(only or ()) - set(MEMBERS))
     if unknown:
-        raise ValueError(f"--only names {', '.join(unknown)}; there are {', '.join(MEMBERS)}.")
+        raise ValueError(f"--only does not know {', '.join(unknown)}; choose from {', '.join(MEMBERS)}.")
 
 
 _FEW_STEPS = {"warmup_images": 1000}
@@ -76,19 +76,19 @@ class Config:
     """Settings of the benchmark."""
 
     data: Path
-    """A packed data set; members whose labels it lacks have to be left out with --only."""
+    """A packed data set; leave out members whose labels it lacks with --only."""
     out: Path
     """Folder for the runs, the report and families.md."""
     max_images: int = 21120
-    """Images that each member sees."""
+    """Training images of each member."""
     batch_size: int = 16
-    """Images of a batch, of every member; a multiple of 4."""
+    """Batch size of every member; a multiple of 4."""
     only: list[str] | None = None
-    """Members to train and compare; all when not given."""
+    """Members to train and compare; null takes all."""
     report: bool = True
     """Whether to compare the runs on the test split."""
     num_images: int = 1000
-    """Held-out images, and samples, that the report takes."""
+    """Held-out images, and samples, in the report."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -112,18 +112,18 @@ def main() -> None:
 
 
 def train(name: str, config: Config) -> None:
-    """Trains a member, or goes on where it stopped; its configuration lies beside its run."""
+    """Trains or resumes a member; its configuration lies beside its run."""
     path = config.out / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(options(MEMBERS[name], config), sort_keys=False))
     arguments = ["--config", str(path), "--data", str(config.data), "--run", str(config.out / name)]
     command = [sys.executable, str(_TRAINING), MEMBERS[name].family, *arguments]
     if subprocess.run(command, cwd=ROOT).returncode:
-        raise UserError(f"{name} could not be trained; its own message stands above.")
+        raise UserError(f"{name} could not be trained; see its message above.")
 
 
 def configuration(member: Member) -> dict[str, Any]:
-    """The preset, with the member's changes and without a length."""
+    """The preset with the member's changes, without a limit."""
     preset = yaml.safe_load((PRESETS / f"{member.preset}.yaml").read_text())
     limits = ("max_epochs", "max_images", "max_steps")
     kept = {name: value for name, value in preset.items() if name not in limits}
@@ -131,7 +131,7 @@ def configuration(member: Member) -> dict[str, Any]:
 
 
 def timed(options: dict[str, Any], num_steps: int) -> dict[str, Any]:
-    """A training of ``num_steps`` steps, to be timed: five log lines, nothing watched that can be left out."""
+    """A training of ``num_steps`` steps for timing: five log lines, and as little monitoring as possible."""
     batch_size = options["global_batch_size"]
     rare = 1000 * num_steps * batch_size
     monitor = {"grid_every_images": rare, "validate_every_images": rare, "num_validation_images": 32}
@@ -141,12 +141,12 @@ def timed(options: dict[str, Any], num_steps: int) -> dict[str, Any]:
 
 
 def speeds(run_directory: Path) -> list[dict[str, float]]:
-    """The log lines of a timed training, without the first one, over which it warms up."""
+    """The log lines of a timed training, without the first one, the warm-up."""
     return [line for line in metrics(run_directory) if "speed/images_per_sec" in line][1:]
 
 
 def options(member: Member, config: Config) -> dict[str, Any]:
-    """The preset, with the member's changes, at the common length and batch size."""
+    """The preset with the member's changes, at the common length and batch size."""
     result = configuration(member)
     warmup = {} if member.family in _HAS_ITS_OWN_START else {"optim": _FEW_STEPS}
     every = {"log_every_images": 960, "validate_every_images": config.max_images}
@@ -155,7 +155,7 @@ def options(member: Member, config: Config) -> dict[str, Any]:
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with the values of ``changes``, level by level."""
+    """``base`` with the values of ``changes``, merged recursively."""
     result = dict(base)
     for name, value in changes.items():
         inner = result.get(name)
@@ -175,7 +175,7 @@ def compare(names: list[str], config: Config) -> None:
     command += ["--data", str(config.data), "--split", "test", "--fid_weights", "none"]
     command += ["--num_images", number, "--num_samples", number, "--out", str(config.out / "report")]
     if subprocess.run(command, cwd=ROOT).returncode:
-        raise UserError("the report could not be made; its own message stands above.")
+        raise UserError("the report failed; see its message above.")
 
 
 if __name__ == "__main__":

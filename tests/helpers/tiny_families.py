@@ -1,4 +1,4 @@
-"""Each registered family at a size that trains in a second; the tests of all families build them from here."""
+"""Every registered family at a size that trains in a second, for the tests of all families."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Tiny(NamedTuple):
 
     Attributes:
         options: Its config's fields.
-        labels: Labels of a batch of so many images, as the loader gives them.
+        labels: Makes the labels of a batch of so many images, as the loader does.
         unit_size: Images that belong together in a batch.
-        falls: The loss term that training on one batch must bring down.
-        learns: The turns that are trained for it; None for all. Two players of one game cannot both bring theirs down.
-        refused: Images that its small networks cannot take.
+        falls: The loss term that training on one batch must lower.
+        learns: The turns to train for it; None for all. Two players of one game cannot both lower theirs.
+        refused: Shape of images that its small networks cannot take.
     """
 
     options: dict[str, Any]
@@ -45,24 +45,24 @@ class Tiny(NamedTuple):
 
 
 def _degrees(num: int) -> dict[str, Tensor]:
-    """Degrees of smile from -1 to 1, every third of them not known."""
+    """Degrees of smile from -1 to 1, every third of them unknown."""
     degrees = torch.linspace(-1, 1, num)
     degrees[1::3] = torch.nan
     return {"smile": degrees}
 
 
 def _pairs(num: int) -> dict[str, Tensor]:
-    """Pairs of one person and of two in turn."""
+    """Pairs, alternately of one person and of two."""
     return {"same": (torch.arange(num) // 2 + 1) % 2}
 
 
 def _two_kinds_of_pairs(num: int) -> dict[str, Tensor]:
-    """Groups of two images, of the first and the second kind in turn."""
+    """Groups of two images, alternately of the first and the second kind."""
     return {"group_kind": torch.arange(num) // 2 % 2}
 
 
 def _deep_features(**options: Any) -> dict[str, Any]:
-    """A DFC-VAE that compares pixels and the first layers of the feature net that is always there."""
+    """A DFC-VAE that compares pixels and the first layers of the installed feature net."""
     network = DFCNetConfig(widths=[8, 16], decoder_widths=[16, 8], **options)
     features = FeatureNetConfig(layers=["stem", "blocks.1"])
     return {"latent_size": 6, "network": network, "mse_weight": 1.0, "kld_weight": 0.001, "features": features}
@@ -92,7 +92,7 @@ TINY: dict[str, Callable[[], Tiny]] = {
         falls="d_loss",
         learns=("discriminator",),
     ),
-    # The hinge of both sides has opposite gradients at first: the last bias would get none.
+    # With the hinge loss, the initial gradients of both sides would cancel at the last bias.
     "vae_gan": lambda: Tiny(
         {
             "latent_size": 6,
@@ -126,7 +126,7 @@ def tiny_config(name: str, **options: Any) -> Any:
 
 
 def augment_for(name: str) -> AugmentConfig:
-    """As much augmentation as a family bears."""
+    """As much augmentation as a family supports."""
     augmentable = FAMILIES[name].family_class.augmentable
     return AugmentConfig(flip=True, brightness=0.1) if augmentable else AugmentConfig(flip=False)
 
@@ -137,6 +137,6 @@ def tiny_labels(name: str, num: int) -> dict[str, Tensor]:
 
 
 def tiny_family(name: str, image: ImageShape = IMAGE, **options: Any) -> Family:
-    """A family with its initial weights, always the same."""
+    """A family with its initial weights, which are always the same."""
     torch.manual_seed(0)
     return build(name, tiny_config(name, **options), image)

@@ -1,4 +1,4 @@
-"""Real faces: a short training of the CVAE on CelebA, judged by a smile classifier that never saw it."""
+"""Real faces: a short training of the CVAE on CelebA, judged by an independent smile classifier."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NUM_IMAGES = 20_000
     not (SHARED / "data" / "celeba10k.tar").is_file() or not (SHARED / "judge").is_dir(),
     reason="needs CelebA's images and the smile judge in ../shared",
 )
-def test_smiles_of_both_signs_are_told_apart(tmp_path: Path) -> None:
+def test_smiles_of_both_signs_are_distinguished(tmp_path: Path) -> None:
     with tarfile.open(SHARED / "data" / "celeba10k.tar") as archive:
         archive.extractall(tmp_path, filter="data")
     pack(["celeba", str(tmp_path / "celeba"), str(tmp_path / "data"), "--size", "64"])

@@ -1,7 +1,7 @@
-"""Trains every case for a few steps and writes down what each step did: started by a launcher in tests.
+"""Trains every case for a few steps and records each step; tests start it through a launcher.
 
-Usage: record_families.py OUT DATA ACCUMULATION. The run of a case is OUT/CASE, and rank r writes OUT/CASE.r.jsonl: for
-each step this rank's rows, its loss terms, and a checksum of all parameters.
+Usage: record_families.py OUT DATA ACCUMULATION. The run of a case is OUT/CASE. Rank r writes OUT/CASE.r.jsonl: for each
+step its rows, its loss terms, and a checksum of all parameters.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNNORMALIZED = DiscriminatorConfig(8, 16, norm="none")
 
 
 class Case(NamedTuple):
-    """A family, options of its small form, and the moving average of its weights."""
+    """A family, options of its small form, and the half-life of its moving average."""
 
     family: str
     options: dict[str, Any] = {}
@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 
 CASES = {family: Case(family) for family in FAMILIES} | {
-    # What the defaults leave out and processes have to agree on.
+    # Options beyond the defaults on which processes must agree.
     "vae_ema": Case("vae", ema_half_life_images=16),
     "vae_learned_variance": Case(
         "vae", {"decoder_sigma": "learned", "kld_weight": 1.0, "reconstruction": "sum"}, ema_half_life_images=16

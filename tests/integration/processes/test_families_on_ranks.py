@@ -1,7 +1,7 @@
-"""Every family trains the same on two and four ranks as on one, and its held-out metrics are those of what is saved.
+"""Every family trains the same on two and four ranks as on one, and its held-out metrics are those of its snapshot.
 
-One process with as many accumulation steps is the other side: its micro-batches are exactly the shares of the ranks, so
-batch norm sees the same images on both sides, and everything is to be equal but the rounding of sums.
+The reference is one process with as many accumulation steps: its micro-batches are exactly the shares of the ranks, so
+batch norm sees the same images and everything agrees up to the rounding of sums.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def world_size(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="module")
 def records(world_size: int, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``record_families.py`` wrote, in ``one`` and ``ranks``."""
+    """The records of ``record_families.py``, in ``one`` and ``ranks``."""
     root = tmp_path_factory.mktemp("ranks")
     for name, num_processes, accumulation in (("one", 1, world_size), ("ranks", world_size, 1)):
         (root / name).mkdir()
@@ -58,7 +58,7 @@ def test_ranks_train_as_one_process(case: str, world_size: int, records: Path) -
 
 
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.ema_half_life_images])
-def test_batch_norms_averages_reach_the_moving_average(case: str, records: Path) -> None:
+def test_batch_norm_averages_reach_the_moving_average(case: str, records: Path) -> None:
     checkpoint = newest_complete(records / "ranks" / case / "checkpoints")
     assert checkpoint is not None
     saved = {name: load_file(checkpoint / f"{name}.safetensors") for name in ("ema", "weights")}
@@ -73,7 +73,7 @@ def test_batch_norms_averages_reach_the_moving_average(case: str, records: Path)
 def test_held_out_metrics_do_not_depend_on_the_rank_that_holds_an_image(
     case: str, records: Path, tiny_dataset: Path
 ) -> None:
-    # Each rank's own averages of batch norm would give another error than the snapshot, which has the main process's.
+    # The snapshot holds the main process's averages of batch norm; other ranks' own would give another error.
     (logged,) = [
         line["val/mse"] for line in json_lines(records / "ranks" / case / "metrics.jsonl") if "val/mse" in line
     ]

@@ -1,4 +1,4 @@
-"""Latent usage during training, measured by two processes that share the images, and through a stop in its middle."""
+"""Latent usage during training, measured by two processes that share the images, and after a stop in its middle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_two_ranks_measure_what_one_process_finds_and_stop_together(tiny_dataset
     options += ["--model.network.widths", "[8,16]", "--model.latent_size", 8, "--monitor.num_validation_images", 20]
     options += ["--checkpoint.every_images", epoch_size, "--checkpoint.keep", 3]
     command = launch(2, DISTURBED, "SIGTERM", "1", "evaluation", str(2 * epoch_size), *options)
-    subprocess.run(command, env=environment(), capture_output=True, timeout=300)  # Ends by itself: no rank waits.
+    subprocess.run(command, env=environment(), capture_output=True, timeout=300)  # Ends by itself: no rank hangs.
     newest = newest_complete(tmp_path / "checkpoints")
     assert newest is not None and newest.name == f"images_{2 * epoch_size:012d}"
     stopped = read_latent_history(tmp_path)
@@ -38,7 +38,7 @@ def test_two_ranks_measure_what_one_process_finds_and_stop_together(tiny_dataset
     assert (history.split, history.count.tolist()) == ("val", [20, 20])
 
     (batch,) = evaluation_batches(dataset, "val", 20, limit=20)
-    # Epoch 1 had a pass of its own; at the end validation's was used.
+    # Epoch 1 had its own pass; at the end, validation's is reused.
     for row, images_seen in enumerate(history.images_seen):
         model = load(tmp_path / "snapshots" / f"images_{images_seen:012d}")
         mu, logvar = model.posterior(to_float(batch.images), batch.labels)

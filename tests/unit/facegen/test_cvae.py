@@ -1,4 +1,4 @@
-"""The CVAE: its networks to the layer, where the degree goes, what is unknown, and the reference's mistakes."""
+"""The CVAE: its networks layer by layer, the path of the degree, unknown degrees, and the reference's mistakes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAN = float("nan")
 
 
 def make(image: ImageShape = IMAGE, **options: Any) -> CVAE:
-    """A CVAE without batch norm, so that what goes in alone decides what comes out."""
+    """A CVAE without batch norm, so that the output depends on the input alone."""
     torch.manual_seed(0)
     defaults = {"latent_size": 6, "network": ConvNetConfig(widths=[8, 16], norm="none")}
     family = build("cvae", CVAEConfig(**defaults | options), image)
@@ -78,7 +78,7 @@ def test_the_reference_networks_have_the_references_parameters() -> None:
     network = family.networks["autoencoder"]
     assert num_parameters(network.encoder) == 4_892_744  # type: ignore[arg-type]
     assert num_parameters(network.decoder) == 4_891_171  # type: ignore[arg-type]
-    assert num_parameters(network) == 4_892_744 + 4_891_171 + 1  # And what stands for an unknown degree.
+    assert num_parameters(network) == 4_892_744 + 4_891_171 + 1  # The last one stands for an unknown degree.
     assert family.decoder_variance == pytest.approx(4 * 0.5 / 2)  # A squared error on [-1, 1] is 4 of one on [0, 1].
 
 
@@ -133,7 +133,7 @@ def test_a_missing_label_is_an_unknown_degree_and_not_the_degree_0() -> None:
 
 
 @pytest.mark.parametrize(("conditioning", "reaches"), [("decoder", False), ("both", True)])
-def test_the_degree_reaches_the_encoder_only_when_asked(conditioning: str, reaches: bool) -> None:
+def test_the_degree_reaches_the_encoder_only_on_request(conditioning: str, reaches: bool) -> None:
     family, images = make(conditioning=conditioning).eval(), random_images(2)
     low, high = (family.posterior(images, {"smile": torch.full((2,), degree)})[0] for degree in (-1.0, 1.0))
     assert ((low - high).abs().max() > 1e-4) == reaches
@@ -145,7 +145,7 @@ def test_a_bool_label_interpolates_smoothly() -> None:
     with torch.no_grad():
         images = family.decode(torch.zeros(41, 6), {"smile": degrees})
     steps = (images[1:] - images[:-1]).flatten(1).norm(dim=1)
-    assert steps.max() < 2 * steps.min()  # Nothing happens all at once.
+    assert steps.max() < 2 * steps.min()  # No step dominates.
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -171,7 +171,7 @@ def test_label_dropout_belongs_to_the_slot() -> None:
 # Keeping the degree out of the latents.
 
 
-def test_only_the_known_degrees_take_part_in_the_game() -> None:
+def test_only_known_degrees_count_in_the_game() -> None:
     family = make(independence_weight=1.0, label_dropout=0.0)
     networks = dict(family.networks.items())
     images, degrees = random_images(8), torch.linspace(-1, 1, 8)
@@ -195,7 +195,7 @@ def test_each_turn_of_the_game_teaches_its_own_network() -> None:
 
 
 def degree_in_latents(independence_weight: float) -> float:
-    """Share of the degree's variance that a linear fit reads from sampled latents, after training on a few images."""
+    """R^2 of a linear fit of the degree to sampled latents, after training on a few images."""
     image = ImageShape(1, 8, 8)
     family = make(
         image,
@@ -234,7 +234,7 @@ def test_the_game_takes_the_degree_out_of_the_latents() -> None:
 
 
 class Labeled:
-    """What the family asks of a data set."""
+    """The part of a data set that the family uses."""
 
     address = "faces"
 
@@ -260,7 +260,7 @@ DATA: Any = Labeled(
 
 
 @pytest.mark.parametrize(("label", "low", "high"), [("smile", -0.736, 1.0), ("Smiling", -1.0, 1.0)])
-def test_the_trained_range_is_kept(label: str, low: float, high: float) -> None:
+def test_the_range_of_training_degrees_is_saved(label: str, low: float, high: float) -> None:
     family = make(label=label)
     family.prepare(DATA, torch.device("cpu"))
     assert (family.condition, family.condition_range) == (label, pytest.approx((low, high)))
@@ -277,7 +277,7 @@ def test_the_trained_range_is_kept(label: str, low: float, high: float) -> None:
     ],
 )
 @pytest.mark.parametrize("unknown", ["embedding", "skip"])
-def test_a_label_that_is_no_degree_is_refused(label: str, message: str, unknown: str) -> None:
+def test_labels_that_are_not_degrees_are_refused(label: str, message: str, unknown: str) -> None:
     family = make(label=label, unknown=unknown)
     with pytest.raises(UserError, match=message):
         if unknown == "skip":
@@ -286,7 +286,7 @@ def test_a_label_that_is_no_degree_is_refused(label: str, message: str, unknown:
 
 
 @pytest.mark.parametrize("label", ["smile", "Smiling"])
-def test_images_without_a_degree_are_left_out_when_asked(label: str) -> None:
+def test_images_without_a_degree_are_skipped_on_request(label: str) -> None:
     units = make(label=label, unknown="skip").units(DATA, "train", 0)
     assert units is not None
     assert units.per_shard.tolist() == [1, 2]
@@ -348,8 +348,8 @@ def test_a_sweep_goes_from_the_lowest_to_the_highest_degree_in_every_row() -> No
     torch.testing.assert_close(images[num_columns : 2 * num_columns][[0, -1]], ends)
 
 
-def test_validation_ends_eval_mode_only_for_itself(tiny_config: MakeConfig, often: MonitorConfig) -> None:
-    # The reference switched to eval mode for its first evaluation and never back: batch norm stood still from there.
+def test_training_returns_to_train_mode_after_validation(tiny_config: MakeConfig, often: MonitorConfig) -> None:
+    # The reference switched to eval mode for its first evaluation and never back, which froze batch norm.
     moved: list[Tensor] = []
 
     def on_step(trainer: Trainer, batch: Any, terms: Any) -> None:
@@ -362,8 +362,8 @@ def test_validation_ends_eval_mode_only_for_itself(tiny_config: MakeConfig, ofte
     assert all(not torch.equal(before, after) for before, after in zip(moved[:-1], moved[1:], strict=True))
 
 
-def test_held_out_metrics_are_of_the_images_as_they_are(tiny_config: MakeConfig, often: MonitorConfig) -> None:
-    # The reference's evaluation loader augmented.
+def test_held_out_metrics_use_images_without_augmentation(tiny_config: MakeConfig, often: MonitorConfig) -> None:
+    # The reference augmented its evaluation images.
     strong = AugmentConfig(flip=True, brightness=1.0, contrast=1.0, saturation=1.0)
     config = tiny_config("cvae", max_steps=2, monitor=often, augment=strong)
     Trainer(config).fit()
@@ -374,7 +374,7 @@ def test_held_out_metrics_are_of_the_images_as_they_are(tiny_config: MakeConfig,
     assert logged == pytest.approx((reconstructions - images).square().mean().item(), rel=1e-4)
 
 
-def test_latents_are_analyzed_by_their_mean(tiny_config: MakeConfig) -> None:
+def test_latent_analysis_uses_the_mean(tiny_config: MakeConfig) -> None:
     # The reference ran its PCA on the history of variances.
     config = tiny_config("cvae", max_steps=2)
     Trainer(config).fit()
@@ -397,12 +397,12 @@ def test_samples_get_the_labels_of_the_split_row_after_row() -> None:
     labels = sample_labels(model, DATA, "test", 4, first=2, num=5)
     assert labels is not None
     assert labels["Smiling"].tolist() == [0, 1, 1, -1, 0]
-    assert labels["Smiling"].dtype == torch.int64  # As the loader gives it: a float would be a degree.
+    assert labels["Smiling"].dtype == torch.int64  # The loader's type; a float would count as a degree.
     assert "label Smiling of image i of the test split" in condition_note(model, DATA, "test")
 
 
 @pytest.mark.parametrize(("condition", "note"), [(None, ""), ("grin", " The data set has no label grin")])
-def test_samples_without_a_condition_to_take(condition: str | None, note: str) -> None:
+def test_samples_without_a_usable_condition(condition: str | None, note: str) -> None:
     model: Any = SimpleNamespace(condition=condition)
     assert sample_labels(model, DATA, "test", 4, first=0, num=2) is None
     assert condition_note(model, DATA, "test")[: len(note)] == note

@@ -1,4 +1,4 @@
-"""The DC-GAN's nets and losses, each player's turn, and the detector of a lost game."""
+"""The DC-GAN's networks and losses, each player's turn, and the detector of a failed training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def batch_of(num: int = 8, images_seen: int = 0) -> TrainBatch:
 
 
 def take_turn(family: Family, turn: str, batch: TrainBatch) -> TurnLosses:
-    """A turn's losses, with the other networks held as the trainer holds them."""
+    """A turn's losses, with the other networks frozen as the trainer does."""
     for name, network in family.networks.items():
         network.requires_grad_(name == turn)
     return family.losses(turn, dict(family.networks.items()), batch)
@@ -97,7 +97,7 @@ def test_each_group_is_normalized_by_its_own_statistics() -> None:
     torch.testing.assert_close(discriminator([real, fake])[0].logits, alone)
     torch.testing.assert_close(discriminator([other, real])[1].logits, alone)
     mixed = discriminator([torch.cat([real, fake])])[0].logits[:6]
-    assert (mixed - alone).abs().max() > 0.1 * alone.std()  # What a mixed batch would have done.
+    assert (mixed - alone).abs().max() > 0.1 * alone.std()  # A mixed batch would change the logits.
 
 
 def test_features_are_those_of_the_stage_asked_for() -> None:
@@ -124,7 +124,7 @@ def test_spectral_norm_makes_every_layer_a_contraction() -> None:
 # Losses.
 
 
-def test_cross_entropy_has_the_right_targets_and_no_infinity() -> None:
+def test_cross_entropy_has_the_right_targets_and_stays_finite() -> None:
     logits = torch.tensor([-3.0, 0.5, 2.0])
     ones, zeros = torch.ones(3), torch.zeros(3)
     entropy = functional.binary_cross_entropy_with_logits
@@ -197,12 +197,12 @@ def test_only_the_player_whose_turn_it_is_gets_a_gradient(turn: str, options: di
         assert (parameter.grad is not None) == (turn in name), name
 
 
-def test_the_generator_brings_its_loss_down_against_a_discriminator_that_stands_still() -> None:
-    # Batch norm in the discriminator would take from every batch what moves all its logits.
+def test_the_generator_lowers_its_loss_against_a_frozen_discriminator() -> None:
+    # Batch norm in the discriminator would cancel whatever moves all logits of a batch.
     family = tiny_family("dcgan", discriminator=UNNORMALIZED).train()
     with torch.no_grad():
         for parameter in family.networks["discriminator"].parameters():
-            parameter.mul_(10)  # Its first weights give logits next to 0 for any image.
+            parameter.mul_(10)  # The initial weights give logits near 0 for any image.
     updater = Updater(family.networks["generator"], OptimConfig(), torch.device("cpu"), False)
     values = []
     for step in range(25):
@@ -213,7 +213,7 @@ def test_the_generator_brings_its_loss_down_against_a_discriminator_that_stands_
     assert values[-1] < 0.2 * values[0]
 
 
-def test_each_turn_has_noise_of_its_own() -> None:
+def test_each_turn_draws_its_own_noise() -> None:
     family = tiny_family("dcgan")
     seen: list[Tensor] = []
     family.networks["generator"].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
@@ -270,7 +270,7 @@ def kinds_of(*epochs: dict[str, float]) -> list[list[str]]:
     return [[text.partition(":")[0] for text in detector.warnings(HEALTHY | means)] for means in epochs]
 
 
-def test_a_game_that_goes_on_gets_no_warning() -> None:
+def test_a_healthy_game_gets_no_warning() -> None:
     gray, more = {"sample_variance": 0.001, "d_accuracy": 0.999}, {"sample_variance": 0.01, "d_accuracy": 0.97}
     assert kinds_of(gray, more, {}, {}) == [[], [], [], []]
 
@@ -283,11 +283,11 @@ def test_a_game_that_goes_on_gets_no_warning() -> None:
         ({"sample_variance": 0.02}, "mode collapse"),
     ],
 )
-def test_each_way_to_lose_is_told(means: dict[str, float], kind: str) -> None:
+def test_each_failure_is_warned_about(means: dict[str, float], kind: str) -> None:
     assert kinds_of({}, means, means, means, {}) == [[], [kind] if "variance" in str(means) else [], [kind], [kind], []]
 
 
-def test_batches_of_one_image_have_no_variance_to_judge() -> None:
+def test_batches_of_one_image_have_no_variance() -> None:
     detector = CollapseDetector()
     assert [detector.warnings({"d_accuracy": 0.7}) for _ in range(2)] == [[], []]
 
@@ -301,10 +301,10 @@ def train(config: TrainConfig, on_step: Any = None) -> None:
     try:
         Trainer(config).fit(on_step)
     finally:
-        gc.collect()  # Frees the lock, as the end of a process would.
+        gc.collect()  # Releases the lock, as the end of the process would.
 
 
-def test_a_collapsed_generator_is_told_once_an_epoch_also_through_a_crash(
+def test_collapse_is_warned_about_once_an_epoch_even_after_a_crash(
     tiny_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forward = Generator.forward
@@ -319,7 +319,7 @@ def test_a_collapsed_generator_is_told_once_an_epoch_also_through_a_crash(
     with pytest.raises(KeyboardInterrupt):
         train(config, crash)
     assert [line["images_seen"] / 192 for line in warned(config)] == [2, 3]
-    train(config)  # Goes back to image 400, into the third epoch, whose end only sets the mark now.
+    train(config)  # Resumes at image 400, in the third epoch, whose end is only remembered.
     assert [line["images_seen"] / 192 for line in warned(config)] == [2, 4]
     texts = [line["warning"] for line in warned(config)]
     events = EventAccumulator(config.run, size_guidance={"tensors": 0}).Reload()

@@ -1,4 +1,4 @@
-"""DFC-VAE: the reference's sizes, each term of its loss, and the mistakes of public trainers."""
+"""The DFC-VAE: the reference's sizes, each term of the loss, and the mistakes of public trainers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def gradients(module: nn.Module, loss: Tensor) -> list[Tensor]:
 
 
 def reference(name: str, size: int, **options: Any) -> Any:
-    """The network at the reference's size, without memory for its weights."""
+    """The network at the reference's size, on the meta device."""
     with torch.device("meta"):
         family = build(name, FAMILIES[name].config_class(**options), ImageShape(3, size, size))
     assert family.latent_size == 100
@@ -96,7 +96,7 @@ def test_shape_chains_of_the_reference() -> None:
 
 
 @pytest.mark.parametrize(("wide_tail", "tail"), [(False, 3), (True, 32)])
-def test_the_large_net_has_a_bottleneck_unless_it_is_told_otherwise(wide_tail: bool, tail: int) -> None:
+def test_the_large_net_has_a_bottleneck_unless_its_tail_is_wide(wide_tail: bool, tail: int) -> None:
     network = reference("dfc_vae_large", 128, wide_tail=wide_tail)
     assert network.encoder.head.in_features == 8192
     convolutions = [layer for layer in network.decoder.stages if isinstance(layer, nn.Conv2d)]
@@ -120,7 +120,7 @@ def test_a_block_pads_as_tensorflow_and_adds_a_tenth(kernel_size: int) -> None:
         block.layers[1].weight.zero_()  # type: ignore[union-attr,operator]
         block.layers[1].weight[0, 0, 0, 0] = 1.0  # type: ignore[index,operator,union-attr]
     inputs = torch.arange(1.0, 26.0).reshape(1, 1, 5, 5)
-    # "same" puts the odd row of an even kernel at the end, so that the first tap looks one pixel up and left.
+    # "same" pads the odd row of an even kernel at the end, so the first tap looks one pixel up and left.
     shifted = torch.zeros_like(inputs)
     shifted[..., 1:, 1:] = inputs[..., :-1, :-1]
     torch.testing.assert_close(block(inputs), inputs + 0.1 * shifted / (1 + 1e-3) ** 0.5)
@@ -132,7 +132,7 @@ def test_weights_start_truncated_and_batch_norm_learns_a_shift_only() -> None:
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             assert module.weight.abs().max() <= 0.2
-            # Cutting at two deviations takes the deviation from 0.1 to 0.088.
+            # Truncation at two deviations lowers the deviation from 0.1 to 0.088.
             assert module.weight.std().item() == pytest.approx(0.088, abs=0.008)
             assert module.bias is None or not module.bias.any()
         if isinstance(module, nn.BatchNorm2d):
@@ -211,7 +211,7 @@ def test_without_pixels_the_pixel_error_has_no_gradient() -> None:
 
 
 def test_the_perceptual_term_teaches_the_decoder() -> None:
-    # A public trainer computed it under no_grad: logged, and without any effect.
+    # A public trainer computed it under no_grad, so it was logged and had no effect.
     family = tiny(mse_weight=0.0, kld_weight=0.0)
     loss, _ = terms_of(family, images_of(4))
     decoder: Any = family.networks["autoencoder"]
@@ -228,8 +228,8 @@ def test_the_loss_does_not_depend_on_the_batch_size() -> None:
     torch.testing.assert_close(family.perceptual(many, many.roll(1, 3)), alone, rtol=1e-4, atol=0)
 
 
-def test_the_feature_net_stays_as_it_was_through_a_training(tiny_config: MakeConfig) -> None:
-    # A public VGG with batch norm fell back to train mode with the rest, and learned the statistics of batches.
+def test_training_never_changes_the_feature_net(tiny_config: MakeConfig) -> None:
+    # A public VGG with batch norm returned to train mode with the model and learned the batches' statistics.
     trainer = Trainer(tiny_config("dfc_vae", max_steps=3))
     family = trainer.family
     assert isinstance(family, DFCVAE) and family._frozen.net is not None
@@ -248,7 +248,7 @@ def test_the_feature_net_stays_as_it_was_through_a_training(tiny_config: MakeCon
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in net.parameters())
 
 
-def test_the_feature_net_is_no_part_of_what_is_saved_or_averaged() -> None:
+def test_the_feature_net_is_neither_saved_nor_averaged() -> None:
     family = tiny()
     terms_of(family, images_of(2))
     assert not [name for name in family.state_dict() if "frozen" in name]
@@ -265,7 +265,7 @@ def test_a_trained_model_needs_no_feature_net(monkeypatch: pytest.MonkeyPatch) -
         family.decode(family.posterior(images_of(2), {})[0], {})
 
 
-def test_a_run_refuses_to_go_on_with_other_features(tiny_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_run_refuses_to_resume_with_another_feature_net(tiny_config: MakeConfig, tmp_path: Path) -> None:
     def features(seed: int) -> FeatureNetConfig:
         torch.manual_seed(seed)
         torch.save(build_stages("conv2d_2a").state_dict(), tmp_path / "weights.pt")
@@ -279,7 +279,7 @@ def test_a_run_refuses_to_go_on_with_other_features(tiny_config: MakeConfig, tmp
         Trainer(tiny_config("dfc_vae", max_steps=3, model={"features": features(1)})).fit()
 
 
-def test_a_run_goes_on_with_its_weights_in_another_place(tiny_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_run_resumes_with_its_feature_weights_in_another_place(tiny_config: MakeConfig, tmp_path: Path) -> None:
     def config(weights: str, max_steps: int) -> TrainConfig:
         features = FeatureNetConfig("inception_resnet_v1", str(tmp_path / weights), layers=["conv2d_1a"], input_size=16)
         return tiny_config("dfc_vae", max_steps=max_steps, model={"features": features})
@@ -293,7 +293,7 @@ def test_a_run_goes_on_with_its_weights_in_another_place(tiny_config: MakeConfig
         Trainer(config("others.pt", 3)).fit()
 
 
-def test_images_too_small_for_a_layer_are_one_sentence(tmp_path: Path) -> None:
+def test_images_too_small_for_a_layer_are_refused_in_one_sentence(tmp_path: Path) -> None:
     torch.save(build_stages("conv2d_4b").state_dict(), tmp_path / "weights.pt")
     layers = ["conv2d_1a", "conv2d_4b"]
     features = FeatureNetConfig("inception_resnet_v1", str(tmp_path / "weights.pt"), layers=layers, input_size=16)
@@ -303,7 +303,7 @@ def test_images_too_small_for_a_layer_are_one_sentence(tmp_path: Path) -> None:
         tiny(features=features).prepare(None, CPU)  # type: ignore[arg-type]
 
 
-def test_what_autocast_leaves_of_the_loss_is_float32() -> None:
+def test_the_perceptual_error_is_float32_under_autocast() -> None:
     family = tiny(mse_weight=0.0)
     images = images_of(2)
     family.prepare(None, CPU)  # type: ignore[arg-type]
@@ -331,9 +331,9 @@ def test_the_preset_with_vgg_names_the_layers_of_the_paper() -> None:
     import timm
 
     features = parse_args(["dfc_vae", "--config", "dfc_vae_vgg19", "--data", "d", "--run", "r"]).model.features
-    with torch.device("meta"):  # 20 million parameters, of which only the shapes matter.
+    with torch.device("meta"):  # 20 million parameters, and only their shapes matter.
         layers = dict(timm.create_model(features.timm_model, num_classes=0).named_modules())
-    # relu1_1, relu2_1 and relu3_1: behind the first convolution of each width.
+    # relu1_1, relu2_1 and relu3_1 follow the first convolution of each width.
     for name, width in zip(features.layers, (64, 128, 256), strict=True):
         stage, _, number = name.rpartition(".")
         convolution = layers[f"{stage}.{int(number) - 1}"]

@@ -1,4 +1,4 @@
-"""The face CNN: its net to the parameter, symmetric verification, and held-out pairs while it trains."""
+"""The face CNN: its parameter counts, symmetric verification, and held-out pairs during training."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def test_stage_outputs_are_what_perceptual_losses_compare(size: int, channels: i
     torch.testing.assert_close(net.tower(images), net.tower.head(last))
 
 
-def test_the_signal_is_neither_lost_nor_blown_up_at_the_start() -> None:
+def test_the_initial_weights_keep_the_scale_of_the_signal() -> None:
     torch.manual_seed(0)
     net = FaceNet(ImageShape(3, 64, 64), 256, FaceNetConfig()).eval()
     with torch.no_grad():
         embeddings = net.tower(torch.randn(8, 3, 64, 64))
-    # PyTorch's own initial weights leave a hundredth of it.
+    # PyTorch's default weights leave a hundredth of it.
     assert 0.1 < (embeddings - embeddings.mean(0)).std() < 3
 
 
@@ -110,11 +110,11 @@ def test_verification_does_not_depend_on_the_order() -> None:
     first, second = smooth_images(8).chunk(2)
     family = small()
     torch.testing.assert_close(family.verify(first, second), family.verify(second, first), rtol=0, atol=0)
-    signed = small(difference="signed")  # The mistaken form, offered by its name.
+    signed = small(difference="signed")  # The reference's asymmetric form, available as an option.
     assert (signed.verify(first, second) - signed.verify(second, first)).abs().min() > 1e-4
 
 
-def test_one_forward_compares_images_that_lie_next_to_each_other() -> None:
+def test_one_forward_compares_neighboring_images() -> None:
     family, images = small(), smooth_images(8)
     logits, embeddings = family.networks["verifier"](images)
     torch.testing.assert_close(embeddings, family.posterior(images, {})[0])
@@ -176,10 +176,10 @@ def test_impossible_networks(options: dict[str, Any]) -> None:
         FaceNetConfig(**options)
 
 
-# In runs.
+# Runs.
 
 
-def test_people_who_are_also_held_out_are_not_trained_on(tiny_config: MakeConfig, tmp_path: Path) -> None:
+def test_held_out_people_are_not_trained_on(tiny_config: MakeConfig, tmp_path: Path) -> None:
     options = ["--num", "60", "--size", "16", "--workers", "1", "--split_by", "sample"]
     pack(["synthetic", str(tmp_path / "mixed"), *options])
     with pytest.raises(UserError, match="pairs would leak; pack it with --split_by identity"):
@@ -200,7 +200,7 @@ def test_a_batch_holds_whole_pairs(tiny_config: MakeConfig) -> None:
     assert all(torch.equal(label, truth) for label, truth in seen)
 
 
-def test_a_run_tells_how_well_it_verifies_held_out_pairs(tiny_config: MakeConfig) -> None:
+def test_a_run_logs_its_verification_of_held_out_pairs(tiny_config: MakeConfig) -> None:
     monitor = MonitorConfig(
         log_every_images=16, grid_every_images=32, validate_every_images=32, num_validation_images=40
     )
@@ -222,7 +222,7 @@ def test_a_run_tells_how_well_it_verifies_held_out_pairs(tiny_config: MakeConfig
     assert picture.size == (4 * (2 * 16 + 4 + 2) + 2, 4 * (16 + 4 + 2) + 2)
 
 
-def test_even_the_fewest_validation_images_make_a_pair_of_each_kind(tiny_config: MakeConfig) -> None:
+def test_one_validation_image_still_gives_a_pair_of_each_kind(tiny_config: MakeConfig) -> None:
     config = tiny_config("face_cnn", max_steps=1, monitor=MonitorConfig(num_validation_images=1))
     Trainer(config).fit()
     gc.collect()
@@ -230,7 +230,7 @@ def test_even_the_fewest_validation_images_make_a_pair_of_each_kind(tiny_config:
     assert any("val/eer" in line for line in metrics_of(config))
 
 
-def test_verify_takes_and_gives_either_form(tiny_config: MakeConfig) -> None:
+def test_verify_takes_and_returns_either_form(tiny_config: MakeConfig) -> None:
     config = tiny_config("face_cnn", max_steps=1)
     Trainer(config).fit()
     gc.collect()

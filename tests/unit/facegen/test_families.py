@@ -1,4 +1,4 @@
-"""What holds for every family in the registry, and what sets the VAE apart."""
+"""Properties of every registered family, and of the VAE."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_one_batch_is_overfitted(name: str) -> None:
 
 @every_family
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    family = tiny_family(name).eval()  # Batch norm that normalizes would undo what some biases do.
+    family = tiny_family(name).eval()  # In train mode, batch norm would cancel some biases.
     images, labels = units_of(name)
     for turn in family.turns:
         losses(family, turn, batch_of(images, labels=labels)).loss.backward()
@@ -90,7 +90,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 
 @every_family
 @pytest.mark.parametrize("image", [IMAGE, ImageShape(1, 16, 24)])
-def test_the_interface_keeps_its_word(name: str, image: ImageShape) -> None:
+def test_the_interface_holds(name: str, image: ImageShape) -> None:
     family = tiny_family(name, image).eval()
     assert family.can <= ABILITIES
     assert set(family.turns) == set(family.networks)
@@ -102,7 +102,7 @@ def test_the_interface_keeps_its_word(name: str, image: ImageShape) -> None:
         assert (logvar is not None) == ("posterior" in family.can)
         assert logvar is None or logvar.shape == mu.shape
     if family.can & {"decode", "sample"}:
-        for given in (labels, {}):  # A condition may always be left out.
+        for given in (labels, {}):  # A condition is always optional.
             decoded = family.decode(10 * torch.randn(5, family.latent_size or 0), given)
             assert decoded.shape == images.shape
             assert decoded.isfinite().all()
@@ -126,7 +126,7 @@ def test_images_of_64_and_128_pixels_are_trained_on(name: str, size: int) -> Non
 
 @every_family
 def test_losses_do_not_depend_on_how_the_batch_is_cut(name: str) -> None:
-    family = tiny_family(name).eval()  # Batch norm that normalizes looks at the whole micro-batch.
+    family = tiny_family(name).eval()  # In train mode, batch norm sees the whole micro-batch.
     images, labels = units_of(name)
     part_size = len(images) // 4
     for turn in family.turns:
@@ -143,7 +143,7 @@ def test_losses_do_not_depend_on_how_the_batch_is_cut(name: str) -> None:
 
 
 @every_family
-def test_logged_terms_carry_no_gradient_and_stand_apart(name: str) -> None:
+def test_logged_terms_have_no_gradient_and_unique_names(name: str) -> None:
     family = tiny_family(name).train()
     images, labels = units_of(name)
     names: list[str] = []
@@ -162,7 +162,7 @@ def test_eval_mode_is_deterministic_and_independent_of_the_batch(name: str) -> N
     family = tiny_family(name)
     images, labels = units_of(name)
     with torch.no_grad():
-        for turn in family.turns:  # Moves the batch norm's averages from their start.
+        for turn in family.turns:  # Moves batch norm's averages from their initial values.
             losses(family.train(), turn, batch_of(images, labels=labels))
         family.eval()
         if "encode" not in family.can:
@@ -182,7 +182,7 @@ def test_eval_mode_is_deterministic_and_independent_of_the_batch(name: str) -> N
         ("vae_gan", "autoencoder", "discriminator"),
     ],
 )
-def test_batch_norm_s_averages_move_in_a_network_s_own_turn_only(name: str, onlooker: str, turn: str) -> None:
+def test_batch_norm_averages_move_only_in_their_own_turn(name: str, onlooker: str, turn: str) -> None:
     family = tiny_family(name).train()
     images, labels = units_of(name)
     network = family.networks[onlooker]
@@ -228,7 +228,7 @@ def test_training_decodes_a_sample_with_normal_noise() -> None:
     assert logvar is not None
     noise = (seen[0] - mu) / (0.5 * logvar).exp()
     assert noise.var().item() == pytest.approx(1.0, abs=0.03)
-    # The fourth moment of a normal is 3; that of the uniform noise of one reference is 1.8.
+    # The fourth moment of a normal is 3; that of one reference's uniform noise is 1.8.
     assert noise.pow(4).mean().item() == pytest.approx(3.0, abs=0.3)
 
 
@@ -252,9 +252,9 @@ def test_kl_warmup_follows_the_images_seen() -> None:
     assert added == pytest.approx([0.0, 0.5, 1.0, 1.0], rel=1e-4, abs=1e-6)
 
 
-def test_free_bits_take_the_gradient_from_dims_below_them() -> None:
+def test_dims_below_the_free_bits_get_no_gradient() -> None:
     def kl_gradient(free_bits: float) -> tuple[Tensor, Tensor]:
-        # Without reconstruction error the only gradient that reaches the encoder's head is the KL's.
+        # Without a reconstruction error, only the KL's gradient reaches the encoder's head.
         family = make("vae", free_bits=free_bits, kld_weight=1.0)
         network = family.networks["autoencoder"]
         for parameter in network.decoder.parameters():  # type: ignore[union-attr]
@@ -271,7 +271,7 @@ def test_free_bits_take_the_gradient_from_dims_below_them() -> None:
     torch.testing.assert_close(kl, torch.tensor([2.0, 0.005]))
     torch.testing.assert_close(gradient, torch.tensor([2.0, 0.1]) / 6)
     gradient, kl = kl_gradient(0.5)
-    torch.testing.assert_close(kl, torch.tensor([2.0, 0.005]))  # What is logged stays the plain KL.
+    torch.testing.assert_close(kl, torch.tensor([2.0, 0.005]))  # The logged KL ignores free bits.
     torch.testing.assert_close(gradient, torch.tensor([2.0, 0.0]) / 6)
 
 

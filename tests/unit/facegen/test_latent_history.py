@@ -1,4 +1,4 @@
-"""The file of latent usage, what its heatmap shows, and its two drawings."""
+"""The file of latent usage, the cells of its heatmap, and its two drawings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from facegen.latents.latent_stats import LatentStats
 
 
 def history(num_epochs: int = 3, latent_size: int = 4, has_posterior: bool = True) -> LatentHistory:
-    """Dims whose variance grows with their number, an epoch's ten times that of the epoch before."""
+    """Variances that grow with the number of the dim, and tenfold with each epoch."""
     shape = (num_epochs, latent_size)
     powers = np.arange(num_epochs)[:, None] - num_epochs + 1 - (latent_size - 1 - np.arange(latent_size)) / 2
     return LatentHistory(
@@ -51,7 +51,7 @@ def assert_equal(first: LatentHistory | None, second: LatentHistory) -> None:
 
 
 @pytest.mark.parametrize("has_posterior", [True, False])
-def test_epochs_add_up_in_the_file(has_posterior: bool, tmp_path: Path) -> None:
+def test_epochs_accumulate_in_the_file(has_posterior: bool, tmp_path: Path) -> None:
     stats = LatentStats.empty(3)
     mu = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
     stats.update(mu, torch.zeros(10, 3) if has_posterior else None)
@@ -73,7 +73,7 @@ def test_epochs_add_up_in_the_file(has_posterior: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("images_seen", "num_kept"), [(0, 0), (199, 1), (200, 2), (1000, 3)])
-def test_what_lies_beyond_a_checkpoint_is_dropped(images_seen: int, num_kept: int, tmp_path: Path) -> None:
+def test_epochs_after_the_checkpoint_are_dropped(images_seen: int, num_kept: int, tmp_path: Path) -> None:
     whole = history()
     write_latent_history(tmp_path, whole)
     kept = continue_latent_history(tmp_path, images_seen)
@@ -101,7 +101,7 @@ def with_a_name_too_many(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, without_split, of_two_histories, with_a_name_too_many, Path.write_text])
-def test_a_damaged_file_is_one_warning(damage, tmp_path: Path) -> None:
+def test_a_damaged_file_gives_one_warning(damage, tmp_path: Path) -> None:
     write_latent_history(tmp_path, history())
     path = tmp_path / LATENT_USAGE_FILE
     damage(path, "") if damage is Path.write_text else damage(path)
@@ -112,19 +112,19 @@ def test_a_damaged_file_is_one_warning(damage, tmp_path: Path) -> None:
         assert continue_latent_history(tmp_path, 1000) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert continue_latent_history(tmp_path, 1000) is None  # It does not warn for ever.
+        assert continue_latent_history(tmp_path, 1000) is None  # The damaged file is gone.
 
 
-# What is shown.
+# The cells.
 
 
 @pytest.mark.parametrize("num", [1, 50, 128, 200])
-def test_few_are_all_shown(num: int) -> None:
+def test_few_dims_or_epochs_are_all_shown(num: int) -> None:
     assert shown(num).tolist() == list(range(num))
 
 
 @pytest.mark.parametrize("num", [201, 256, 1000, 2100, 2101, 4096, 100_000])
-def test_of_many_the_ends_are_shown_and_a_regular_part_between(num: int) -> None:
+def test_of_many_dims_or_epochs_the_ends_and_every_nth_between_are_shown(num: int) -> None:
     positions = shown(num)
     assert len(positions) <= 200
     assert positions[:50].tolist() == list(range(50))
@@ -136,7 +136,7 @@ def test_of_many_the_ends_are_shown_and_a_regular_part_between(num: int) -> None
         assert np.all((between + 1) % 20 == 0)
 
 
-def test_warmth_is_the_logarithm() -> None:
+def test_warmth_is_logarithmic() -> None:
     values = np.array([0, 1e-5, 1e-4, 1e-2, 1.0, 50, np.inf, np.nan])
     np.testing.assert_allclose(warmth(values, 1.0), [0, 0, 0, 0.5, 1, 1, 1, 0], atol=1e-12)
 
@@ -162,7 +162,7 @@ def test_the_picture_is_brighter_where_mu_varies_more(num_epochs: int, latent_si
     right = 40 + cell_width * heat.variance.shape[1]
     assert picture[37, right - 2].tolist() == [253, 231, 37]  # The most active dim at the end.
     if latent_size > 100:
-        assert picture[-36, 41].tolist() == [68, 1, 84]  # A dead one at the beginning.
+        assert picture[-36, 41].tolist() == [68, 1, 84]  # A dead one at the start.
 
 
 @pytest.mark.parametrize(("num_epochs", "latent_size"), [(1, 1), (3, 4), (30, 128), (300, 4096)])

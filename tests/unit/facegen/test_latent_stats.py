@@ -1,4 +1,4 @@
-"""Moments of latents: against numpy on all values at once, whatever the batches and processes were."""
+"""Moments of latents, compared with numpy over all values at once, for any batches and processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from facegen.latents.latent_stats import LatentStats
 
 
 class Group:
-    """What ``over_processes`` needs of an accelerator, for the first of some processes run one after the other."""
+    """The part of an accelerator that ``over_processes`` uses, for the first of several simulated processes."""
 
     device = torch.device("cpu")
 
@@ -43,7 +43,7 @@ class _Recorder:
 
 
 def latents(num: int = 503) -> tuple[np.ndarray, np.ndarray]:
-    """Means far from 0 beside their deviation, where the naive mean of squares would lose its digits."""
+    """Means far from 0 relative to their deviation, where a naive mean of squares loses all digits."""
     random = np.random.default_rng(0)
     scale, offset = np.array([1, 0.05, 3, 1e-3, 1]), np.array([0, 1e4, -1, 100, 0])
     return random.normal(size=(num, 5)) * scale + offset, random.normal(-1, 0.3, size=(num, 5))
@@ -58,8 +58,8 @@ def accumulate(mu: np.ndarray, logvar: np.ndarray | None, num_processes: int, co
 
 
 @pytest.mark.parametrize("covariances", [False, True])
-@pytest.mark.parametrize("num_processes", [1, 2, 5, 9])  # Of nine the last two get no batch.
-def test_moments_are_numpys_for_any_number_of_processes(num_processes: int, covariances: bool) -> None:
+@pytest.mark.parametrize("num_processes", [1, 2, 5, 9])  # Of nine processes, the last two get no batch.
+def test_moments_equal_numpys_for_any_number_of_processes(num_processes: int, covariances: bool) -> None:
     mu, logvar = latents()
     first, *others = accumulate(mu, logvar, num_processes, covariances)
     merged = first.over_processes(cast(Accelerator, Group(others)))

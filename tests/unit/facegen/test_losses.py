@@ -1,4 +1,4 @@
-"""The numeric checks of the loss terms, and a test for each mistake that a reference implementation made."""
+"""Numeric checks of the loss terms, and a test for each mistake of a reference implementation."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def test_kl_is_that_of_torch_distributions() -> None:
     torch.testing.assert_close(kl_per_dim(mu, logvar), expected)
 
 
-def test_the_variance_is_the_exponential_of_the_head_once() -> None:
-    # One reference took exp(exp(logvar)) for the variance: with sigma^2 = 0.5671 that gives 0.6652 a dim.
+def test_the_variance_takes_one_exponential() -> None:
+    # One reference used exp(exp(logvar)) as the variance: at sigma^2 = 0.5671 that gives 0.6652 nats per dim.
     logvar = math.log(0.5671)
     assert kl_of(0, logvar, 1) == pytest.approx(0.0671, abs=1e-4)
     twice = -0.5 * (1 + logvar - math.exp(math.exp(logvar)))
     assert twice == pytest.approx(0.6652, abs=5e-4)
 
 
-def test_sampling_and_kl_read_the_head_as_the_same_number() -> None:
-    # One reference sampled with the head as log sigma and took the KL with it as log sigma^2.
+def test_sampling_and_kl_interpret_logvar_alike() -> None:
+    # One reference sampled with the output as log sigma and computed the KL with it as log sigma^2.
     logvar = torch.full((200_000, 1), 0.8)
     samples = reparameterize(torch.full_like(logvar, 0.3), logvar, normal(logvar.shape))
     sampled = Normal(samples.mean(), samples.std())
@@ -87,8 +87,8 @@ def test_terms_do_not_change_with_the_batch_size(reduction: str) -> None:
     )
 
 
-# Each published objective as its authors compute it for one image, from the squared error's sum, the number of values
-# and the summed KL; then this project's options for it, and the weight on the common scale in the authors' own pixels.
+# Each published objective as its authors compute it for one image, from the summed squared error, the number of values
+# and the summed KL; then the equivalent options here, and the weight on the common scale in the authors' pixels.
 PUBLISHED = {
     "pythae": (lambda sse, _, kl: 0.5 * sse + kl, 2.0, "sum", 128, 3 * 64 * 64, 1.0),
     "keras_celeba": (lambda sse, n, kl: 10_000 * sse / n + kl, 200 / 10_000, "mean", 200, 3 * 128 * 128, 2.46),
@@ -101,14 +101,14 @@ PUBLISHED = {
 def test_beta_eff_of_published_objectives(name: str) -> None:
     objective, kld_weight, reduction, latent_size, num_pixels, expected = PUBLISHED[name]
     ours = beta_eff(kld_weight, reduction, latent_size, num_pixels)  # type: ignore[arg-type]
-    # What the KL weighs against half a squared error, straight from the objective.
+    # The weight of the KL relative to half a squared error, from the objective itself.
     theirs = objective(0.0, num_pixels, 1.0) / objective(2.0, num_pixels, 0.0)
     assert ours == pytest.approx(theirs)
     assert ours == pytest.approx(expected, abs=0.005)
 
 
 def test_beta_eff_grows_fourfold_from_unit_pixels_to_ours() -> None:
-    # The preset of the Keras VAE trains on [-1, 1], where the same errors are twice as large.
+    # The Keras preset trains on [-1, 1], where errors are twice as large.
     assert beta_eff(0.08, "mean", 200, 3 * 128 * 128) == pytest.approx(4 * 2.4576)
 
 
@@ -144,7 +144,7 @@ def test_gaussian_nll_is_that_of_torch_distributions() -> None:
 
 
 def test_objective_is_the_nll_and_the_kl_times_the_decoder_variance() -> None:
-    # beta * (SSE / (2 beta) + KL) = SSE / 2 + beta * KL: the promise of `decoder_variance`, up to a constant.
+    # The definition of decoder_variance, up to a constant: beta * (SSE / (2 beta) + KL) = SSE / 2 + beta * KL.
     variance = beta_eff(0.01, "mean", 256, 3 * 64 * 64)
     at = {}
     for squared_error, kl in ((40.0, 12.0), (90.0, 3.0)):

@@ -1,4 +1,4 @@
-"""What sets the ModVAE apart: the clamp in front of the decoder, its loss, and the groups that it asks for."""
+"""The ModVAE: the clamp before the decoder, its loss, and its groups."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def batch_of(kinds: list[int], seed: int = 3) -> TrainBatch:
 
 
 def decoded_latents(family: ModVAE, batch: TrainBatch) -> Tensor:
-    """What the decoder gets in training."""
+    """The decoder's input in training."""
     network, seen = family.networks["autoencoder"], []
     hook = network.decoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))  # type: ignore[union-attr,operator]
     family.losses("autoencoder", dict(family.networks.items()), batch)
@@ -65,7 +65,7 @@ def test_only_free_dims_tell_the_images_of_a_group_apart() -> None:
     latents = decoded_latents(family, batch).unflatten(0, (-1, GROUP_SIZE))
     spread = latents.amax(1) - latents.amin(1) > 1e-6
     assert torch.equal(spread, FREE[[0, 1, 0]].bool())
-    # The mean is that of the group's own sampled latents, which the free dims keep.
+    # The mean is over the group's sampled latents, which the free dims keep.
     mu, logvar = family.posterior(batch.images, {})
     assert logvar is not None
     sampled = mu + (0.5 * logvar).exp() * batch.random.normal("posterior", LATENT_SIZE)
@@ -92,13 +92,13 @@ def test_the_clamp_loss_by_hand() -> None:
 
 
 def test_the_clamp_acts_on_the_clamped_dims_and_leaves_the_free_ones_alone() -> None:
-    # The reference's term was the norm of the free dims.
+    # The reference penalized the norm of the free dims.
     mu = torch.randn(4 * GROUP_SIZE, LATENT_SIZE, requires_grad=True)
     free = FREE[[0, 1, 1, 0]].repeat_interleave(GROUP_SIZE, 0)
     clamp_loss(mu, free, GROUP_SIZE).sum().backward()
     assert mu.grad is not None
     assert torch.equal(mu.grad != 0, free == 0)
-    # What a group has in common is not penalized: the gradient only pulls its images together.
+    # The group's mean is not penalized: the gradient only pulls its images together.
     torch.testing.assert_close(
         mu.grad.unflatten(0, (-1, GROUP_SIZE)).sum(1), torch.zeros(4, LATENT_SIZE), atol=1e-5, rtol=0
     )
@@ -128,14 +128,14 @@ def test_the_objective_term_by_term() -> None:
     assert scalars["beta_eff"].item() == family.decoder_variance == 5.0
 
 
-def test_a_cut_group_is_noticed() -> None:
+def test_a_split_group_is_an_error() -> None:
     family, batch = make(), batch_of([0, 1])
     cut = TrainBatch(batch.images[:4], {"group_kind": batch.labels["group_kind"][:4]}, batch.random, 0)
     with pytest.raises(AssertionError, match="cut"):
         family.losses("autoencoder", dict(family.networks.items()), cut)
 
 
-def test_the_defaults_are_the_reference() -> None:
+def test_the_defaults_are_the_references() -> None:
     config = ModVAEConfig()
     assert (config.latent_size, config.group_size) == (32, 11)
     assert (config.kld_weight, config.clamp_weight, config.reconstruction) == (10.0, 0.01, "sum")
@@ -143,7 +143,7 @@ def test_the_defaults_are_the_reference() -> None:
     assert [(kind.same, kind.varies) for kind in config.groups] == [(["person"], "pose"), (["pose"], "person")]
 
 
-def test_the_mask_is_not_stored_and_comes_with_the_config() -> None:
+def test_the_mask_is_not_saved_but_follows_from_the_config() -> None:
     family = make()
     assert not any("free" in name for name in family.state_dict())
     config = config_class("mod_vae")(data="d", run="r", model=family.config)  # type: ignore[call-arg]
@@ -193,20 +193,18 @@ def test_impossible_options(options: dict[str, Any], message: str | None) -> Non
         (AugmentConfig(contrast=0.1), "set --augment.flip false --augment.contrast 0."),
     ],
 )
-def test_augmentation_would_break_the_groups(
-    augment: AugmentConfig, advice: str, tiny_config: Callable[..., TrainConfig]
-) -> None:
-    # A mirrored pose is another pose, and no other factor may differ within a group.
+def test_augmentation_is_refused(augment: AugmentConfig, advice: str, tiny_config: Callable[..., TrainConfig]) -> None:
+    # Mirroring changes the pose, and only one factor may differ within a group.
     with pytest.raises(UserError, match=f"mod_vae learns from what differs .*{advice}$"):
         Trainer(tiny_config("mod_vae", augment=augment))
 
 
-def test_labels_that_are_missing_stop_the_training(tiny_dataset: Any) -> None:
+def test_missing_labels_are_refused(tiny_dataset: Any) -> None:
     with pytest.raises(UserError, match="no label 'a'"):
         make().units(Dataset(tiny_dataset), "train", 0)
 
 
-def test_the_network_is_the_vae_with_a_clamp() -> None:
+def test_the_network_is_the_vaes_with_a_clamp() -> None:
     ours, vae = make(), tiny_family("vae", network=ConvNetConfig(widths=[8, 16], norm="none"))
     assert isinstance(ours.networks["autoencoder"], ClampedNetwork)
     assert {name: value.shape for name, value in ours.state_dict().items()} == {

@@ -83,7 +83,7 @@ def test_impossible_options(options: dict) -> None:
         ConvNetConfig(**options)
 
 
-def test_options_that_are_off_leave_names_order_and_parameters_as_they_were() -> None:
+def test_unused_options_keep_parameter_names_and_order() -> None:
     image, config = ImageShape(3, 16, 16), ConvNetConfig(widths=[4, 8])
     encoder, decoder = ConvEncoder(image, 5, config), ConvDecoder(image, 5, config)
     assert [name for name, _ in encoder.named_parameters()] == [
@@ -105,7 +105,7 @@ def test_residual_blocks_start_as_the_identity(norm: str) -> None:
         shallow, deeper = network_class(image, size, plain), network_class(image, size, deep)
         blocks = [layer for layer in deeper.stages if isinstance(layer, ResidualBlock)]
         assert len(blocks) == 4
-        # The same weights but for the blocks, whose names the others' numbers come after.
+        # The same weights except for the blocks, which shift the numbers in the other names.
         others = [layer for layer in deeper.stages if not isinstance(layer, ResidualBlock)]
         for layer, other in zip(shallow.stages, others, strict=True):
             layer.load_state_dict(other.state_dict())
@@ -116,7 +116,7 @@ def test_residual_blocks_start_as_the_identity(norm: str) -> None:
         assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
 
 
-def test_residual_blocks_stand_at_mirrored_places() -> None:
+def test_residual_blocks_are_mirrored() -> None:
     image, config = ImageShape(3, 16, 16), ConvNetConfig(widths=[4, 8], residual_blocks=1)
     encoder = shape_chain(ConvEncoder(image, 5, config), torch.zeros(2, *image))
     decoder = shape_chain(ConvDecoder(image, 5, config), torch.zeros(2, 5))
@@ -125,7 +125,7 @@ def test_residual_blocks_stand_at_mirrored_places() -> None:
 
 
 @pytest.mark.parametrize("side", [64, 128])
-def test_a_conv_bottleneck_keeps_latents_at_their_place(side: int) -> None:
+def test_a_conv_bottleneck_keeps_latents_in_place(side: int) -> None:
     torch.manual_seed(0)
     image, network = ImageShape(3, side, side), ConvNetConfig([4, 6, 8, 10], norm="none", bottleneck="conv")
     map_side = side // 16
@@ -135,12 +135,12 @@ def test_a_conv_bottleneck_keeps_latents_at_their_place(side: int) -> None:
     mu, logvar = family.posterior(images, {})
     assert mu.shape == logvar.shape == (2, latent_size)  # type: ignore[union-attr]
     assert family.decode(mu, {}).shape == images.shape
-    # A change in the last corner of the image reaches the last place of every channel, of mu and of logvar.
+    # A change in the image's last corner reaches the last position of every channel, of mu and of logvar.
     images[:, :, -4:, -4:] += 1
     for before, after in zip((mu, logvar), family.posterior(images, {}), strict=True):
         changed = (before != after).reshape(2, 3, map_side, map_side)  # type: ignore[union-attr]
         assert changed[:, :, -1, -1].all() and not changed[:, :, 0, 0].any()
-    # And the first latent of a channel changes the first corner of the decoded image.
+    # And a channel's first latent changes the first corner of the decoded image.
     moved = mu.clone()
     moved[:, map_side**2] += 1
     changed = family.decode(moved, {}) != family.decode(mu, {})

@@ -1,4 +1,4 @@
-"""Feature nets: what each kind makes of images, weights that do not fit, and downloads."""
+"""Feature nets: the features of each kind, weights that do not fit, and downloads."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load(num_channels: int = 3, **options: Any) -> FeatureNet:
 
 @pytest.fixture(scope="session")
 def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random state in the layout of facenet-pytorch: its first half, and its classifier."""
+    """Random weights in facenet-pytorch's layout: its first half, and its classifier."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "inception.pt"
     head = {"last_linear.weight": torch.zeros(512, 1792), "logits.bias": torch.zeros(8631)}
@@ -56,14 +56,14 @@ def test_facenets_layers_have_768896_values(inception_file: Path) -> None:
     assert [tuple(feature.shape[1:]) for feature in features] == [(32, 79, 79), (32, 77, 77), (64, 77, 77)]
     assert sum(feature.numel() for feature in features) == 768_896
     assert all(feature.min() >= 0 for feature in features)  # After the ReLU.
-    # Nothing behind the last layer is kept: 864 + 9,216 + 18,432 weights and three batch norms.
+    # Nothing after the last layer is built: 864 + 9,216 + 18,432 weights and three batch norms remain.
     assert sum(parameter.numel() for parameter in net.parameters()) == 28_512 + 2 * 128
 
 
 def test_the_whole_inception_resnet_has_facenet_pytorchs_layout() -> None:
     with torch.device("meta"):
         stages = build_stages("block8")
-    # The published network has 23,482,624, of which 917,504 and 1,024 are the embedding's.
+    # The published network has 23,482,624, of which 917,504 and 1,024 belong to the embedding.
     assert sum(parameter.numel() for parameter in stages.parameters()) == 23_482_624 - 917_504 - 1_024
     names = set(stages.state_dict())
     assert {
@@ -116,7 +116,7 @@ def test_the_face_cnn_of_a_run(tiny_config: Callable[..., TrainConfig]) -> None:
     assert load(kind="face_cnn", weights=str(trainer.run)).description == net.description
 
 
-def test_a_run_of_another_family_is_no_face_cnn(tiny_config: Callable[..., TrainConfig]) -> None:
+def test_a_run_of_another_family_is_refused_as_a_face_cnn(tiny_config: Callable[..., TrainConfig]) -> None:
     trainer = Trainer(tiny_config("ae", max_steps=1))
     trainer.fit()
     with pytest.raises(UserError, match="give a run of face_cnn"):
@@ -125,7 +125,7 @@ def test_a_run_of_another_family_is_no_face_cnn(tiny_config: Callable[..., Train
 
 @needs_timm
 @pytest.mark.parametrize("layers", [["0", "2"], ["layer1.0.conv1", "layer2"]])
-def test_any_timm_model_with_a_file_of_weights(layers: list[str], tmp_path: Path) -> None:
+def test_any_timm_model_with_a_weights_file(layers: list[str], tmp_path: Path) -> None:
     make_torchvision_importable()
     import timm
 
@@ -154,7 +154,7 @@ def test_any_timm_model_with_a_file_of_weights(layers: list[str], tmp_path: Path
         ("resnet10t", ["layer9"], "cannot extract layer9 from resnet10t"),
     ],
 )
-def test_what_timm_does_not_have(model: str, layers: list[str], message: str, tmp_path: Path) -> None:
+def test_unknown_timm_models_and_layers(model: str, layers: list[str], message: str, tmp_path: Path) -> None:
     make_torchvision_importable()
     import timm
 
@@ -164,12 +164,12 @@ def test_what_timm_does_not_have(model: str, layers: list[str], message: str, tm
 
 
 @needs_timm
-def test_timm_without_a_network_says_how_to_give_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_connection_timm_asks_for_a_weights_file(monkeypatch: pytest.MonkeyPatch) -> None:
     make_torchvision_importable()
     import timm
 
     def unreachable(*args: Any, **options: Any) -> None:
-        raise FileNotFoundError("no hub")  # As huggingface_hub's LocalEntryNotFoundError is one.
+        raise FileNotFoundError("no hub")  # Base class of huggingface_hub's LocalEntryNotFoundError.
 
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(UserError, match="--model.features.weights"):
@@ -210,7 +210,7 @@ def test_images_are_resized_and_scaled_as_described() -> None:
     assert white.shape == (1, 3, 8, 8)
     torch.testing.assert_close(white, torch.ones_like(white))
     torch.testing.assert_close(net(-torch.ones(1, 3, 8, 8))[0], torch.full((1, 3, 8, 8), -127 / 128))
-    # Anti-aliased: the finest checkerboard becomes gray and not its own corners.
+    # Anti-aliasing turns the finest checkerboard gray.
     checkers = torch.ones(32, 32)
     checkers[::2, ::2] = checkers[1::2, 1::2] = -1
     assert net(checkers.expand(1, 3, -1, -1))[0].abs().max() < 0.1
@@ -226,7 +226,7 @@ def test_gradients_reach_the_reconstructions_only(reduction: Any) -> None:
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_no_stage_runs_behind_the_last_layer() -> None:
+def test_no_stage_runs_after_the_last_layer() -> None:
     def fail(images: Tensor) -> Tensor:
         raise AssertionError("ran")
 
@@ -243,7 +243,7 @@ def test_no_stage_runs_behind_the_last_layer() -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"not weights", {"layer": torch.zeros(3)}, [1, 2]])
 @pytest.mark.parametrize("kind", ["inception_resnet_v1", "efflite0"])
-def test_a_wrong_file_of_weights_is_one_sentence(kind: Any, content: Any, tmp_path: Path) -> None:
+def test_a_wrong_weights_file_is_refused_in_one_sentence(kind: Any, content: Any, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -254,13 +254,13 @@ def test_a_wrong_file_of_weights_is_one_sentence(kind: Any, content: Any, tmp_pa
     assert "\n" not in str(caught.value)
 
 
-def test_other_weights_than_asked_for_are_refused() -> None:
+def test_weights_with_another_checksum_are_refused() -> None:
     with pytest.raises(UserError, match="sha256"):
         load(sha256="0" * 64)
     assert load(sha256=sha256_file(weights_file())).description.name == "EfficientNet-Lite0"
 
 
-def test_an_unknown_layer_gets_the_known_ones() -> None:
+def test_an_unknown_layer_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match="no layer blocks.99; choose from stem, blocks.0"):
         load(layers=["blocks.99"])
 
@@ -285,7 +285,7 @@ def test_impossible_options(options: dict[str, Any], message: str) -> None:
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves one content; ``missing`` bytes of it never come."""
+    """Serves one content, without its last ``missing`` bytes."""
 
     content, missing, requests = b"", 0, 0
 
@@ -302,7 +302,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Server]]:
-    """A server of weights, and a cache of its own."""
+    """A server of weights, and an empty cache."""
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
 
     class Mine(Server):
@@ -347,7 +347,7 @@ def test_a_cached_file_is_checked_as_well(server: Any) -> None:
     assert path.is_file()
 
 
-def test_a_server_that_is_not_there(server: Any) -> None:
+def test_a_missing_server(server: Any) -> None:
     with pytest.raises(UserError, match="could not be downloaded"):
         cached_download("http://127.0.0.1:9/weights.pt", None, timeout_sec=1)
     assert server.requests == 0

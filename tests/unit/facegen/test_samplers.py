@@ -1,4 +1,4 @@
-"""Samplers: what they are fitted to they give back, the same sample always, and only for the weights they belong to."""
+"""Samplers: they reproduce what they were fitted to, deterministically, and only for the weights they belong to."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def draw(sampler: Sampler, num: int, seed: int = 7, std: float = 1.0) -> Tensor:
 
 
 def two_clouds(num: int = 6000) -> Tensor:
-    """A mixture of 30 % around (-3, 0, 1) and 70 % around (2, 1, 0), each with a covariance of its own."""
+    """A mixture of 30 % around (-3, 0, 1) and 70 % around (2, 1, 0), each with its own covariance."""
     noise = normal(num, 3)
     is_first = torch.arange(num) < 0.3 * num
     first = torch.tensor([-3.0, 0.0, 1.0]) + noise @ torch.tensor([[0.5, 0.4, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.2]])
@@ -65,7 +65,7 @@ def energy_distance(first: Tensor, second: Tensor) -> float:
     return (2 * between - torch.cdist(first, first).mean() - torch.cdist(second, second).mean()).item()
 
 
-def test_the_gaussian_takes_over_mean_and_covariance() -> None:
+def test_the_gaussian_reproduces_mean_and_covariance() -> None:
     mu = two_clouds()
     drawn = draw(fit("gaussian", GaussianConfig(), Latents(mu, None), 0), 50_000)
     torch.testing.assert_close(drawn.mean(0), mu.mean(0), atol=0.05, rtol=0)
@@ -113,14 +113,14 @@ def test_the_second_stage_learns_a_bent_distribution() -> None:
 
 
 def test_the_second_stage_draws_from_the_posterior_and_not_only_from_its_means() -> None:
-    # A dim that the first encoder leaves at the prior has mu = 0 and variance 1; its decoder saw N(0, 1) there.
+    # A dim at the prior has mu = 0 and variance 1, so the first decoder was trained on N(0, 1) there.
     latents = Latents(torch.zeros(500, 2), torch.zeros(500, 2))
     config = SecondStageConfig(width=16, num_layers=1, num_steps=200)
     assert draw(fit("second_stage", config, latents, 0), 4000).std(0).tolist() == pytest.approx([1, 1], abs=0.15)
 
 
 @every_sampler
-def test_a_dim_that_never_changes_is_kept(name: str) -> None:
+def test_constant_dims_stay_constant(name: str) -> None:
     mu = torch.cat([two_clouds(300), torch.full((300, 1), 5.0)], dim=1)
     drawn = draw(fit(name, QUICK[name], Latents(mu, None), 0), 50)
     assert drawn.isfinite().all()
@@ -129,7 +129,7 @@ def test_a_dim_that_never_changes_is_kept(name: str) -> None:
 
 
 @every_sampler
-def test_latents_of_a_collapsed_encoder_are_kept(name: str) -> None:
+def test_latents_of_a_collapsed_encoder_can_be_fitted(name: str) -> None:
     drawn = draw(fit(name, QUICK[name], Latents(torch.full((60, 3), 0.5), None), 0), 50)
     assert drawn.isfinite().all()
     if name == "gaussian":
@@ -213,7 +213,9 @@ def test_a_sampler_of_other_weights_is_refused(
     assert load(run).sampler is None
 
 
-def test_samplers_that_cannot_be_had(run: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_samplers_that_are_missing_moved_or_damaged(
+    run: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     with pytest.raises(UserError, match="has no sampler gauss .it has: none.*of gaussian"):
         load(run, sampler="gauss")
     moved = tmp_path / "moved"
@@ -265,7 +267,7 @@ def test_a_name_that_leads_elsewhere_deletes_nothing(
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_what_no_sampler_can_be_fitted_to(tiny_dataset: Path) -> None:
+def test_models_and_latents_that_cannot_be_fitted(tiny_dataset: Path) -> None:
     with pytest.raises(UserError, match="needs an encoder and a decoder; gan can decode, sample"):
         check_fit(SimpleNamespace(can={"decode", "sample"}, family="gan"), Dataset(tiny_dataset))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="not finite"):

@@ -1,4 +1,4 @@
-"""The sigma-VAE: a decoder variance that is learned, or follows the training error."""
+"""The sigma-VAE: a decoder variance that is learned or follows the training MSE."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make(kind: str) -> Any:
 
 
 def set_variance(family: Any, variance: float) -> None:
-    """Sets the learned variance to this value, beside the floor."""
+    """Sets the learned variance, including its minimum, to this value."""
     log_sigma = 0.5 * torch.tensor(variance - MIN_VARIANCE, dtype=torch.float64).log()
     family.networks["autoencoder"].variance.scaled_log_sigma.data = (log_sigma / LOG_SIGMA_UNIT).float()
 
@@ -75,7 +75,7 @@ def test_the_best_learned_variance_is_the_mse(factor: float, sign: int) -> None:
     assert sign == 0 or gradient * sign > 0
 
 
-def test_a_perfect_reconstruction_does_not_make_the_likelihood_infinite() -> None:
+def test_perfect_reconstructions_keep_the_likelihood_finite() -> None:
     family = make("learned")
     family.networks["autoencoder"].variance.scaled_log_sigma.data.fill_(-100.0)
     assert family.decoder_variance == pytest.approx(MIN_VARIANCE)
@@ -84,7 +84,7 @@ def test_a_perfect_reconstruction_does_not_make_the_likelihood_infinite() -> Non
     assert family.decoder_variance == pytest.approx(MIN_VARIANCE)
 
 
-def test_the_analytic_variance_follows_the_mse_that_is_observed() -> None:
+def test_the_analytic_variance_follows_the_observed_mse() -> None:
     family = make("analytic")
     assert family.observes == ("mse",)
     assert family.decoder_variance == 1.0
@@ -103,7 +103,7 @@ def test_a_fixed_variance_observes_nothing_and_has_no_state() -> None:
 
 @pytest.mark.parametrize("kind", ["learned", "analytic"])
 def test_losses_do_not_depend_on_how_the_batch_is_cut(kind: str) -> None:
-    # With sigma^2 = MSE of each part, as the paper has it, they would.
+    # With the paper's sigma^2, the MSE of each part, they would.
     family = make(kind)
     whole = losses(family)
     parts = [losses(family, part=slice(start, start + 2)) for start in range(0, 8, 2)]
@@ -113,7 +113,7 @@ def test_losses_do_not_depend_on_how_the_batch_is_cut(kind: str) -> None:
     )
 
 
-def test_training_brings_the_learned_variance_to_the_mse() -> None:
+def test_the_learned_variance_converges_to_the_mse() -> None:
     family = make("learned")
     updater = Updater(family.networks["autoencoder"], OptimConfig(lr=0.003), torch.device("cpu"), False)
     for _ in range(250):
@@ -152,12 +152,12 @@ def test_resume_and_snapshot_keep_the_variance(
 
 
 @pytest.mark.parametrize("options", [{"kld_weight": 0.5}, {"reconstruction": "mean"}])
-def test_a_weight_that_would_be_ignored_is_refused(options: dict[str, Any]) -> None:
+def test_options_that_would_be_ignored_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="set kld_weight 1 and reconstruction sum, not"):
         VAEConfig(**sigma_options("learned") | options)
 
 
-def test_a_network_that_hands_no_variance_on_is_refused() -> None:
+def test_a_network_without_a_variance_is_refused() -> None:
     class Other(VAE):
         def make_network(self) -> torch.nn.Module:
             return torch.nn.Linear(1, 1)

@@ -1,4 +1,4 @@
-"""What a trained model gives back: ``facegen.model.load`` and the snapshots under it."""
+"""``facegen.model.load``, the loaded model, and its snapshots."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_weights_can_be_chosen(run: Path, vae_run: Path, images: np.ndarray) -> 
         load(vae_run, weights="ema")
 
 
-def test_numpy_and_torch_say_the_same(run: Path, images: np.ndarray) -> None:
+def test_numpy_and_torch_agree(run: Path, images: np.ndarray) -> None:
     model = load(run)
     floats = to_float(torch.from_numpy(images))
     latents, latents_of_floats = model.encode(images), model.encode(floats)
@@ -99,16 +99,16 @@ def test_numpy_and_torch_say_the_same(run: Path, images: np.ndarray) -> None:
     torch.testing.assert_close(model.reconstruct(floats), decoded_floats)
 
 
-def test_the_posterior_is_the_mean_and_where_there_is_one_the_log_variance(run: Path, images: np.ndarray) -> None:
+def test_the_posterior_has_a_log_variance_unless_it_is_deterministic(run: Path, images: np.ndarray) -> None:
     model = load(run)
     mu, logvar = model.posterior(images)
     np.testing.assert_array_equal(mu, model.encode(images))
-    np.testing.assert_array_equal(mu, model.encode(images))  # And not a sample, which would differ.
+    np.testing.assert_array_equal(mu, model.encode(images))  # A sample would differ.
     assert (logvar is None) == (model.family == "ae")
     assert logvar is None or (isinstance(logvar, np.ndarray) and logvar.shape == mu.shape)
 
 
-def test_the_input_is_left_as_it_was(run: Path, images: np.ndarray) -> None:
+def test_the_input_is_not_changed(run: Path, images: np.ndarray) -> None:
     before = images.copy()
     load(run).reconstruct(images)
     np.testing.assert_array_equal(images, before)
@@ -162,7 +162,7 @@ def test_images_of_another_shape(vae: Model, wrong: np.ndarray | torch.Tensor) -
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 16, 16, 3)), np.zeros((16, 16, 3), np.uint8)])
 def test_numpy_images_are_bytes(vae: Model, wrong: np.ndarray) -> None:
-    # Floats in [0, 1] taken for bytes would all look black, and nobody would be told.
+    # Floats in [0, 1] taken for bytes would all be black, silently.
     with pytest.raises(UserError, match="numpy images must be uint8, N x H x W x C"):
         vae.reconstruct(wrong)
 
@@ -187,7 +187,7 @@ def test_the_newest_undamaged_snapshot_is_taken(vae_run: Path, tmp_path: Path) -
         assert find_snapshot(run) == good
 
 
-def test_where_there_is_no_snapshot(tmp_path: Path) -> None:
+def test_a_missing_snapshot(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         load(tmp_path / "nothing")
     with pytest.raises(UserError, match="has no complete snapshot"):
@@ -195,7 +195,7 @@ def test_where_there_is_no_snapshot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"name": "x", "surprise": 1}', "[1]"])
-def test_a_description_that_is_none(tmp_path: Path, content: str) -> None:
+def test_an_invalid_description(tmp_path: Path, content: str) -> None:
     snapshot = tmp_path / "snapshot"
     write_complete(snapshot, lambda directory: (directory / DESCRIPTION).write_text(content) and None)
     with pytest.raises(UserError, match="snapshot.json cannot be read"):
@@ -220,7 +220,7 @@ def test_the_description_names_versions_labels_and_data(vae_run: Path, tiny_data
     assert json.loads((find_snapshot(vae_run) / DESCRIPTION).read_text())["config"]["model"]["latent_size"] == 6
 
 
-def test_numbers_and_latents_that_make_no_images(vae: Model) -> None:
+def test_impossible_numbers_and_latents(vae: Model) -> None:
     with pytest.raises(UserError, match="must be at least 1, not 0"):
         vae.sample(0)
     with pytest.raises(UserError, match=r"decodes latents of N x 6, not of \[2, 5\]"):

@@ -1,4 +1,4 @@
-"""The VAE-GAN: three equal groups, what balances the players, and the terms that the autoencoder adds to the VAE's."""
+"""The VAE-GAN: its three equal groups, the balance of the players, and the terms beside the VAE's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TURNS = ("discriminator", "autoencoder")
 
 
 def make(**options: Any) -> VAEGAN:
-    """A family in eval mode, where losses can be calculated again by hand."""
+    """A family in eval mode, so that losses can be recalculated by hand."""
     family = tiny_family("vae_gan", **options).eval()
     assert isinstance(family, VAEGAN)
     return family
@@ -37,14 +37,14 @@ def batch_of(num: int = 6, images_seen: int = 0) -> TrainBatch:
 
 
 def take_turn(family: VAEGAN, turn: str, batch: TrainBatch) -> TurnLosses:
-    """A turn's losses, with the other networks held as the trainer holds them."""
+    """A turn's losses, with the other networks frozen as the trainer does."""
     for name, network in family.networks.items():
         network.requires_grad_(name == turn)
     return family.losses(turn, dict(family.networks.items()), batch)
 
 
 def judged(family: VAEGAN, turn: str, batch: TrainBatch) -> tuple[TurnLosses, list[Tensor], list[Judgment]]:
-    """A turn's losses, the groups that the discriminator got, and what it said of them."""
+    """A turn's losses, and the discriminator's groups and judgments."""
     groups: list[Tensor] = []
     judgments: list[Judgment] = []
 
@@ -59,7 +59,7 @@ def judged(family: VAEGAN, turn: str, batch: TrainBatch) -> tuple[TurnLosses, li
 
 
 def decoded(family: VAEGAN, batch: TrainBatch, turn: str) -> tuple[Tensor, Tensor]:
-    """The reconstructions and samples that a turn should make."""
+    """The expected reconstructions and samples of a turn."""
     noise, prior = (batch.random.normal(f"{name}_{turn}", 6) for name in ("posterior", "prior"))
     mu, logvar = family.posterior(batch.images, {})
     assert logvar is not None
@@ -173,7 +173,7 @@ def test_features_of_the_chosen_stage_are_matched() -> None:
         torch.testing.assert_close(losses.loss, vae + 2 * expected)
 
 
-def test_without_game_and_features_the_pixels_weight_sets_the_variance() -> None:
+def test_without_game_and_features_the_pixel_weight_sets_the_variance() -> None:
     for pixel_weight in (1.0, 4.0):
         family = make(pixel_weight=pixel_weight, adversarial_weight=0.0)
         expected = family.config.kld_weight * IMAGE.num_pixels / (2 * 6 * pixel_weight)
@@ -225,7 +225,7 @@ def test_the_adaptive_weight_makes_both_gradients_equally_long() -> None:
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_gradients_of_sums_and_means_are_measured_in_half_precision(reduction: str) -> None:
-    # The gradient of a sum overflows float16 under the factor that keeps that of a mean from vanishing.
+    # The factor that keeps the gradient of a mean from vanishing makes that of a sum overflow float16.
     torch.manual_seed(0)
     layer, features = torch.nn.ConvTranspose2d(8, 3, 4, 2, 1), torch.rand(4, 8, 32, 32)
     norms = []
@@ -270,7 +270,7 @@ def test_a_player_that_leads_by_more_than_the_margin_waits(
     assert tuple(take_turn(family, turn, batch).update for turn in TURNS) == learns
 
 
-def test_training_skips_exactly_the_turns_that_the_step_before_decides(
+def test_training_skips_the_turns_that_the_previous_step_decides(
     tiny_config: Callable[..., TrainConfig],
 ) -> None:
     config = tiny_config("vae_gan", model={"equilibrium_margin": 0.02}, max_steps=12)
@@ -323,14 +323,14 @@ def test_a_feature_layer_beyond_the_discriminator_is_refused() -> None:
         make(feature_weight=1.0, feature_layer=2)
 
 
-def test_the_report_s_net_at_64_pixels() -> None:
+def test_the_reports_net_at_64_pixels() -> None:
     config = VAEGANConfig(network=ConvNetConfig(widths=[4, 8, 16, 32]), discriminator=DiscriminatorConfig())
     family = VAEGAN(config, ImageShape(3, 64, 64))
     assert len(list(family.networks["discriminator"].children())) == 2  # Four strided convolutions, and the fifth.
     assert sum(parameter.numel() for parameter in family.networks["discriminator"].parameters()) == 2_765_633
 
 
-def test_both_kinds_of_collapse_are_told() -> None:
+def test_both_kinds_of_collapse_are_warned_about() -> None:
     family = make()
     means = {"kl": 0.06, "d_accuracy": 0.7, "sample_variance": 0.001, "real_variance": 0.1}
     family.warnings(means)
