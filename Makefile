@@ -4,7 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo studio docs site test test-slow lint setup clean
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest
+# By file: the tests of a file share fixtures. One thread each: the workers share the cores.
+PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --maxprocesses 16 --dist loadfile
+
+.PHONY: demo studio docs site test-unit test test-slow bench lint setup clean
 
 setup: $(INSTALLED)
 
@@ -41,11 +46,21 @@ docs: demo
 	cp demo/report/figures/run-samples.png docs/demo_samples.png
 	$(BIN)/python tests/browser/studio_screenshot.py demo/run demo/data docs/studio.png
 
+# Unit tests, in parallel: seconds to a minute and a half, for the loop of editing and testing.
+test-unit: $(INSTALLED)
+	$(PARALLEL) -m 'unit and not slow'
+
+# All tests but the slow ones. Tests that start processes or browsers fill the machine by themselves: one at a time.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PARALLEL) -m 'not (slow or processes or browser)'
+	$(PYTEST) -m '(processes or browser) and not slow'
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
+
+# Bounds on time and memory, as ratios within one run. The scripts beside them measure speeds and write results.
+bench: $(INSTALLED)
+	$(PYTEST) tests/benchmarks --bounds tests/benchmarks/results/bounds.json
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

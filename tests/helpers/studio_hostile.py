@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -216,3 +217,20 @@ HOSTILE_CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "name that leads here": ("GET", "/api/studio", {"headers": {"host": "evil.example:7860"}}),
     "length that is no number": ("POST", PICTURE, {"content": b"{}", "headers": {"content-length": "-5"}}),
 }
+
+
+def attack(address: str) -> None:
+    """Sends every file and every call to a studio, which must answer each, or close the connection of a broken one."""
+    with httpx.Client(base_url=address, timeout=120) as client:
+        for name, make in (HOSTILE_FILES | ODD_BUT_GOOD).items():
+            response = client.post("api/uploads", content=make())
+            assert response.status_code in ((400, 413) if name in HOSTILE_FILES else (200,)), name
+    for name, (method, path, options) in HOSTILE_CALLS.items():
+        kind = {"content-type": "application/json"} if "content" in options else {}
+        options = {**options, "headers": kind | options.get("headers", {})}
+        try:
+            # A new connection each: a client that lies about lengths leaves a broken one.
+            response = httpx.request(method, address.rstrip("/") + path, timeout=60, **options)
+        except (httpx.RemoteProtocolError, httpx.LocalProtocolError):
+            continue
+        assert response.status_code < 500, name

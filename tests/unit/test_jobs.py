@@ -13,7 +13,6 @@ import pytest
 import ray
 import yaml
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
-from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
 
 from facegen.families import FAMILIES
 
@@ -40,6 +39,9 @@ def test_accelerate_reads_its_configs_and_knows_every_key(path: Path) -> None:
 
 
 def test_the_jobset_is_one_that_the_published_schema_describes() -> None:
+    # Its hundreds of models take a second to import.
+    from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
+
     written = yaml.safe_load((JOBS / "kubernetes" / "jobset.yaml").read_text())
     read = JobsetV1alpha2JobSet.from_dict(written)
     assert read is not None

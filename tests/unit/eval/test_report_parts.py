@@ -173,8 +173,7 @@ def test_stages_measure_time_and_memory():
     small, large, again = stages.close()
     assert (small.name, small.run, large.run) == ("small", "", "run")
     assert 0.02 <= small.seconds < 10
-    assert 190 < large.peak_rss_mib - small.peak_rss_mib < 400
-    assert again.peak_rss_mib <= large.peak_rss_mib
+    assert 0 < small.peak_rss_mib < large.peak_rss_mib >= again.peak_rss_mib
 
 
 def test_a_maker_says_why_it_makes_nothing():

@@ -7,7 +7,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -443,14 +442,3 @@ def test_one_factor_in_a_list_is_that_factor() -> None:
 def test_bad_options_say_what_to_do(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SyntheticConfig(**options)  # type: ignore[arg-type]
-
-
-def test_throughput() -> None:
-    """The target is 200 images/s at 64 x 64 on one idle core; the bound leaves room for a busy machine."""
-    faces = source(num=200)
-    items = [faces[position] for position in range(100)]
-    faces.load(items[0])
-    start = time.process_time()
-    for item in items:
-        faces.load(item)
-    assert 100 / (time.process_time() - start) > 60

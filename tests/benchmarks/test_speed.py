@@ -1,0 +1,67 @@
+"""CPU time of planning and rendering, beside that of something everybody knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shards.loading.order import BatchPlan, EpochOrder
+from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
+
+NUM_SAMPLES = 10_000_000
+ROUNDS = 3
+
+
+def ratio(measured: Callable[[], object], reference: Callable[[], object]) -> float:
+    """CPU time of one call over that of the other: the best of interleaved rounds."""
+
+    def seconds(call: Callable[[], object]) -> float:
+        start_sec = time.process_time()
+        call()
+        return time.process_time() - start_sec
+
+    rounds = [(seconds(measured), seconds(reference)) for _ in range(ROUNDS)]
+    return min(first for first, _ in rounds) / min(second for _, second in rounds)
+
+
+@pytest.mark.parametrize("sizes", [[4000] * 2500, [NUM_SAMPLES]], ids=["2500 shards", "one shard"])
+def test_ten_million_samples_are_planned_as_fast_as_a_few_permutations(bound, sizes: list[int]) -> None:
+    order, epochs, generator = EpochOrder(sizes, seed=0), iter(range(ROUNDS)), np.random.default_rng(0)
+
+    def plan_an_epoch() -> None:
+        epoch = next(epochs)
+        for start in range(0, NUM_SAMPLES, 100_000):
+            order.rows(epoch, start, start + 100_000)
+
+    value = ratio(plan_an_epoch, lambda: generator.permutation(NUM_SAMPLES))
+    bound(f"an epoch of 10 million samples in {len(sizes)} shards, in permutations by NumPy", value, at_most=5)
+
+
+def test_a_jump_costs_the_same_anywhere(bound) -> None:
+    def jump_to(samples_seen: int) -> None:
+        BatchPlan(EpochOrder([10_000] * 100_000, seed=0), 256, 3, 8).batch(samples_seen)
+
+    value = ratio(lambda: jump_to(256 * 10**10), lambda: jump_to(0))
+    bound("a jump deep into a run of a billion samples, in jumps to its start", value, at_most=3)
+
+
+def test_faces_are_rendered_as_fast_as_photos_are_shrunk(bound) -> None:
+    source = SyntheticSource(SyntheticConfig(num=200), 64)
+    items = [source[position] for position in range(100)]
+    photo = Image.effect_noise((512, 512), 60).convert("RGB")
+    source.load(items[0])
+
+    def render() -> None:
+        for item in items:
+            source.load(item)
+
+    def shrink() -> None:
+        for _ in items:
+            photo.resize((64, 64), Image.Resampling.LANCZOS)
+
+    value = ratio(render, shrink)
+    bound("a synthetic face of 64x64, in resizes of 512x512 to 64x64 by Pillow", value, at_most=3)
