@@ -28,9 +28,15 @@ class Command(NamedTuple):
         return f"{self.page}: {shlex.join(self.words)}"
 
 
-def blocks(page: Path, language: str) -> list[str]:
+def blocks(text: str, language: str) -> list[str]:
     """The fenced blocks of a language, in order."""
-    return [text for found, text in _FENCE.findall(page.read_text()) if found == language]
+    return [block for found, block in _FENCE.findall(text) if found == language]
+
+
+def shell_lines(text: str) -> list[tuple[str, ...]]:
+    """The command lines of all ``sh`` blocks, as a shell splits them."""
+    lines = [line for block in blocks(text, "sh") for line in block.replace("\\\n", " ").split("\n")]
+    return [words for line in lines if (words := tuple(shlex.split(line, comments=True)))]
 
 
 def spans(page: Path) -> list[str]:
@@ -43,10 +49,8 @@ def spans(page: Path) -> list[str]:
 
 def commands(page: Path) -> list[Command]:
     """Every command line of a page: all of its ``sh`` blocks, and inline code that starts a known program."""
-    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").split("\n")]
-    lines += [span for span in spans(page) if span.startswith(_PROGRAMS)]
-    split = (tuple(shlex.split(line, comments=True)) for line in lines)
-    return [Command(page.name, words) for words in split if words]
+    inline = [tuple(shlex.split(span)) for span in spans(page) if span.startswith(_PROGRAMS)]
+    return [Command(page.name, words) for words in [*shell_lines(page.read_text()), *inline]]
 
 
 def section(page: Path, heading: str) -> str:

@@ -215,9 +215,11 @@ def imported_names(code: str) -> Iterator[tuple[str, str]]:
             yield node.value.id, node.attr
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page.read_text(), "python")], ids=lambda page: page.name
+)
 def test_python_uses_names_that_exist(page: Path) -> None:
-    for code in blocks(page, "python"):
+    for code in blocks(page.read_text(), "python"):
         for module, name in imported_names(code):
             assert hasattr(importlib.import_module(module), name), f"{page.name}: {module} has no {name}"
 
@@ -227,11 +229,12 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, tiny_dataset: Path, monke
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "faces").symlink_to(tiny_dataset)
     untrained_run(tmp_path / "runs" / "vae", tiny_dataset)
-    [code] = blocks(README, "python")
+    [code] = blocks(README.read_text(), "python")
     assert len([line for line in code.split("\n") if line]) <= 10
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
-    assert names["pixels"].shape == (16, 16, 16, 3)
+    assert names["copies"].shape == names["images"].shape == (16, 16, 16, 3)
+    assert names["new"].shape == (16, 3, 16, 16)
 
 
 def test_the_readme_is_short() -> None:
