@@ -31,9 +31,13 @@ from shards.sources.base import Source
 def pack(source: str | Source, *paths: str | Path, **options: Any) -> Dataset:
     """Packs images into a data set, as ``python -m shards.pack`` does; resumes a packing that was interrupted.
 
-        shards.pack("folder", "faces/", "data/", size=64, subfolders="identity")
-        shards.pack("synthetic", "data/", num=1000, codec="png")
-        shards.pack(my_source, "data/", split_by="sample")
+    Examples:
+        >>> shards.pack("folder", "faces/", "data/", size=64, subfolders="identity")
+        >>> shards.pack("synthetic", "data/", num=1000, codec="png")
+        >>> shards.pack(my_source, "data/", split_by="sample")
+
+    In a script, call it below ``if __name__ == "__main__":``, because worker processes import the script; or pass
+    ``workers=1``.
 
     Args:
         source: Name of a source (``shards.sources.SOURCES`` lists them), or an object with the interface

@@ -89,7 +89,7 @@ class SourceEntry:
         open: Makes the source from such options and the side of the packed images in pixels, which only sources that
             render need.
         published: What ``shards.fetch`` may download for it, by the name that the command takes.
-        elsewhere: What to do instead, as a sentence without its full stop, where nothing may be downloaded.
+        elsewhere: Where to get the images if nothing may be downloaded: a sentence without its full stop.
     """
 
     config_class: type

@@ -58,7 +58,7 @@ def find_tree(root: Path, is_tree: Callable[[Path], bool]) -> Path | None:
 
 
 def probe(folder: Path) -> Iterator[str]:
-    """What lies in the first sub-folders, as ``FOLDER/NAME``: enough to recognize a tree without listing all of it."""
+    """Entries of the first sub-folders, as ``FOLDER/NAME``: enough to recognize a tree without listing all of it."""
     with os.scandir(folder) as entries:
         subfolders = itertools.islice((entry for entry in entries if entry.is_dir()), _NUM_PROBED_FOLDERS)
         for subfolder in list(subfolders):

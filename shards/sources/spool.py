@@ -52,7 +52,7 @@ class SpoolWriter:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all rows of the stream are there."""
+        """Whether the spool holds all rows of the stream."""
         return (self._folder / _COMPLETE).exists()
 
     @property
