@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
 
@@ -17,63 +18,97 @@ EXIT_PREEMPTED = 143
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
-
 BatchT = TypeVar("BatchT")
+ReadyT = TypeVar("ReadyT")
+
+
+class Preempted(Exception):
+    """Some process was asked to stop. Every process raises it at the same batch, so that all can save together."""
 
 
 class _Interrupted(BaseException):
-    """A signal came during a wait; no ``Exception``, which a fetch that is tried again would take for a failure."""
+    """A signal came while this process waited for data. A BaseException, so that retry loops cannot swallow it."""
 
 
 class StopFlag:
-    """Whether this process, or after ``agree`` any process, was asked to stop."""
+    """Whether any process of the group was asked to stop; ``watch`` finds out between batches.
 
-    def __init__(self) -> None:
-        """Installs the signal handlers. Outside the main thread Python allows none, and nothing is ever asked."""
+    Signals are handled inside its ``with`` block. Python lets only the main thread handle them; a run in another thread
+    is never asked.
+
+    Attributes:
+        requested: Whether this process was asked, or knows that another one was.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        """Takes the device on which the processes exchange their votes."""
         self.requested = False
+        self._device = torch.device(device)
         self._is_waiting = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopFlag:
         is_main = threading.current_thread() is threading.main_thread()
-        numbers = _SIGNALS if is_main else ()
-        self._previous = {number: signal.signal(number, self._request) for number in numbers}
+        self._previous = {number: signal.signal(number, self._request) for number in _SIGNALS if is_main}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @overload
+    def watch(self, batches: Iterable[BatchT], *, num_votes: int | None = None) -> Iterator[BatchT]: ...
+
+    @overload
+    def watch(
+        self, batches: Iterable[BatchT], prepare: Callable[[BatchT], ReadyT], *, num_votes: int | None = None
+    ) -> Iterator[ReadyT]: ...
+
+    def watch(
+        self, batches: Iterable[Any], prepare: Callable[[Any], Any] | None = None, *, num_votes: int | None = None
+    ) -> Iterator[Any]:
+        """Yields batches until any process is asked to stop.
+
+        The processes vote once a batch. A process that waits for a batch when it is asked stops waiting and votes, as a
+        server that does not answer can withhold data for longer than a launcher waits for a process to end.
+
+        Args:
+            batches: This process's batches.
+            prepare: Turns a batch into what is yielded, while the other processes answer.
+            num_votes: Votes to take, the same on every process and at least as many as any has batches; None for
+                batches without end.
+
+        Raises:
+            Preempted: At the same vote on every process.
+        """
+        iterator = iter(batches)
+        for _ in itertools.count() if num_votes is None else range(num_votes):
+            batch = self._next(iterator)
+            vote = Agreement([not self.requested], self._device)
+            ready = batch if batch is None or prepare is None else prepare(batch)
+            if not all(vote.read()):
+                self.requested = True
+                raise Preempted
+            if ready is not None:
+                yield ready
+
+    def _next(self, batches: Iterator[BatchT]) -> BatchT | None:
+        """The next batch; None at the end of them, and as soon as this process is asked to stop."""
+        try:
+            try:
+                self._is_waiting = True
+                return None if self.requested else next(batches, None)
+            finally:
+                self._is_waiting = False  # The signal may come just before this.
+        except _Interrupted:
+            return None
 
     def _request(self, number: int, frame: FrameType | None) -> None:
+        # A signal that comes after this process's vote counts in the next one.
         self.requested = True
         if self._is_waiting:
             self._is_waiting = False
             raise _Interrupted
-
-    def wait_for(self, batches: Iterator[BatchT]) -> BatchT | None:
-        """The next batch; None at the end of them, and as soon as this process is asked to stop.
-
-        A server that does not answer can keep data away for longer than a launcher waits for a process to end.
-        """
-        try:
-            self._is_waiting = True
-            return None if self.requested else next(batches, None)
-        except _Interrupted:
-            return None
-        finally:
-            self._is_waiting = False
-
-    def ask(self, device: torch.device) -> Agreement:
-        """Asks the group whether to go on, for ``heed``; every process must call both at the same step."""
-        return Agreement([not self.requested], device)
-
-    def heed(self, going_on: Agreement) -> bool:
-        """Whether any process of the group was asked to stop before its ``ask``."""
-        stops = not all(going_on.read())
-        # A signal that came while this process waited for the others is not in the answer, and counts the next time.
-        self.requested = self.requested or stops
-        return stops
-
-    def agree(self, device: torch.device) -> bool:
-        """Whether any process of the group was asked; every process must call it at the same step."""
-        return self.heed(self.ask(device))
-
-    def close(self) -> None:
-        """Puts the previous signal handlers back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
 
 def ignore_stop() -> None:

@@ -1,8 +1,10 @@
-"""What a training run tells: its progress lines, curves, held-out metrics, pictures and warnings."""
+"""What a training run reports: its progress lines, curves, held-out metrics, pictures and warnings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +17,7 @@ from facegen.options import TrainConfig
 from facegen.processes.group import share_buffers
 from facegen.processes.preemption import StopFlag
 from facegen.training.averages import Averages
+from facegen.training.held_out import image_batches, pair_batches
 from facegen.training.monitor import Meter, Monitor, progress_line
 from facegen.training.pictures import family_grids, pair_grid, reconstruction_grid, sample_grid
 from facegen.training.state import TrainState
@@ -25,17 +28,29 @@ from shards.loading.pairs import Pairs, held_out_pairs, read_pairs
 
 NUM_GRID_IMAGES = 32
 
+BatchT = TypeVar("BatchT")
+
 
 class Reporter:
-    """Collects what happens on every process, and tells it on the main one."""
+    """Collects what happens on every process, and writes it on the main one.
+
+    Each method that reads faces is a vote of all processes whether to stop, and raises ``Preempted`` on all of them.
+    """
 
     def __init__(
-        self, config: TrainConfig, dataset: Dataset, accelerator: Accelerator, epoch_size: int, total_images: int
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        accelerator: Accelerator,
+        stop: StopFlag,
+        epoch_size: int,
+        total_images: int,
     ) -> None:
         """Writes no file before ``open``."""
         self._config = config
         self._dataset = dataset
         self._accelerator = accelerator
+        self._stop = stop
         self._epoch_size = epoch_size
         self._total_images = total_images
         self._held_out = next((split for split in ("val", "test") if dataset.num_samples(split)), None)
@@ -121,22 +136,23 @@ class Reporter:
         self.say(progress_line(images_seen, self._total_images, epoch, values | speed))
         return [name for name, value in terms.items() if not value.isfinite().all()]
 
-    def validate(self, state: TrainState, stop: StopFlag) -> dict[str, float]:
+    def validate(self, state: TrainState) -> dict[str, float]:
         """Evaluates on held-out images; every process must call it at the same step.
 
         Returns:
-            The metrics, the same on every process; none when asked to stop.
+            The metrics, the same on every process; none where nothing is held out.
         """
         if self._held_out is None:
             return {}
         family = state.inference_family.eval()
         share_buffers(family)
-        held_out = self._pass(family, stop) if {"encode", "decode"} <= family.can else None
+        held_out = self._encode(family) if {"encode", "decode"} <= family.can else None
         values = held_out.values if held_out else {}
         if self._pairs:
-            values |= validate_pairs(
-                family, self._dataset, self._held_out, self._pairs, self._batch_size, self._accelerator, stop
+            batches = pair_batches(
+                self._dataset, self._held_out, self._pairs, self._batch_size, self._accelerator, self._stop
             )
+            values |= validate_pairs(family, batches, self._pairs.same, self._accelerator)
         if values:
             self._monitor.scalars({f"val/{name}": value for name, value in values.items()}, state.images_seen)
             self.say("held out: " + " | ".join(f"{name} {value:.4g}" for name, value in values.items()))
@@ -146,8 +162,8 @@ class Reporter:
             self._monitor.histogram("latents/variance_of_mu", held_out.stats.variance, state.images_seen)
         return values
 
-    def measure_latents(self, state: TrainState, stop: StopFlag) -> None:
-        """Keeps how the epoch that ends uses the latent dims, on the images of validation.
+    def measure_latents(self, state: TrainState) -> None:
+        """Records how the epoch that ends uses the latent dims, on the images of validation.
 
         Every process must call it at the same step. The first training images stand in where nothing is held out. An
         epoch at whose end the run is asked to stop is left out.
@@ -157,44 +173,41 @@ class Reporter:
         if self._last_stats is None or self._last_stats[0] != state.images_seen:
             family = state.inference_family.eval()
             share_buffers(family)
-            held_out = self._pass(family, stop, only_encode=True)
-            if held_out is None:
-                return
-            self._last_stats = (state.images_seen, held_out.stats)
+            self._last_stats = (state.images_seen, self._encode(family, only_encode=True).stats)
         epoch = state.images_seen / self._epoch_size
         self._monitor.latent_usage(self._split, epoch, *self._last_stats)
 
-    def draw(self, state: TrainState, stop: StopFlag) -> None:
-        """Draws always the same held-out faces and latents: reconstructions, samples, and the family's own pictures.
+    def draw(self, state: TrainState) -> None:
+        """Draws the same held-out faces and latents each time: reconstructions, samples, and the family's own pictures.
 
-        When asked to stop while it waits for the faces, it draws no more.
+        Every process must call it at the same step; only the main one reads faces and draws.
         """
-        if not self._accelerator.is_main_process:
-            return
-        family = state.inference_family.eval()
-        batch = stop.wait_for(
-            evaluation_batches(self._dataset, self._split, NUM_GRID_IMAGES, limit=NUM_GRID_IMAGES, fields=family.labels)
+        batch = self._read_on_main(
+            evaluation_batches(
+                self._dataset, self._split, NUM_GRID_IMAGES, limit=NUM_GRID_IMAGES, fields=state.family.labels
+            )
         )
+        pairs = None
+        if self._held_out and self._pairs:
+            rows, same = self._pairs.rows[: NUM_GRID_IMAGES // 2], self._pairs.same[: NUM_GRID_IMAGES // 2]
+            pairs = self._read_on_main(read_pairs(self._dataset, self._held_out, chosen) for chosen in [rows])
         if batch is None:
             return
+        family = state.inference_family.eval()
         if {"encode", "decode"} <= family.can:
             picture = reconstruction_grid(family, batch.images, batch.labels)
             self._monitor.picture("reconstructions", picture, state.images_seen)
         if "sample" in family.can:
             picture = sample_grid(family, NUM_GRID_IMAGES, self._config.seed)
             self._monitor.picture("samples", picture, state.images_seen)
-        if self._held_out and self._pairs:
-            rows, same = self._pairs.rows[: NUM_GRID_IMAGES // 2], self._pairs.same[: NUM_GRID_IMAGES // 2]
-            faces = stop.wait_for(read_pairs(self._dataset, self._held_out, chosen) for chosen in [rows])
-            if faces is None:
-                return
-            self._monitor.picture("pairs", pair_grid(family, *faces, torch.from_numpy(same)), state.images_seen)
+        if pairs:
+            self._monitor.picture("pairs", pair_grid(family, *pairs, torch.from_numpy(same)), state.images_seen)
         for name, picture in family_grids(family, batch.images, batch.labels).items():
             self._monitor.picture(name, picture, state.images_seen)
         self._monitor.latent_heatmap(state.images_seen)
 
     def warn(self, state: TrainState) -> None:
-        """Tells what the family finds wrong with the epoch that ends; every process must call it."""
+        """Reports what the family finds wrong with the epoch that ends; every process must call it."""
         terms = self._epoch.read(self._accelerator)
         means = {name: value.item() for name, value in terms.items() if value.ndim == 0}
         for warning in state.family.warnings(means):
@@ -211,7 +224,7 @@ class Reporter:
 
     @property
     def _split(self) -> str:
-        """Split of the faces that are watched."""
+        """Split of the faces to watch."""
         return self._held_out or "train"
 
     @property
@@ -220,16 +233,14 @@ class Reporter:
         config = self._config
         return config.global_batch_size // self._accelerator.num_processes // config.gradient_accumulation_steps
 
-    def _pass(self, family: Family, stop: StopFlag, only_encode: bool = False) -> HeldOut | None:
-        """Evaluates the split's first images, on all processes; None when asked to stop."""
+    def _read_on_main(self, batches: Iterator[BatchT]) -> BatchT | None:
+        """The first batch on the main process, None on the others; all of them vote."""
+        return next(self._stop.watch(batches if self._accelerator.is_main_process else (), num_votes=1), None)
+
+    def _encode(self, family: Family, only_encode: bool = False) -> HeldOut:
+        """Evaluates the split's first images, on all processes."""
         num_images = min(self._config.monitor.num_validation_images, self._dataset.num_samples(self._split))
-        return validate(
-            family,
-            self._dataset,
-            self._split,
-            num_images,
-            self._batch_size,
-            self._accelerator,
-            stop,
-            only_encode=only_encode,
+        batches = image_batches(
+            self._dataset, self._split, num_images, self._batch_size, self._accelerator, self._stop, family.labels
         )
+        return validate(family, batches, self._accelerator, only_encode=only_encode)

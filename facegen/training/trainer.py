@@ -5,29 +5,28 @@ All counters are in images. The whole state of order, schedules, noise and augme
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-import torch
 from accelerate import DistributedDataParallelKwargs
-from torch import Tensor, nn
+from torch import Tensor, channels_last
 from torch.nn.modules.dropout import _DropoutNd
 
-from facegen.families.base import TrainBatch, TurnLosses
+from facegen.families.base import TrainBatch
 from facegen.options import TrainConfig
-from facegen.processes.failures import DISK_ERRORS, TrainingDiverged
-from facegen.processes.group import Agreement, limit_waiting, make_accelerator, sum_over_processes, wrap
-from facegen.processes.preemption import EXIT_PREEMPTED, StopFlag
+from facegen.processes.failures import DISK_ERRORS
+from facegen.processes.group import limit_waiting, make_accelerator, wrap
+from facegen.processes.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from facegen.randomness import derive_seed, seed_global_generators
-from facegen.runs import checkpoint
+from facegen.runs.checkpoint import directory_name
 from facegen.runs.run_directory import claim, save_config
 from facegen.runs.state_file import read_facts
 from facegen.training.assembly import build_family, make_loader
-from facegen.training.averages import means_of
+from facegen.training.averages import means_of, means_over_processes
 from facegen.training.batches import micro_batches
+from facegen.training.divergence import check_logged, check_update
 from facegen.training.early_stop import EarlyStop
 from facegen.training.ema import EMA
 from facegen.training.optim import Updater
@@ -60,38 +59,40 @@ class Trainer:
             UserError: Options, data or an earlier run that do not go together.
         """
         self.config = config
-        # First, so that a process that finds something wrong leaves the others, and does not let them wait for it.
+        # First, so that a process that finds something wrong leaves the others instead of keeping them waiting.
         self.accelerator = make_accelerator(handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
+        device = self.accelerator.device
         keep_freed_memory()
-        set_float32_precision(config.performance, self.accelerator.device)
+        set_float32_precision(config.performance, device)
         self.dataset = Dataset(config.data)
         family = build_family(config, self.dataset)
-        self.family = family.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.family.prepare(self.dataset, self.accelerator.device)
+        self.family = family.to(device, memory_format=channels_last)  # type: ignore[call-overload]
+        self.family.prepare(self.dataset, device)
         self.loader = make_loader(config, self.dataset, self.family, self.accelerator)
-        self.total_images = config.total_images(self.loader.epoch_size)
+        epoch_size = self.loader.epoch_size
+        self.total_images = config.total_images(epoch_size)
+        self._stop = StopFlag(device)
+        self.reporter = Reporter(config, self.dataset, self.accelerator, self._stop, epoch_size, self.total_images)
         use_fp16 = self.accelerator.mixed_precision == "fp16"
-        self.reporter = Reporter(config, self.dataset, self.accelerator, self.loader.epoch_size, self.total_images)
         self.state = TrainState(
             self.family,
             EMA(self.family, config.ema.half_life_images) if config.ema.half_life_images else None,
-            {
-                name: Updater(network, config.optim, self.accelerator.device, use_fp16)
-                for name, network in self.family.networks.items()
-            },
+            {name: Updater(network, config.optim, device, use_fp16) for name, network in self.family.networks.items()},
             EarlyStop(config.early_stop, self.reporter.held_out_metrics(self.family)),
         )
         self.run = None if config.dry_run else Path(config.run)
-        self._lock, found = (
-            claim(config, self.dataset.fingerprint, self.accelerator, family.file_options) if self.run else (None, None)
-        )
-        self._saver = Saver(self.run, config, self.dataset, self.accelerator, self.loader.epoch_size, self.total_images)
+        self._lock, found = None, None
+        if self.run:
+            fingerprint, file_options = self.dataset.fingerprint, self.family.file_options
+            self._lock, found = claim(config, fingerprint, self.accelerator, file_options)
+        self._saver = Saver(self.run, config, self.dataset, self.accelerator, epoch_size, self.total_images)
         if found:
             self.state.read(found)
             self._saver.mark_saved(self.state)
             self.reporter.warn_of_another_total(read_facts(found)["total_images"])
         self._held_out: tuple[int, dict[str, float]] = (0, {})
         self._on_saved: OnSaved | None = None
+        self._waited_sec = 0.0
         self._has_dropout = any(isinstance(module, _DropoutNd) for module in self.family.modules())
         self._networks = training_networks(self.family, config.performance, self.accelerator)
         self._wrapped = {name: wrap(network, self.accelerator) for name, network in self._networks.items()}
@@ -132,16 +133,16 @@ class Trainer:
         try:
             if self.run and self.accelerator.is_main_process:
                 save_config(self.config)
-            # Closed however training ends: the last events of a run that diverged are those that explain it. And until
-            # then a launcher's signal, which comes as soon as one process has ended, must not end this one.
+            # All is closed however training ends: the last events of a run that diverged explain why. Signals are
+            # heeded until then: a launcher sends one as soon as one process has ended, and it must not end this one.
             with (
-                closing(StopFlag()) as stop,
+                self._stop,
                 closing(self.reporter),
                 closing(self._step_profiler()) as profiler,
                 self._lock or nullcontext(),
             ):
                 self.reporter.open(self.run, self.state)
-                return self._train(stop, profiler, iter(self.loader), on_step)
+                return self._train(profiler, on_step)
         except OSError as error:
             if error.errno not in DISK_ERRORS:
                 raise
@@ -150,77 +151,81 @@ class Trainer:
                 "rerun the command."
             ) from error
 
-    def _train(self, stop: StopFlag, profiler: StepProfiler, batches: Iterator[Batch], on_step: OnStep | None) -> int:
-        """The loop; returns the exit code."""
-        config, state, reporter, device = self.config, self.state, self.reporter, self.accelerator.device
+    def _train(self, profiler: StepProfiler, on_step: OnStep | None) -> int:
+        """Trains to the end, or until a signal, and saves; returns the exit code."""
         exit_code = 0
-        if state.early_stop.is_due(self.images_seen, config.monitor.validate_every_images) and self._validate(stop):
-            self._saver.mark_changed()  # The checkpoint that is there does not know of it.
+        try:
+            self._loop(profiler, on_step)
+        except Preempted:
+            exit_code = 0 if self.is_over else EXIT_PREEMPTED
+        self._save()
+        if self.state.early_stop.is_over:
+            self.reporter.say(self.state.early_stop.summary())
+        self.reporter.say(
+            "dry run: one step trained, nothing kept"
+            if self.config.dry_run
+            else f"stopped at {self.images_seen:,} images"
+        )
+        return exit_code
+
+    def _loop(self, profiler: StepProfiler, on_step: OnStep | None) -> None:
+        """Takes one optimizer step after another; what is due after a step depends only on the images seen.
+
+        Raises:
+            Preempted: On every process, between two batches of training or of an evaluation.
+        """
+        config, state, reporter = self.config, self.state, self.reporter
+        if state.early_stop.is_due(self.images_seen, config.monitor.validate_every_images):
+            self._validate()
+            self._saver.mark_changed()  # The newest checkpoint lacks this validation.
         first_step = self.step + 1
+        batches = self._stop.watch(self._read(), self._cut)
         while not self.is_over:
             started_sec = time.perf_counter()
-            with span("data"):
-                batch = stop.wait_for(batches)
-            waited_sec = time.perf_counter() - started_sec
-            going_on = stop.ask(device)
-            with span("augmentation"):  # In the time of the others' answers.
-                parts = micro_batches(batch, config, self.images_seen, device) if batch else []
-            if stop.heed(going_on) or batch is None:
-                exit_code = EXIT_PREEMPTED
-                break
+            batch, parts = next(batches)
             terms = self._train_step(parts)
-            reporter.step(terms, time.perf_counter() - started_sec, waited_sec)
+            reporter.step(terms, time.perf_counter() - started_sec, self._waited_sec)
             profiler.step()
-            if self.step == first_step and self._on_saved is None:  # Which may keep the main process for hours.
+            if self.step == first_step and self._on_saved is None:  # on_saved may run for hours on rank 0.
                 limit_waiting(config.process_timeout_sec)
             if on_step:
                 on_step(self, batch, terms)
             if config.dry_run:
                 break
             if self._due(config.monitor.log_every_images):
-                self._check_logged(reporter.log(state))
+                check_logged(reporter.log(state), f"after step {self.step} ({self.images_seen:,} images)")
             if self._crossed(self.loader.epoch_size):
                 reporter.warn(state)
             if self._due(config.monitor.validate_every_images):
-                self._validate(stop)
+                self._validate()
             if self._due(self.loader.epoch_size):
-                reporter.measure_latents(state, stop)
+                reporter.measure_latents(state)
             if self._due(config.monitor.grid_every_images):
-                reporter.draw(state, stop)
+                reporter.draw(state)
             if self._due(config.checkpoint.every_images) and not self.is_over:
                 self._save()
-        self._save()
-        if state.early_stop.is_over:
-            reporter.say(state.early_stop.summary())
-        reporter.say(
-            "dry run: one step trained, nothing kept" if config.dry_run else f"stopped at {self.images_seen:,} images"
-        )
-        return exit_code
 
-    def _step_profiler(self) -> StepProfiler:
-        """Traces steps of this process where that is asked for."""
-        directory = self.run / PROFILES if self.run and self.config.profile else None
-        name = f"{checkpoint.directory_name(self.images_seen)}_rank_{self.accelerator.process_index}"
-        return StepProfiler(directory, name, self.reporter.say)
+    def _read(self) -> Iterator[Batch]:
+        """This process's batches; notes how long it waited for the newest."""
+        batches = iter(self.loader)
+        while True:
+            started_sec = time.perf_counter()
+            with span("data"):
+                batch = next(batches)
+            self._waited_sec = time.perf_counter() - started_sec
+            yield batch
 
-    def _validate(self, stop: StopFlag) -> bool:
-        """Evaluates on held-out images, and keeps a snapshot of the best state so far where early stopping is on.
-
-        Returns:
-            Whether it came to that; not when asked to stop, on no process.
-        """
-        values = self.reporter.validate(self.state, stop)
-        self._held_out = (self.images_seen, values)
-        if self.state.early_stop.observe(values, self.images_seen):
-            self._saver.save_best(self.state)
-        return bool(values)
+    def _cut(self, batch: Batch) -> tuple[Batch, list[TrainBatch]]:
+        """A batch and its micro-batches, augmented on the device."""
+        with span("augmentation"):
+            return batch, micro_batches(batch, self.config, self.images_seen, self.accelerator.device)
 
     def _train_step(self, parts: list[TrainBatch]) -> dict[str, Tensor]:
         """One optimizer step of every network, on one global batch; returns its loss terms."""
-        if self._has_dropout:  # Which draws from the global generator; so it needs no state in the checkpoint.
+        if self._has_dropout:  # It draws from the global generator; seeded anew, it needs no state in the checkpoint.
             layers_seed = derive_seed(self.config.seed, self.images_seen, "layers", self.accelerator.process_index)
             seed_global_generators(layers_seed, self.accelerator.device)
-        if not self.family.training:  # After an evaluation; to tell every module in every step takes its time.
+        if not self.family.training:  # After an evaluation; walking all modules in every step takes time.
             self.family.train()
         lr = self.config.optim.lr_at(self.images_seen, self.total_images)
         terms: dict[str, Tensor] = {}
@@ -229,7 +234,8 @@ class Trainer:
             assert not terms.keys() & turn_terms.keys(), "turns must name their terms apart"
             terms |= turn_terms
         if self.family.observes:
-            self.family.observe(self._over_processes({name: terms[name] for name in self.family.observes}))
+            observed = {name: terms[name] for name in self.family.observes}
+            self.family.observe(means_over_processes(observed, self.accelerator))
         self.state.images_seen += self.config.global_batch_size
         if self.state.ema:
             with span("moving average"):
@@ -243,64 +249,29 @@ class Trainer:
         networks = {**self._networks, turn: self._wrapped[turn]}
         for name, other in self.state.updaters.items():
             other.require_gradients(name == turn)
-        terms_of_parts: list[dict[str, Tensor]] = []
-        for part in parts[:-1]:
-            with self.accelerator.no_sync(networks[turn]):
-                losses = self._forward(turn, networks, part)
-                self._backward(turn, losses.loss, len(parts))
+        terms_of_parts = []
+        for number, part in enumerate(parts, start=1):
+            # Gradients are averaged over processes once a step, in the last backward pass.
+            with nullcontext() if number == len(parts) else self.accelerator.no_sync(networks[turn]):
+                with span(f"{turn}: forward"):
+                    losses = self.family.losses(turn, networks, part)
+                with span(f"{turn}: backward"):
+                    updater.backward(losses.loss / len(parts) if len(parts) > 1 else losses.loss)
             terms_of_parts.append(losses.terms)
-        # Gradients are averaged over processes once a step, in the last backward pass.
-        losses = self._forward(turn, networks, parts[-1])
-        terms = means_of([*terms_of_parts, losses.terms])
-        self._backward(turn, losses.loss, len(parts))
+        terms = means_of(terms_of_parts)
         with span(f"{turn}: update"):
             grad_norm = updater.clip()
-            self._check_finite(turn, terms, grad_norm)
+            moment = f"before step {self.step + 1} ({self.images_seen:,} images)"
+            check_update(turn, terms, grad_norm, updater.scaler.is_enabled(), self.accelerator.device, moment)
             updater.step(lr, losses.update)
         return terms | {f"grad_norm_{turn}": grad_norm}
 
-    def _forward(self, turn: str, networks: dict[str, nn.Module], part: TrainBatch) -> TurnLosses:
-        with span(f"{turn}: forward"):
-            return self.family.losses(turn, networks, part)
-
-    def _backward(self, turn: str, loss: Tensor, num_parts: int) -> None:
-        with span(f"{turn}: backward"):
-            self.state.updaters[turn].backward(loss / num_parts if num_parts > 1 else loss)
-
-    def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, float]:
-        """Means of this step's terms over all processes."""
-        means = sum_over_processes(torch.stack([*terms.values()]), self.accelerator) / self.accelerator.num_processes
-        return dict(zip(terms, means.tolist(), strict=True))
-
-    def _check_finite(self, turn: str, terms: dict[str, Tensor], grad_norm: Tensor) -> None:
-        """Stops before the optimizer uses a bad gradient.
-
-        What is not finite in a loss is not finite in its gradient, which has been averaged and is the same on every
-        process. But with fp16 it often overflows, and the loss scaler skips it: there losses are looked at themselves.
-        """
-        is_scaled = self.state.updaters[turn].scaler.is_enabled()
-        if not is_scaled and math.isfinite(grad_norm):
-            return
-        # A sum is finite where all its values are, short of an overflow.
-        sums = torch.stack([value.sum() for value in terms.values()])
-        finite = Agreement(sums.isfinite().tolist(), self.accelerator.device).read()
-        bad = [name for name, is_finite in zip(terms, finite, strict=True) if not is_finite]
-        bad += [] if is_scaled else ["gradient"]
-        if bad:
-            raise TrainingDiverged(
-                f"training stopped before step {self.step + 1} ({self.images_seen:,} images): {', '.join(bad)} of the "
-                f"{turn} is not finite. Nothing was updated with it and the last checkpoint is good; try a lower "
-                "--optim.lr or --optim.max_grad_norm."
-            )
-
-    def _check_logged(self, bad: list[str]) -> None:
-        """Stops where a term is not finite though every gradient was; with fp16 a gradient may be, and is skipped."""
-        bad = [name for name in bad if not name.startswith("grad_norm_")]
-        if bad:
-            raise TrainingDiverged(
-                f"training stopped after step {self.step} ({self.images_seen:,} images): {', '.join(bad)} is not "
-                "finite. Gradients were, and the last checkpoint is good; look at the data and at that term."
-            )
+    def _validate(self) -> None:
+        """Evaluates on held-out images; with early stopping, keeps a snapshot of the best state so far."""
+        values = self.reporter.validate(self.state)
+        self._held_out = (self.images_seen, values)
+        if self.state.early_stop.observe(values, self.images_seen):
+            self._saver.save_best(self.state)
 
     def _crossed(self, every_images: int) -> bool:
         """Whether the step just taken crossed a multiple of ``every_images``."""
@@ -316,3 +287,9 @@ class Trainer:
         if self._saver.save(self.state) and self._on_saved:
             measured_at, values = self._held_out
             self._on_saved(self, values if measured_at == self.images_seen else {})
+
+    def _step_profiler(self) -> StepProfiler:
+        """Traces steps of this process with ``--profile``."""
+        directory = self.run / PROFILES if self.run and self.config.profile else None
+        name = f"{directory_name(self.images_seen)}_rank_{self.accelerator.process_index}"
+        return StepProfiler(directory, name, self.reporter.say)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +15,9 @@ from facegen.latents.latent_stats import LatentStats
 from facegen.losses.vae import kl_per_dim, reconstruction_error
 from facegen.pixels import to_float
 from facegen.processes.group import sum_over_processes
-from facegen.processes.preemption import StopFlag
+from facegen.training.held_out import PairBatch
 from facegen.training.pair_metrics import area_under_roc, equal_error_rate
-from shards.dataset.dataset import Dataset
-from shards.loading.loader import evaluation_batches
-from shards.loading.pairs import Pairs, read_pairs
+from shards.loading.batch import Batch
 
 
 class HeldOut(NamedTuple):
@@ -37,7 +35,7 @@ def metric_names(family: Family) -> list[str]:
     """Names of the held-out metrics that suit what a family can do."""
     names = []
     if {"encode", "decode"} <= family.can:
-        names += ["mse", "kl"] if "posterior" in family.can else ["mse"]
+        names += _image_metrics(family)
     if "verify" in family.can:
         names += ["accuracy", "eer", "auc"]
     return names
@@ -45,52 +43,22 @@ def metric_names(family: Family) -> list[str]:
 
 @torch.inference_mode()
 def validate(
-    family: Family,
-    dataset: Dataset,
-    split: str,
-    num_images: int,
-    batch_size: int,
-    accelerator: Accelerator,
-    stop: StopFlag,
-    *,
-    only_encode: bool = False,
-) -> HeldOut | None:
+    family: Family, batches: Iterable[Batch], accelerator: Accelerator, *, only_encode: bool = False
+) -> HeldOut:
     """Evaluates a family that encodes, on all processes together.
 
     Args:
         family: In eval mode; encodes to the posterior's mean.
-        dataset: Where the split is.
-        split: Which one.
-        num_images: How many of the split's first images.
-        batch_size: Images per process and pass.
+        batches: This process's share of the images, with the labels that the family uses.
         accelerator: Device and processes.
-        stop: Asked after every batch; a run that must stop gets nothing.
-        only_encode: Measures nothing but the latents, which is all that a family can that does not decode.
-
-    Returns:
-        What was measured; None when asked to stop.
+        only_encode: Measure only the latents, which is all there is of a family that does not decode.
     """
-    # Every process reduces the same names, also one that gets none of the batches of a small split.
-    names = [] if only_encode else ["mse", "kl"] if "posterior" in family.can else ["mse"]
-    stats = LatentStats.empty(family.latent_size or 0)
+    # Every process reduces the same names, even one that gets none of the batches of a small split.
+    names = [] if only_encode else _image_metrics(family)
+    latent_size = family.latent_size or 0
+    stats, means = LatentStats.empty(latent_size), [torch.empty(0, latent_size, device=accelerator.device)]
     totals = torch.zeros(1 + len(names), dtype=torch.float64)
-    means = [torch.empty(0, family.latent_size or 0, device=accelerator.device)]
-    batches = evaluation_batches(
-        dataset,
-        split,
-        batch_size,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-        limit=num_images,
-        fields=family.labels,
-    )
-    num_rounds = -(-num_images // (batch_size * accelerator.num_processes))
-    for _ in range(num_rounds):
-        batch = stop.wait_for(batches)
-        if stop.agree(accelerator.device):
-            return None
-        if batch is None:
-            continue  # The other processes have one more, and all must ask ``stop`` equally often.
+    for batch in batches:
         images = to_float(batch.images.to(accelerator.device))
         labels = {name: label.to(accelerator.device) for name, label in batch.labels.items()}
         mu, logvar = family.posterior(images, labels)
@@ -106,50 +74,34 @@ def validate(
 
 @torch.inference_mode()
 def validate_pairs(
-    family: Family,
-    dataset: Dataset,
-    split: str,
-    pairs: Pairs,
-    batch_size: int,
-    accelerator: Accelerator,
-    stop: StopFlag,
+    family: Family, batches: Iterable[PairBatch], same: np.ndarray, accelerator: Accelerator
 ) -> dict[str, float]:
     """Evaluates a family that verifies, on all processes together.
 
     Args:
         family: In eval mode.
-        dataset: Where the split is.
-        split: Held-out split.
-        pairs: Pairs of it.
-        batch_size: Pairs per process and pass.
+        batches: This process's share of the pairs.
+        same: Of all pairs, 1 for the same person and 0 for two.
         accelerator: Device and processes.
-        stop: Asked after every batch; a run that must stop gets no metrics.
 
     Returns:
-        ``accuracy`` at probability 1/2, ``eer`` (equal error rate) and ``auc`` (area under the ROC); empty when asked
-        to stop.
+        ``accuracy`` at probability 1/2, ``eer`` (equal error rate) and ``auc`` (area under the ROC).
     """
-    device, num_pairs = accelerator.device, len(pairs.same)
-    probabilities = torch.zeros(num_pairs, dtype=torch.float64)
-    stride = batch_size * accelerator.num_processes
-    starts = range(accelerator.process_index * batch_size, -(-num_pairs // stride) * stride, stride)
-    shares = [pairs.rows[start : start + batch_size] for start in starts if start < num_pairs]
-    batches = (read_pairs(dataset, split, rows) for rows in shares)
-    for start in starts:
-        batch = stop.wait_for(batches)
-        if stop.agree(device):
-            return {}
-        if batch is None:
-            continue  # The other processes have one more, and all must ask ``stop`` equally often.
-        first, second = (to_float(images.to(device)) for images in batch)
+    probabilities = torch.zeros(len(same), dtype=torch.float64)
+    for start, *pair in batches:
+        first, second = (to_float(images.to(accelerator.device)) for images in pair)
         probabilities[start : start + len(first)] = family.verify(first, second).cpu()
     # Each process has filled its own places and left zeros in the others.
     scores = sum_over_processes(probabilities, accelerator).numpy()
     return {
-        "accuracy": float(np.mean((scores > 0.5) == pairs.same)),
-        "eer": equal_error_rate(scores, pairs.same),
-        "auc": area_under_roc(scores, pairs.same),
+        "accuracy": float(np.mean((scores > 0.5) == same)),
+        "eer": equal_error_rate(scores, same),
+        "auc": area_under_roc(scores, same),
     }
+
+
+def _image_metrics(family: Family) -> list[str]:
+    return ["mse", "kl"] if "posterior" in family.can else ["mse"]
 
 
 def _measure(

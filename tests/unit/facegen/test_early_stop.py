@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_trainer import Crash, Outcome, assert_equal, crash_after, train
 
 from facegen.model import load
 from facegen.options import CheckpointConfig, EarlyStopConfig, MonitorConfig, TrainConfig
@@ -18,6 +17,7 @@ from facegen.training.early_stop import EarlyStop
 from facegen.training.reporter import Reporter
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
+from training_runs import Crash, Outcome, assert_equal, crash_after, train
 
 MakeConfig = Callable[..., TrainConfig]
 OPTIONS: dict[str, Any] = {

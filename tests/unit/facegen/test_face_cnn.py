@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 from test_families import batch_of, losses, smooth_images
-from test_trainer import Asked, OneOfMany, metrics_of
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,15 +25,19 @@ from facegen.networks.conv import ImageShape
 from facegen.networks.face_cnn import FaceNet, FaceNetConfig
 from facegen.options import EMAConfig, MonitorConfig, TrainConfig
 from facegen.pixels import to_float, to_uint8
+from facegen.processes.preemption import Preempted, StopFlag
+from facegen.training.held_out import pair_batches
 from facegen.training.pair_metrics import area_under_roc, equal_error_rate
 from facegen.training.pictures import pair_grid
 from facegen.training.trainer import Trainer
 from facegen.training.validation import validate_pairs
+from pretended_processes import AskedLater, OneOfMany
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.pairs import held_out_pairs, read_pairs
 from shards.pack import main as pack
 from tiny_families import tiny_family
+from training_runs import metrics_of
 
 MakeConfig = Callable[..., TrainConfig]
 SAME = torch.tensor([1, 1, 0, 0, 1, 1, 0, 0])
@@ -260,24 +263,27 @@ def test_held_out_pairs_are_scored_once_by_any_number_of_processes(tiny_dataset:
     family, dataset = small(), Dataset(tiny_dataset)
     pairs = held_out_pairs(dataset, "val", 22)
     alone = OneOfMany(0, 1)
-    values = validate_pairs(family, dataset, "val", pairs, 4, alone, Asked())  # type: ignore[arg-type]
+
+    def scored(process: Any, stop: StopFlag) -> dict[str, float]:
+        batches = pair_batches(dataset, "val", pairs, 4, process, stop)
+        return validate_pairs(family, batches, pairs.same, process)
+
+    values = scored(alone, AskedLater())
     first, second = read_pairs(dataset, "val", pairs.rows)
     scores = family.verify(to_float(first), to_float(second)).detach().numpy()
     assert values["auc"] == pytest.approx(area_under_roc(scores, pairs.same))
     assert values["accuracy"] == np.mean((scores > 0.5) == pairs.same)
     for num_processes in (2, 4):  # 22 pairs in batches of 4: of four processes two have one batch more.
         group = [OneOfMany(rank, num_processes, alone.given[0]) for rank in range(num_processes)]
-        asked = [Asked() for _ in group]
-        results = [
-            validate_pairs(family, dataset, "val", pairs, 4, member, stop)  # type: ignore[arg-type]
-            for member, stop in zip(group, asked, strict=True)
-        ]
-        assert len({stop.questions for stop in asked}) == 1
+        stops = [AskedLater() for _ in group]
+        results = [scored(member, stop) for member, stop in zip(group, stops, strict=True)]
+        assert len({stop.num_votes for stop in stops}) == 1
         torch.testing.assert_close(torch.stack([member.given[0] for member in group]).sum(0), alone.given[0])
         filled = torch.stack([member.given[0] != 0 for member in group]).sum(0)
         assert torch.equal(filled, torch.ones_like(filled))
         assert all(of_one == values for of_one in results)
-    assert validate_pairs(family, dataset, "val", pairs, 4, OneOfMany(0, 1), Asked(2)) == {}  # type: ignore[arg-type]
+    with pytest.raises(Preempted):
+        scored(OneOfMany(0, 1), AskedLater(2))
 
 
 def test_the_picture_frames_right_and_wrong_answers() -> None:

@@ -18,7 +18,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from facegen.processes import group as processes
-from facegen.processes.preemption import StopFlag
+from facegen.processes.preemption import Preempted, StopFlag
 from shards.base.errors import UserError
 
 
@@ -97,13 +97,12 @@ def test_a_signal_that_comes_while_the_others_are_awaited_is_not_forgotten(monke
 
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "all_reduce", all_reduce)
-    stop = StopFlag()
-    try:
-        assert not stop.agree(torch.device("cpu"))
-        assert stop.agree(torch.device("cpu"))
-        assert told == [True, False]  # To go on.
-    finally:
-        stop.close()
+    with StopFlag() as stop:
+        batches = stop.watch([1, 2], num_votes=2)
+        assert next(batches) == 1
+        with pytest.raises(Preempted):
+            next(batches)
+    assert told == [True, False]  # Votes to continue.
 
 
 def _stop() -> None:

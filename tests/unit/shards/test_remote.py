@@ -13,7 +13,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from s3fs import S3FileSystem
 
 import unreliable_server
 from facegen import config as config_module
-from facegen.processes.preemption import StopFlag
+from facegen.processes.preemption import Preempted, StopFlag
 from facegen.training.trainer import Trainer
 from shards.base.cli import run
 from shards.base.errors import UserError
@@ -189,10 +189,11 @@ def test_a_signal_ends_a_fetch_without_a_retry(server: type[Handler], monkeypatc
     monkeypatch.setattr(remote.Remote, "prefetch", lambda *_: None)  # This thread fetches and waits for no other.
     is_over = threading.Event()
     monkeypatch.setattr(remote.Remote, "_fetch_shard", lambda *_: is_over.wait(60))
-    with closing(StopFlag()) as stop:
+    with StopFlag() as stop:
         threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGUSR1]).start()
         started = time.monotonic()
-        assert stop.wait_for(iter(loader)) is None
+        with pytest.raises(Preempted):
+            next(stop.watch(loader))
         assert time.monotonic() - started < 30
         assert stop.requested
 

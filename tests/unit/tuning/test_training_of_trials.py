@@ -21,12 +21,16 @@ from shards.base.errors import UserError
 
 
 def test_training_off_the_main_thread_is_never_asked_to_stop() -> None:
-    flags = []
-    thread = threading.Thread(target=lambda: flags.append(StopFlag()))
+    batches: list[int] = []
+
+    def watch() -> None:
+        with StopFlag() as stop:
+            batches.extend(stop.watch([1, 2], num_votes=2))
+
+    thread = threading.Thread(target=watch)
     thread.start()
     thread.join()
-    assert flags and not flags[0].requested
-    flags[0].close()
+    assert batches == [1, 2]
 
 
 def test_a_callback_sees_every_checkpoint_with_the_metrics_of_its_moment(
