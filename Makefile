@@ -69,4 +69,4 @@ lint: $(INSTALLED)
 	$(BIN)/codespell
 
 clean:
-	rm -rf $(VENV) demo *.egg-info
+	rm -rf $(VENV) demo site *.egg-info
