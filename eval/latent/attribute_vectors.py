@@ -13,18 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from eval.latent.encode import encode_split
+from eval.latent.fitted_files import FittedFile
 from eval.latent.origin import Origin
 from shards.base.errors import UserError
-from shards.base.files import make_folder, save_tensors
+from shards.base.files import make_folder
+from shards.base.formats import Format
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
 
+BEST_KNOWN = ("Smiling", "Male", "Young", "Eyeglasses")
+"""CelebA's attributes that are shown first where they exist."""
 _PARALLEL = 1e-6
 """Directions that others span up to this share of the longest count as spanned."""
 _TENSORS = ("vectors", "unit_vectors", "num_present", "num_absent")
+_FILE = FittedFile(
+    Format("file of attribute vectors", version=1, first=1),
+    tensors=("vectors", "num_present", "num_absent"),
+    texts=("names",),
+    command="python -m eval.attributes fit",
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,7 @@ def split_attributes(model: Any, dataset: Dataset, split: str, limit: int | None
 def save_attributes(path: str | Path, attributes: Attributes, origin: Origin) -> None:
     """Writes a safetensors file: raw and unit vectors, counts; names and origin as metadata."""
     tensors = {name: getattr(attributes, name) for name in _TENSORS}
-    save_tensors(Path(path), tensors, {**origin.metadata(), "names": json.dumps(attributes.names)})
+    _FILE.save(Path(path), tensors, origin, {"names": json.dumps(attributes.names)})
 
 
 def export_h5(path: str | Path, attributes: Attributes, origin: Origin) -> None:
@@ -152,7 +161,7 @@ def export_h5(path: str | Path, attributes: Attributes, origin: Origin) -> None:
         for name in _TENSORS:
             file[name] = getattr(attributes, name)
         file.create_dataset("names", data=list(attributes.names), dtype=h5py.string_dtype())
-        file.attrs.update(origin.metadata())
+        file.attrs.update(_FILE.metadata(origin))
 
 
 def import_h5py() -> Any:
@@ -172,16 +181,10 @@ def load_attributes(path: str | Path) -> tuple[Attributes, Origin]:
     """Reads what ``save_attributes`` wrote.
 
     Raises:
-        UserError: Anything else.
+        UserError: Not such a file, or one that a newer facegen wrote.
     """
-    try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            names = tuple(json.loads(metadata["names"]))
-            tensors = {name: file.get_tensor(name) for name in ("vectors", "num_present", "num_absent")}
-            return Attributes(names, **tensors), Origin.from_metadata(metadata)
-    except (OSError, SafetensorError, KeyError, ValueError):
-        raise UserError(f"{path} holds no attribute vectors; make some with: python -m eval.attributes fit") from None
+    tensors, texts, origin = _FILE.load(Path(path))
+    return Attributes(tuple(json.loads(texts["names"])), **tensors), origin
 
 
 def edited_latents(latents: np.ndarray, vector: np.ndarray, strengths: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from scipy.linalg import eigh
 
 from eval.latent.encode import encode_split
+from eval.latent.fitted_files import FittedFile
 from eval.latent.origin import Origin
-from shards.base.errors import UserError
-from shards.base.files import save_tensors
+from shards.base.formats import Format
 from shards.dataset.dataset import Dataset
 
+_FILE = FittedFile(
+    Format("file of principal components", version=1, first=1),
+    tensors=("count", "mean", "components", "variances"),
+    command="python -m eval.traverse --pca",
+)
 _CHUNK = 8192
 """Latents that are in memory in float64 at a time."""
 
@@ -91,21 +95,14 @@ def save_pca(path: str | Path, pca: Pca, origin: Origin) -> None:
         "components": pca.components,
         "variances": pca.variances,
     }
-    save_tensors(Path(path), tensors, origin.metadata())
+    _FILE.save(Path(path), tensors, origin)
 
 
 def load_pca(path: str | Path) -> tuple[Pca, Origin]:
     """Reads what ``save_pca`` wrote.
 
     Raises:
-        UserError: Anything else.
+        UserError: Not such a file, or one that a newer facegen wrote.
     """
-    try:
-        with safe_open(path, framework="np") as file:
-            tensors = {name: file.get_tensor(name) for name in ("count", "mean", "components", "variances")}
-            origin = Origin.from_metadata(file.metadata() or {})
-    except (OSError, SafetensorError, KeyError):
-        raise UserError(
-            f"{path} holds no principal components; make some with: python -m eval.traverse --pca"
-        ) from None
+    tensors, _, origin = _FILE.load(Path(path))
     return Pca(int(tensors.pop("count")[0]), **tensors, total_variance=float(tensors["variances"].sum())), origin

@@ -66,7 +66,7 @@ def import_server() -> tuple[Any, Any]:
     try:
         import uvicorn
 
-        from eval.studio.app import make_app
+        from eval.studio.server.app import make_app
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn"):
             raise

@@ -11,12 +11,11 @@ import numpy as np
 
 from eval.base.runs import distinct_names, load_run
 from eval.latent.attribute_vectors import load_attributes
+from eval.latent.editing.editor import Editor
+from eval.latent.editing.uploads import Uploads
 from eval.latent.photo import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, UPLOAD_FORMATS
-from eval.studio.background import Later
-from eval.studio.face_map import FaceMap, Method, held_out_split, make_map
-from eval.studio.run import StudioRun
+from eval.latent.tools.tsne import held_out_split
 from eval.studio.running import Training, is_run
-from eval.studio.uploads import Uploads
 from facegen.model import Model
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
@@ -70,20 +69,13 @@ class Studio:
             load_attributes(path)
         models = [model for path in paths if (model := self._load(path, device)) is not None]
         self.runs = {
-            name: StudioRun(name, model, self.dataset, attributes, self.uploads, alignment)
+            name: Editor(name, model, self.dataset, attributes, self.uploads, alignment)
             for name, model in zip(distinct_names(models), models, strict=True)
         }
         if not self.runs and not self.trainings:
             raise UserError(f"there is nothing to show: {' '.join(self.notes)}")
-        self._maps: dict[tuple[str, Method], Later[FaceMap]] = {
-            (name, method): Later(
-                f"the map of {name} is being laid out", lambda run=run, method=method: make_map(run, method)
-            )
-            for name, run in self.runs.items()
-            for method in ("tsne", "pca")
-        }
 
-    def run(self, name: str) -> StudioRun:
+    def run(self, name: str) -> Editor:
         """A run by name.
 
         Raises:
@@ -102,19 +94,6 @@ class Studio:
         if name not in self.trainings:
             raise UserError(f"no run of this name keeps a training; there are {', '.join(self.trainings) or 'none'}.")
         return self.trainings[name]
-
-    def face_map(self, name: str, method: Method) -> FaceMap:
-        """The map of a run.
-
-        Raises:
-            UserError: There can be none.
-            NotYet: It is being laid out.
-        """
-        run = self.run(name)
-        if method == "pca":
-            # Not within the map's own turn: what is fitted in the background is fitted one after the other.
-            run.sliders.get()
-        return self._maps[name, method].get()
 
     def faces(self, split: str, first: int, num: int) -> list[dict[str, Any]]:
         """Rows of the data set with their keys and known labels.
@@ -212,7 +191,7 @@ class Studio:
         }
 
 
-def _describe_run(run: StudioRun) -> dict[str, Any]:
+def _describe_run(run: Editor) -> dict[str, Any]:
     model = run.model
     channels, height, width = model.image_shape
     condition = None

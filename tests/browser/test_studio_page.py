@@ -283,7 +283,7 @@ def test_a_face_is_picked_from_the_data_set_and_goes_to_the_other_tabs(open_page
     page.click("#edit-compare")
     page.wait_for_selector("#compare-runs article:nth-child(3)")
     cards = page.eval_on_selector_all("#compare-runs article", "(cards) => cards.map((card) => card.innerText)")
-    assert "MSE" in cards[0] and "MSE" in cards[1] and "takes none" in cards[2]
+    assert "MSE" in cards[0] and "MSE" in cards[1] and "cannot encode faces" in cards[2]
     page.click("#tab-morph")
     page.wait_for_selector("#morph-faces li:nth-child(3)")
 

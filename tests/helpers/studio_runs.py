@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import numpy as np
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from eval.studio.app import make_app
+from eval.studio.server.app import make_app
 from eval.studio.studio import Studio
 from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 from tiny_runs import untrained_run
@@ -39,6 +40,11 @@ def client_of(studio: Studio, **options: Any) -> Iterator[TestClient]:
 def pixels_of(content: bytes) -> np.ndarray:
     """A picture's pixels."""
     return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def pixels_of_uri(address: str) -> np.ndarray:
+    """The pixels of a picture inside JSON."""
+    return pixels_of(base64.b64decode(address.removeprefix("data:image/png;base64,")))
 
 
 def png(size: tuple[int, int] = (40, 30), color: str = "olive") -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from pydantic import BaseModel
 
 from eval.drawing.animation import there_and_back
 from eval.drawing.frames import beside_originals, labeled_frames, signed
@@ -18,12 +19,14 @@ from eval.latent.attribute_vectors import (
     save_attributes,
     split_attributes,
 )
+from eval.latent.editing.editor import Editor
 from eval.latent.encode import decode_images
 from eval.latent.faces import Faces, choose_faces
 from eval.latent.options import FaceOptions, ModelOptions, Options, PictureOptions, open_data, open_model
 from eval.latent.origin import Origin
-from eval.latent.tools.tool import Tool
+from eval.latent.tools.tool import StudioRoute, Tool
 from facegen.model import Model
+from shards.base.errors import UserError
 
 STRENGTHS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0, 2.5)
 _NUM_FRAMES = 21
@@ -104,10 +107,45 @@ def draw(config: ApplyConfig, model: Model) -> None:
         config.save_frames(there_and_back(list(frames)))
 
 
+class AttributeAnswer(BaseModel):
+    """One attribute vector."""
+
+    name: str
+    num_present: int
+    num_absent: int
+    length: float
+
+
+class AttributesAnswer(BaseModel):
+    """All attribute vectors of a run."""
+
+    attributes: list[AttributeAnswer]
+    reason: str
+    """Why there are none; else empty."""
+
+
+def list_attributes(run: Editor) -> AttributesAnswer:
+    """Attribute vectors, with how many faces are behind each; or why there are none."""
+    try:
+        found = run.attributes.get()
+    except UserError as error:
+        return AttributesAnswer(attributes=[], reason=str(error))
+    lengths = np.linalg.norm(found.vectors, axis=1)
+    rows = zip(found.names, found.num_present, found.num_absent, lengths, strict=True)
+    return AttributesAnswer(
+        attributes=[
+            AttributeAnswer(name=name, num_present=int(present), num_absent=int(absent), length=float(length))
+            for name, present, absent, length in rows
+        ],
+        reason="",
+    )
+
+
 TOOL = Tool(
     name="attributes",
     about="Directions in latent space that add an attribute, such as a smile, to any face.",
     options=ApplyConfig,
     draw=draw,
     needs=("encode", "decode"),
+    routes=(StudioRoute("attributes", list_attributes, "GET", "Overview"),),
 )

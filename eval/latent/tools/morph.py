@@ -8,14 +8,17 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import Field, model_validator
 
-from eval.drawing.animation import there_and_back
+from eval.drawing.animation import encode_animation, there_and_back
 from eval.drawing.frames import labeled_frames
 from eval.drawing.grids import Row, face_grid
+from eval.latent.editing.editor import Editor, Point
+from eval.latent.editing.recipes import Recipe, Strict
 from eval.latent.encode import decode_images
 from eval.latent.faces import Faces, choose_faces
 from eval.latent.options import FaceOptions, ModelOptions, PictureOptions
-from eval.latent.tools.tool import Tool
+from eval.latent.tools.tool import Encoded, StudioRoute, Tool
 from facegen.model import Model
 
 NUM_STEPS = 12
@@ -23,6 +26,11 @@ NUM_STEPS = 12
 Path = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Start (L,), end (L,) and positions (S,) from 0 to 1 to points (S, L)."""
 _MIN_SINE = 1e-6
+MAX_FACES = 8
+MAX_STEPS = 48
+MAX_FRAMES = 120
+ANIMATION_PIXELS = 256
+"""The studio enlarges smaller faces by whole factors to about this side, so that they can be seen elsewhere."""
 
 
 def linear(start: np.ndarray, end: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -128,6 +136,67 @@ def draw(config: MorphConfig, model: Model) -> None:
         config.save_frames(there_and_back(list(labeled_frames(np.stack(whole), labels))))
 
 
+# The studio
+
+
+class Morph(Strict):
+    """A way through two or more faces."""
+
+    recipes: list[Recipe] = Field(min_length=2, max_length=MAX_FACES)
+    path: Literal["linear", "spherical"] = "linear"
+
+
+class MorphRequest(Morph):
+    """One place on the way."""
+
+    position: float = Field(ge=0, le=MAX_FACES - 1, description="From 0, the first face, to the number of faces - 1.")
+
+
+class AnimationRequest(Morph):
+    """The whole way, there and back."""
+
+    steps: int = Field(NUM_STEPS, ge=2, le=MAX_STEPS, description="Pictures from one face to the next, both included.")
+    format: Literal["webp", "gif"] = "webp"
+
+    @model_validator(mode="after")
+    def _few_frames(self) -> AnimationRequest:
+        if (len(self.recipes) - 1) * (self.steps - 1) >= MAX_FRAMES:
+            raise ValueError(f"an animation has at most {MAX_FRAMES} pictures; give fewer faces or steps")
+        return self
+
+
+def morph_point(run: Editor, morph: Morph, position: float) -> Point:
+    """The place at ``position`` on the way through the faces: 0 is the first, 1 the second, and so on."""
+    part = min(int(position), len(morph.recipes) - 2)
+    start, end = (run.point(recipe) for recipe in morph.recipes[part : part + 2])
+    share = min(position - part, 1.0)
+    latent = PATHS[morph.path](start.latent, end.latent, np.array([share]))[0]
+    # Not interpolated at the ends: the degree of the other face may be unknown.
+    degrees = {0.0: start.degree, 1.0: end.degree}
+    return Point(latent.astype(np.float32), degrees.get(share, (1 - share) * start.degree + share * end.degree))
+
+
+def morph_picture(run: Editor, request: MorphRequest) -> np.ndarray:
+    """One place on the way through two or more faces."""
+    return run.decode(*morph_point(run, request, request.position))
+
+
+def morph_animation(run: Editor, request: AnimationRequest) -> Encoded:
+    """The whole way, there and back, as a WebP or GIF."""
+    num_parts = len(request.recipes) - 1
+    positions = np.linspace(0, num_parts, num_parts * (request.steps - 1) + 1)
+    points = [morph_point(run, request, float(position)) for position in positions]
+    images = run.decode(np.stack([point.latent for point in points]), np.array([point.degree for point in points]))
+    frames = there_and_back([_enlarged(image) for image in images])
+    return Encoded(encode_animation(frames, f".{request.format}"), f"image/{request.format}")
+
+
+def _enlarged(image: np.ndarray) -> Image.Image:
+    face = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    factor = max(1, round(ANIMATION_PIXELS / face.height))
+    return face.resize((face.width * factor, face.height * factor), Image.Resampling.BICUBIC)
+
+
 def _positions(num_steps: int) -> list[str]:
     return [f"{position:.2f}" for position in np.linspace(0, 1, num_steps)]
 
@@ -138,4 +207,8 @@ TOOL = Tool(
     options=MorphConfig,
     draw=draw,
     needs=("encode", "decode"),
+    routes=(
+        StudioRoute("morph", morph_picture),
+        StudioRoute("morph/animation", morph_animation, one_at_a_time=True),
+    ),
 )

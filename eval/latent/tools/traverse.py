@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, Field
 
 from eval.drawing.animation import there_and_back
 from eval.drawing.frames import labeled_frames, signed
 from eval.drawing.grids import Row, face_grid
-from eval.latent.axes import Axes, active_dims, component_axes, latent_axes, sweep
+from eval.latent.axes import Axes, active_dims, component_axes, coordinates, latent_axes, sweep
+from eval.latent.editing.editor import Editor
+from eval.latent.editing.recipes import MAX_COORDINATE, AxisNumber, Recipe, Strict
 from eval.latent.encode import decode_images, encode_split
 from eval.latent.faces import Faces, choose_faces
 from eval.latent.options import FaceOptions, ModelOptions, PictureOptions, open_data
 from eval.latent.origin import Origin
 from eval.latent.pca import Pca, load_pca, save_pca, split_pca
-from eval.latent.tools.tool import Tool
+from eval.latent.tools.tool import StudioRoute, Tool, data_uri
 from facegen.model import Model
 from shards.base.errors import UserError
 
@@ -127,10 +131,119 @@ def _data(config: TraverseConfig) -> str:
     return config.data
 
 
+# The studio
+
+
+class AxisAnswer(BaseModel):
+    """One slider."""
+
+    number: int
+    share: float | None
+    """Of the variance; null for single dims."""
+    std: float
+    """A step of 1, in the latents' own unit."""
+
+
+class AxesAnswer(BaseModel):
+    """Sliders."""
+
+    kind: Literal["component", "dim"]
+    total: int
+    axes: list[AxisAnswer]
+
+
+class PlaceAnswer(BaseModel):
+    """Where a face lies."""
+
+    coordinates: list[float]
+    degree: float | None
+
+
+class GridRequest(Strict):
+    """Faces around one face, along two axes."""
+
+    recipe: Recipe
+    across: AxisNumber = 0
+    down: AxisNumber = 1
+    step: float = Field(1.0, gt=0, le=4, description="From one face to the next, in standard deviations.")
+    size: Literal[3, 5, 7] = Field(5, description="Faces in a row and in a column.")
+
+
+class Tile(BaseModel):
+    """A picture inside JSON."""
+
+    recipe: Recipe
+    image: str
+    """``data:`` address of a PNG."""
+
+
+AxisCount = Annotated[int, Field(ge=1, le=512)]
+
+
+def list_axes(run: Editor, first: Annotated[int, Field(ge=0)] = 0, num: AxisCount = 12) -> AxesAnswer:
+    """Sliders: principal components, the one that explains most first; single dims where there is no data."""
+    sliders = run.sliders.get()
+    listed = [
+        AxisAnswer(
+            number=number,
+            share=None if sliders.shares is None else float(sliders.shares[number]),
+            std=float(sliders.axes.units[number]),
+        )
+        for number in range(first, min(first + num, len(sliders.axes.units)))
+    ]
+    return AxesAnswer(kind=sliders.kind, total=len(sliders.axes.units), axes=listed)
+
+
+def face_coordinates(run: Editor, recipe: Recipe) -> np.ndarray:
+    """Where a face lies along every axis (A,), in standard deviations, before attributes are added."""
+    plain = recipe.model_copy(update={"attributes": {}})
+    return coordinates(run.point(plain).latent.astype(np.float64), run.sliders.get().axes)
+
+
+def place(run: Editor, recipe: Recipe, num: AxisCount = 12) -> PlaceAnswer:
+    """Where a face lies along the first axes, before attributes are added, and its degree."""
+    degree = run.point(recipe).degree
+    return PlaceAnswer(
+        coordinates=[round(float(value), 4) for value in face_coordinates(run, recipe)[:num]],
+        degree=None if np.isnan(degree) else degree,
+    )
+
+
+def recipes_around(run: Editor, request: GridRequest) -> list[list[Recipe]]:
+    """Rows of recipes around one, which is in the middle."""
+    recipe, across, down = request.recipe, request.across, request.down
+    run.check_axes((across, down))
+    center = face_coordinates(run, recipe)
+    offsets = (np.arange(request.size) - request.size // 2) * request.step
+
+    def beside(right: float, below: float) -> Recipe:
+        targets = {across: center[across] + right, down: center[down] + below}
+        allowed = {axis: float(np.clip(value, -MAX_COORDINATE, MAX_COORDINATE)) for axis, value in targets.items()}
+        return recipe.model_copy(update={"axes": {**recipe.axes, **allowed}})
+
+    return [[beside(right, below) for right in offsets] for below in offsets]
+
+
+def faces_around(run: Editor, request: GridRequest) -> list[list[Tile]]:
+    """Faces around one face, along two axes."""
+    rows = recipes_around(run, request)
+    points = [[run.point(recipe) for recipe in row] for row in rows]
+    images = run.decode(np.array([[point.latent for point in row] for row in points]), points[0][0].degree)
+    return [
+        [Tile(recipe=recipe, image=data_uri(image)) for recipe, image in zip(row, faces, strict=True)]
+        for row, faces in zip(rows, images, strict=True)
+    ]
+
+
 TOOL = Tool(
     name="traverse",
     about="Moves a face along one axis of latent space at a time.",
     options=TraverseConfig,
     draw=draw,
     needs=("encode", "decode"),
+    routes=(
+        StudioRoute("axes", list_axes, "GET", "Overview"),
+        StudioRoute("place", place, group="Recipes"),
+        StudioRoute("neighbors", faces_around, group="Recipes"),
+    ),
 )

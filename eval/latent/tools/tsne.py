@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
+from eval.latent.editing.background import Later
+from eval.latent.editing.editor import Editor
+from eval.latent.editing.recipes import Name
 from eval.latent.encode import encode_split
 from eval.latent.faces import even_rows
 from eval.latent.options import ModelOptions, check_png_path, open_data, save_png
-from eval.latent.tools.tool import Tool
+from eval.latent.tools.tool import StudioRoute, Tool
 from facegen.model import Model
 from shards.base.errors import UserError
+from shards.base.files import save_tensors
+from shards.base.places import cache_directory
 from shards.dataset.dataset import Dataset
 
 # scikit-learn and scipy.ndimage take seconds to import, and the studio's first picture should not wait for a map:
@@ -112,10 +121,131 @@ def draw(config: TsneConfig, model: Model) -> None:
     save_png(config.out, latent_map(points, dataset, config.split, rows, config.color))
 
 
+# The studio
+
+Method = Literal["tsne", "pca"]
+MAP_FACES = 2_000
+"""At most this many faces, spread evenly over the split: a t-SNE of them takes seconds."""
+_PERPLEXITY = 30.0
+_FEW = 4
+"""The perplexity is at most the number of faces over this, so that a neighborhood is not all of them."""
+
+
+@dataclass(frozen=True)
+class FaceMap:
+    """N held-out faces in the plane."""
+
+    split: str
+    rows: np.ndarray
+    """int64 (N,): of the split."""
+    points: np.ndarray
+    """float32 (N, 2) in [0, 1], with the same scale for both."""
+
+
+class MapAnswer(BaseModel):
+    """Held-out faces in the plane."""
+
+    split: str
+    rows: list[int]
+    x: list[float]
+    y: list[float]
+    colors: list[str]
+    legend: list[tuple[str, str]]
+
+
+def face_map(run: Editor, method: Method = "tsne", label: Name | None = None) -> MapAnswer:
+    """Held-out faces in the plane, colored by a label."""
+    if method == "pca":
+        # Background work is done one after the other: a map that waited for the components would never get them.
+        run.sliders.get()
+    found = later_map(run, method).get()
+    assert run.dataset is not None
+    shades, legend = ([], []) if label is None else colors(run.dataset, found, label)
+    return MapAnswer(
+        split=found.split,
+        rows=found.rows.tolist(),
+        x=[round(float(value), 4) for value in found.points[:, 0]],
+        y=[round(float(value), 4) for value in found.points[:, 1]],
+        colors=shades,
+        legend=legend,
+    )
+
+
+def later_map(run: Editor, method: Method) -> Later[FaceMap]:
+    """The map of a run, made in the background."""
+    return run.in_background(("map", method), f"the map of {run.name} is being laid out", lambda: make_map(run, method))
+
+
+def make_map(run: Editor, method: Method) -> FaceMap:
+    """Lays the latents of held-out faces out in the plane; those of t-SNE are cached.
+
+    Raises:
+        UserError: There are no faces, or the run cannot encode them.
+        NotYet: The components are still being fitted.
+    """
+    dataset = run.dataset
+    if dataset is None:
+        raise UserError("start the studio with --data DIR to have a map of its faces.")
+    if not run.can_encode:
+        raise UserError(f"{run.name} cannot encode faces, so there is no map of them.")
+    split = held_out_split(dataset)
+    rows = even_rows(dataset.num_samples(split), MAP_FACES)
+    latents = encode_split(run.model, dataset, split)[rows]
+    if method == "pca":
+        places = latents @ run.sliders.get().axes.directions[:2].T
+        if places.shape[1] == 1:
+            places = np.hstack([places, np.zeros_like(places)])
+    else:
+        places = _cached_tsne(run, dataset, split, latents)
+    return FaceMap(split, rows, _to_unit_square(places))
+
+
+def held_out_split(dataset: Dataset) -> str:
+    """The split whose faces are shown: the last one, which is the test split where there is one."""
+    return dataset.splits[-1]
+
+
+def colors(dataset: Dataset, found: FaceMap, label: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Each face's color as ``#rrggbb`` (empty where the label is missing), and what the colors mean.
+
+    Raises:
+        UserError: The data set lacks the label.
+    """
+    if label not in dataset.fields:
+        raise UserError("the data set has no label of this name; /api/studio lists its labels.")
+    from eval.drawing.scatter import color_by_label
+
+    column = dataset.labels(label, found.split)[found.rows]
+    coloring = color_by_label(label, dataset.fields[label], column)
+    known = [_hex(color) if is_known else "" for color, is_known in zip(coloring.colors, coloring.known, strict=True)]
+    return known, [(text, _hex(np.array(color))) for text, color in coloring.legend]
+
+
+def _cached_tsne(run: Editor, dataset: Dataset, split: str, latents: np.ndarray) -> np.ndarray:
+    name = f"{run.identity}-{dataset.fingerprint}-{split}-{len(latents)}.safetensors"
+    path = cache_directory() / "tsne" / name
+    try:
+        return load_file(path)["points"]
+    except (OSError, SafetensorError, KeyError):
+        points = embed(latents, min(_PERPLEXITY, max(2.0, (len(latents) - 1) / _FEW)))
+        save_tensors(path, {"points": points})
+        return points
+
+
+def _to_unit_square(places: np.ndarray) -> np.ndarray:
+    low, high = places.min(axis=0), places.max(axis=0)
+    return ((places - (low + high) / 2) / (max(high - low) or 1.0) + 0.5).astype(np.float32)
+
+
+def _hex(color: np.ndarray) -> str:
+    return "#" + "".join(f"{int(value):02x}" for value in color)
+
+
 TOOL = Tool(
     name="tsne",
     about="Lays the latents of a split out in the plane with t-SNE.",
     options=TsneConfig,
     draw=draw,
     needs=("encode",),
+    routes=(StudioRoute("map", face_map, "GET", name="face_map"),),
 )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.latent.attribute_vectors import presence
+from eval.latent.attribute_vectors import BEST_KNOWN, presence
 from shards.dataset.dataset import Dataset
 
-PREFERRED = ("Smiling", "Male", "Young", "Eyeglasses")
-"""CelebA's best known ones come first where they are there."""
 NUM_ATTRIBUTES = 4
 _NOT_ATTRIBUTES = ("group",)
 """The number of a group of rendered images is a float, but says nothing of the face."""
@@ -33,12 +31,12 @@ def choose_attributes(dataset: Dataset, split: str, num_images: int) -> dict[str
         if name not in _NOT_ATTRIBUTES
     }
     groups = {name: both for name, both in found.items() if both is not None}
-    order = sorted(groups, key=lambda name: (name not in PREFERRED, _rank(name), -_smaller_share(groups[name])))
+    order = sorted(groups, key=lambda name: (name not in BEST_KNOWN, _rank(name), -_smaller_share(groups[name])))
     return {name: groups[name] for name in order[:NUM_ATTRIBUTES]}
 
 
 def _rank(name: str) -> int:
-    return PREFERRED.index(name) if name in PREFERRED else len(PREFERRED)
+    return BEST_KNOWN.index(name) if name in BEST_KNOWN else len(BEST_KNOWN)
 
 
 def _smaller_share(groups: Groups) -> float:

@@ -164,7 +164,7 @@ def test_components_survive_a_file(tmp_path: Path) -> None:
     assert loaded.count == 50
     for name in ("mean", "components", "variances"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(pca, name))
-    with pytest.raises(UserError, match="no principal components"):
+    with pytest.raises(UserError, match="make one with: python -m eval.traverse --pca"):
         load_pca(tmp_path / "absent")
 
 
@@ -251,7 +251,7 @@ def test_attributes_of_a_split(vae: Model, dataset: Dataset, tmp_path: Path) -> 
     with safe_open(tmp_path / "attributes.safetensors", framework="np") as file:
         np.testing.assert_allclose(np.linalg.norm(file.get_tensor("unit_vectors"), axis=1), 1, rtol=1e-5)
         assert json.loads(file.metadata()["names"])[0] == attributes.names[0]
-    with pytest.raises(UserError, match="no attribute vectors"):
+    with pytest.raises(UserError, match="make one with: python -m eval.attributes fit"):
         load_attributes(tmp_path)
 
 

@@ -15,17 +15,19 @@ from PIL import Image
 from safetensors.numpy import load
 
 from eval.latent.attribute_vectors import Attributes, save_attributes, split_attributes
+from eval.latent.editing.background import NotYet
+from eval.latent.editing.recipes import Recipe
 from eval.latent.origin import Origin
 from eval.latent.pca import split_pca
-from eval.studio.background import NotYet
-from eval.studio.recipes import GridRequest, Morph, Recipe
-from eval.studio.rendered import face_coordinates, morph_point, neighbors
+from eval.latent.tools.morph import Morph, morph_point
+from eval.latent.tools.traverse import GridRequest, face_coordinates, faces_around
+from eval.latent.tools.tsne import face_map
 from eval.studio.studio import Studio
 from facegen.model import load as load_model
 from facegen.pixels import to_uint8
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
-from studio_runs import client_of, pixels_of, png, tiny_studio
+from studio_runs import client_of, pixels_of, pixels_of_uri, png, tiny_studio
 from tiny_runs import untrained_run
 
 SEED = {"kind": "sample", "seed": 7}
@@ -119,7 +121,7 @@ def test_a_family_without_an_encoder_has_single_dims_and_takes_no_face(client):
     answer = client.get("/api/runs/dcgan/axes").json()
     assert answer["kind"] == "dim" and answer["axes"][0] == {"number": 0, "share": None, "std": 1.0}
     refused = client.post("/api/runs/dcgan/picture", json={"face": HELD_OUT})
-    assert refused.status_code == 400 and "makes faces and takes none" in refused.json()["error"]
+    assert refused.status_code == 400 and "cannot encode faces" in refused.json()["error"]
     place = client.post("/api/runs/dcgan/place", json={"face": SEED, "axes": {"1": 2}}).json()
     assert place["coordinates"][1] == pytest.approx(2)
 
@@ -127,12 +129,12 @@ def test_a_family_without_an_encoder_has_single_dims_and_takes_no_face(client):
 def test_neighbors_differ_from_the_middle_by_the_step(studio):
     run = studio.run("vae")
     recipe = Recipe.model_validate({"face": SEED, "attributes": {"Smiling": 1}})
-    rows = neighbors(run, GridRequest(recipe=recipe, across=1, down=3, step=0.5, size=3))
-    np.testing.assert_array_equal(rows[1][1].image, run.picture(recipe))
+    rows = faces_around(run, GridRequest(recipe=recipe, across=1, down=3, step=0.5, size=3))
+    np.testing.assert_array_equal(pixels_of_uri(rows[1][1].image), run.picture(recipe))
     center = face_coordinates(run, recipe)
     corner = face_coordinates(run, rows[2][0].recipe)
     assert corner[[1, 3]] - center[[1, 3]] == pytest.approx([-0.5, 0.5], abs=1e-4)
-    np.testing.assert_array_equal(rows[2][0].image, run.picture(rows[2][0].recipe))
+    np.testing.assert_array_equal(pixels_of_uri(rows[2][0].image), run.picture(rows[2][0].recipe))
 
 
 def test_a_morph_passes_through_its_faces(studio):
@@ -197,7 +199,7 @@ def test_a_saved_latent_leads_back_to_the_same_face(client):
     assert face["kind"] == "latent"
     np.testing.assert_array_equal(picture(client, "vae", **recipe), picture(client, "vae", face=face))
     other = client.post("/api/runs/ae/picture", json={"face": face})
-    assert other.status_code == 400 and "not of the weights of ae" in other.json()["error"]
+    assert other.status_code == 400 and "belongs to other weights than ae" in other.json()["error"]
 
 
 def test_compare_answers_for_each_run_alone(client, studio):
@@ -208,7 +210,7 @@ def test_compare_answers_for_each_run_alone(client, studio):
     copy = studio.run("vae").model.reconstruct(images).astype(float)
     assert vae["mse"] == pytest.approx(np.mean(((copy - images) / 127.5) ** 2), rel=1e-6)
     assert vae["image"].startswith("data:image/png;base64,") and vae["original"] and cvae["error"] is None
-    assert dcgan["image"] is None and "takes none" in dcgan["error"]
+    assert dcgan["image"] is None and "cannot encode faces" in dcgan["error"]
 
 
 def test_the_map_shows_every_held_out_face(client, studio):
@@ -235,7 +237,7 @@ def test_a_map_of_components_that_are_not_fitted_yet_waits_for_them(tiny_dataset
     while True:
         assert time.monotonic() < deadline
         try:
-            assert len(studio.face_map("vae", "pca").rows) == studio.dataset.num_samples("test")
+            assert len(face_map(studio.run("vae"), "pca").rows) == studio.dataset.num_samples("test")
             return
         except NotYet:
             time.sleep(0.05)
@@ -281,7 +283,7 @@ def test_without_data_sliders_are_dims(tiny_dataset, tmp_path):
 def test_components_are_read_from_the_cache_the_second_time(tiny_dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
     first = tiny_studio(tmp_path, tiny_dataset, "vae").run("vae").sliders.get()
-    monkeypatch.setattr("eval.studio.fits.fit_pca", lambda latents: pytest.fail("fitted again"))
+    monkeypatch.setattr("eval.latent.editing.fits.fit_pca", lambda latents: pytest.fail("fitted again"))
     second = tiny_studio(tmp_path, tiny_dataset, "vae").run("vae").sliders.get()
     np.testing.assert_array_equal(first.axes.directions, second.axes.directions)
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eval.latent.editing.background import Later, NotYet
 from eval.studio.__main__ import ask_password, import_server, listen, main, read_report
-from eval.studio.background import Later, NotYet
 from eval.studio.running import Training
 from eval.studio.studio import Studio
 from shards.base.errors import UserError
@@ -45,7 +45,7 @@ def test_what_is_not_there_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.delenv("FACEGEN_STUDIO_PASSWORD", raising=False)
     with pytest.raises(UserError, match="nowhere does not exist"):
         main([str(tmp_path / "nowhere"), "--port", "0"])
-    with pytest.raises(UserError, match="holds no attribute vectors"):
+    with pytest.raises(UserError, match="not a readable file of attribute vectors"):
         main([str(tmp_path), "--port", "0", "--attributes", str(tmp_path / "nowhere")])
     with pytest.raises(UserError, match="--share asks for a password"):
         main([str(tmp_path), "--share"])

@@ -7,20 +7,24 @@ import secrets
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 from safetensors.numpy import load, save
 
+from eval.latent.fitted_files import read_version
 from eval.latent.photo import MAX_UPLOAD_BYTES, read_upload
 from shards.base.errors import UserError
+from shards.base.formats import Format
 
 MAX_UPLOADS = 100
 """At 512 x 512 pixels these are 79 MB."""
 MAX_LATENT_SIZE = 1_000_000
 Kind = TypeVar("Kind")
 _LATENT = "latent"
+FORMAT = Format("latent", version=1, first=1)
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"\x93NUMPY", b"PK\x03\x04")
 """How files begin that only unpickling opens, or that may hold pickles: pickle itself, NumPy's, and PyTorch's zip."""
 
@@ -99,7 +103,8 @@ class Uploads:
 
 def latent_file(latent: np.ndarray, snapshot: str, run: str) -> bytes:
     """A latent (L,) as a safetensors file that ``Uploads.add`` reads."""
-    return save({_LATENT: np.ascontiguousarray(latent, np.float32)}, {"snapshot": snapshot, "run": run})
+    metadata = {FORMAT.key: str(FORMAT.version), "snapshot": snapshot, "run": run}
+    return save({_LATENT: np.ascontiguousarray(latent, np.float32)}, metadata)
 
 
 def read_latent(data: bytes) -> Latent:
@@ -113,9 +118,11 @@ def read_latent(data: bytes) -> Latent:
     advice = "open a latent that the studio saved."
     try:
         tensors = load(data)
-        snapshot = str(_header(data)["__metadata__"]["snapshot"])
+        metadata = dict(_header(data)["__metadata__"])
+        snapshot = str(metadata["snapshot"])
     except Exception:
-        raise UserError(f"this safetensors file is damaged or holds no latent; {advice}") from None
+        raise UserError(f"this safetensors file is damaged or is not a latent; {advice}") from None
+    read_version(FORMAT, Path("this file"), metadata)
     values = tensors.get(_LATENT)
     if set(tensors) != {_LATENT} or values is None or values.dtype != np.float32 or values.ndim != 1:
         raise UserError(f"this safetensors file holds no latent of one face; {advice}")

@@ -1,4 +1,4 @@
-"""What the studio fits to the latents of training faces: the axes of its sliders, and attribute vectors."""
+"""What is fitted to the latents of training faces: the axes of the sliders, and attribute vectors."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import Literal
 
 import numpy as np
 
-from eval.latent.attribute_vectors import Attributes, load_attributes, split_attributes
+from eval.latent.attribute_vectors import BEST_KNOWN, Attributes, load_attributes, split_attributes
 from eval.latent.axes import Axes, component_axes
 from eval.latent.encode import encode_split
 from eval.latent.origin import Origin, snapshot_identity
 from eval.latent.pca import Pca, fit_pca, load_pca, save_pca
-from eval.reports.pictures.chosen_attributes import PREFERRED
 from facegen.model import Model
 from shards.base.errors import UserError
 from shards.base.places import cache_directory
 from shards.dataset.dataset import Dataset
 
 FIT_FACES = 20_000
-"""At most so many faces of the first split are used."""
+"""At most this many faces of the first split are used."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,14 @@ class Sliders:
 
 
 def fit_sliders(model: Model, dataset: Dataset | None) -> Sliders:
-    """Principal components of the latents of faces; the single dims of a model without faces or without an encoder."""
+    """Principal components of the faces' latents; single dims without faces or without an encoder."""
     size = model.latent_size or 0
     if dataset is None or "encode" not in model.can:
         names = tuple(f"dim {dim}" for dim in range(size))
         return Sliders("dim", Axes(names, np.eye(size, dtype=np.float32), np.zeros(size), np.ones(size)), None)
     pca = _components(model, dataset)
     axes = component_axes(pca, range(size))
-    # Of thousands of dims the directions are the one large array; half of it is enough to move a float32 latent.
+    # With thousands of dims the directions are the one large array; float32 is enough to move a float32 latent.
     axes = Axes(axes.names, axes.directions.astype(np.float32), axes.centers, axes.units)
     return Sliders("component", axes, pca.variances / max(pca.variances.sum(), np.finfo(float).tiny))
 
@@ -50,7 +49,7 @@ def fit_attributes(model: Model, dataset: Dataset | None, files: Sequence[str]) 
     """The vectors of files that belong to this model, then those of the data set's labels.
 
     Raises:
-        UserError: Neither gives one, or a file that holds none.
+        UserError: There are none, or a file holds none.
     """
     parts = []
     for path in files:
@@ -62,14 +61,14 @@ def fit_attributes(model: Model, dataset: Dataset | None, files: Sequence[str]) 
         try:
             parts.append(split_attributes(model, dataset, dataset.splits[0], limit=FIT_FACES))
         except UserError:
-            problem = "the data set has no bool or degree label to fit attributes to; --attributes FILE brings others."
+            problem = "the data set has no bool or degree label to fit attributes to; give --attributes FILE."
     if not parts:
         raise UserError(f"there are no attributes for {model.name}: {problem}")
     return _joined(parts)
 
 
 def _components(model: Model, dataset: Dataset) -> Pca:
-    """From the user's cache directory where they are there."""
+    """Principal components, cached in the user's cache directory."""
     origin = Origin.of(model, dataset, dataset.splits[0])
     name = f"{origin.snapshot}-{origin.fingerprint}-{origin.split}.safetensors"
     path = cache_directory() / "components" / name
@@ -82,9 +81,9 @@ def _components(model: Model, dataset: Dataset) -> Pca:
 
 
 def _joined(parts: Sequence[Attributes]) -> Attributes:
-    """All vectors, the best known first; of those of one name the first."""
+    """All vectors, the best known first; of several with one name, the first."""
     rows = {name: (part, row) for part in reversed(parts) for row, name in enumerate(part.names)}
-    names = tuple(sorted(rows, key=lambda name: (name not in PREFERRED, name.casefold())))
+    names = tuple(sorted(rows, key=lambda name: (name not in BEST_KNOWN, name.casefold())))
     chosen = [rows[name] for name in names]
     return Attributes(
         names,

@@ -1,12 +1,14 @@
-"""What the API answers, where that is not a picture: the documentation of its JSON."""
+"""The JSON of the studio's own routes; the latent tools bring theirs."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from eval.studio.recipes import Given, Recipe, Uploaded
+from eval.latent.editing.recipes import Given, Name, Recipe, Strict, Uploaded
+
+MAX_RUNS = 12
 
 
 class Condition(BaseModel):
@@ -63,48 +65,6 @@ class StudioAnswer(BaseModel):
     links: dict[str, str]
 
 
-class AxisAnswer(BaseModel):
-    """One slider."""
-
-    number: int
-    share: float | None
-    """Of the variance; null for single dims."""
-    std: float
-    """A step of 1, in the latents' own unit."""
-
-
-class AxesAnswer(BaseModel):
-    """Sliders."""
-
-    kind: Literal["component", "dim"]
-    total: int
-    axes: list[AxisAnswer]
-
-
-class PlaceAnswer(BaseModel):
-    """Where a face lies."""
-
-    coordinates: list[float]
-    degree: float | None
-
-
-class AttributeAnswer(BaseModel):
-    """One attribute vector."""
-
-    name: str
-    num_present: int
-    num_absent: int
-    length: float
-
-
-class AttributesAnswer(BaseModel):
-    """All of a run."""
-
-    attributes: list[AttributeAnswer]
-    reason: str
-    """Why there are none; else empty."""
-
-
 class FaceAnswer(BaseModel):
     """A face of the data set."""
 
@@ -121,12 +81,11 @@ class UploadAnswer(BaseModel):
     height: int | None = None
 
 
-class Tile(BaseModel):
-    """A picture inside JSON."""
+class CompareRequest(Strict):
+    """One recipe in several runs."""
 
+    runs: list[Name] = Field(min_length=1, max_length=MAX_RUNS)
     recipe: Recipe
-    image: str
-    """``data:`` address of a PNG."""
 
 
 class ComparedAnswer(BaseModel):
@@ -141,17 +100,6 @@ class ComparedAnswer(BaseModel):
     """Why the run has none."""
     working: str | None = None
     """What is being computed for it; ask again in a second."""
-
-
-class MapAnswer(BaseModel):
-    """Held-out faces in the plane."""
-
-    split: str
-    rows: list[int]
-    x: list[float]
-    y: list[float]
-    colors: list[str]
-    legend: list[tuple[str, str]]
 
 
 class ProgressAnswer(BaseModel):

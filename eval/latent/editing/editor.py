@@ -1,24 +1,24 @@
-"""A run in the studio: recipes become latents, and latents become pictures."""
+"""A run whose faces are edited: recipes become latents, and latents become pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from eval.latent.attribute_vectors import Attributes
 from eval.latent.axes import moved
 from eval.latent.conditions import UNKNOWN, condition_labels
+from eval.latent.editing.background import Later
+from eval.latent.editing.fits import Sliders, fit_attributes, fit_sliders
+from eval.latent.editing.recipes import FaceSource, Given, Mean, Recipe, Sample, Stored, Uploaded
+from eval.latent.editing.uploads import Uploads, latent_file
 from eval.latent.encode import decode_images
 from eval.latent.faces import read_faces
 from eval.latent.options import open_data
 from eval.latent.origin import snapshot_identity
-from eval.studio.background import Later
-from eval.studio.fits import Sliders, fit_attributes, fit_sliders
-from eval.studio.recipes import Face, Given, Mean, Recipe, Sample, Stored, Uploaded
-from eval.studio.uploads import Uploads
 from facegen.model import Model
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
@@ -26,6 +26,7 @@ from shards.images.alignment import Alignment, prepare_aligned
 from shards.images.reading import BadImage, Preparation, prepare
 
 _KEPT_LATENTS = 256
+Result = TypeVar("Result")
 
 
 class Point(NamedTuple):
@@ -37,15 +38,15 @@ class Point(NamedTuple):
     """Condition; NaN where it is not known, or where the model has none."""
 
 
-class StudioRun:
+class Editor:
     """One run that decodes. Its methods may be called from several threads at a time.
 
     Attributes:
-        name: What pages and requests call it.
+        name: What pages and requests call the run.
         model: The model.
-        dataset: Faces of its image size, or None.
-        sliders: Its axes, once they are fitted.
-        attributes: Its attribute vectors, once they are fitted.
+        dataset: Faces of the model's image size, or None.
+        sliders: The axes that faces are moved along, fitted in the background.
+        attributes: The attribute vectors, fitted in the background.
     """
 
     def __init__(
@@ -60,15 +61,15 @@ class StudioRun:
         """Fits nothing yet.
 
         Args:
-            name: What it is called.
+            name: What pages and requests call the run.
             model: One that decodes.
             dataset: Faces to pick, and to fit components and attributes to.
-            attribute_files: Vectors that were fitted before; those of other models are passed over.
-            uploads: Where photos of recipes are.
-            alignment: How their faces are aligned, where a recipe asks for it.
+            attribute_files: Attribute vectors fitted earlier; those of other models are skipped.
+            uploads: Holds the photos and latents that recipes name.
+            alignment: How photos are aligned, where a recipe asks for it.
 
         Raises:
-            UserError: Faces of another size than the model's.
+            UserError: The faces have another size than the model's images.
         """
         self.name = name
         self.model = model
@@ -81,25 +82,36 @@ class StudioRun:
         )
         self._uploads = uploads
         self._alignment = alignment
-        # A slider moves one face many times, which then is encoded once.
+        self._jobs: dict[Hashable, Later] = {}
+        # A slider moves one face many times; it is encoded once.
         self.start = lru_cache(maxsize=_KEPT_LATENTS)(self._start)
 
     @property
     def can_encode(self) -> bool:
-        """Whether it takes faces, not only makes them."""
+        """Whether the run can encode faces."""
         return "encode" in self.model.can
 
     @cached_property
     def identity(self) -> str:
-        """What tells its weights from all others."""
+        """Identifies the run's weights."""
         return snapshot_identity(self.model)
 
+    def in_background(self, key: Hashable, what: str, compute: Callable[[], Result]) -> Later[Result]:
+        """A result that is computed once, in the background.
+
+        Args:
+            key: Asking again under the same key gives the same result.
+            what: As ``Later`` takes it.
+            compute: Makes the result.
+        """
+        return self._jobs.setdefault(key, Later(what, compute))
+
     def point(self, recipe: Recipe) -> Point:
-        """Where a recipe leads.
+        """The place in latent space that a recipe describes.
 
         Raises:
-            UserError: A face, an axis or an attribute that this run does not have.
-            NotYet: It needs something that is still being fitted.
+            UserError: A face, an axis or an attribute that this run lacks.
+            NotYet: The recipe needs something that is still being fitted.
         """
         latent, degree = self.start(recipe.face)  # type: ignore[arg-type]
         moves = latent.astype(np.float64)
@@ -111,7 +123,7 @@ class StudioRun:
             attributes = self.attributes.get()
             for name, strength in recipe.attributes.items():
                 if name not in attributes.names:
-                    raise UserError(f"{self.name} has no attribute of this name; its list of attributes says which.")
+                    raise UserError(f"{self.name} has no attribute of this name; its list of attributes has all names.")
                 moves += strength * attributes.vector(name)
         return Point(moves.astype(np.float32), degree if recipe.degree is None else recipe.degree)
 
@@ -119,7 +131,7 @@ class StudioRun:
         """Checks that the run has these axes.
 
         Raises:
-            UserError: It has not.
+            UserError: It lacks one.
         """
         available = self.model.latent_size or 0
         for number in numbers:
@@ -134,15 +146,26 @@ class StudioRun:
         """The face of a recipe, uint8 (H, W, C)."""
         return self.decode(*self.point(recipe))
 
-    def original(self, face: Face) -> np.ndarray:
+    def original(self, face: FaceSource) -> np.ndarray:
         """A face as the encoder sees it, uint8 (H, W, C).
 
         Raises:
-            UserError: A face that never was a picture, or that is not there.
+            UserError: The face was never a picture, or does not exist.
         """
         return self._read(face)[0]
 
-    def _start(self, face: Face) -> Point:
+    def squared_error(self, recipe: Recipe, image: np.ndarray) -> float | None:
+        """Mean squared error on [-1, 1] of a picture against the original of its face; None without an original."""
+        if not isinstance(recipe.face, Stored | Uploaded):
+            return None
+        difference = (image.astype(np.float64) - self.original(recipe.face)) / 127.5
+        return float(np.mean(difference**2))
+
+    def saved_latent(self, recipe: Recipe) -> bytes:
+        """The latent of a recipe as a safetensors file, which the studio opens again."""
+        return latent_file(self.point(recipe).latent, self.identity, self.name)
+
+    def _start(self, face: FaceSource) -> Point:
         """The latent of a face before any change, and its own degree."""
         middle = UNKNOWN if self.model.condition_range is None else float(np.mean(self.model.condition_range))
         if isinstance(face, Sample):
@@ -153,7 +176,7 @@ class StudioRun:
         if isinstance(face, Given):
             return Point(self._given(face), middle)
         if not self.can_encode:
-            raise UserError(f"{self.name} makes faces and takes none; choose a run that encodes.")
+            raise UserError(f"{self.name} cannot encode faces; choose a run that can.")
         image, degree = self._read(face)
         return Point(self.model.encode(image[None], condition_labels(self.model, np.array([degree])))[0], degree)
 
@@ -168,17 +191,17 @@ class StudioRun:
     def _given(self, face: Given) -> np.ndarray:
         latent = self._uploads.latent(face.token)
         if latent.snapshot != self.identity or latent.values.shape != (self.model.latent_size,):
-            raise UserError(f"this latent is not of the weights of {self.name}; choose the run that it was saved from.")
+            raise UserError(f"this latent belongs to other weights than {self.name}; choose the run it was saved from.")
         return latent.values
 
-    def _read(self, face: Face) -> tuple[np.ndarray, float]:
+    def _read(self, face: FaceSource) -> tuple[np.ndarray, float]:
         """A face as pixels, and its degree where that is known."""
         if isinstance(face, Uploaded):
             return self._framed(face), UNKNOWN
         if not isinstance(face, Stored):
-            raise UserError("this face was made by the model: there is no original of it.")
+            raise UserError("this face was made by the model, so it has no original.")
         if self.dataset is None:
-            raise UserError("the studio was started without --data DIR, so that there are no faces to pick.")
+            raise UserError("the studio was started without --data DIR, so there are no faces to pick.")
         available = self.dataset.num_samples(face.split)
         if face.row >= available:
             raise UserError(f"the {face.split} split has {available:,} faces, counted from 0; there is no {face.row}.")
@@ -190,7 +213,7 @@ class StudioRun:
         pixels = self._uploads.photo(face.token).pixels
         channels, height, width = self.model.image_shape
         if height != width:
-            raise UserError(f"photos are prepared for square images, and those of {self.name} are {height}x{width}.")
+            raise UserError(f"photos need a model of square images, and those of {self.name} are {height}x{width}.")
         preparation = Preparation(height, channels, face.crop, "lanczos")
         if face.align:
             return self._aligned(pixels, preparation)

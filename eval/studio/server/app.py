@@ -15,17 +15,17 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
+from eval.latent.editing.background import NotYet
 from eval.latent.photo import MAX_UPLOAD_BYTES
-from eval.studio.api import UPLOADS_PATH, make_router
-from eval.studio.api_page import api_page
-from eval.studio.background import NotYet
-from eval.studio.guards import LOCAL_HOSTS, BodyLimit, Password, SafeHeaders, SameSite, refuse
+from eval.studio.server.api import UPLOADS_PATH, make_router
+from eval.studio.server.api_page import api_page
+from eval.studio.server.guards import LOCAL_HOSTS, BodyLimit, Password, SafeHeaders, SameSite, refuse
 from eval.studio.studio import Studio
 from facegen import __version__
 from shards.base.errors import UserError
 
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-_TOKENS = Path(__file__).parents[1] / "reports" / "templates" / "tokens.css"
+_TOKENS = Path(__file__).parents[2] / "reports" / "templates" / "tokens.css"
 """The colors that pages and reports share."""
 _EXTRA_THREADS = 2
 """Beyond one for each core: requests that wait for a file or for each other."""
@@ -82,7 +82,7 @@ def make_app(
 
 def _page_files() -> dict[str, bytes]:
     """The page's files by name: read once, so that no request leads to a path."""
-    folder = Path(__file__).parent / "page"
+    folder = Path(__file__).parents[1] / "page"
     files = [path for path in folder.iterdir() if path.suffix in _TYPES]
     return {path.name: path.read_bytes() for path in [*files, _TOKENS]}
 

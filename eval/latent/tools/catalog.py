@@ -1,0 +1,17 @@
+"""Every latent tool."""
+
+from __future__ import annotations
+
+from eval.latent.tools import attributes, morph, neighbors, sample, smile, traverse, tsne
+from eval.latent.tools.tool import Tool
+
+TOOLS: list[Tool] = [
+    attributes.TOOL,
+    traverse.TOOL,
+    morph.TOOL,
+    tsne.TOOL,
+    smile.TOOL,
+    sample.TOOL,
+    neighbors.TOOL,
+]
+"""The studio offers the controls of all of them."""

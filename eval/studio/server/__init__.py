@@ -1,0 +1,1 @@
+"""The web side of the studio: the application, its API and what guards it."""
