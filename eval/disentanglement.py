@@ -14,10 +14,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from eval.factors.dci import dci
+from eval.factors.all_scores import SCORES, Disentanglement, measure_factors
 from eval.factors.known import ground_truth, read_factors
-from eval.factors.scores import Factors, active_dims, factor_vae_score, mig, mutual_information, sap
-from eval.metrics.latent_usage import ACTIVE_VARIANCE
 from facegen.model import Model, load
 from facegen.pixels import to_float
 from shards.base import cli
@@ -25,9 +23,6 @@ from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split
-
-MIN_IMAGES = 500
-"""Below this many images the bins of a factor hold too few for the measures to mean anything."""
 
 
 @dataclass
@@ -59,87 +54,6 @@ class DisentanglementConfig:
             raise ValueError(f"batch_size must be at least 1, not {self.batch_size}.")
 
 
-@dataclass(frozen=True)
-class BestDim:
-    """The dim that tells most about a factor.
-
-    Attributes:
-        dim: Its number.
-        information: What it tells, in nats.
-        gap: By how much that is more than what the second best dim tells, as a share of the factor's entropy.
-        r2: Squared correlation of dim and factor; of a class's position it means little.
-    """
-
-    dim: int
-    information: float
-    gap: float
-    r2: float
-
-
-@dataclass(frozen=True)
-class Disentanglement:
-    """The scores of one model on K factors.
-
-    Attributes:
-        num_active: Dims that are used; the scores look at no others.
-        best: By factor.
-    """
-
-    num_active: int
-    mig: float
-    dci_disentanglement: float
-    dci_completeness: float
-    dci_informativeness: float
-    sap: float
-    factor_vae: float
-    best: dict[str, BestDim]
-
-
-SCORES = {
-    "mig": "MIG",
-    "dci_disentanglement": "DCI disentanglement",
-    "dci_completeness": "DCI completeness",
-    "dci_informativeness": "DCI informativeness",
-    "sap": "SAP",
-    "factor_vae": "FactorVAE score",
-}
-
-
-def measure(mu: np.ndarray, factors: Factors, seed: int = 0) -> Disentanglement:
-    """All scores of the latents mu, (N, L), of images with known factors.
-
-    Raises:
-        UserError: Too few images, or a model without a dim that is used.
-    """
-    if len(mu) < MIN_IMAGES:
-        raise UserError(f"disentanglement needs at least {MIN_IMAGES} images, there are {len(mu)}.")
-    dims = active_dims(mu)
-    if not len(dims):
-        raise UserError(f"no latent dim is active (variance of mu above {ACTIVE_VARIANCE}).")
-    latents = mu[:, dims].astype(np.float64)
-    information, gaps = mutual_information(latents, factors), mig(latents, factors)
-    best = {
-        name: BestDim(
-            int(dims[position]),
-            float(information[position, number]),
-            float(gaps[number]),
-            float(np.corrcoef(latents[:, position], factors.values[:, number])[0, 1] ** 2),
-        )
-        for number, (name, position) in enumerate(zip(factors.names, information.argmax(axis=0), strict=True))
-    }
-    forest = dci(latents, factors, seed)
-    return Disentanglement(
-        num_active=len(dims),
-        mig=float(gaps.mean()),
-        dci_disentanglement=forest.disentanglement,
-        dci_completeness=forest.completeness,
-        dci_informativeness=forest.informativeness,
-        sap=float(sap(latents, factors).mean()),
-        factor_vae=factor_vae_score(latents, factors, seed),
-        best=best,
-    )
-
-
 @torch.inference_mode()
 def latents_of(model: Model, dataset: Dataset, split: str, num_images: int, batch_size: int) -> np.ndarray:
     """Posterior means of the first images of a split, float32 (N, L)."""
@@ -167,7 +81,7 @@ def main() -> None:
     for path in config.runs:
         model = load(path, weights=config.weights)
         mu = latents_of(model, dataset, config.split, num_images, config.batch_size)
-        results[path] = measure(mu, factors, config.seed)
+        results[path] = measure_factors(mu, factors, config.seed)
     if config.out:
         Path(config.out).write_text(json.dumps({path: asdict(result) for path, result in results.items()}, indent=1))
     print(

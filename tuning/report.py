@@ -14,9 +14,9 @@ from typing import Any
 from accelerate import Accelerator
 
 from eval.drawing.svg_picture import svg_picture
-from eval.report import ReportConfig
-from eval.reports.embedded import encode
-from eval.reports.parts import choose_parts
+from eval.reports.options import ReportConfig
+from eval.reports.output.embedded import encode
+from eval.reports.registry import choose_parts
 from facegen.processes.group import make_accelerator
 from shards.base import cli
 from shards.dataset.dataset import Dataset

@@ -17,7 +17,7 @@ HEADER += ["female, none", "turned male", "turned female", "p"]
 
 
 @dataclass(frozen=True)
-class Row:
+class BiasRow:
     """Some images as labels or probes say: counts by gender (female, male) and smile (without, with)."""
 
     images: str
@@ -39,7 +39,7 @@ class Bias:
     """
 
     title: str
-    rows: list[Row]
+    rows: list[BiasRow]
     probes: dict[str, dict[str, Accuracy]]
     tests: dict[str, ChiSquare | None]
     notes: list[str]
@@ -72,7 +72,7 @@ def chart(result: Bias) -> str | None:
     return svg.line_chart(result.title, series, "degree asked for")
 
 
-def table_cells(row: Row) -> list[str]:
+def table_cells(row: BiasRow) -> list[str]:
     """A row's cells below ``HEADER``."""
     counts = np.array(row.counts)
     num = int(counts.sum())

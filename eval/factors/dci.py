@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-from eval.factors.scores import Factors
+from eval.factors.scores import KnownFactors
 
 NUM_TREES = 40
 MIN_LEAF = 5
@@ -38,7 +38,7 @@ class DCI(NamedTuple):
     importance: np.ndarray
 
 
-def dci(latents: np.ndarray, factors: Factors, seed: int = 0) -> DCI:
+def dci(latents: np.ndarray, factors: KnownFactors, seed: int = 0) -> DCI:
     """Trains a forest from the latents to each factor, and looks at what it splits on.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.factors.scores import Factors
+from eval.factors.scores import KnownFactors
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.sources.synthetic.source import factor_names
@@ -24,7 +24,7 @@ def ground_truth(dataset: Dataset) -> tuple[str, ...]:
     return tuple(name for name, spec in specs.items() if not spec.depends_on)
 
 
-def read_factors(dataset: Dataset, split: str, num_images: int, names: Sequence[str]) -> Factors:
+def read_factors(dataset: Dataset, split: str, num_images: int, names: Sequence[str]) -> KnownFactors:
     """Reads labels as factors, of the first images of a split.
 
     Args:
@@ -48,4 +48,4 @@ def read_factors(dataset: Dataset, split: str, num_images: int, names: Sequence[
     if not kept:
         raise UserError(f"none of the factors {', '.join(names)} varies over the images.")
     is_class = np.array([dataset.fields[name].kind != "float" for name in kept])
-    return Factors(tuple(kept), np.stack(list(kept.values()), axis=1), is_class)
+    return KnownFactors(tuple(kept), np.stack(list(kept.values()), axis=1), is_class)

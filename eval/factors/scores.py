@@ -21,7 +21,7 @@ NUM_VOTES = 1_000
 
 
 @dataclass(frozen=True)
-class Factors:
+class KnownFactors:
     """The known factors of N images.
 
     Attributes:
@@ -52,7 +52,7 @@ def active_dims(mu: np.ndarray) -> np.ndarray:
     return np.flatnonzero(mu.astype(np.float64).var(axis=0) > ACTIVE_VARIANCE)
 
 
-def mutual_information(latents: np.ndarray, factors: Factors) -> np.ndarray:
+def mutual_information(latents: np.ndarray, factors: KnownFactors) -> np.ndarray:
     """Mutual information of every dim with every factor, in nats.
 
     The plug-in estimate on bins: it is too high by about ``bins^2 / 2N`` for every pair, which cancels in a gap.
@@ -69,7 +69,7 @@ def mutual_information(latents: np.ndarray, factors: Factors) -> np.ndarray:
     return np.array([[_information(code, factor) for factor in binned.T] for code in codes.T])
 
 
-def mig(latents: np.ndarray, factors: Factors) -> np.ndarray:
+def mig(latents: np.ndarray, factors: KnownFactors) -> np.ndarray:
     """Mutual information gap of each factor, (K,) in [0, 1]; MIG is the mean (Chen et al. 2018).
 
     The information of the best dim less that of the second best, as a share of the factor's entropy.
@@ -78,7 +78,7 @@ def mig(latents: np.ndarray, factors: Factors) -> np.ndarray:
     return _gap(mutual_information(latents, factors)) / entropies
 
 
-def sap(latents: np.ndarray, factors: Factors) -> np.ndarray:
+def sap(latents: np.ndarray, factors: KnownFactors) -> np.ndarray:
     """Separated attribute predictability of each factor, (K,) in [0, 1]; SAP is the mean (Kumar et al. 2018).
 
     The share of a factor's variance that the best dim explains linearly, less that of the second best. For a class,
@@ -91,7 +91,7 @@ def sap(latents: np.ndarray, factors: Factors) -> np.ndarray:
     return _gap(np.array(scores).T)
 
 
-def factor_vae_score(latents: np.ndarray, factors: Factors, seed: int = 0) -> float:
+def factor_vae_score(latents: np.ndarray, factors: KnownFactors, seed: int = 0) -> float:
     """Accuracy of telling which factor was fixed from the dim that varies least, in [0, 1] (Kim and Mnih 2018).
 
     A vote is ``VOTE_SIZE`` images that share the class or the bin of one factor. The classifier is the majority vote of

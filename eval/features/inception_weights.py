@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from facegen.perceptual.torchvision_ops import make_torchvision_importable
 from shards.base.download import download
 from shards.base.errors import UserError
 
@@ -60,6 +61,7 @@ def is_reachable(url: str, timeout_sec: float = CONNECT_TIMEOUT_SEC) -> bool:
 
 def inception_source() -> tuple[str, Path]:
     """The address of the weights, and where torch-fidelity looks for them: torch's hub cache."""
+    make_torchvision_importable()  # torch-fidelity imports it.
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
 
     return url, Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from facegen.perceptual.efficientnet_lite import NUM_FEATURES, EfficientNetLite0, preprocess, weights_file
+from facegen.perceptual.torchvision_ops import make_torchvision_importable
 from shards.base.errors import UserError
 from shards.dataset.tar import sha256_file
 
@@ -24,15 +25,37 @@ _PART_SIZE = 16
 
 
 @dataclass(frozen=True)
+class SpaceNames:
+    """What a feature space and the distances in it are called, whether or not its weights are there."""
+
+    name: str
+    """Key in files and in ``report.json``."""
+    label: str
+    """In tables."""
+    frechet: str
+    """The Fréchet distance."""
+    kernel: str
+    """The kernel distance."""
+
+
+SPACES = (
+    SpaceNames("efflite0", "EffLite0", "FD-EffLite0", "KD-EffLite0"),
+    SpaceNames("inception", "Inception", "FID", "KID"),
+)
+"""The one that is always there first."""
+
+
+def frechet_name(space: str) -> str:
+    """What the Fréchet distance in a space is called, by the space's key."""
+    return next(names.frechet for names in SPACES if names.name == space)
+
+
+@dataclass(frozen=True)
 class FeatureSpace:
     """A frozen feature network."""
 
     name: str
     """Key in files and in ``report.json``."""
-    frechet_name: str
-    """What the Fréchet distance in this space is called."""
-    kernel_name: str
-    """What the kernel distance in this space is called."""
     dim: int
     """Number of features d."""
     sha256: str
@@ -69,8 +92,6 @@ def load_efflite0(device: torch.device) -> FeatureSpace:
     network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return FeatureSpace(
         name="efflite0",
-        frechet_name="FD-EffLite0",
-        kernel_name="KD-EffLite0",
         dim=NUM_FEATURES,
         sha256=sha256_file(path),
         preprocessing="uint8, bicubic antialias to 224x224, (x - 127) / 128, float32",
@@ -87,6 +108,7 @@ def load_inception(weights: Path, device: torch.device) -> FeatureSpace:
     """
     if not weights.is_file():
         raise UserError(f"there is no file of Inception weights at {weights}; give another --fid_weights.")
+    make_torchvision_importable()  # torch-fidelity imports it.
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     try:
@@ -101,8 +123,6 @@ def load_inception(weights: Path, device: torch.device) -> FeatureSpace:
     network.to(device)
     return FeatureSpace(
         name="inception",
-        frechet_name="FID",
-        kernel_name="KID",
         dim=INCEPTION_NUM_FEATURES,
         sha256=sha256_file(weights),
         preprocessing="uint8, TensorFlow-1 bilinear to 299x299, (x - 128) / 128, float32 (torch-fidelity)",

@@ -1,1 +1,1 @@
-"""The report: its parts, their numbers and pictures, and the page."""
+"""Reports of trained runs: the parts they are made of, how these are measured, and the files that come out."""

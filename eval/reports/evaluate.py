@@ -3,72 +3,75 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from accelerate import Accelerator
-
-from eval.drawing import charts
-from eval.features.feature_set import FeatureSets
-from eval.features.spaces import FeatureSpace
-from eval.metrics.cost import measure_cost
-from eval.metrics.latent_usage import LatentUsage
-from eval.reports.bias_part import TITLE as BIAS_TITLE
-from eval.reports.bias_part import bias
-from eval.reports.measures import (
-    Measures,
-    cost_measures,
-    disentanglement_measures,
-    distance_measures,
-    latent_measures,
-    likelihood_measures,
-    reconstruction_measures,
-    skipped_measures,
-)
-from eval.reports.parts import group_of
-from eval.reports.pictures.base import Absent, Context, Drawing, Figure, draw
-from eval.reports.pictures.makers import RUN_PICTURES
-from eval.reports.results import Missing, Picture, RunResult
-from eval.reports.run_pass import Protocol, SplitStatistics, run_samples, run_split
-from eval.reports.run_warnings import run_warnings
-from eval.reports.stages import Stages
-from eval.reports.verification_part import Verification
+from eval.base.run_warnings import run_warnings
+from eval.drawing.charts import read_metrics
+from eval.reports.context import Protocol
+from eval.reports.part import Absent, Drawing, Features, Part, RunPicture, RunTable
+from eval.reports.prepare import Evaluation, features_of
+from eval.reports.registry import PARTS, SKIPPED
+from eval.reports.results import Figure, Measure, Missing, Picture, RunResult
+from eval.reports.run_context import RunContext
+from eval.reports.run_pass import run_samples, run_split
+from eval.reports.statistic import Results
 from facegen.model import Model
-
-_MAX_DISENTANGLEMENT = 5000
-"""Images whose latents tell how disentangled they are: boosted trees of more take long."""
+from shards.base.errors import UserError
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What the evaluations of all runs share."""
+class Evaluated:
+    """What the evaluation of a run gives; complete on the main process only."""
 
-    protocol: Protocol
-    parts: frozenset[str]
-    spaces: Sequence[FeatureSpace]
-    absent_spaces: Mapping[str, str]
-    """Why a feature space is not there, by its name."""
-    reference: FeatureSets | None
-    """Features of the split; None where no part needs them."""
-    train: FeatureSets | None
-    """Features of the first training images."""
-    verification: Verification | None
-    accelerator: Accelerator
-    stages: Stages
+    result: RunResult
+    figures: dict[str, Figure]
+    """Its pictures, by file name."""
+    kept: dict[str, Any]
+    """What parts keep for the comparison of all runs, by the part's name."""
 
 
-def evaluate_run(evaluation: Evaluation, label: str, model: Model, path: str) -> tuple[RunResult, dict[str, Figure]]:
+def evaluate_run(evaluation: Evaluation, label: str, model: Model, path: str) -> Evaluated:
     """Evaluates one model; every rank has to call it, and only the main one measures the rest and draws.
 
-    Returns:
-        The result, and the pictures by file name; complete on the main process only.
+    Args:
+        evaluation: What all runs share.
+        label: What the report calls the run.
+        model: As ``facegen.model.load`` returns it.
+        path: As the command names the run.
     """
-    protocol, parts, stages = evaluation.protocol, evaluation.parts, evaluation.stages
+    report, parts, stages = evaluation.report, evaluation.parts, evaluation.stages
+    statistics = [statistic for part in parts for statistic in part.statistics]
     with stages.stage("split through encoder and decoder", label):
-        split = run_split(model, protocol, evaluation.spaces, evaluation.accelerator, parts)
+        accumulators = run_split(model, report, statistics, evaluation.accelerator)
     with stages.stage("features of samples", label):
-        samples = run_samples(model, protocol, evaluation.spaces, evaluation.accelerator, parts)
-    result = RunResult(
+        amount = (features_of(parts) or Features()).samples
+        samples = run_samples(model, report, amount, evaluation.accelerator)
+    result = _start_result(label, model, path, report.protocol)
+    run = RunContext(report, label, model, result, Results(accumulators), samples)
+    if not evaluation.accelerator.is_main_process:
+        return Evaluated(result, {}, {})
+    for part in PARTS.values():
+        if part.name not in evaluation.chosen:
+            result.measures |= part.missing(SKIPPED)
+        elif part.measure is not None:
+            with stages.stage(part.name, label):
+                result.measures |= measured(part, run)
+    figures: dict[str, Figure] = {}
+    for part in parts:
+        for picture in part.pictures:
+            with stages.stage(f"picture: {picture.title}", label):
+                figures |= _add_picture(part, picture, run)
+        for table in part.tables:
+            with stages.stage(part.name, label):
+                figures |= _add_table(part, table, run)
+    return Evaluated(result, figures, run.kept)
+
+
+def _start_result(label: str, model: Model, path: str, protocol: Protocol) -> RunResult:
+    """What is known of a run before anything is measured."""
+    return RunResult(
         name=label,
         path=path,
         family=model.family,
@@ -77,92 +80,69 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model, path: str) ->
         images_seen=model.images_seen,
         dataset_fingerprint=model.dataset_fingerprint,
         difference=_difference(label, model, protocol),
-        warnings=run_warnings(charts.read_metrics(model.run_dir), model.images_seen),
+        warnings=run_warnings(read_metrics(model.run_dir), model.images_seen),
         condition=_condition(model, protocol),
     )
-    if not evaluation.accelerator.is_main_process:
-        return result, {}
-    usage = split.latent.usage() if split else None
-    result.measures = _measures(evaluation, label, model, split, usage, samples)
-    if usage is not None and "latent" in parts:
-        result.latent = _per_dim(usage)
-    context = Context(
-        protocol,
-        usage,
-        split.latents.ordered() if split else None,
-        samples,
-        evaluation.reference,
-        evaluation.train,
-    )
-    figures: dict[str, Figure] = {}
-    prefix = re.sub(r"[^\w.-]+", "_", label)
-
-    def add(part: str, file: str, title: str, drawn: Drawing | Absent) -> None:
-        if isinstance(drawn, Absent):
-            result.missing.append(Missing(title, drawn.reason))
-            return
-        result.pictures.append(Picture(f"{prefix}-{file}", title, drawn.caption, group_of(part)))
-        figures[f"{prefix}-{file}"] = drawn.figure
-
-    for maker in RUN_PICTURES:
-        if maker.part in parts:
-            with stages.stage(f"picture: {maker.title}", label):
-                add(maker.part, maker.file, maker.title, draw(maker, model, context))
-    if "bias" in parts:
-        with stages.stage("bias", label):
-            found = bias(model, protocol, evaluation.spaces[0])
-        if isinstance(found, Absent):
-            add("bias", "", BIAS_TITLE, found)
-        else:
-            table, drawn = found
-            result.tables.append(table)
-            if drawn is not None:
-                add("bias", "bias.svg", "Gender and smile over the degree", drawn)
-    return result, figures
 
 
-def _measures(
-    evaluation: Evaluation,
-    label: str,
-    model: Model,
-    split: SplitStatistics | None,
-    usage: LatentUsage | None,
-    samples: FeatureSets | None,
-) -> Measures:
-    """The numbers of all parts; those of skipped ones say so."""
-    protocol, accelerator = evaluation.protocol, evaluation.accelerator
+def measured(part: Part, run: RunContext) -> Mapping[str, Measure]:
+    """A number or a reason for each row of a part."""
+    assert part.measure is not None
+    lacking = _lacking(part.needs, run)
+    if lacking:
+        return part.missing(f"{run.family} {part.lacking or lacking}")
+    found = part.measure(run)
+    return {key: found.get(key, Measure(reason="the part measures no such number")) for key in part.keys}
 
-    def distances(images: str, features: FeatureSets | None) -> Measures:
-        assert evaluation.reference is not None
-        return distance_measures(images, features, evaluation.reference, evaluation.absent_spaces, model.family)
 
-    def disentanglement() -> Measures:
-        latents = split.latents.ordered()[:_MAX_DISENTANGLEMENT] if split else None
-        return disentanglement_measures(latents, protocol.dataset, protocol.split, model.family)
+def _add_picture(part: Part, picture: RunPicture, run: RunContext) -> dict[str, Figure]:
+    """Adds a picture, or why there is none, to the run's result; returns the picture by its file's name."""
+    drawn = draw(part, picture, run)
+    if isinstance(drawn, Absent):
+        run.result.missing.append(Missing(picture.title, drawn.reason))
+        return {}
+    return _add_drawing(part, picture.file, picture.title, drawn, run)
 
-    def verification() -> Measures:
-        assert evaluation.verification is not None
-        return evaluation.verification.measure(label, model)
 
-    def cost() -> Measures:
-        return cost_measures(measure_cost(model, accelerator.device, protocol.batch_size), model.family)
+def draw(part: Part, picture: RunPicture, run: RunContext) -> Drawing | Absent:
+    """Makes a picture, or says why the model cannot have it."""
+    if picture.is_conditional and run.model.condition is None:
+        return Absent(f"{run.family} generates by no label")
+    lacking = _lacking((*part.needs, *picture.needs), run)
+    if lacking:
+        return Absent(f"{run.family} {lacking}")
+    try:
+        return picture.make(run)
+    except UserError as error:
+        return Absent(str(error).rstrip("."))
 
-    makers: dict[str, Callable[[], Measures]] = {
-        "reconstruction": lambda: reconstruction_measures(split.reconstruction if split else None, model.family),
-        "distances:samples": lambda: distances("samples", samples),
-        "distances:reconstructions": lambda: distances("reconstructions", split.features if split else None),
-        "likelihood": lambda: likelihood_measures(split.elbo if split else None, usage, model),
-        "latent": lambda: latent_measures(usage, model.family),
-        "disentanglement": disentanglement,
-        "verification": verification,
-        "cost": cost,
-    }
-    measures = skipped_measures(evaluation.parts)
-    for part, make in makers.items():
-        if part in evaluation.parts:
-            with evaluation.stages.stage(part, label):
-                measures |= make()
-    return measures
+
+def _add_table(part: Part, table: RunTable, run: RunContext) -> dict[str, Figure]:
+    """Adds a table and its chart, or why there is none, to the run's result; returns the chart by its file's name."""
+    lacking = _lacking(part.needs, run)
+    try:
+        made = Absent(f"{run.family} {lacking}") if lacking else table.make(run)
+    except UserError as error:
+        made = Absent(str(error).rstrip("."))
+    if isinstance(made, Absent):
+        run.result.missing.append(Missing(table.title, made.reason))
+        return {}
+    text, drawn = made
+    run.result.tables.append(text)
+    return {} if drawn is None else _add_drawing(part, table.chart_file, table.chart_title, drawn, run)
+
+
+def _add_drawing(part: Part, file: str, title: str, drawn: Drawing, run: RunContext) -> dict[str, Figure]:
+    prefix = re.sub(r"[^\w.-]+", "_", run.label)
+    name = f"{prefix}-{file}"
+    run.result.pictures.append(Picture(name, title, drawn.caption, part.group))
+    return {name: drawn.figure}
+
+
+def _lacking(needs: tuple[str, ...], run: RunContext) -> str:
+    """What a model does not do of what is needed, in words; empty where it does all of it."""
+    lacking = [ability for ability in needs if ability not in run.model.can]
+    return f"does not {' and '.join(lacking)}" if lacking else ""
 
 
 def _difference(label: str, model: Model, protocol: Protocol) -> str:
@@ -188,10 +168,3 @@ def _condition(model: Model, protocol: Protocol) -> str:
     return (
         f"{text}here {kind}; encoder and decoder are given each image's own, samples those of the same images in turn"
     )
-
-
-def _per_dim(usage: LatentUsage) -> dict[str, list[float]]:
-    columns = {"mean": usage.mean, "variance": usage.variance, "ks": usage.ks}
-    if usage.kl is not None:
-        columns["kl"] = usage.kl
-    return {name: values.tolist() for name, values in columns.items()}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from eval.features.spaces import FeatureSpace
-from eval.reports.run_pass import Protocol
+from eval.features.spaces import frechet_name
+from eval.reports.context import ReportContext
 from shards.dataset.dataset import Dataset
 
 LIBRARIES = ("torch", "torchmetrics", "torch-fidelity", "numpy", "pillow")
@@ -21,11 +20,9 @@ def split_title(split: str) -> str:
     return "TRAINING split, seen in training" if split == "train" else f"{split} split, held out"
 
 
-def protocol_lines(
-    protocol: Protocol, spaces: Sequence[FeatureSpace], absent_spaces: Mapping[str, str], accelerator: Accelerator
-) -> dict[str, str]:
+def protocol_lines(report: ReportContext, accelerator: Accelerator) -> dict[str, str]:
     """The protocol as named lines of text, in the order in which to show them."""
-    dataset = protocol.dataset
+    protocol, dataset = report.protocol, report.protocol.dataset
     available = dataset.num_samples(protocol.split)
     lines = {
         "data set": f"{dataset.manifest.name}, fingerprint {dataset.fingerprint}",
@@ -34,9 +31,10 @@ def protocol_lines(
         "images": _image_line(dataset),
         **{f"packing: {name}": _text(value) for name, value in _packing(dataset).items()},
     }
-    for space in spaces:
-        lines[f"{space.frechet_name} features"] = f"{space.dim}-D; {space.preprocessing}; weights sha256 {space.sha256}"
-    lines |= {f"{name} features": reason for name, reason in absent_spaces.items()}
+    for space in report.spaces:
+        text = f"{space.dim}-D; {space.preprocessing}; weights sha256 {space.sha256}"
+        lines[f"{frechet_name(space.name)} features"] = text
+    lines |= {f"{frechet_name(name)} features": reason for name, reason in report.absent_spaces.items()}
     return lines | {
         "computed on": f"{_device_name(accelerator.device)}, {accelerator.num_processes} process(es), "
         f"batch {protocol.batch_size}, networks in float32, sums in float64",

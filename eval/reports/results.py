@@ -1,30 +1,50 @@
-"""What a report holds, and the metrics that its table has rows for; ``report.json`` is exactly this."""
+"""What a report holds; ``report.json`` is exactly this, and ``report.schema.json`` describes it."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
+from PIL import Image
 
-SCHEMA_VERSION = 1
+from shards.base.errors import UserError
+from shards.base.formats import Format
+
+FORMAT = Format("report", version=1, key="schema_version")
+"""Of ``report.json``."""
 
 Better = Literal["lower", "higher", ""]
+Figure = Image.Image | str | bytes
+"""A picture, the text of an SVG chart, or the content of an animated WebP."""
+
+
+LatentColumn = Literal["mean", "variance", "ks", "kl"]
+Count = Annotated[int, ("minimum", 0)]
+Amount = Annotated[float, ("minimum", 0)]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of the table."""
+    """A row of the table of numbers."""
 
     key: str
+    """Name of the metric below ``runs[].measures``."""
     title: str
+    """As the table shows it."""
     group: str
+    """Rows of one group stand together."""
     unit: str = ""
+    """Of the values; empty for pure numbers."""
     better: Better = ""
     """Which direction is better; empty where neither is."""
     format: str = ".4g"
+    """How the table shows a value: a format specification of Python, or si for three digits and a thousands letter."""
     help: str = ""
+    """One line of explanation."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +52,11 @@ class Measure:
     """One number of one run, or the reason why there is none."""
 
     value: float | None = None
+    """In the metric's unit; null where there is none."""
     spread: float | None = None
-    """Standard deviation, where the number is a mean over draws."""
+    """Standard deviation or standard error, where the value is a mean."""
     reason: str = ""
-    """Why there is no value."""
+    """Why there is no value: skipped, or what is missing; empty where there is one."""
     note: str = ""
     """What has to be known when reading the value."""
 
@@ -45,45 +66,55 @@ class Picture:
     """A picture or chart of a run, or of all runs."""
 
     file: str
-    """Name below ``figures/``."""
+    """Name below figures/: PNG, SVG or animated WebP."""
     title: str
+    """Above the picture."""
     caption: str = ""
+    """Below its title."""
     group: str = ""
-    """What pictures of a run are folded together under."""
+    """What pictures of a run are folded together under; empty for those of all runs."""
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A small table of its own."""
+    """A small table of its own, as text."""
 
     title: str
+    """Above the table."""
     caption: str
+    """Below its title."""
     header: list[str]
+    """Names of the columns."""
     rows: list[list[str]]
-    """As long as the header each."""
+    """Cells, each row as long as the header."""
     notes: list[str] = field(default_factory=list)
-    num_text_columns: int = 1
-    """So many columns at the left are text, the others numbers."""
+    """What has to be known when reading it."""
+    num_text_columns: Count = 1
+    """How many columns at the left are text; the others are numbers."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """What a run's section could show and does not."""
+    """What could be shown and is not."""
 
     title: str
+    """Of the picture or table."""
     reason: str
+    """Why, without a full stop."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How long a part of the work took."""
+    """How long a part of the work took, on the main process."""
 
     name: str
+    """What was done."""
     run: str
-    """Whose it is; empty for what all runs share."""
-    seconds: float
-    peak_rss_mib: float
-    """Highest resident memory of the main process within it."""
+    """Of which run; empty for what all runs share."""
+    seconds: Amount
+    """On the clock."""
+    peak_rss_mib: Amount
+    """Highest resident memory of the main process within it, in MiB."""
 
 
 @dataclass
@@ -91,39 +122,56 @@ class RunResult:
     """Everything about one run."""
 
     name: str
+    """Unique in the report."""
     path: str
+    """As given on the command line."""
     family: str
+    """Of the model."""
     weights: str
-    step: int
-    images_seen: int
+    """EMA or raw."""
+    step: Count
+    """Optimizer steps of the snapshot."""
+    images_seen: Count
+    """Training images, repeats included."""
     dataset_fingerprint: str
+    """Of the training data."""
     difference: str
-    """Why its numbers can't be ranked with the others', or empty."""
+    """Why its numbers cannot be ranked with the others'; empty where they can."""
     measures: dict[str, Measure] = field(default_factory=dict)
-    latent: dict[str, list[float]] = field(default_factory=dict)
-    """Per latent dim: ``mean``, ``variance``, ``kl`` (nats) and ``ks``."""
+    """By metric key; one for every metric."""
+    latent: dict[LatentColumn, list[float]] = field(default_factory=dict)
+    """By latent dim: mean and variance of mu over images, the Kolmogorov-Smirnov distance of the aggregated posterior
+    from N(0, 1), and KL in nats, which is absent without a posterior; empty where nothing was encoded."""
     pictures: list[Picture] = field(default_factory=list)
+    """In the order of the page."""
     warnings: list[str] = field(default_factory=list)
     """What training warned of."""
     condition: str = ""
     """What a conditional model generates by, in words; empty for others."""
     tables: list[TextTable] = field(default_factory=list)
+    """Such as that of biases."""
     missing: list[Missing] = field(default_factory=list)
     """Pictures and tables that could not be made."""
 
 
 @dataclass
 class Report:
-    """A whole report."""
+    """Everything that the page of a report shows."""
 
     title: str
+    """The runs, and the split."""
     created: str
+    """UTC, to the minute."""
     protocol: dict[str, str]
+    """Name and text of each line that two reports must share to be comparable."""
     metrics: list[Metric]
-    runs: list[RunResult]
+    """Rows of the table, in order."""
+    runs: Annotated[list[RunResult], ("minItems", 1)]
+    """In the order of the command line."""
     pictures: list[Picture] = field(default_factory=list)
     """Those that show all runs."""
     warnings: list[str] = field(default_factory=list)
+    """What has to be known before any number is read."""
     tables: list[TextTable] = field(default_factory=list)
     """Those of all runs."""
     missing: list[Missing] = field(default_factory=list)
@@ -131,6 +179,7 @@ class Report:
     skipped: list[str] = field(default_factory=list)
     """Parts that were not asked for."""
     stages: list[Stage] = field(default_factory=list)
+    """In the order in which they ran."""
 
 
 def best_runs(metric: Metric, runs: list[RunResult]) -> set[int]:
@@ -183,7 +232,12 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: Any, content: Any) -> Any:
-    """Makes a dataclass, or lists and dicts of some, of what ``to_json`` made of it; arrays become float64."""
+    """Makes a dataclass, or lists and dicts of some, of what ``to_json`` made of it; arrays become float64.
+
+    Raises:
+        KeyError: A field is not there.
+        TypeError: Something else than the dataclass.
+    """
     if content is None:
         return None
     if isinstance(kind, type) and is_dataclass(kind):
@@ -196,5 +250,24 @@ def from_json(kind: Any, content: Any) -> Any:
         case origin if origin is dict:
             return {key: from_json(get_args(kind)[1], item) for key, item in content.items()}
         case origin if origin is UnionType:
-            return from_json(get_args(kind)[0], content)  # Of an optional value, which stands first.
+            return from_json(get_args(kind)[0], content)  # Of an optional value: its kind stands first.
     return content
+
+
+def read_report(path: Path) -> Report:
+    """Reads a ``report.json``, also one of an older version.
+
+    Raises:
+        UserError: It cannot be read, is not a report, or comes from a newer program.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); make the report again.") from None
+    except ValueError:
+        raise UserError(f"{path} is not valid JSON; make the report again.") from None
+    content = FORMAT.read(path, content)
+    try:
+        return from_json(Report, content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a complete report ({error}); make the report again.") from None

@@ -1,7 +1,7 @@
-"""The runs that a report has finished, kept beside it until it is complete: the same command goes on behind them.
+"""The runs that a report has finished, kept beside it until it is complete, so that a rerun resumes behind them.
 
-Each run is one file, named after all that decides its result, so that another command, other weights or other data take
-nothing over. A file begins with the digest of the rest; one that is damaged counts as not there.
+Each run is one file, named after all that decides its result: with another command, other weights or other data nothing
+is taken over. A file begins with the digest of the rest; a damaged one counts as absent.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from eval.latent.origin import snapshot_identity
-from eval.reports.embedded import content_of, figure_of
-from eval.reports.pictures.base import Figure
-from eval.reports.results import RunResult, Stage, from_json, to_json
-from eval.reports.verification_part import Judged
+from eval.reports.output.embedded import content_of, figure_of
+from eval.reports.registry import PARTS
+from eval.reports.results import Figure, RunResult, Stage, from_json, to_json
 from facegen import __version__
 from facegen.model import Model
 from shards.base.files import make_folder, write_bytes, writing_to
@@ -35,8 +34,8 @@ class FinishedRun:
     result: RunResult
     figures: dict[str, Figure]
     """Its pictures, by file name."""
-    judged: Judged | None
-    """Its part of the verification of all runs."""
+    kept: dict[str, Any]
+    """What parts keep of it for the comparison of all runs, by the part's name."""
     stages: list[Stage]
 
 
@@ -47,7 +46,7 @@ class _Content:
     result: RunResult
     figures: dict[str, str]
     """Contents of the files in base64."""
-    judged: Judged | None
+    kept: dict[str, Any]
     stages: list[Stage]
 
 
@@ -79,7 +78,7 @@ def save_finished(path: Path, run: FinishedRun) -> None:
         UserError: Nothing can be written there.
     """
     figures = {name: base64.b64encode(content_of(figure)).decode() for name, figure in run.figures.items()}
-    content = json.dumps(to_json(_Content(run.result, figures, run.judged, run.stages))).encode()
+    content = json.dumps(to_json(_Content(run.result, figures, run.kept, run.stages))).encode()
     make_folder(path.parent)
     with writing_to(path):
         write_bytes(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
@@ -95,4 +94,10 @@ def load_finished(path: Path) -> FinishedRun | None:
         return None
     read = from_json(_Content, json.loads(content))
     figures = {name: figure_of(name, base64.b64decode(figure)) for name, figure in read.figures.items()}
-    return FinishedRun(read.result, figures, read.judged, read.stages)
+    kept = {part: from_json(_kept_by(part), content) for part, content in read.kept.items()}
+    return FinishedRun(read.result, figures, kept, read.stages)
+
+
+def _kept_by(part: str) -> type | None:
+    comparison = PARTS[part].compare
+    return comparison.kept if comparison else None

@@ -12,7 +12,7 @@ from eval.metrics.verification import Discrimination, FoldAccuracy, held_out_thr
 from eval.verification.classifiers import PairFeatures, judge_pairs
 from eval.verification.embeddings import embed, own_probabilities, random_latents
 from eval.verification.pair_set import PairSet
-from eval.verification.scores import SCORES
+from eval.verification.similarity import SCORES
 from shards.dataset.dataset import Dataset
 
 OWN = "own probability"

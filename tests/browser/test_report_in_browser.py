@@ -12,10 +12,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from eval import report
+from eval.report import main
+from eval.reports.output.schema import SCHEMA_FILE
 from tiny_runs import untrained_run
 
-SCHEMA = Path(report.__file__).parent / "reports" / "report.schema.json"
 WIDTHS = {"narrow": 390, "wide": 1280}
 A4_WIDTH_PX = 718  # within margins of 1 cm
 TIMEOUT_MS = 240_000
@@ -39,13 +39,13 @@ def out(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEGEN_CACHE", str(root / "cache"))
         patch.setattr(sys, "argv", ["eval.report", *arguments, "--fid_weights", "none", "--device", "cpu"])
-        report.main()
+        main()
     return root / "report"
 
 
 def test_pictures_numbers_and_reasons_of_a_report(out):
     content = json.loads((out / "report.json").read_text())
-    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(content)
+    Draft202012Validator(json.loads(SCHEMA_FILE.read_text())).validate(content)
     cvae, dcgan, face_cnn = content["runs"]
     shown = {picture["file"] for holder in (content, *content["runs"]) for picture in holder["pictures"]}
     assert shown == {path.name for path in (out / "figures").iterdir()}

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eval import report
+from eval.report import main
 from eval.reports.unfinished import UNFINISHED
 from shards.base import cli
 
@@ -120,7 +120,7 @@ def test_two_processes_that_were_killed_go_on_behind_the_finished_run(
 def fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
     monkeypatch.setattr(sys, "argv", ["eval.report", *map(str, arguments), "--device", "cpu"])
     with pytest.raises(SystemExit) as caught:
-        cli.run(report.main)
+        cli.run(main)
     assert caught.value.code == 2
     message = capsys.readouterr().err.strip()
     assert message.startswith("error: ")

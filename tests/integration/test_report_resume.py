@@ -1,4 +1,4 @@
-"""A report that was cut off: the same command goes on behind the runs that are finished, and writes the same."""
+"""An interrupted report: a rerun resumes behind the finished runs, and writes the same report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from eval import report
+from eval.report import main
+from eval.reports import make
 from eval.reports.unfinished import UNFINISHED, finished_file
 from facegen.model import load
 from facegen.samplers import SAMPLERS
@@ -47,14 +48,14 @@ def command(runs: list[Path], dataset: Path, tmp_path: Path, monkeypatch: pytest
     """Makes a report of the runs below ``tmp_path``, and returns what ``report.json`` says, without times."""
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
 
-    def make(out: str, *options: str) -> dict[str, Any]:
+    def make_report(out: str, *options: str) -> dict[str, Any]:
         words = [*map(str, runs), "--data", str(dataset), "--out", str(tmp_path / out), "--device", "cpu"]
         words += ["--only", *(options or PARTS)]
         monkeypatch.setattr(sys, "argv", ["eval.report", *words])
-        report.main()
+        main()
         return without_times(json.loads((tmp_path / out / "report.json").read_text()))
 
-    return make
+    return make_report
 
 
 def without_times(content: dict[str, Any]) -> dict[str, Any]:
@@ -69,15 +70,15 @@ def without_times(content: dict[str, Any]) -> dict[str, Any]:
 
 def die_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the next report end where it would evaluate this run."""
-    evaluate_run = report.evaluate_run
+    evaluate_run = make.evaluate_run
 
     def evaluate(evaluation: Any, label: str, *rest: Any) -> Any:
         if label == name:
-            monkeypatch.setattr(report, "evaluate_run", evaluate_run)
+            monkeypatch.setattr(make, "evaluate_run", evaluate_run)
             raise KeyboardInterrupt
         return evaluate_run(evaluation, label, *rest)
 
-    monkeypatch.setattr(report, "evaluate_run", evaluate)
+    monkeypatch.setattr(make, "evaluate_run", evaluate)
 
 
 def interrupt(command: Command, name: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import jinja2
 
-from eval.reports.catalog import metrics as catalog
 from eval.reports.protocol import split_title
+from eval.reports.registry import metrics
 from eval.reports.results import Metric
 from shards.dataset.dataset import Dataset
 from tuning.ledger import TrialRecord
@@ -61,7 +61,7 @@ def draw_charts(rows: Sequence[TrialRow], searched: Sequence[str]) -> dict[str, 
         searched: Options that were searched.
     """
     charts: dict[str, TrialChart] = {}
-    titles = {metric.key: _title(metric) for metric in catalog()}
+    titles = {metric.key: _title(metric) for metric in metrics()}
 
     def add(name: str, caption: str, x: str, y: str, front: bool = False) -> None:
         found = [row for row in rows if _value(row, x) is not None and _value(row, y) is not None]
@@ -137,7 +137,7 @@ def make_page(
         charts: As ``draw_charts`` makes them.
         preset: Text of the best configuration; empty without one.
     """
-    by_key = {metric.key: metric for metric in catalog()}
+    by_key = {metric.key: metric for metric in metrics()}
     columns = [by_key[key] for key in _COLUMNS if any(key in row.measures for row in rows)]
     space = sweep["space"]
     counts: dict[str, int] = {}

@@ -9,9 +9,11 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from eval.base.runs import open_runs
-from eval.report import ReportConfig, make_report
+from eval.reports.make import make_report
+from eval.reports.options import ReportConfig
+from eval.reports.output.render import prepare_out, write_report
 from eval.reports.protocol import split_title
-from eval.reports.render import prepare_out, write_report
+from eval.reports.results import read_report
 from facegen.runs.snapshot import find_snapshot
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
@@ -31,7 +33,7 @@ def trial_report(config: ReportConfig, dataset: Dataset, accelerator: Accelerato
         accelerator: Processes and device.
 
     Returns:
-        Every number of the report that has a value, by the keys of ``eval.reports.catalog``.
+        Every number of the report that has a value, by the keys of ``eval.reports.registry.metrics``.
     """
     out, run = Path(config.out), config.runs[0]
     snapshot = find_snapshot(Path(run))
@@ -44,8 +46,8 @@ def trial_report(config: ReportConfig, dataset: Dataset, accelerator: Accelerato
         report, figures = make_report(config, dataset, models, accelerator)
         write_report(out, report, figures, split_title(config.split))
         file.write_text(json.dumps(request) + "\n")  # Last: without it, an interrupted report is made again.
-    measures = json.loads((out / "report.json").read_text())["runs"][0]["measures"]
-    return {key: measure["value"] for key, measure in measures.items() if measure["value"] is not None}
+    measures = read_report(out / "report.json").runs[0].measures
+    return {key: measure.value for key, measure in measures.items() if measure.value is not None}
 
 
 def has_snapshot(run: Path) -> bool:

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from eval.features.reference import reference_features
-from eval.report import load_spaces
-from eval.reports.evaluate import Evaluation, evaluate_run
-from eval.reports.parts import DISTANCE_PARTS
-from eval.reports.run_pass import Protocol
+from eval.reports.context import Protocol
+from eval.reports.evaluate import evaluate_run
+from eval.reports.prepare import prepare
 from eval.reports.stages import Stages
 from facegen.model import load
 from shards.base.errors import UserError
@@ -35,16 +33,13 @@ def measure_metrics(
     Raises:
         UserError: A metric that this family lacks, or that cannot be measured here.
     """
-    parts, num_images = objective.parts, min(objective.num_images, dataset.num_samples(SPLIT))
+    num_images = min(objective.num_images, dataset.num_samples(SPLIT))
     fid_weights = "auto" if "fid" in objective.weights else "none"
-    spaces, absent = load_spaces(fid_weights, parts, accelerator)
     protocol = Protocol(dataset, SPLIT, num_images, num_images, batch_size=64, seed=0)
-    reference = None
-    if parts & DISTANCE_PARTS:
-        reference = reference_features(dataset, SPLIT, num_images, spaces, protocol.batch_size, accelerator)
     stages = Stages(quiet=True)
-    evaluation = Evaluation(protocol, parts, spaces, absent, reference, None, None, accelerator, stages)
-    result, _ = evaluate_run(evaluation, "trial", load(snapshot, device=accelerator.device), str(snapshot))
+    evaluation = prepare(protocol, objective.parts, fid_weights, accelerator, stages)
+    model = load(snapshot, device=accelerator.device)
+    result = evaluate_run(evaluation, "trial", model, str(snapshot)).result
     stages.close()
     values = {}
     for name in objective.weights if accelerator.is_main_process else ():

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from eval import report
+from eval.report import main as make_report
 from launching import RECORD, TINY, launch, records, run
 from shards.dataset.dataset import Dataset
 
@@ -79,6 +79,6 @@ def test_a_report_on_s3(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     arguments = [str(tmp_path / "run"), "--data", bucket, "--out", str(tmp_path / "report"), "--only", "reconstruction"]
     monkeypatch.setattr("sys.argv", ["eval.report", *arguments, "--fid_weights", "none", "--device", "cpu"])
-    report.main()
+    make_report()
     (result,) = json.loads((tmp_path / "report" / "report.json").read_text())["runs"]
     assert result["measures"]["mse"]["value"] > 0

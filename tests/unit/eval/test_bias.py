@@ -77,8 +77,6 @@ def mean_colors(device: torch.device) -> FeatureSpace:
     """Means of a 4x4 grid in place of a slow network."""
     return FeatureSpace(
         "grid",
-        "FD-grid",
-        "KD-grid",
         48,
         "0" * 64,
         "none",

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from eval import disentanglement as command
-from eval.disentanglement import measure
+from eval.factors.all_scores import SCORES, measure_factors
 from eval.factors.dci import completeness, dci, disentanglement
 from eval.factors.known import ground_truth, read_factors
-from eval.factors.scores import Factors, active_dims, factor_vae_score, mig, mutual_information, sap
-from eval.reports.catalog import DISENTANGLEMENT_KEYS
-from eval.reports.measures import disentanglement_measures
+from eval.factors.scores import KnownFactors, active_dims, factor_vae_score, mig, mutual_information, sap
+from eval.features.row_bank import RowBank
+from eval.reports.context import Protocol, ReportContext
+from eval.reports.evaluate import measured
+from eval.reports.registry import PARTS
+from eval.reports.results import Measure
+from eval.reports.run_context import RunContext
+from eval.reports.statistic import LATENTS, Results
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
@@ -24,7 +32,7 @@ from shards.dataset.dataset import Dataset
 NUM = 2000
 RANDOM = np.random.default_rng(0)
 VALUES = np.column_stack([RANDOM.uniform(-1, 1, (NUM, 3)), RANDOM.integers(0, 3, NUM)])
-FACTORS = Factors(("a", "b", "c", "kind"), VALUES, np.array([False, False, False, True]))
+FACTORS = KnownFactors(("a", "b", "c", "kind"), VALUES, np.array([False, False, False, True]))
 PERFECT = VALUES[:, [2, 3, 0, 1]] * [1, -2, 5, 0.3] + 1e-3 * RANDOM.normal(size=(NUM, 4))
 # Every entry is +-1/2: each dim is an even mix of all factors.
 ROTATED = VALUES / VALUES.std(axis=0) @ (np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2)
@@ -79,7 +87,7 @@ def test_two_factors_in_one_dim_cost_disentanglement_and_not_completeness() -> N
 
 def test_mutual_information_of_known_columns() -> None:
     values = np.repeat(np.arange(20.0), 50)
-    factors = Factors(("f", "half"), np.column_stack([values, values < 10]), np.array([False, True]))
+    factors = KnownFactors(("f", "half"), np.column_stack([values, values < 10]), np.array([False, True]))
     information = mutual_information(np.column_stack([values, -3 * values + 7, values % 2]), factors)
     expected = [[math.log(20), math.log(2)], [math.log(20), math.log(2)], [math.log(2), 0]]
     np.testing.assert_allclose(information, expected, atol=1e-9)
@@ -93,7 +101,7 @@ def test_bins_do_not_depend_on_the_scale_of_a_dim() -> None:
 def test_sap_is_the_gap_of_explained_variance() -> None:
     # R^2 of a sum of two independent factors of equal variance is 1/2 for each.
     latents = np.column_stack([VALUES[:, 0], VALUES[:, 0] + VALUES[:, 1]])
-    one = Factors(("a",), VALUES[:, :1], np.array([False]))
+    one = KnownFactors(("a",), VALUES[:, :1], np.array([False]))
     assert sap(latents, one)[0] == pytest.approx(0.5, abs=0.03)
     assert sap(PERFECT, FACTORS)[3] == pytest.approx(1, abs=0.01)
 
@@ -102,7 +110,7 @@ def test_dims_that_are_switched_off_do_not_count() -> None:
     # They follow the factors exactly, by a millionth; through the posterior's noise nothing of it can be seen.
     mu = np.column_stack([PERFECT[:, :2], 1e-6 * VALUES]).astype(np.float32)
     assert active_dims(mu).tolist() == [0, 1]
-    found = measure(mu, FACTORS)
+    found = measure_factors(mu, FACTORS)
     assert found.num_active == 2
     assert found.best["c"].dim == 0 and found.best["kind"].dim == 1
     assert found.best["c"].r2 > 0.99 and found.best["c"].gap > 0.9
@@ -111,9 +119,9 @@ def test_dims_that_are_switched_off_do_not_count() -> None:
 
 def test_measures_that_cannot_be_taken_say_why() -> None:
     with pytest.raises(UserError, match="at least 500 images, there are 100"):
-        measure(PERFECT[:100], FACTORS)
+        measure_factors(PERFECT[:100], FACTORS)
     with pytest.raises(UserError, match="no latent dim is active"):
-        measure(1e-3 * PERFECT, FACTORS)
+        measure_factors(1e-3 * PERFECT, FACTORS)
 
 
 def test_factors_of_rendered_faces(tiny_dataset: Path) -> None:
@@ -135,14 +143,23 @@ def test_the_report_has_the_scores_or_says_why_not(tiny_dataset: Path, monkeypat
     dataset = Dataset(tiny_dataset)
     num = dataset.num_samples("train")
     smile = dataset.labels("smile", "train")[:, None]
-    assert "at least 500" in disentanglement_measures(smile, dataset, "train", "vae")["mig"].reason
-    assert "does not encode" in disentanglement_measures(None, dataset, "train", "vae")["sap"].reason
-    monkeypatch.setattr(command, "MIN_IMAGES", 20)
-    found = disentanglement_measures(smile, dataset, "train", "vae")
-    assert tuple(found) == DISENTANGLEMENT_KEYS
+    bank = RowBank(num)
+    bank.update(np.arange(num), smile)
+    report = ReportContext(Protocol(dataset, "train", num, num, 64, 0), torch.device("cpu"))
+
+    def measures(*can: str) -> Mapping[str, Measure]:
+        model: Any = SimpleNamespace(family="vae", can=frozenset(can))
+        result: Any = None
+        return measured(PARTS["disentanglement"], RunContext(report, "run", model, result, Results({LATENTS: bank})))
+
+    assert "at least 500" in measures("encode")["mig"].reason
+    assert "vae does not encode" in measures("decode")["sap"].reason
+    monkeypatch.setattr("eval.factors.all_scores.MIN_IMAGES", 20)
+    found = measures("encode")
+    assert tuple(found) == tuple(SCORES)
     assert all(measure.value is not None and f"{num} images" in measure.note for measure in found.values())
     monkeypatch.delitem(dataset.manifest.fields, "yaw")
-    assert "rendered faces" in disentanglement_measures(smile, dataset, "train", "vae")["mig"].reason
+    assert "rendered faces" in measures("encode")["mig"].reason
 
 
 def test_the_command_writes_what_it_prints(
@@ -150,13 +167,13 @@ def test_the_command_writes_what_it_prints(
 ) -> None:
     config = tiny_config()
     Trainer(config).fit()
-    monkeypatch.setattr(command, "MIN_IMAGES", 20)
+    monkeypatch.setattr("eval.factors.all_scores.MIN_IMAGES", 20)
     monkeypatch.setattr("eval.factors.scores.ACTIVE_VARIANCE", 0.0)  # Four steps are no training.
     arguments = [config.run, "--data", config.data, "--split", "train", "--factors", "[smile,yaw]"]
     monkeypatch.setattr("sys.argv", ["x", *arguments, "--out", str(tmp_path / "numbers.json")])
     command.main()
     printed = capsys.readouterr().out
     written = json.loads((tmp_path / "numbers.json").read_text())[config.run]
-    assert set(command.SCORES) <= written.keys()
+    assert set(SCORES) <= written.keys()
     assert set(written["best"]) == {"smile", "yaw"}
     assert f"{written['mig']:.3f}" in printed and "2 factors" in printed

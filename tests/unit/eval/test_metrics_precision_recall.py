@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch
 from eval.features.feature_set import FeatureSet, FeatureSets
 from eval.metrics import precision_recall as module
 from eval.metrics.precision_recall import precision_recall
-from eval.reports.measures import distance_measures
+from eval.reports.parts.distances import distances
 
 
 def random_features(num: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
@@ -72,15 +75,19 @@ def feature_sets(features: np.ndarray) -> FeatureSets:
     return FeatureSets({"efflite0": features_set})
 
 
+def report(real: np.ndarray) -> Any:
+    return SimpleNamespace(split_features=feature_sets(real), absent_spaces={"inception": "absent"})
+
+
 def test_the_table_compares_as_many_images_on_either_side():
     generated, real = random_features(60, 0, 0.5), random_features(40, 1)
-    measures = distance_measures("samples", feature_sets(generated), feature_sets(real), {"inception": "absent"}, "vae")
+    measures = distances("samples", feature_sets(generated), report(real), "vae")
     expected = precision_recall(generated[:40], real)
     assert measures["precision_efflite0_samples"].value == expected.precision
     assert measures["recall_efflite0_samples"].value == expected.recall
     assert "of 40 images on either side" in measures["recall_efflite0_samples"].note
     assert measures["precision_inception_samples"].reason == "absent"
-    few = distance_measures("samples", feature_sets(generated[:3]), feature_sets(real), {"inception": "no"}, "vae")
+    few = distances("samples", feature_sets(generated[:3]), report(real), "vae")
     assert few["recall_efflite0_samples"].value is None
     assert "at least 4 images" in few["recall_efflite0_samples"].reason
 

@@ -6,6 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,20 +17,25 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
+from eval.base.run_warnings import run_warnings
 from eval.drawing import charts, svg
 from eval.drawing.charts import read_metrics
 from eval.drawing.grids import Row, face_grid
 from eval.features.feature_set import FeatureSets
 from eval.metrics.latent_usage import LatentStatistics
 from eval.reports import run_pass
-from eval.reports.catalog import metrics
-from eval.reports.measures import FEW_IMAGES, distance_measures, likelihood_measures
+from eval.reports.context import Protocol, ReportContext
+from eval.reports.output.render import prepare_out, write_report
+from eval.reports.output.table import build_table, markdown, terminal
+from eval.reports.part import Amount
+from eval.reports.parts import likelihood
+from eval.reports.parts.distances import FEW_IMAGES, RECONSTRUCTION_FEATURES, distances
+from eval.reports.parts.reconstruction import RECONSTRUCTION
 from eval.reports.protocol import split_title
-from eval.reports.render import prepare_out, write_report
 from eval.reports.results import Measure, Metric, Picture, Report, RunResult, best_runs, format_value
-from eval.reports.run_pass import Protocol, run_samples, run_split
-from eval.reports.run_warnings import run_warnings
-from eval.reports.table import build_table, markdown, terminal
+from eval.reports.run_context import RunContext
+from eval.reports.run_pass import run_samples, run_split
+from eval.reports.statistic import USAGE, Results
 from facegen.pixels import to_uint8
 from shards.base.errors import UserError
 from shards.loading.batch import Batch
@@ -232,7 +238,7 @@ class PixelSpace:
 
 
 @pytest.fixture
-def protocol(monkeypatch) -> Protocol:
+def report(monkeypatch) -> ReportContext:
     generator = torch.Generator().manual_seed(1)
     images = to_uint8(torch.rand(23, 3, 12, 12, generator=generator) * 2 - 1)
 
@@ -243,7 +249,10 @@ def protocol(monkeypatch) -> Protocol:
             yield Batch(images[rows], {}, rows)
 
     monkeypatch.setattr(run_pass, "evaluation_batches", batches)
-    return Protocol(SimpleNamespace(), "test", num_images=23, num_samples=17, batch_size=4, seed=3)  # type: ignore[arg-type]
+    dataset: Any = SimpleNamespace()
+    protocol = Protocol(dataset, "test", num_images=23, num_samples=17, batch_size=4, seed=3)
+    spaces: Any = [PixelSpace()]
+    return ReportContext(protocol, torch.device("cpu"), spaces, {"inception": "no weights"})
 
 
 def fake_ranks(num_ranks: int) -> list[Accelerator]:
@@ -251,50 +260,43 @@ def fake_ranks(num_ranks: int) -> list[Accelerator]:
     return [SimpleNamespace(process_index=rank, **shared) for rank in range(num_ranks)]  # type: ignore[misc]
 
 
+def sampled_features(report: ReportContext, num_ranks: int = 1) -> FeatureSets:
+    parts = [run_samples(LinearVae(), report, Amount.ALL, rank) for rank in fake_ranks(num_ranks)]
+    return reduce(FeatureSets.merge, [part for part in parts if part is not None])
+
+
 @pytest.mark.parametrize("num_ranks", [2, 3, 8])
-def test_numbers_do_not_depend_on_the_number_of_ranks(protocol, num_ranks):
+def test_numbers_do_not_depend_on_the_number_of_ranks(report, num_ranks):
+    statistics = (USAGE, RECONSTRUCTION, likelihood.ELBO, RECONSTRUCTION_FEATURES)
+
     def measure(num: int) -> dict[str, Any]:
-        model, spaces = LinearVae(), [PixelSpace()]
-        parts = [run_split(model, protocol, spaces, rank) for rank in fake_ranks(num)]  # type: ignore[arg-type]
-        samples = [run_samples(model, protocol, spaces, rank) for rank in fake_ranks(num)]  # type: ignore[arg-type]
-        split, sampled = parts[0], samples[0]
-        for part, sample in zip(parts[1:], samples[1:], strict=True):
-            split, sampled = split.merge(part), sampled.merge(sample)  # type: ignore[union-attr, arg-type]
-        assert split and split.reconstruction and split.elbo and split.features and sampled
-        distances = distance_measures("samples", sampled, split.features, {"inception": "absent"}, "linear")
-        numbers = {key: measure.value for key, measure in distances.items() if "inception" not in key}
-        likelihood = likelihood_measures(split.elbo, split.latent.usage(), model)
-        return (
-            numbers
-            | split.reconstruction.means()
-            | {key: measure.value for key, measure in likelihood.items()}
-            | {"count": split.reconstruction.count, "sampled": sampled.sets["efflite0"].statistics.count}
-        )
+        parts = [run_split(LinearVae(), report, statistics, rank) for rank in fake_ranks(num)]
+        merged = {
+            statistic: reduce(lambda a, b: a.merge(b), [part[statistic] for part in parts]) for statistic in parts[0]
+        }
+        samples = sampled_features(report, num)
+        result: Any = SimpleNamespace()
+        run = RunContext(report, "run", LinearVae(), result, Results(merged))
+        with_split = replace(report, split_features=run[RECONSTRUCTION_FEATURES])
+        numbers = likelihood.measure(run) | distances("samples", samples, with_split, "linear")
+        counts = {"count": merged[RECONSTRUCTION].count, "sampled": samples.sets["efflite0"].statistics.count}
+        values = {key: measure.value for key, measure in numbers.items() if "inception" not in key}
+        return values | run[RECONSTRUCTION] | counts
 
     expected, actual = measure(1), measure(num_ranks)
     assert (expected["count"], expected["sampled"]) == (23, 17)
     assert expected["frechet_efflite0_samples"] > 1
+    assert {"mse", "elbo", "kl"} <= expected.keys()
     assert actual == pytest.approx(expected, rel=1e-9)
 
 
-def test_few_images_are_said_beside_the_number(protocol):
-    features = run_samples(LinearVae(), protocol, [PixelSpace()], fake_ranks(1)[0])  # type: ignore[arg-type]
-    assert features is not None
-    measures = distance_measures("samples", features, features, {"inception": "no weights"}, "linear")
+def test_few_images_are_said_beside_the_number(report):
+    features = sampled_features(report)
+    measures = distances("samples", features, replace(report, split_features=features), "linear")
     assert FEW_IMAGES > 17
     assert "only 17 images" in measures["frechet_efflite0_samples"].note
     assert measures["frechet_efflite0_samples"].value == pytest.approx(0, abs=1e-4)
     assert measures["frechet_inception_samples"] == Measure(reason="no weights")
-
-
-def test_a_model_without_posterior_or_likelihood_says_so():
-    measures = likelihood_measures(None, None, SimpleNamespace(family="ae"))
-    assert all("ae has no posterior" in measure.reason for measure in measures.values())
-
-
-def test_metric_keys_are_unique():
-    keys = [metric.key for metric in metrics()]
-    assert len(set(keys)) == len(keys)
 
 
 def test_a_directory_with_other_files_is_no_report(tmp_path: Path) -> None:
@@ -304,16 +306,16 @@ def test_a_directory_with_other_files_is_no_report(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 
-def test_diversity_is_the_share_of_the_split_s_variance(protocol):
-    features = run_samples(LinearVae(), protocol, [PixelSpace()], fake_ranks(1)[0])  # type: ignore[arg-type]
-    assert features is not None
-    collapsed = FeatureSets.empty([PixelSpace()])  # type: ignore[list-item]
+def test_diversity_is_the_share_of_the_split_s_variance(report):
+    features = sampled_features(report)
+    report = replace(report, split_features=features)
+    collapsed = FeatureSets.empty(report.spaces)
     rows = features.sets["efflite0"].bank.ordered()
     collapsed.sets["efflite0"].update(np.arange(len(rows)), 0.5 * rows)
     for ours, share in ((features, 1.0), (collapsed, 0.25)):
-        measures = distance_measures("samples", ours, features, {"inception": "absent"}, "linear")
+        measures = distances("samples", ours, report, "linear")
         assert measures["diversity_samples"].value == pytest.approx(share, rel=1e-5)
-    measures = distance_measures("samples", None, features, {"inception": "absent"}, "linear")
+    measures = distances("samples", None, report, "linear")
     assert measures["diversity_samples"] == Measure(reason="linear makes no samples")
 
 

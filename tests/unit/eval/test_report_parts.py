@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import mmap
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,28 +16,30 @@ from jsonschema import Draft202012Validator, ValidationError
 from PIL import Image
 
 from eval.base.run_pictures import training_pictures
-from eval.report import ReportConfig
+from eval.latent.chosen_attributes import choose_attributes
 from eval.reports import run_pass
-from eval.reports.catalog import metrics, part_keys
-from eval.reports.markdown import group_missing
-from eval.reports.measures import skipped_measures
-from eval.reports.parts import ALL_PARTS, PARTS, choose_parts, describe_parts, group_of
-from eval.reports.pictures.base import Absent, Context, Drawing, PictureMaker, draw
-from eval.reports.pictures.chosen_attributes import choose_attributes
-from eval.reports.pictures.makers import RUN_PICTURES
-from eval.reports.pictures.progress import sample_animation
+from eval.reports.context import Protocol, ReportContext
+from eval.reports.evaluate import draw
+from eval.reports.options import ReportConfig
+from eval.reports.output.markdown import group_missing
+from eval.reports.output.render import prepare_out, write_report
+from eval.reports.output.schema import SCHEMA_FILE, report_schema, schema_text
+from eval.reports.output.table import build_table, markdown, terminal
+from eval.reports.part import Absent, Drawing, Part, RunPicture
+from eval.reports.parts.past import sample_animation
+from eval.reports.prepare import features_of
 from eval.reports.protocol import split_title
-from eval.reports.render import prepare_out, write_report
-from eval.reports.results import Measure, Metric, Missing, Picture, Report, RunResult, Stage, TextTable
-from eval.reports.run_pass import Protocol, run_samples, run_split
+from eval.reports.registry import PARTS, choose_parts, describe_parts, metrics
+from eval.reports.results import Measure, Metric, Missing, Picture, Report, RunResult, Stage, TextTable, read_report
+from eval.reports.run_context import RunContext
+from eval.reports.run_pass import run_samples, run_split
 from eval.reports.stages import Stages
-from eval.reports.table import build_table, markdown, terminal
 from facegen.pixels import to_uint8
 from shards.base.errors import UserError
 from shards.dataset.manifest import LabelField
 from shards.loading.batch import Batch
 
-SCHEMA = Path(__file__).resolve().parents[3] / "eval" / "reports" / "report.schema.json"
+ALL_PARTS = frozenset(PARTS)
 
 
 def test_only_and_skip():
@@ -60,21 +61,23 @@ def test_an_unknown_part_names_the_nearest_one(wrong, right):
         ReportConfig(["run"], "data", "out", only=["xyzzy"])
 
 
-def test_every_part_is_described_and_every_picture_belongs_to_one():
-    assert all(f"{name} (" in describe_parts() for name in PARTS)
-    assert {maker.part for maker in RUN_PICTURES} <= ALL_PARTS
-    assert all(group_of(part) for part in {maker.part for maker in RUN_PICTURES} | {"bias"})
-    files = [maker.file for maker in RUN_PICTURES]
-    assert len(set(files)) == len(files)
+def test_every_part_is_described():
+    assert all(f"{name} ({part.content})" in describe_parts() for name, part in PARTS.items())
 
 
-def test_every_metric_belongs_to_one_part():
-    keys = [key for part in part_keys().values() for key in part]
-    assert sorted(keys) == sorted(metric.key for metric in metrics())
-    assert set(part_keys()) <= ALL_PARTS
-    skipped = skipped_measures(ALL_PARTS - {"latent", "cost"})
-    assert set(skipped) == {*part_keys()["latent"], *part_keys()["cost"]}
-    assert set(skipped.values()) == {Measure(reason="skipped")}
+def test_rows_and_pictures_come_in_the_order_of_the_parts():
+    assert list(dict.fromkeys(metric.group for metric in metrics())) == [
+        "Reconstruction",
+        "Distances: samples",
+        "Distances: reconstructions",
+        "Likelihood",
+        "Latent space",
+        "Disentanglement",
+        "Verification of drawn pairs, cosine of mu",
+        "Cost",
+    ]
+    groups = [part.group for part in PARTS.values() if part.group]
+    assert list(dict.fromkeys(groups)) == ["Samples", "Edits", "Latent space", "Training", "Bias"]
 
 
 class LazyVae:
@@ -118,12 +121,14 @@ class CountingSpace:
 
 
 @pytest.fixture
-def protocol(monkeypatch: pytest.MonkeyPatch) -> Protocol:
+def report(monkeypatch: pytest.MonkeyPatch) -> ReportContext:
     images = to_uint8(torch.rand(10, 3, 12, 12) * 2 - 1)
     monkeypatch.setattr(
         run_pass, "evaluation_batches", lambda *_, **__: iter([Batch(images, {}, torch.arange(len(images)))])
     )
-    return Protocol(SimpleNamespace(), "test", 10, num_samples=300, batch_size=16, seed=0)  # type: ignore[arg-type]
+    dataset: Any = SimpleNamespace()
+    spaces: Any = [CountingSpace()]
+    return ReportContext(Protocol(dataset, "test", 10, 300, 16, seed=0), torch.device("cpu"), spaces)
 
 
 RANK: Accelerator = SimpleNamespace(  # type: ignore[assignment]
@@ -143,19 +148,21 @@ RANK: Accelerator = SimpleNamespace(  # type: ignore[assignment]
         (ALL_PARTS, 20, 10),
     ],
 )
-def test_the_split_is_worked_on_only_as_far_as_some_part_needs(protocol, parts, num_decoded, num_seen):
-    model, space = LazyVae(), CountingSpace()
-    statistics = run_split(model, protocol, [space], RANK, frozenset(parts))  # type: ignore[list-item]
-    assert (statistics is None) == (num_decoded is None)
-    assert (model.num_decoded, space.num_images) == (num_decoded or 0, num_seen)
+def test_the_split_is_worked_on_only_as_far_as_some_part_needs(report, parts, num_decoded, num_seen):
+    model = LazyVae()
+    accumulated = run_split(model, report, [one for part in parts for one in PARTS[part].statistics], RANK)
+    assert (not accumulated) == (num_decoded is None)
+    assert (model.num_decoded, report.spaces[0].num_images) == (num_decoded or 0, num_seen)
 
 
 @pytest.mark.parametrize(
     ("parts", "num_sampled"), [({"samples", "bias"}, 0), ({"neighbors"}, 200), ({"distances:samples"}, 300)]
 )
-def test_samples_are_made_only_as_far_as_some_part_needs(protocol, parts, num_sampled):
+def test_samples_are_made_only_as_far_as_some_part_needs(report, parts, num_sampled):
     model = LazyVae()
-    run_samples(model, protocol, [CountingSpace()], RANK, frozenset(parts))  # type: ignore[list-item]
+    features = features_of(PARTS[part] for part in parts)
+    assert features is not None
+    run_samples(model, report, features.samples, RANK)
     assert model.num_sampled == num_sampled
 
 
@@ -176,21 +183,28 @@ def test_stages_measure_time_and_memory():
     assert 0 < small.peak_rss_mib < large.peak_rss_mib >= again.peak_rss_mib
 
 
-def test_a_maker_says_why_it_makes_nothing():
-    def fail(model: Any, context: Context) -> Drawing:
+def a_run_of(model: Any) -> RunContext:
+    report: Any = None
+    result: Any = None
+    return RunContext(report, "run", model, result)
+
+
+def test_a_picture_that_cannot_be_drawn_says_why():
+    def fail(run: RunContext) -> Drawing:
         raise UserError("too few images.")
 
-    def make(model: Any, context: Context) -> Drawing:
+    def make(run: RunContext) -> Drawing:
         return Drawing("<svg/>", "")
 
-    model = SimpleNamespace(family="gan", can={"decode", "sample"}, condition=None)
-    context: Context = SimpleNamespace()  # type: ignore[assignment]
-    assert draw(PictureMaker("pca", "a.svg", "A", make), model, context) == Drawing("<svg/>", "")
-    assert draw(PictureMaker("pca", "a.svg", "A", fail), model, context) == Absent("too few images")
-    needy = PictureMaker("pca", "a.svg", "A", make, ("encode", "decode"))
-    assert draw(needy, model, context) == Absent("gan does not encode")
-    conditional = PictureMaker("degrees", "a.svg", "A", make, is_conditional=True)
-    assert draw(conditional, model, context) == Absent("gan generates by no label")
+    def drawn(picture: RunPicture, *needs: str) -> Drawing | Absent:
+        part = Part(name="toy", content="a toy", needs=needs, group="Toys", pictures=[picture])
+        return draw(part, picture, a_run_of(SimpleNamespace(family="gan", can={"decode", "sample"}, condition=None)))
+
+    assert drawn(RunPicture("a.svg", "A", make)) == Drawing("<svg/>", "")
+    assert drawn(RunPicture("a.svg", "A", fail)) == Absent("too few images")
+    assert drawn(RunPicture("a.svg", "A", make, needs=("encode", "decode"))) == Absent("gan does not encode")
+    assert drawn(RunPicture("a.svg", "A", make), "encode") == Absent("gan does not encode")
+    assert drawn(RunPicture("a.svg", "A", make, is_conditional=True)) == Absent("gan generates by no label")
 
 
 def test_what_is_missing_for_one_reason_is_one_line():
@@ -226,8 +240,7 @@ def test_the_pictures_of_training_become_an_animation(tmp_path):
     assert [images_seen for images_seen, _ in found] == [100, 200]
     assert training_pictures(None, "samples", 250) == []
 
-    context: Context = SimpleNamespace()  # type: ignore[assignment]
-    drawn = sample_animation(SimpleNamespace(run_dir=tmp_path, images_seen=300), context)
+    drawn = sample_animation(a_run_of(SimpleNamespace(run_dir=tmp_path, images_seen=300)))
     assert isinstance(drawn, Drawing) and isinstance(drawn.figure, bytes)
     path = tmp_path / "all.webp"
     path.write_bytes(drawn.figure)
@@ -238,7 +251,7 @@ def test_the_pictures_of_training_become_an_animation(tmp_path):
             animation.seek(frame)
             colors.append(int(np.argmax(animation.convert("RGB").getpixel((200, 200)))))
     assert colors == [0, 1, 2]
-    only = sample_animation(SimpleNamespace(run_dir=tmp_path, images_seen=150), context)
+    only = sample_animation(a_run_of(SimpleNamespace(run_dir=tmp_path, images_seen=150)))
     assert only == Absent("the run kept 1 picture of samples")
 
 
@@ -295,7 +308,7 @@ def test_json_follows_its_schema(tmp_path):
     prepare_out(tmp_path)
     figures = {"a.svg": "<svg/>", "b.png": Image.new("RGB", (8, 8))}
     write_report(tmp_path, full_report(), figures, split_title("test"))
-    schema, content = json.loads(SCHEMA.read_text()), json.loads((tmp_path / "report.json").read_text())
+    schema, content = report_schema(), json.loads((tmp_path / "report.json").read_text())
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
     validator.validate(content)
@@ -310,3 +323,28 @@ def test_json_follows_its_schema(tmp_path):
         spoil(spoiled)
         with pytest.raises(ValidationError):
             validator.validate(spoiled)
+
+
+def test_the_schema_in_the_repository_is_the_generated_one():
+    assert SCHEMA_FILE.read_text() == schema_text(), "run: python -m eval.reports.output.schema"
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path):
+    prepare_out(tmp_path)
+    figures = {"a.svg": "<svg/>", "b.png": Image.new("RGB", (8, 8))}
+    write_report(tmp_path, full_report(), figures, split_title("test"))
+    path = tmp_path / "report.json"
+    assert read_report(path) == full_report()
+    content = json.loads(path.read_text())
+    for spoil, message in (
+        (lambda: content["runs"][0].pop("family"), "not a complete report"),
+        (lambda: content.update(schema_version=2), "install a newer facegen"),
+        (lambda: content.pop("schema_version"), "no known format version"),
+    ):
+        spoil()
+        path.write_text(json.dumps(content))
+        with pytest.raises(UserError, match=message):
+            read_report(path)
+    path.write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        read_report(path)

@@ -16,7 +16,7 @@ from eval.metrics.verification import (
 from eval.verification.classifiers import CLASSIFIERS, PairFeatures, combine, judge_pairs
 from eval.verification.folds import CONTROL_TOLERANCE, by_score, control
 from eval.verification.pair_set import PairSet, make_pair_set
-from eval.verification.scores import cosine, negative_squared_l2
+from eval.verification.similarity import cosine, negative_squared_l2
 
 
 def people_apart(num_people: int = 60, num_folds: int = 10) -> PairSet:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from eval.drawing.frames import beside_originals, signed
 from eval.latent.attribute_vectors import fit_attributes
+from eval.latent.chosen_attributes import choose_attributes
 from eval.latent.encode import encode_split
 from eval.latent.tools.attributes import STRENGTHS, edit_faces
 from eval.latent.tools.morph import NUM_STEPS, morph_faces, morph_grid
-from eval.reports.pictures.base import Absent, Context, Drawing
-from eval.reports.pictures.chosen_attributes import choose_attributes
+from eval.reports.part import Absent, Drawing, Part, RunPicture
+from eval.reports.run_context import RunContext
 
 _NUM_EDITED, _NUM_MORPHED = 2, 4
 
 
-def attribute_picture(model: Any, context: Context) -> Drawing | Absent:
+def attribute_picture(run: RunContext) -> Drawing | Absent:
     """Some faces with each of some attributes at every strength."""
-    protocol = context.protocol
+    model, protocol = run.model, run.protocol
     dataset = protocol.dataset
     if "train" not in dataset.splits:
         return Absent(f"data set {dataset.address} has no training split to fit attributes on")
@@ -31,7 +30,7 @@ def attribute_picture(model: Any, context: Context) -> Drawing | Absent:
         )
     latents = encode_split(model, dataset, "train", limit=protocol.num_train)
     attributes = fit_attributes(latents, groups)
-    faces = context.faces(model, _NUM_EDITED)
+    faces = run.faces(_NUM_EDITED)
     strengths = sorted({0.0, *STRENGTHS})
     edited = np.concatenate([edit_faces(model, faces, vector, strengths) for vector in attributes.vectors])
     originals = np.concatenate([faces.images] * len(attributes.names))
@@ -47,10 +46,28 @@ def attribute_picture(model: Any, context: Context) -> Drawing | Absent:
     return Drawing(beside_originals(originals, edited, [signed(strength) for strength in strengths], names), caption)
 
 
-def morph_picture(model: Any, context: Context) -> Drawing | Absent:
+def morph_picture(run: RunContext) -> Drawing | Absent:
     """Faces turning into others, along the line and along the great circle."""
-    faces = context.faces(model, _NUM_MORPHED)
+    faces = run.faces(_NUM_MORPHED)
     if len(faces.images) < 2:
         return Absent("a morph needs at least 2 images")
     caption = f"From each held-out face to the next in {NUM_STEPS} steps, both reconstructions included."
-    return Drawing(morph_grid(faces.images, morph_faces(model, faces)), caption)
+    return Drawing(morph_grid(faces.images, morph_faces(run.model, faces)), caption)
+
+
+PARTS = [
+    Part(
+        name="attributes",
+        content="attributes added and taken away",
+        needs=("encode", "decode"),
+        group="Edits",
+        pictures=(RunPicture("attributes.png", "Attribute edits", attribute_picture),),
+    ),
+    Part(
+        name="morphs",
+        content="faces on the way from one to another",
+        needs=("encode", "decode"),
+        group="Edits",
+        pictures=(RunPicture("morphs.png", "Morphs", morph_picture),),
+    ),
+]

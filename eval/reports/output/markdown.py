@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import groupby
 
 from eval.base.columns import markdown_table
+from eval.reports.output.stage_table import stage_table
+from eval.reports.output.table import build_table, markdown, markdown_summary
 from eval.reports.results import Missing, Picture, Report, RunResult, TextTable
-from eval.reports.stage_table import stage_table
-from eval.reports.table import build_table, markdown, markdown_summary
 
 FIGURES = "figures"
 

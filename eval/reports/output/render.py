@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 
-from eval.reports.embedded import content_of, embed
-from eval.reports.markdown import FIGURES, group_missing, report_markdown
-from eval.reports.pictures.base import Figure
-from eval.reports.results import SCHEMA_VERSION, Picture, Report, to_json
-from eval.reports.stage_table import stage_table
-from eval.reports.table import build_table
+from eval.reports.output.embedded import content_of, embed
+from eval.reports.output.markdown import FIGURES, group_missing, report_markdown
+from eval.reports.output.stage_table import stage_table
+from eval.reports.output.table import build_table
+from eval.reports.results import FORMAT, Figure, Picture, Report, read_report, to_json
 from eval.reports.unfinished import UNFINISHED
 from shards.base.errors import UserError
 from shards.base.files import write_bytes, write_json, writing_to
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def prepare_out(out: Path) -> None:
@@ -47,7 +45,7 @@ def write_report(out: Path, report: Report, figures: Mapping[str, Figure], split
             write_bytes(out / FIGURES / name, content_of(figure))
         write_bytes(out / "report.html", html(report, figures, split_title).encode())
         write_bytes(out / "report.md", report_markdown(report, split_title).encode())
-        write_json(out / "report.json", {"schema_version": SCHEMA_VERSION, **to_json(report)}, indent=1)
+        write_json(out / "report.json", FORMAT.stamp(to_json(report)), indent=1)
     for name in earlier - set(figures):
         (out / FIGURES / name).unlink(missing_ok=True)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
@@ -82,9 +80,8 @@ def _grouped(pictures: Sequence[Picture]) -> list[tuple[str, list[Picture]]]:
 
 def _pictures_of_earlier_report(out: Path) -> set[str]:
     try:
-        content = json.loads((out / "report.json").read_text())
-        holders = [content, *content["runs"]]
-        names = {picture["file"] for holder in holders for picture in holder["pictures"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        earlier = read_report(out / "report.json")
+    except UserError:
         return set()
+    names = {picture.file for holder in (earlier, *earlier.runs) for picture in holder.pictures}
     return {name for name in names if Path(name).name == name}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from eval.reports.pictures.base import Figure
+from eval.reports.results import Figure
 
 _QUALITY = 90
 """WebP quality of the pictures inside the page; the files beside it are lossless."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from eval.base.columns import markdown_table
-from eval.reports.catalog import SUMMARY_KEYS
+from eval.reports.registry import summary_keys
 from eval.reports.results import Better, Metric, Report, best_runs, format_value
 
 ARROWS: dict[Better, str] = {"lower": "↓", "higher": "↑", "": ""}
@@ -22,7 +22,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class MetricLine:
     """One metric over all runs."""
 
     metric: Metric
@@ -31,22 +31,22 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Table:
+class NumberTable:
     """Lines in groups, and the footnotes' texts; footnote n is ``footnotes[n - 1]``."""
 
     runs: tuple[str, ...]
-    groups: tuple[tuple[str, tuple[Line, ...]], ...]
+    groups: tuple[tuple[str, tuple[MetricLine, ...]], ...]
     footnotes: tuple[str, ...]
     absent: dict[str, str] = field(default_factory=dict)
     """Why a group has no line at all: no run has any of its numbers, for one and the same reason."""
-    summary: tuple[Line, ...] = ()
+    summary: tuple[MetricLine, ...] = ()
     """The lines that say most, where some run has a value."""
 
 
-def build_table(report: Report) -> Table:
+def build_table(report: Report) -> NumberTable:
     """Lays out a report's numbers; equal reasons and notes share a footnote."""
     numbers: dict[str, int] = {}
-    groups: dict[str, list[Line]] = {}
+    groups: dict[str, list[MetricLine]] = {}
     absent = _absent_groups(report)
     for metric in report.metrics:
         if metric.group in absent:
@@ -58,8 +58,8 @@ def build_table(report: Report) -> Table:
             measure = run.measures[metric.key]
             notes = tuple(numbers.setdefault(note, len(numbers) + 1) for note in (measure.reason, measure.note) if note)
             cells.append(Cell(format_value(metric, measure), position in best, notes))
-        groups.setdefault(metric.group, []).append(Line(metric, ARROWS[metric.better], tuple(cells)))
-    return Table(
+        groups.setdefault(metric.group, []).append(MetricLine(metric, ARROWS[metric.better], tuple(cells)))
+    return NumberTable(
         runs=tuple(run.name for run in report.runs),
         groups=tuple((title, tuple(lines)) for title, lines in groups.items()),
         footnotes=tuple(numbers),
@@ -79,12 +79,13 @@ def _absent_groups(report: Report) -> dict[str, str]:
     return {group: next(iter(found)) for group, found in reasons.items() if len(found) == 1 and "" not in found}
 
 
-def _summary(lines: Iterable[Line]) -> tuple[Line, ...]:
-    shown = [line for line in lines if line.metric.key in SUMMARY_KEYS]
+def _summary(lines: Iterable[MetricLine]) -> tuple[MetricLine, ...]:
+    keys = summary_keys()
+    shown = [line for line in lines if line.metric.key in keys]
     return tuple(line for line in shown if any(cell.text != "n/a" for cell in line.cells))
 
 
-def markdown(table: Table) -> str:
+def markdown(table: NumberTable) -> str:
     """The table in Markdown; the best value of a line is bold."""
     rows = [["metric", *table.runs], ["---", *["---:"] * len(table.runs)]]
     for title, lines in table.groups:
@@ -97,7 +98,7 @@ def markdown(table: Table) -> str:
     return text + "\n\n" + "\n".join(notes) + "\n"
 
 
-def markdown_summary(table: Table) -> str:
+def markdown_summary(table: NumberTable) -> str:
     """The lines that say most, a row for each run."""
     header = ["run", *[_label(line) for line in table.summary]]
     rows = [
@@ -107,7 +108,7 @@ def markdown_summary(table: Table) -> str:
     return markdown_table(header, rows)
 
 
-def terminal(table: Table) -> str:
+def terminal(table: NumberTable) -> str:
     """The table in columns of text; the best value of a line has a star."""
     rows: list[list[str]] = [["", *table.runs]]
     for title, lines in table.groups:
@@ -126,7 +127,7 @@ def terminal(table: Table) -> str:
     return "\n".join(text).rstrip() + "\n"
 
 
-def _label(line: Line) -> str:
+def _label(line: MetricLine) -> str:
     unit = f" [{line.metric.unit}]" if line.metric.unit else ""
     return f"{line.metric.title}{unit} {line.arrow}".rstrip()
 

@@ -1,0 +1,143 @@
+"""Makes a whole report: evaluates the runs one after the other, then shows them side by side."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from tqdm import tqdm
+
+from eval.features.spaces import frechet_name
+from eval.reports.context import Protocol
+from eval.reports.evaluate import evaluate_run
+from eval.reports.options import ReportConfig
+from eval.reports.part import Absent
+from eval.reports.prepare import Evaluation, prepare
+from eval.reports.protocol import protocol_lines, split_title
+from eval.reports.registry import PARTS, metrics
+from eval.reports.results import Figure, Missing, Report
+from eval.reports.run_context import AllRuns
+from eval.reports.stages import Stages
+from eval.reports.unfinished import FinishedRun, finished_file, load_finished, save_finished
+from facegen.model import Model
+from shards.dataset.dataset import Dataset
+
+NamedModels = Sequence[tuple[str, Model]]
+"""Models, each with what the report calls it."""
+
+
+def make_report(
+    config: ReportConfig, dataset: Dataset, models: NamedModels, accelerator: Accelerator
+) -> tuple[Report, dict[str, Figure]]:
+    """Evaluates the models one after the other; every rank has to call it.
+
+    Args:
+        config: With the path of each model, in the same order.
+        dataset: The one that ``config`` names.
+        models: What ``config.runs`` names, loaded.
+        accelerator: Ranks and device.
+
+    Returns:
+        The report, and its pictures by file name; complete on the main process only.
+    """
+    stages = Stages(quiet=not accelerator.is_main_process)
+    protocol = _protocol(config, dataset)
+    is_trained_on = any(
+        "sample" in model.can and model.dataset_fingerprint == dataset.fingerprint for _, model in models
+    )
+    evaluation = prepare(protocol, config.parts, config.fid_weights, accelerator, stages, is_trained_on)
+    report = Report(
+        title=f"{', '.join(label for label, _ in models)}: {split_title(config.split)}",
+        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        protocol=protocol_lines(evaluation.report, accelerator),
+        metrics=metrics(),
+        runs=[],
+        skipped=[part for part in PARTS if part not in config.parts],
+    )
+    finished = [
+        _finish_run(config, report.protocol, evaluation, label, model, path)
+        for (label, model), path in zip(models, config.runs, strict=True)
+    ]
+    report.runs = [run.result for run in finished]
+    report.warnings = _warnings(evaluation, report)
+    figures = {file: figure for run in finished for file, figure in run.figures.items()}
+    if accelerator.is_main_process:
+        figures |= _compare(report, evaluation, models, finished)
+    report.stages = stages.close()
+    return report, figures
+
+
+def _protocol(config: ReportConfig, dataset: Dataset) -> Protocol:
+    available = dataset.num_samples(config.split)
+    num_images = min(config.num_images or available, available)
+    return Protocol(
+        dataset,
+        config.split,
+        num_images,
+        config.num_samples or num_images,
+        config.batch_size,
+        config.seed,
+        config.num_train,
+    )
+
+
+def _finish_run(
+    config: ReportConfig, lines: dict[str, str], evaluation: Evaluation, label: str, model: Model, path: str
+) -> FinishedRun:
+    """Evaluates a run, or takes it over from an interrupted report with the same options and protocol.
+
+    Every rank has to call it; what it returns is complete on the main process only.
+    """
+    accelerator, stages = evaluation.accelerator, evaluation.stages
+    options = {name: value for name, value in asdict(config).items() if name not in ("runs", "out")}
+    file = finished_file(Path(config.out), {"options": options, "protocol": lines}, label, model, path)
+    # The main process decides: ranks that see different files must not diverge.
+    found = load_finished(file) if accelerator.is_main_process else None
+    run: FinishedRun | None = broadcast_object_list([found])[0]
+    if run is None:
+        made = evaluate_run(evaluation, label, model, path)
+        own_stages = [stage for stage in stages.done if stage.run == label]
+        run = FinishedRun(made.result, made.figures, made.kept, own_stages)
+        if accelerator.is_main_process:
+            save_finished(file, run)
+        return run
+    stages.done += run.stages
+    if accelerator.is_main_process:
+        tqdm.write(f"{label}: taken over from the interrupted report")
+    return run
+
+
+def _compare(
+    report: Report, evaluation: Evaluation, models: NamedModels, finished: Sequence[FinishedRun]
+) -> dict[str, Figure]:
+    """Adds what shows all runs side by side to the report; returns its pictures by file name."""
+    figures: dict[str, Figure] = {}
+    for part in evaluation.parts:
+        if part.compare is None:
+            continue
+        kept = {run.result.name: run.kept[part.name] for run in finished if part.name in run.kept}
+        with evaluation.stages.stage(f"picture: {part.compare.title}"):
+            shared = part.compare.make(AllRuns(evaluation.report, models, kept))
+        if isinstance(shared, Absent):
+            report.missing.append(Missing(part.compare.title, shared.reason))
+            continue
+        report.pictures += [picture for picture, _ in shared.pictures]
+        report.tables += shared.tables
+        figures |= {picture.file: figure for picture, figure in shared.pictures}
+    return figures
+
+
+def _warnings(evaluation: Evaluation, report: Report) -> list[str]:
+    """What has to be known before any number is read."""
+    context = evaluation.report
+    warnings = [f"{frechet_name(space)} was {reason}" for space, reason in context.absent_spaces.items()]
+    if context.protocol.split == "train":
+        warnings.append("These are numbers on images that the models were trained on, not on held-out ones.")
+    of_parts = [warning for part in evaluation.parts if part.warn for warning in part.warn(context)]
+    warnings += dict.fromkeys(of_parts)
+    warnings += [run.difference for run in report.runs if run.difference]
+    return warnings + [f"{run.name}: {warning}" for run in report.runs for warning in run.warnings]

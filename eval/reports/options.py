@@ -1,0 +1,60 @@
+"""The options of a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from eval.metrics.kernel import MAX_FEATURES
+from eval.reports.registry import choose_parts
+
+
+@dataclass
+class ReportConfig:
+    """Options of a report."""
+
+    runs: list[str]
+    """Run directories (their newest snapshot) or snapshot directories; RUN:NAME samples with a sampler fitted to it."""
+    data: str
+    """Packed data set to evaluate on."""
+    out: str
+    """Directory of the report; an earlier report there is replaced."""
+    split: str = "test"
+    """Split to evaluate on."""
+    num_images: int | None = None
+    """Use only the first this many images of the split; all when null."""
+    num_samples: int | None = None
+    """Samples for the distances; as many as images when null."""
+    batch_size: int = 64
+    """Images per process and pass."""
+    seed: int = 0
+    """Seed of samples and posterior draws."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto takes what accelerate finds."""
+    weights: Literal["ema", "raw"] | None = None
+    """Moving average or trained weights; the average where there is one when null."""
+    only: list[str] = field(default_factory=list)
+    """Do only these parts of the report; all where none is named. The parts are listed above."""
+    skip: list[str] = field(default_factory=list)
+    """Leave out these parts, and the work that only they need."""
+    num_train: int = MAX_FEATURES
+    """Training images, the first ones, in which principal components, attributes and nearest neighbors are looked for;
+    at most 10,000."""
+    fid_weights: str = "auto"
+    """File of Inception weights in torch-fidelity's layout for FID and KID; auto takes torch-fidelity's cached file or
+    downloads it, none leaves FID out."""
+
+    def __post_init__(self) -> None:
+        """Rejects impossible values."""
+        for name in ("num_images", "num_samples", "batch_size", "num_train"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1.")
+        if self.num_train > MAX_FEATURES:
+            raise ValueError(f"num_train is {self.num_train}; it must be at most {MAX_FEATURES}.")
+        choose_parts(self.only, self.skip)
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Names of the parts to do."""
+        return choose_parts(self.only, self.skip)

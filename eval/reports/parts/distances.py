@@ -1,0 +1,155 @@
+"""How far samples and reconstructions are from the split, in feature spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eval.features.feature_set import FeatureSet, FeatureSets
+from eval.features.spaces import SPACES, SpaceNames
+from eval.metrics.frechet import frechet_distance
+from eval.metrics.kernel import kernel_distance
+from eval.metrics.precision_recall import NUM_NEIGHBORS, precision_recall
+from eval.reports.context import ReportContext
+from eval.reports.part import Amount, Features, Measures, Part, missing
+from eval.reports.results import Measure, Metric
+from eval.reports.run_context import RunContext
+from eval.reports.statistic import SplitBatch, Statistic
+from facegen.pixels import to_uint8
+
+FEW_IMAGES = 2048
+"""Below this many images a Fréchet distance depends strongly on their number (its covariances lack rank)."""
+
+
+def _add(features: FeatureSets, batch: SplitBatch) -> None:
+    features.update(batch.report.spaces, batch.rows, to_uint8(batch.reconstructions))
+
+
+RECONSTRUCTION_FEATURES = Statistic(
+    lambda _, report: FeatureSets.empty(report.spaces), _add, lambda features: features, ("encode", "decode")
+)
+
+
+def keys(space: SpaceNames, images: str) -> tuple[str, str, str, str]:
+    """Keys of Fréchet and kernel distance, precision and recall of ``samples`` or ``reconstructions`` in a space."""
+    frechet, kernel, precision, recall = (
+        f"{metric}_{space.name}_{images}" for metric in ("frechet", "kernel", "precision", "recall")
+    )
+    return frechet, kernel, precision, recall
+
+
+def rows(images: str) -> list[Metric]:
+    """The rows of ``samples`` or ``reconstructions``."""
+    group, found = f"Distances: {images}", []
+    inside, covered = "share of these images inside the support of the split", "share of the split inside the support"
+    for space in SPACES:
+        frechet, kernel, precision, recall = keys(space, images)
+        found += [
+            Metric(frechet, space.frechet, group, "", "lower", ".2f", "Fréchet distance from the split"),
+            Metric(kernel, space.kernel, group, "", "lower", ".3g", "kernel distance, mean ± std of subsets"),
+            Metric(precision, f"Precision-{space.label}", group, "", "higher", ".3f", inside),
+            Metric(recall, f"Recall-{space.label}", group, "", "higher", ".3f", f"{covered} of these images"),
+        ]
+    help = f"variance of {SPACES[0].name} features over that of the split; near 0: few different images"
+    return [*found, Metric(f"diversity_{images}", "Diversity", group, "", "", ".3f", help)]
+
+
+def measure_samples(run: RunContext) -> Measures:
+    """Of samples from the prior or from a fitted sampler."""
+    return distances("samples", run.sample_features, run.report, run.family)
+
+
+def measure_reconstructions(run: RunContext) -> Measures:
+    """Of reconstructions from mu."""
+    return distances("reconstructions", run.get(RECONSTRUCTION_FEATURES), run.report, run.family)
+
+
+def distances(images: str, features: FeatureSets | None, report: ReportContext, family: str) -> Measures:
+    """Fréchet and kernel distances from the split, precision and recall, and diversity.
+
+    Args:
+        images: ``samples`` or ``reconstructions``.
+        features: Of these images; None where the model makes none.
+        report: With the features of the split, and why spaces are absent.
+        family: Of the model.
+    """
+    assert report.split_features is not None
+    measures: dict[str, Measure] = {}
+    for space in SPACES:
+        if space.name in report.absent_spaces:
+            measures |= missing(keys(space, images), report.absent_spaces[space.name])
+        elif features is None:
+            measures |= missing(keys(space, images), f"{family} makes no {images}")
+        else:
+            ours, theirs = features.sets[space.name], report.split_features.sets[space.name]
+            measures |= _in_space(keys(space, images), ours, theirs)
+    if features is None:
+        return measures | missing([f"diversity_{images}"], f"{family} makes no {images}")
+    first = SPACES[0].name
+    return measures | {f"diversity_{images}": _diversity(features.sets[first], report.split_features.sets[first])}
+
+
+def _in_space(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet) -> Measures:
+    num_images = min(ours.statistics.count, theirs.statistics.count)
+    if num_images < 2:
+        return missing(keys, "a distance needs at least 2 images on either side")
+    few = f"only {num_images:,} images: compare it only with values at the same number"
+    kernel = kernel_distance(ours.bank.ordered(), theirs.bank.ordered())
+    kernel_note = f"subsets of {kernel.subset_size:,}" if kernel.subset_size < 1000 else ""
+    return {
+        keys[0]: Measure(
+            frechet_distance(ours.statistics, theirs.statistics), note=few if num_images < FEW_IMAGES else ""
+        ),
+        keys[1]: Measure(kernel.mean, spread=kernel.std or None, note=kernel_note),
+        **_precision_recall(keys[2:], ours, theirs),
+    }
+
+
+def _precision_recall(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet) -> Measures:
+    """Both shares, of as many images on either side, since they grow with the numbers."""
+    first, second = ours.bank.ordered(), theirs.bank.ordered()
+    num_images = min(len(first), len(second))
+    if num_images <= NUM_NEIGHBORS:
+        return missing(keys, f"needs at least {NUM_NEIGHBORS + 1} images on either side")
+    result = precision_recall(first[:num_images], second[:num_images])
+    note = f"of {num_images:,} images on either side: compare it only with values at the same number"
+    return {key: Measure(value, note=note) for key, value in zip(keys, result, strict=True)}
+
+
+def _diversity(ours: FeatureSet, theirs: FeatureSet) -> Measure:
+    """How much images vary, as the share of the split's total variance of features."""
+    if min(ours.statistics.count, theirs.statistics.count) < 2:
+        return Measure(reason="a variance needs at least 2 images on either side")
+    return Measure(float(ours.statistics.covariance.trace() / theirs.statistics.covariance.trace()))
+
+
+def warn(report: ReportContext) -> list[str]:
+    """That few images bias the distances."""
+    num = min(report.protocol.num_images, report.protocol.num_samples)
+    if num >= FEW_IMAGES:
+        return []
+    return [
+        f"Fréchet distances are over {num:,} images, fewer than {FEW_IMAGES:,}: they are biased upwards and can be "
+        "compared only with distances over the same number."
+    ]
+
+
+PARTS = [
+    Part(
+        name="distances:samples",
+        content="distances of samples from the split",
+        rows=rows("samples"),
+        summary=("frechet_efflite0_samples", "frechet_inception_samples", "diversity_samples"),
+        measure=measure_samples,
+        features=Features(split=Amount.ALL, samples=Amount.ALL),
+        warn=warn,
+    ),
+    Part(
+        name="distances:reconstructions",
+        content="distances of reconstructions from the split",
+        rows=rows("reconstructions"),
+        measure=measure_reconstructions,
+        statistics=(RECONSTRUCTION_FEATURES,),
+        features=Features(split=Amount.ALL),
+        warn=warn,
+    ),
+]

@@ -1,0 +1,110 @@
+"""What all runs of a report share, done once before the first of them: feature spaces, features, preparations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from accelerate import Accelerator
+
+from eval.features.inception_weights import find_inception_weights
+from eval.features.reference import reference_features
+from eval.features.spaces import FeatureSpace, load_efflite0, load_inception
+from eval.reports.context import Protocol, ReportContext
+from eval.reports.part import NUM_QUERIES, Amount, Features, Part
+from eval.reports.registry import PARTS
+from eval.reports.stages import Stages
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the evaluations of all runs share."""
+
+    report: ReportContext
+    chosen: frozenset[str]
+    """Names of the parts to do."""
+    accelerator: Accelerator
+    stages: Stages
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts to do, in order."""
+        return [part for part in PARTS.values() if part.name in self.chosen]
+
+
+def features_of(parts: Iterable[Part]) -> Features | None:
+    """The features that some parts look at; None where none of them looks at any."""
+    needs = [part.features for part in parts if part.features is not None]
+    joined = Features()
+    for need in needs:
+        joined |= need
+    return joined if needs else None
+
+
+def prepare(
+    protocol: Protocol,
+    chosen: frozenset[str],
+    fid_weights: str,
+    accelerator: Accelerator,
+    stages: Stages,
+    can_compare_train: bool = False,
+) -> Evaluation:
+    """Does once what all runs share; every rank has to call it.
+
+    Args:
+        protocol: What is measured on.
+        chosen: Names of the parts to do.
+        fid_weights: As ``find_inception_weights`` takes it.
+        accelerator: Ranks and device.
+        stages: Where the time goes.
+        can_compare_train: Whether some run that samples was trained on this data set.
+
+    Raises:
+        UserError: Weights that cannot be loaded, or a damaged data set.
+    """
+    report = ReportContext(protocol, accelerator.device)
+    evaluation = Evaluation(report, chosen, accelerator, stages)
+    needs = features_of(evaluation.parts)
+    if needs is not None:
+        spaces, absent = _load_spaces(fid_weights, needs, accelerator)
+        report = replace(report, spaces=spaces, absent_spaces=absent)
+        report = _with_features(report, needs, can_compare_train, accelerator, stages)
+    prepared = {}
+    for part in evaluation.parts if accelerator.is_main_process else ():
+        if part.prepare is not None:
+            with stages.stage(part.prepare.title):
+                prepared[part.name] = part.prepare.make(report)
+    return replace(evaluation, report=replace(report, prepared=prepared))
+
+
+def _load_spaces(
+    fid_weights: str, needs: Features, accelerator: Accelerator
+) -> tuple[list[FeatureSpace], dict[str, str]]:
+    """The feature spaces that are needed, and by its name why one of them cannot be had."""
+    spaces = [load_efflite0(accelerator.device)]
+    if Amount.ALL not in (needs.split, needs.samples):
+        return spaces, {}
+    with accelerator.local_main_process_first():  # One download a machine.
+        weights, reason = find_inception_weights(fid_weights)
+    if weights is None:
+        return spaces, {"inception": reason}
+    return [*spaces, load_inception(weights, accelerator.device)], {}
+
+
+def _with_features(
+    report: ReportContext, needs: Features, can_compare_train: bool, accelerator: Accelerator, stages: Stages
+) -> ReportContext:
+    """Adds the features of the split and of training images."""
+    protocol, spaces = report.protocol, report.spaces
+    dataset, batch_size = protocol.dataset, protocol.batch_size
+    if needs.split:
+        num = protocol.num_images if needs.split == Amount.ALL else min(protocol.num_images, NUM_QUERIES)
+        with stages.stage(f"features of {protocol.split}"):
+            features = reference_features(dataset, protocol.split, num, spaces, batch_size, accelerator)
+        report = replace(report, split_features=features)
+    if needs.train and can_compare_train and "train" in dataset.splits:
+        num = min(protocol.num_train, dataset.num_samples("train"))
+        with stages.stage("features of train"):
+            features = reference_features(dataset, "train", num, spaces[:1], batch_size, accelerator)
+        report = replace(report, train_features=features)
+    return report
