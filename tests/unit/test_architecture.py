@@ -49,7 +49,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "latent",
         "biases controls verification",
         "reports",
-        "attributes bias control disentanglement morph neighbors sample smile traverse tsne verify weights report studio",
+        "attributes morph neighbors sample smile traverse tsne",
+        "bias control disentanglement verify weights report studio",
     ),
     "tuning": (
         "ledger search sweep_config",

@@ -10,7 +10,6 @@ import numpy as np
 
 from eval.latent.attribute_vectors import BEST_KNOWN, Attributes, load_attributes, split_attributes
 from eval.latent.axes import Axes, component_axes
-from eval.latent.chosen_attributes import PREFERRED
 from eval.latent.encode import encode_split
 from eval.latent.origin import Origin, snapshot_identity
 from eval.latent.pca import Pca, fit_pca, load_pca, save_pca
