@@ -6,10 +6,10 @@ import mmap
 from pathlib import Path
 
 import numpy as np
+from eval.studio.uploads import Uploads
 from PIL import Image
 
 from eval.reports.stages import Stages, forget_peak, peak_mib
-from eval.studio.uploads import Uploads
 from studio_hostile import attack, saved
 from studio_process import studio_process
 from tiny_runs import untrained_run

@@ -29,6 +29,7 @@ from documents import (
     section,
     spans,
 )
+from eval.reports.registry import PARTS
 from facegen.families import FAMILIES
 from facegen.samplers import SAMPLERS
 from shards.base import cli
@@ -262,6 +263,7 @@ def test_the_pages_list_every_name_of_a_registry() -> None:
     assert presets <= set(re.findall(r"`([\w.]+)`", training))
     assert first_column(section(DOCS / "training.md", "## Samplers")) == set(SAMPLERS)
     assert first_column(section(DOCS / "data.md", "### Sources")) == set(SOURCES)
+    assert first_column(section(DOCS / "evaluation.md", "## Parts")) == set(PARTS)
     spaces = {path.stem for path in (ROOT / "tuning" / "spaces").glob("*.yaml")}
     assert first_column(section(DOCS / "sweeps.md", "## Spaces")) == spaces
 
