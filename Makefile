@@ -1,4 +1,4 @@
-# Every target does its own set-up from python3 and make; nothing else has to be installed first.
+# Every target sets up what it needs; only python3 and make must be installed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,13 +16,13 @@ setup: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	# torch first and alone: the other packages then find the pinned build instead of choosing one.
+	# torch first and alone, so that the other packages find the pinned build instead of choosing one.
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
 demo: $(INSTALLED)
-	# Faces that stand as aligned photographs do, cropped so that the mouth has pixels enough for a smile to be learned.
+	# Faces in the pose of aligned photos, cropped so that the mouth has enough pixels to learn a smile.
 	$(BIN)/python -m shards.pack synthetic demo/data --num 4000 --size 64 --seed 0 \
 	    --crop 0.2,0.25,0.8,0.85 --hold '[yaw,roll,scale,shift_x,shift_y]'
 	$(BIN)/accelerate launch --config_file jobs/accelerate/cpu.yaml \
@@ -31,7 +31,7 @@ demo: $(INSTALLED)
 	    --skip bias --out demo/report
 	@echo "Open demo/report/report.html; training curves: $(BIN)/tensorboard --logdir demo"
 
-# The page on which the demo's faces are moved by hand.
+# The page for editing the demo's faces by hand.
 studio: $(INSTALLED)
 	$(BIN)/python -m eval.studio demo/run --data demo/data --report demo/report
 

@@ -1,4 +1,4 @@
-"""What several test files share: a tiny data set of real shards, and configs of runs that take a second."""
+"""Shared by all tests: a tiny data set of real shards, configs of runs that take a second, and a browser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MARKS = {
     _TESTS / "browser": "browser",
 }
 
-# What a property test checks does not depend on how busy the machine is.
+# A busy machine must not fail a property test.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
@@ -43,37 +43,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Many tests collect garbage to end a run as its process would; what was imported until here is none, ever."""
+    """Keeps imported objects out of garbage collection, which many tests call to end a run as its process would."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Sums come out bitwise the same, and tests that run side by side do not slow each other down."""
+    """Makes sums bitwise reproducible, and parallel tests independent of each other's load."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def event_files_in_order() -> None:
-    """TensorBoard sorts the event files that a process made in one second by a counter, as text: 10 before 9."""
+    """Starts TensorBoard's counter at 1000: it sorts event files of one second by it as text, 10 before 9."""
     event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
 
 
 @pytest.fixture(autouse=True)
 def no_ending() -> None:
-    """A test before may have run a program to its end in this process."""
+    """Clears the event that an earlier test set when it ran a program to its end in this process."""
     ENDING.clear()
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium; its driver must have stopped before another starts, and runs an event loop until then."""
+    """Headless Chromium. One at a time: its driver runs an event loop until it is stopped."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        pytest.skip("no chromium is on the path; install one to see pages in a browser")
-    # Chromium does not start as root inside its sandbox, and it opens our own pages only. The camera is no real one.
+        pytest.skip("no Chromium on the path")
+    # As root, Chromium starts only without its sandbox; it opens only our own pages. The camera is a fake.
     options = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with playwright.sync_playwright() as driver:
         launched = driver.chromium.launch(executable_path=chromium, args=options, timeout=BROWSER_TIMEOUT_MS)
@@ -83,19 +83,19 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of 256 synthetic faces, 16x16, about 195 of them for training and 30 in each held-out split."""
+    """256 synthetic faces of 16x16 pixels: about 195 for training and 30 in each held-out split."""
     return _pack(tmp_path_factory.mktemp("data") / "tiny", seed=0)
 
 
 @pytest.fixture(scope="session")
 def other_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same shape as ``tiny_dataset`` with other faces in it."""
+    """Like ``tiny_dataset``, with other faces."""
     return _pack(tmp_path_factory.mktemp("data") / "other", seed=1)
 
 
 @pytest.fixture
 def tiny_config(tiny_dataset: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
-    """Makes the config of a small and quick run in ``tmp_path / "run"``; named options replace the defaults."""
+    """Makes the config of a quick run in ``tmp_path / "run"``; named options replace its defaults."""
 
     def make(family: str = "vae", *, model: dict[str, Any] | None = None, **options: Any) -> TrainConfig:
         defaults: dict[str, Any] = {

@@ -1,10 +1,10 @@
-"""How far apart landmarks lie over images before and after alignment, and how often a face is found.
+"""The spread of landmarks over images before and after alignment, and how often a face is found.
 
-Usage: python tests/benchmarks/alignment.py FOLDER OUT.json [--num 2000] [--template lfw] [--size 128]
+    python tests/benchmarks/alignment.py FOLDER OUT.json [--num 2000] [--template lfw] [--size 128]
 
-The spread is the standard deviation of a landmark's place over images, averaged (root mean square) over the five
-landmarks and both directions, in units of the mean distance of the eyes: on the raw images, and on the aligned
-pictures, where the detector finds the landmarks anew. Images count in which it finds a face both times.
+The spread is the standard deviation of a landmark's position over images, averaged (root mean square) over the five
+landmarks and both directions, in units of the mean distance between the eyes. After alignment, the detector finds the
+landmarks again; only images in which it finds a face both times count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shards.sources.listing import list_files
 
 
 def spread(faces: list[DetectedFace]) -> dict[str, float | list[float]]:
-    """Spread over images in distances of the eyes: of all landmarks, and of each."""
+    """Spread over images, in distances between the eyes: of all landmarks, and of each."""
     landmarks = np.array([face.landmarks for face in faces])
     eyes = np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=1)
     variances = landmarks.var(axis=0) / eyes.mean() ** 2

@@ -1,9 +1,9 @@
-"""Training loops with nothing around them, which the trainer is measured against.
+"""Minimal training loops to compare the trainer with.
 
     accelerate launch tests/benchmarks/bare_loop.py FAMILY --data DATA --run RUN --max_steps 100 ...
 
-The arguments are those of ``facegen/train.py``. Run like this, the bare loop takes the steps, in one process or in
-PyTorch's DDP as the trainer has it, and leaves its speeds in metrics.jsonl of the run: those of five windows.
+The arguments are those of ``facegen/train.py``. This runs the bare loop, in one process or under DDP as the trainer
+does, and writes its speed in each of five windows to the run's metrics.jsonl.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WINDOWS = 5
 
 
 class BareLoop:
-    """Forward, backward and optimizer on one batch: the least that training this network can take."""
+    """Forward, backward and optimizer on one batch: the least that training this network costs."""
 
     def __init__(self, trainer: Trainer, batch: Batch) -> None:
         """Copies the trainer's networks, so that all loops start from the same weights."""
@@ -40,7 +40,7 @@ class BareLoop:
         self.batch = batch
         self.family = copy.deepcopy(trainer.family).train()
         self.networks: dict[str, Any] = dict(self.family.networks.items())
-        # So small a rate that always the same batch does not lead the weights to where numbers are slow.
+        # So small that training on one batch for long does not lead to denormal numbers, which are slow.
         optim = dataclasses.replace(self.config.optim, lr=1e-6)
         self.updaters = {
             name: Updater(network.requires_grad_(), optim, self.device, use_fp16=False)
@@ -61,7 +61,7 @@ class BareLoop:
             self.updaters[turn].optimizer.zero_grad(set_to_none=True)
 
     def before_update(self, turn: str) -> None:
-        """What a loop does with a gradient besides using it: nothing."""
+        """Called between the backward pass and the optimizer; the bare loop does nothing."""
 
     def _augmented(self) -> TrainBatch:
         [part] = micro_batches(self.batch, self.config, self.images_seen, self.device)
@@ -69,7 +69,7 @@ class BareLoop:
 
 
 class PlainLoop(BareLoop):
-    """The bare loop with augmentation, gradient norm and moving average, as the preset has them."""
+    """The bare loop plus the preset's augmentation, gradient norm and moving average."""
 
     def __init__(self, trainer: Trainer, batch: Batch) -> None:
         """Starts a moving average as well."""
@@ -78,7 +78,7 @@ class PlainLoop(BareLoop):
         self.ema = EMA(self.family, half_life_images) if half_life_images else None
 
     def step(self) -> None:
-        """One step of every network, on the batch augmented anew."""
+        """One step of every network, on the batch with new augmentation."""
         self.part = self._augmented()
         super().step()
         self.images_seen += self.config.global_batch_size
@@ -86,12 +86,12 @@ class PlainLoop(BareLoop):
             self.ema.update(self.images_seen, self.config.global_batch_size)
 
     def before_update(self, turn: str) -> None:
-        """Measures the gradient's norm, and clips it where the preset does."""
+        """Measures the gradient's norm, and clips it if the preset does."""
         self.updaters[turn].clip()
 
 
 def main() -> None:
-    """Takes the steps, and writes the speed of each window."""
+    """Trains, and writes the speed of each window."""
     config = parse_args(sys.argv[1:])
     trainer = Trainer(config)
     loop = BareLoop(trainer, next(iter(trainer.loader)))

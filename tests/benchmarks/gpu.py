@@ -1,12 +1,12 @@
-"""Everything that needs a GPU, in one command: precisions, torch.compile, DDP, every family at 64 and 128 pixels, FID.
+"""All that needs a GPU, in one command: precisions, torch.compile, DDP, every family at 64 and 128 pixels, FID.
 
     python tests/benchmarks/gpu.py [--only '[precision,compile,ddp,families,distance]']
-    python tests/benchmarks/gpu.py --device cpu --images small      # the same lines on a machine without one
+    python tests/benchmarks/gpu.py --device cpu --images small      # the same cases without a GPU
 
-Synthetic faces are packed first. Each case is a process of its own that trains with ``facegen/train.py`` for a number
-of steps and has a time limit; a case that fails has one sentence in the table, and the others go on. Networks have
-their families' default sizes. Speeds are medians over the windows between log lines, but for the first; the memory is
-the most that a process had allocated on the GPU, or had resident on a CPU. Results lie in OUT as gpu.md and gpu.json.
+Synthetic faces are packed first. Each case is a process that trains with ``facegen/train.py`` for some steps, under a
+time limit. A case that fails has one sentence in the table, and the others continue. Networks have their default sizes.
+Speeds are medians over the windows between log lines, without the first. Memory is the peak that a process allocated on
+the GPU, or its peak resident size on a CPU. Results are written to OUT as gpu.md and gpu.json.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZES = (64, 128)
 GROUPS = ("precision", "compile", "ddp", "families", "distance")
 COMPILED = ("vae", "dfc_vae", "dcgan", "vae_gan")
-"""Families that are compiled: one net, a frozen one beside it, and two players."""
+"""Families that are compiled: one network, one with a frozen network, and two players."""
 NEEDED: dict[str, dict[str, Any]] = {
     "mod_vae": {"augment": {"flip": False}, "model": {"latent_size": 64, "group_size": 4, "groups": PERSONS}}
 }
-"""What a family needs besides its defaults."""
+"""Options that a family needs besides its defaults."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done."""
+    """The amount of work."""
 
     num_images: int
-    """Faces of each size, four of a person."""
+    """Faces of each size, four for each person."""
     batch_size: int
     num_steps: int
-    """Of each training."""
+    """Steps of each training."""
 
 
 SCALES = {"full": Scale(4000, 128, 200), "small": Scale(200, 8, 10)}
@@ -70,16 +70,16 @@ class Config:
     images: Literal["full", "small"] = "full"
     """full: batches of 128, 200 steps. small: batches of 8, 10 steps."""
     only: list[str] = field(default_factory=lambda: list(GROUPS))
-    """Groups of cases; all when not given."""
+    """Groups of cases; all when null."""
     limit_sec: int = 600
-    """Seconds that a case may take."""
+    """Time limit of a case, in seconds."""
     fid_weights: str = "none"
-    """As in eval.report: Inception's weights, for FID; without them the distance is FD-EffLite0."""
+    """Inception weights for FID, as for eval.report; without them the distance is FD-EffLite0."""
     out: Path = Path("gpu_benchmark")
-    """Where gpu.md and gpu.json are written."""
+    """Folder for gpu.md and gpu.json."""
 
     def __post_init__(self) -> None:
-        """Rejects what cannot be done."""
+        """Rejects impossible values."""
         unknown = sorted(set(self.only) - set(GROUPS))
         if unknown:
             raise ValueError(f"--only names {', '.join(unknown)}; there are {', '.join(GROUPS)}.")
@@ -101,19 +101,19 @@ class Case:
     size: int
     precision: str
     num_processes: int = 0
-    """Processes in one group; 0 for a process without a group."""
+    """Processes in one group; 0 is one process without a group."""
     performance: dict[str, bool] = field(default_factory=dict)
     """Options of ``facegen.training.performance``."""
 
 
 @dataclass
 class Result:
-    """What came of a case; None where it failed, or where there is no such number."""
+    """The outcome of a case; numbers are None if it failed or has none."""
 
     group: str
     name: str
     seconds: float
-    """All of it: starting, warming up, saving."""
+    """The whole case, with starting, warming up and saving."""
     images_per_sec: float | None = None
     data_wait_percent: float | None = None
     peak_memory_mib: float | None = None
@@ -121,7 +121,7 @@ class Result:
 
 
 class CaseFailed(Exception):
-    """A sentence about a process that failed."""
+    """A sentence about a failed process."""
 
 
 def main() -> None:
@@ -144,9 +144,9 @@ def main() -> None:
 
 
 def cases(config: Config) -> list[Case]:
-    """Every case of the groups that are asked for, group by group."""
+    """The cases of the chosen groups, group by group."""
     on_gpu = config.device == "cuda"
-    half, small = "bf16" if on_gpu else "no", SIZES[0]  # Few CPUs are made for bf16.
+    half, small = "bf16" if on_gpu else "no", SIZES[0]  # Few CPUs are fast in bf16.
     compiled = {"compile": True}
     every = [
         Case("precision", "float32", "vae", small, "no", performance={"tf32": False}),
@@ -166,7 +166,7 @@ def cases(config: Config) -> list[Case]:
 
 
 def attempt(case: Case, measure: Callable[[Case, Path, Config], Result], folder: Path, config: Config) -> Result:
-    """The result of a case, also of one that fails."""
+    """Runs a case; a failure is a result, too."""
     started = time.perf_counter()
     try:
         return measure(case, folder, config)
@@ -179,10 +179,10 @@ def train(case: Case, folder: Path, config: Config) -> Result:
     scale, started = SCALES[config.images], time.perf_counter()
     own = {
         "global_batch_size": scale.batch_size * max(1, case.num_processes),
-        # Each epoch reads and decodes, as the first one of a large data set.
+        # Each epoch reads and decodes, like the first one of a large data set.
         "loader": {"num_threads": min(8, num_cores()), "decoded_gb": 0.0},
         "performance": case.performance,
-        # In the file and not on the command line, where torchrun would take --run for a shortened option of its own.
+        # In the file, not on the command line: torchrun would take --run for an abbreviation of its own option.
         "data": str(faces(folder.parent, case.size)),
         "run": str(folder / "run"),
     }
@@ -203,7 +203,7 @@ def train(case: Case, folder: Path, config: Config) -> Result:
 
 
 def launcher(case: Case, config: Config) -> list[str]:
-    """What starts the processes: accelerate, or torchrun, since accelerate forms no group of a single process."""
+    """The launcher: accelerate, or torchrun for a group of one process, which accelerate does not form."""
     if case.num_processes == 0:
         file = ROOT / "jobs" / "accelerate" / ("gpu.yaml" if config.device == "cuda" else "cpu.yaml")
         accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
@@ -246,14 +246,14 @@ def execute(command: list[str], config: Config, variables: dict[str, str]) -> No
         errors.seek(0)
         said = errors.read()
     if process.returncode:
-        # The launcher's own last line says no more than that a process failed.
+        # The launcher's own last line only says that a process failed.
         lines = [line.strip() for line in said.splitlines() if line.strip() and "CalledProcessError" not in line]
         ours = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         raise CaseFailed((ours or lines or [f"ended with exit code {process.returncode}"])[-1])
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kills a program that still runs, and all that it has started, which torchrun puts into sessions of their own."""
+    """Kills a running program and all that it started, which torchrun puts into separate sessions."""
     if process.poll() is not None:
         return
     family = psutil.Process(process.pid)
@@ -269,7 +269,7 @@ def faces(folder: Path, size: int) -> Path:
 
 
 def row(result: Result) -> str:
-    """A line of the table."""
+    """A row of the table."""
     if result.failure:
         return (
             f"| {result.group} | {result.name} | failed: {result.failure.replace('|', '/')} ||| {result.seconds:.0f} |"
@@ -283,7 +283,7 @@ def row(result: Result) -> str:
 
 
 def conditions(config: Config) -> dict[str, str]:
-    """Where and how it was measured."""
+    """The machine and the versions."""
     device = platform.processor() or platform.machine()
     if config.device == "cuda":
         device = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
@@ -309,7 +309,7 @@ def page(results: list[Result], config: Config) -> str:
 
 
 def write(results: list[Result], config: Config) -> None:
-    """Writes both files anew."""
+    """Replaces both files."""
     (config.out / "gpu.md").write_text(page(results, config))
     values = {"conditions": conditions(config), "cases": [asdict(result) for result in results]}
     (config.out / "gpu.json").write_text(json.dumps(values, indent=1) + "\n")

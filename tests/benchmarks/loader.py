@@ -2,10 +2,10 @@
 
     python tests/benchmarks/loader.py [--data DIR]
 
-Every contestant reads the same shards, in interleaved rounds of which the first is a warm-up; medians are reported.
-What webdataset is spared: it neither shuffles nor turns labels into tensors, and it runs without worker processes,
-which would only add copying on one core. ``shards.loading`` shuffles and delivers its labels as tensors; one that keeps
-what it decodes is measured as well.
+Every contestant reads the same shards, in interleaved rounds; the first one warms up, and medians are reported.
+webdataset does less: it neither shuffles nor turns labels into tensors, and it runs without worker processes, which
+would only add copying on one core. ``shards.loading`` shuffles and returns labels as tensors; it is also measured with
+its cache of decoded images.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ class Config:
     """Settings of the benchmark."""
 
     data: Path | None = None
-    """A packed JPEG data set with a train split; smooth random pictures are packed when it is not given."""
+    """A packed JPEG data set with a train split; when null, smooth random pictures are packed."""
     num_images: int = 8192
-    """Images that each contestant delivers in a round; more than the data set holds means several epochs."""
+    """Images that each contestant loads in a round; more than the data set holds are several epochs."""
     rounds: int = 7
     """Measured rounds; the medians over them are reported."""
     batch_size: int = 256
     """Images of a batch."""
     core: int | None = None
-    """The CPU core to run on; the first that this process may use when not given."""
+    """CPU core to run on; when null, the first that this process may use."""
     out: Path = Path(__file__).parent / "results"
-    """Where loader.md and loader.json are written."""
+    """Folder for loader.md and loader.json."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Speed:
     name: str
     images_per_sec: float
     images_per_cpu_sec: float
-    """Images per second of CPU time: what an idle core would give, when other programs were busy on this one."""
+    """Images per second of CPU time: what an idle core would give, even if other programs used this one."""
     slowest: float
     fastest: float
 
@@ -103,7 +103,7 @@ def pack_pictures(root: Path, num_images: int, images_per_shard: int = 1024, siz
 
 
 def _picture(rng: np.random.Generator, size: int) -> np.ndarray:
-    # Noise of three scales: large areas, features, and the grain of a camera.
+    # Noise of three scales: large areas, features, and a camera's grain.
     layers = [
         contrast * _unit(gaussian_filter(rng.standard_normal((size, size, 3)), (sigma, sigma, 0)))
         for sigma, contrast in ((size / 6, 45), (size / 24, 18), (0.6, 3))
@@ -116,7 +116,7 @@ def _unit(noise: np.ndarray) -> np.ndarray:
 
 
 def contestants(dataset: Dataset, config: Config) -> dict[str, Callable[[], Iterator[int]]]:
-    """Everything that is measured: a function that starts it, and gives an endless stream of batch lengths."""
+    """The contestants, by name: a function that starts one and returns an endless stream of batch lengths."""
     shape = (dataset.image.height, dataset.image.width, dataset.image.channels)
     num_samples = dataset.num_samples(SPLIT)
     encoded = list(Reader(dataset, SPLIT).read(np.arange(min(num_samples, config.num_images))))
@@ -159,7 +159,7 @@ def contestants(dataset: Dataset, config: Config) -> dict[str, Callable[[], Iter
 
 
 def measure(start: Callable[[], Iterator[int]], num_images: int) -> tuple[float, float]:
-    """Wall and CPU seconds, start included, until ``num_images`` or slightly more are delivered, scaled to as many."""
+    """Wall and CPU seconds to load ``num_images``, start included; scaled if the last batch exceeds them."""
     wall, cpu = time.perf_counter(), time.process_time()
     delivered = 0
     for num_batch_images in (stream := start()):
@@ -172,7 +172,7 @@ def measure(start: Callable[[], Iterator[int]], num_images: int) -> tuple[float,
 
 
 def compete(dataset: Dataset, config: Config) -> list[Speed]:
-    """Measures all contestants in turn, round after round."""
+    """Measures all contestants in turn, in every round."""
     runners = contestants(dataset, config)
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in runners}
     for round_number in range(1 + config.rounds):
@@ -204,7 +204,7 @@ def report(speeds: list[Speed], conditions: dict[str, Any]) -> str:
 
 
 def describe(dataset: Dataset, config: Config) -> dict[str, Any]:
-    """What has to be known to compare these numbers with others."""
+    """The conditions under which these numbers were measured."""
     image = dataset.image
     return {
         "images": f"{image.height}x{image.width}x{image.channels} {image.extension} from '{dataset.manifest.name}'",
@@ -242,8 +242,8 @@ def _processor() -> str:
 
 
 def main() -> None:
-    """Packs where nothing was given, measures, prints and writes the table."""
-    # The parser shows its help when nothing is given; here the defaults are a whole benchmark.
+    """Packs if needed, measures, prints and writes the table."""
+    # Without arguments the parser would print its help.
     arguments = sys.argv[1:] or [f"--rounds={Config.rounds}"]
     config = parse(Config, prog="python tests/benchmarks/loader.py", description=__doc__ or "", args=arguments)
     use_one_core(config.core)

@@ -1,15 +1,13 @@
 """Packing at scale: memory by the number of images, and throughput against bare decoding, resizing and encoding.
 
-Usage:
     python tests/benchmarks/packing.py memory WORK OUT.json [--nums 2000 20000 200000] [--workers 2]
     python tests/benchmarks/packing.py throughput WORK OUT.json --images FOLDER [--num 2500] [--size 64]
 
-WORK is made, and deleted afterwards. ``memory`` packs folders of small JPEG files, 32x32 noise; memory is the peak
-resident size of the packing process, and of the largest of its workers, and by how much both grew from the first shard
-to the last. ``throughput`` packs copies
-of the first files of FOLDER, with one worker and with two, and compares with a loop that decodes, crops, resizes and
-encodes the same files with the same functions and writes nothing. CPU seconds are compared as well, since they depend
-less on what else the machine does; starting Python and importing are in none of the numbers.
+WORK is created, and deleted at the end. ``memory`` packs folders of small JPEG files (32x32 noise) and reports the peak
+resident size of the packing process and of its largest worker, and the growth of both from the first shard to the last.
+``throughput`` packs copies of the first files of FOLDER, with one worker and with two, and compares with a loop that
+decodes, crops, resizes and encodes the same files with the same functions and writes nothing. CPU seconds are compared
+as well, since they depend less on what else the machine does. Starting Python and importing are not counted.
 """
 
 from __future__ import annotations
@@ -32,8 +30,7 @@ from shards.images.reading import Preparation, open_image, prepare
 from shards.sources.listing import list_files
 
 ROUNDS = 3
-# What the kernel says of a worker after its end (RUSAGE_CHILDREN) counts the parent's pages before exec as the
-# worker's.
+# RUSAGE_CHILDREN would count the parent's pages before exec as the worker's.
 PACK = """
 import json, multiprocessing, re, sys, threading, time
 from pathlib import Path
@@ -70,7 +67,7 @@ print(json.dumps({
 
 
 def pack(images: Path, out: Path, size: int, workers: int) -> dict[str, float]:
-    """Packs in a process of its own."""
+    """Packs in its own process."""
     shutil.rmtree(out, ignore_errors=True)
     options = ["--size", str(size), "--subfolders", "ignore", "--workers", str(workers)]
     command = [sys.executable, "-c", PACK, "folder", str(images), str(out), *options]
@@ -90,7 +87,7 @@ def memory(work: Path, nums: list[int], workers: int) -> dict[str, Any]:
             path = folder / f"image{number:07d}.jpg"
             if number < len(pool):
                 path.write_bytes(pool[number])
-            else:  # links to the first ones: the disk is no part of this
+            else:  # Links to the first ones: the disk is not measured.
                 os.link(work / "images" / "00000" / f"image{number % len(pool):07d}.jpg", path)
         start = num
         rows.append({"num_images": num, "workers": workers} | pack(work / "images", work / "packed", 24, workers))
@@ -107,7 +104,7 @@ def throughput(work: Path, images: Path, num: int, size: int) -> dict[str, Any]:
     copies = sorted((work / "images").iterdir())
     preparation = Preparation(size, 3, None, "lanczos")
     rounds = []
-    for _ in range(ROUNDS):  # in turns, since the machine may have other work
+    for _ in range(ROUNDS):  # Alternating, since the machine may have other work.
         wall, cpu = time.monotonic(), time.process_time()
         for copy in copies:
             encode(prepare(open_image(copy), preparation)[0], "jpg", quality=95)

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/scaling.py [--data DATA] [--only '[vae]']
 
-Each process computes on one thread and has a batch of the same size. In rounds: one process alone, then several in one
-group (gloo), then as many that know nothing of each other; and one and several processes of a bare loop (bare_loop.py)
-in PyTorch's DDP. The efficiency is the group's images per second over those of as many times the one; what the
-independent ones reach of that is what the machine gives at best (memory and caches are shared), and what the bare loop
-reaches is what waiting for each other and exchanging gradients leave of it.
+Each process computes on one thread with the same batch size. A round measures one process alone, several in one group
+(gloo), as many independent ones, and one and several processes of a bare loop (bare_loop.py) under DDP. The efficiency
+is the images per second of the group over those of one process times their number. That of independent processes is the
+most that the machine allows, since they share memory and caches; that of the bare loop includes waiting for each other
+and exchanging gradients.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ class Config:
     """Settings of the benchmark."""
 
     data: Path | None = None
-    """A packed data set; synthetic faces of 64 pixels are packed when not given."""
+    """A packed data set; when null, synthetic faces of 64 pixels are packed."""
     only: list[str] | None = None
-    """Members of families.py to measure; the vae when not given."""
+    """Members of families.py to measure; the vae when null."""
     num_processes: int = 2
-    """Processes that are compared with one."""
+    """Number of processes to compare with one."""
     batch_sizes: list[int] = field(default_factory=lambda: [16, 64, 128])
-    """Images of a batch in each process: what an exchange of gradients costs is the same for any number of them."""
+    """Batch size of each process; exchanging gradients costs the same for any."""
     images: int = 2560
     """Images of each process in each training; the first fifth warms up."""
     rounds: int = 3
-    """Rounds, of which the medians are taken."""
+    """Number of rounds; medians are reported."""
     out: Path = Path(__file__).parent / "results"
-    """Where scaling.md and scaling.json are written."""
+    """Folder for scaling.md and scaling.json."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -80,17 +80,17 @@ class Scaling:
 
     @property
     def efficiency(self) -> float:
-        """Of the group, from 0 to 1."""
+        """Efficiency of the group, 0 to 1."""
         return self.group / (self.num_processes * self.alone)
 
     @property
     def machine(self) -> float:
-        """Of processes that exchange nothing: what the machine gives."""
+        """Efficiency of independent processes: the most that the machine allows."""
         return self.independent / (self.num_processes * self.alone)
 
     @property
     def bare(self) -> float:
-        """Of the bare loop: what PyTorch's DDP gives."""
+        """Efficiency of the bare loop under DDP."""
         return self.bare_group / (self.num_processes * self.bare_alone)
 
 

@@ -1,6 +1,8 @@
-"""How long the studio takes to its first picture, and from a slider's move to the repaint, as the page itself measures.
+"""Latency of the studio: to its first picture, and from a slider's move to the repaint, measured in the page itself.
 
-``python tests/benchmarks/studio_latency.py RUN [RUN ...] --data DIR`` (needs playwright and a Chromium on the path)
+    python tests/benchmarks/studio_latency.py RUN [RUN ...] --data DIR
+
+Needs playwright and a Chromium on the path.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 MOVES = 60
-# Moves one slider, and waits for its repaint before the next move.
+# Moves one slider, waiting for the repaint after each move.
 _MOVE = """async (range, moves) => {
   for (let step = 0; step < moves; step++) {
     const before = performance.getEntriesByName("repaint").length;
@@ -42,7 +44,7 @@ def main() -> None:
             browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             page = browser.new_page()
             page.set_default_timeout(600_000)
-            # A person's browser is open already.
+            # Starting the browser does not count.
             begun += time.perf_counter() - waiting
             page.goto(address)
             page.wait_for_selector("#generate-face[src]")

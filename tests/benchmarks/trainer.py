@@ -1,16 +1,16 @@
-"""What the trainer costs beside a bare loop of the same network, and how long it waits for data, for every family.
+"""The trainer's overhead over a bare loop of the same network, and its wait for data, for every family.
 
     python tests/benchmarks/trainer.py [--data DATA] [--only '[vae,dcgan]']
 
-Each member of ``families.py`` starts from its preset, with the preset's batch size, on one thread of computation (the
-loader's threads are the trainer's own). First the trainer runs alone: images per second, and the share of a step in
-which it waits for data. Then it takes turns with two other loops, a block of steps each. The bare loop is the same
-network, losses, noise and optimizer on one batch that stays in memory, and nothing else. The plain loop does besides
-what the preset asks of any loop: it augments that batch, measures or clips the gradient and moves the average of the
-weights. The trainer's blocks are whole: these, and reading, checks, schedules, averages and log lines. The overhead is
-how much longer they take than the blocks beside them, the median over blocks with its 95 % interval (of a binomial
-distribution's order statistics), on the clock and in CPU time of the training thread, which other programs change less.
-Blocks are short, as a machine's speed drifts within seconds.
+Each member of ``families.py`` uses its preset and the preset's batch size, with one computing thread (the loader's
+threads are the trainer's own). First the trainer runs alone: images per second, and the fraction of a step in which it
+waits for data. Then it alternates with two other loops, a block of steps each. The bare loop runs the same network,
+losses, noise and optimizer on one batch in memory, and nothing else. The plain loop also does what the preset asks of
+any loop: it augments the batch, measures or clips the gradient, and updates the moving average of the weights. The
+trainer does all of that, plus reading, checks, schedules, averages and log lines. The overhead is the extra time of its
+blocks over those beside them: the median over blocks with a 95 % interval from order statistics, in wall time and in
+CPU time of the training thread, which other programs disturb less. Blocks are short because a machine's speed drifts
+within seconds.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ class Config:
     """Settings of the benchmark."""
 
     data: Path | None = None
-    """A packed data set; synthetic faces are packed when not given."""
+    """A packed data set; when null, synthetic faces are packed."""
     only: list[str] | None = None
-    """Members to measure; all when not given."""
+    """Members to measure; all when null."""
     size: int = 64
     """Side of the synthetic faces."""
     num_images: int = 2000
     """Number of synthetic faces."""
     steps_alone: int = 120
-    """Steps in which the trainer runs alone; the first fifth warms up."""
+    """Steps of the trainer alone; the first fifth warms up."""
     blocks: int = 60
-    """Blocks of each loop; ten more warm up."""
+    """Blocks of each loop, after ten that warm up."""
     block_sec: float = 0.1
-    """Length of a block, in whole steps; its first step finds other networks in the caches."""
+    """Steps of a block; the first one finds the other loops' data in the caches."""
     global_batch_size: int | None = None
-    """Images of a batch; the preset's when not given. What does not grow with it weighs most in small batches."""
+    """Batch size; the preset's when null. A fixed cost of each step weighs most in small batches."""
     decoded_gb: float = 1.0
-    """The trainer's ``--loader.decoded_gb``; with 0 images are decoded in every epoch, as in the first."""
+    """The trainer's ``--loader.decoded_gb``; 0 decodes the images again in every epoch."""
     out: Path = Path(__file__).parent / "results"
-    """Where trainer.md and trainer.json are written."""
+    """Folder for trainer.md and trainer.json."""
     name: str = "trainer"
-    """Another name of these two files."""
+    """Name of these two files."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -81,10 +81,10 @@ class Config:
 
 
 class Overhead(NamedTuple):
-    """How much longer the trainer takes than another loop, in percent."""
+    """Extra time of the trainer over another loop, in percent."""
 
     median: float
-    """Over blocks."""
+    """Over the blocks."""
     low: float
     high: float
     """The median's 95 % interval."""
@@ -94,7 +94,7 @@ class Overhead(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """What was measured of one member."""
+    """The measurements of one member."""
 
     name: str
     batch_size: int
@@ -107,40 +107,40 @@ class Cost:
 
 
 class Seconds(NamedTuple):
-    """How long something took."""
+    """A duration."""
 
     wall: float
     cpu: float
-    """Of this thread."""
+    """CPU time of this thread."""
 
 
 class Clock:
-    """Counts from when it was made."""
+    """Measures the time since it was made."""
 
     def __init__(self) -> None:
         """Starts."""
         self._wall, self._cpu = time.perf_counter(), time.thread_time()
 
     def read(self) -> Seconds:
-        """What has passed."""
+        """Time since the start."""
         return Seconds(time.perf_counter() - self._wall, time.thread_time() - self._cpu)
 
 
 class Turns:
-    """Called after each step of the trainer: measures its blocks of steps, and lets the other loops take as many."""
+    """Called after each step of the trainer: measures its blocks, and runs a block of each other loop after each."""
 
     def __init__(self, steps_per_block: int, images_before: int) -> None:
-        """Starts before the trainer's first step; nothing is measured before it has seen ``images_before``."""
+        """Starts before the trainer's first step; measures only after ``images_before`` images."""
         self.steps_per_block = steps_per_block
         self.images_before = images_before
         self.blocks: list[tuple[Seconds, Seconds, Seconds]] = []
-        """Of the trainer, the bare loop and the plain one."""
+        """Times of the trainer, the bare loop and the plain loop."""
         self._loops: list[BareLoop] = []
         self._steps = 0
         self._clock = Clock()
 
     def __call__(self, trainer: Trainer, batch: Batch, terms: dict[str, Tensor]) -> None:
-        """Counts the step; at the end of a block, the other loops' turn."""
+        """Counts the step; at the end of a block, runs the other loops."""
         if trainer.images_seen <= self.images_before:
             self._clock = Clock()
             return
@@ -184,21 +184,21 @@ def main() -> None:
 
 
 def pack_faces(out: Path, config: Config) -> Path:
-    """Packs synthetic faces, eight of a person."""
+    """Packs synthetic faces, eight for each person."""
     people = ["--num_identities", str(config.num_images // 8)]
     pack(["synthetic", str(out), "--num", str(config.num_images), "--size", str(config.size), *people])
     return out
 
 
 def measure(name: str, data: Path, folder: Path, config: Config) -> Cost:
-    """Trains a member twice: alone, and in turns with the bare loop."""
+    """Trains a member twice: alone, and alternating with the other loops."""
     alone = training(MEMBERS[name], data, folder / f"{name}_alone", config.steps_alone, config)
     Trainer(alone).fit()
     windows = speeds(Path(alone.run))
     images_per_sec = statistics.median(line["speed/images_per_sec"] for line in windows)
 
     steps_per_block = max(1, round(config.block_sec * images_per_sec / alone.global_batch_size))
-    # Images are decoded in the first epoch, which passes unmeasured.
+    # The first epoch, which decodes the images, is not measured.
     epoch_steps = -(-Dataset(data).num_samples("train") // alone.global_batch_size) if config.decoded_gb else 0
     num_steps = epoch_steps + (config.blocks + _WARMUP_BLOCKS) * steps_per_block
     trainer = Trainer(training(MEMBERS[name], data, folder / f"{name}_in_turns", num_steps, config))
@@ -218,21 +218,21 @@ def measure(name: str, data: Path, folder: Path, config: Config) -> Cost:
 
 
 def overhead(ours: Sequence[Seconds], others: Sequence[Seconds]) -> Overhead:
-    """Of our blocks over those of another loop beside them."""
+    """Overhead of the trainer's blocks over those of another loop beside them."""
     pairs = list(zip(ours, others, strict=True))
     low, median, high = median_interval([100 * (own.wall / other.wall - 1) for own, other in pairs])
     return Overhead(median, low, high, statistics.median(100 * (own.cpu / other.cpu - 1) for own, other in pairs))
 
 
 def median_interval(values: list[float]) -> tuple[float, float, float]:
-    """The median between the ends of its 95 % interval: how many values lie below it is binomial, about normal."""
+    """The median with its 95 % interval: the number of values below it is binomial, about normal."""
     ordered, reach = sorted(values), 1.96 * math.sqrt(len(values)) / 2
     first, last = math.floor(len(values) / 2 - reach) - 1, math.ceil(len(values) / 2 + reach)
     return ordered[max(first, 0)], statistics.median(ordered), ordered[min(last, len(values) - 1)]
 
 
 def training(member: Member, data: Path, out: Path, num_steps: int, config: Config) -> TrainConfig:
-    """The member's own configuration, but for its length, its loader, and its batch size where one is given."""
+    """The member's own configuration, except its length, its loader, and its batch size if one is given."""
     options = configuration(member) | {"loader": {"decoded_gb": config.decoded_gb}}
     options |= {"global_batch_size": config.global_batch_size} if config.global_batch_size else {}
     out.mkdir(parents=True)
@@ -242,7 +242,7 @@ def training(member: Member, data: Path, out: Path, num_steps: int, config: Conf
 
 
 def row(cost: Cost) -> str:
-    """A line of the table."""
+    """A row of the table."""
     overheads = " | ".join(
         f"{over.median:+.1f} % ({over.low:+.1f} to {over.high:+.1f}) | {over.cpu:+.1f} %"
         for over in (cost.bare, cost.plain)

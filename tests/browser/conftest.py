@@ -1,4 +1,4 @@
-"""Studios that run as real processes, for the tests in this folder."""
+"""Studios as separate processes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from studio_process import studio_process
 
 @pytest.fixture(scope="session")
 def start_studio() -> Iterator[Callable[..., str]]:
-    """Starts a studio and returns its address."""
+    """Starts a studio and returns its address; stops all at the end."""
     with ExitStack() as running:
         yield lambda *arguments, **variables: running.enter_context(studio_process(*arguments, **variables)).address

@@ -1,4 +1,4 @@
-"""The picture of the studio in the README: ``python tests/browser/studio_screenshot.py RUN DATA OUT.png``."""
+"""Makes the picture of the studio in the documentation: ``studio_screenshot.py RUN DATA OUT.png``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ATTRIBUTES = "Smiling:1.5"
 
 
 def main() -> None:
-    """Opens a held-out face on the Edit tab, and lets it smile."""
+    """Opens a held-out face on the Edit tab and adds a smile."""
     run, data, out = sys.argv[1:]
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        sys.exit("error: no chromium is on the path; install one to make this picture.")
+        sys.exit("error: no Chromium is on the path; install one.")
     command = [sys.executable, "-m", "eval.studio", run, "--data", data, "--port", "0", "--open_browser", "false"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -36,7 +36,7 @@ def main() -> None:
             page.wait_for_selector("#edit-attributes[aria-busy=false] .slider")
             page.wait_for_selector("#edit-face[src]")
             page.wait_for_load_state("networkidle")
-            # Once more, now that nothing has to be fitted.
+            # Again, now that the attributes are fitted.
             page.reload()
             page.wait_for_selector("#edit-attributes[aria-busy=false] .slider")
             page.wait_for_load_state("networkidle")
@@ -45,7 +45,7 @@ def main() -> None:
     finally:
         server.terminate()
         server.wait()
-    # A palette holds this page's few colors and the faces at half the size.
+    # The page has few colors: a palette halves the file.
     Image.open(out).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, optimize=True)
 
 

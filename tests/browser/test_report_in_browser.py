@@ -1,4 +1,4 @@
-"""A whole report of tiny runs, opened from disk in a real browser without a network."""
+"""A whole report of tiny runs, opened from disk in a browser without a network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMEOUT_MS = 240_000
 
 @pytest.fixture(scope="module")
 def out(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report over a family that can nearly everything, one that only samples, and one that only encodes."""
+    """A report on a family that can do nearly everything, one that only samples, and one that only encodes."""
     root = tmp_path_factory.mktemp("browser")
     runs = {family: untrained_run(root / family, tiny_dataset, family) for family in ("cvae", "dcgan", "face_cnn")}
     (runs["cvae"] / "config.yaml").write_text("family: cvae\n")

@@ -1,4 +1,4 @@
-"""Eight people at once: nobody sees another's face, and what one of them waits for is measured in the page."""
+"""Eight people at once: nobody sees another's face. Prints the latency that each page measures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tiny_runs import untrained_run
 TIMEOUT_MS = 240_000
 NUM_PEOPLE = 8
 MOVES_PER_SEC = 8
-# Each keeps moving its sliders, one after the other, without waiting for the answers.
+# Moves the sliders, one after the other, without waiting for the answers.
 _KEEP_MOVING = """(list, [seconds, perSecond]) => {
   window.finished = (async () => {
     const ranges = [...list.querySelectorAll("input[type=range]")].slice(0, 5);
@@ -59,7 +59,7 @@ def test_eight_at_once(browser, start_studio, tiny_dataset, tmp_path, seconds):
 
 
 def _open(browser: Any, address: str, person: int, folder: Path) -> Any:
-    """A session of its own: even ones generate from their seed, odd ones edit a photo of their color."""
+    """Opens a session: even ones generate from their seed, odd ones edit a photo of their color."""
     page = browser.new_context().new_page()
     page.context.set_default_timeout(TIMEOUT_MS)
     page.goto(f"{address}#{'edit' if person % 2 else 'generate'}?run=vae&seed={1000 + person}")
@@ -73,7 +73,7 @@ def _open(browser: Any, address: str, person: int, folder: Path) -> Any:
 
 
 def _check_own(page: Any, person: int) -> None:
-    """Shows this person's face, with this person's sliders."""
+    """Checks that the page shows this person's face and sliders."""
     with page.expect_response(lambda response: response.url.endswith("/picture")) as answer:
         page.eval_on_selector(
             _sliders(person), "(list) => list.querySelector('input').dispatchEvent(new Event('input'))"

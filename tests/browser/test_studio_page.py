@@ -1,4 +1,4 @@
-"""The studio's page in a real browser: every tab, by mouse and by keyboard, in light and dark, narrow and wide."""
+"""The studio's page in a browser: every tab, by mouse and keyboard, light and dark, narrow and wide."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TABS = ("generate", "edit", "morph", "map", "compare", "training")
 
 @pytest.fixture(scope="module")
 def address(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory, start_studio: Callable[..., str]) -> str:
-    """A studio over a conditional family, one without data on its label, and one that only samples."""
+    """A studio over a conditional family, an unconditional one, and one that only samples."""
     root = tmp_path_factory.mktemp("studio")
     runs = [untrained_run(root / family, tiny_dataset, family) for family in ("cvae", "vae", "dcgan")]
     for run in runs:
@@ -42,7 +42,7 @@ def address(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory, start_
 
 @pytest.fixture
 def open_page(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """Opens the page; at the end of a test nothing may have gone wrong in it."""
+    """Opens the page; an error in it fails the test at its end."""
     contexts, wrong = [], []
 
     def open_(link: str = "", width: int = 1280, scheme: str = "light", expected: str = "^$") -> Any:

@@ -1,4 +1,4 @@
-"""Files that look like images by their names and are none, of the kinds that downloads and crawls leave behind."""
+"""Files with the names of images that are not images, of the kinds that downloads and crawls leave behind."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BAD_FILES = {
 
 
 def add_bad_images(root: Path) -> None:
-    """Writes all of them, a link to nowhere and a folder that is called like an image."""
+    """Writes all of them, a dangling link, and a folder with the name of an image."""
     for name, data in BAD_FILES.items():
         (root / name).write_bytes(data)
     (root / "dangling.jpg").symlink_to(root / "gone.jpg")

@@ -1,4 +1,4 @@
-"""Small trees with the layout in which the data sets of the field are published."""
+"""Small trees in the layouts of published data sets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SMILES = (
 
 
 def write_images(root: Path, files: Iterable[str], mode: str = "RGB", size: tuple[int, int] = (40, 40)) -> None:
-    """A plain image for each path, no two of one color."""
+    """Writes a plain image for each path, each in another color."""
     for number, file in enumerate(files):
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def write_images(root: Path, files: Iterable[str], mode: str = "RGB", size: tupl
 
 
 def write_olivetti(root: Path, num_people: int = 4) -> None:
-    """``olivettifaces.mat``: column i is picture i, column by column; its pixel (row, column) is row + 64 * (i % 3)."""
+    """Writes ``olivettifaces.mat``: column i is picture i, column by column; pixel (row, column) is row + 64 (i % 3)."""
     rows = np.arange(64, dtype=np.uint8)[:, None] + np.zeros((1, 64), np.uint8)
     pictures = [rows + 64 * (number % 3) for number in range(10 * num_people)]
     root.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A web server on this machine for tests of downloads: it breaks off, changes its file or answers with a page."""
+"""A web server for tests of downloads: it breaks off, changes its file or answers with a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONTENT = bytes(range(256)) * 400
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves one content, or ``files`` by their paths; ``stops_after`` bytes the connection breaks off."""
+    """Serves one content, or ``files`` by path; the connection breaks off after ``stops_after`` bytes."""
 
     content, etag, stops_after = CONTENT, '"v1"', None
     modified = ""
@@ -54,7 +54,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(name: str) -> Iterator[Any]:
-    """A running server, as the class that serves: its attributes may be changed; ``url`` ends with ``name``."""
+    """Runs a server and yields its handler class, whose attributes may be changed; ``url`` ends with ``name``."""
 
     class Mine(Handler):
         ranges: list[str | None] = []

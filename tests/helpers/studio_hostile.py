@@ -1,4 +1,4 @@
-"""Files and requests that mean harm to the studio, by name."""
+"""Hostile files and requests for the studio, by name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG that claims a great many pixels, and begins to deliver them."""
+    """A PNG that claims very many pixels and holds the first of them."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = zlib.compress(bytes(3_000_000), 9)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
@@ -81,7 +81,7 @@ def frames(form: str) -> bytes:
 
 
 class Runs:
-    """What a pickle could do."""
+    """Fails the test if it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (pytest.fail, ("a pickle was opened",))
@@ -128,7 +128,7 @@ ODD_BUT_GOOD: dict[str, Callable[[], bytes]] = {
     "16 bit": lambda: saved(Image.fromarray(np.full((20, 20), 30_000, np.uint16)), "PNG"),
     "CMYK": lambda: saved(Image.new("CMYK", (20, 20)), "JPEG"),
 }
-"""Polyglots and odd files that hold a photo: it is read, and nothing else of them."""
+"""Polyglots and odd files with a photo in them: only the photo is read."""
 
 
 def _overlapping() -> bytes:

@@ -1,4 +1,4 @@
-"""What tests do with the studio's page in a browser."""
+"""Actions on the studio's page in a browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def pixels(page: Any, image: str) -> np.ndarray:
-    """What a picture of the page shows, at its own size."""
+    """The pixels of a picture on the page, at its own size."""
     page.wait_for_selector(f"{image}[src]")
     data = page.eval_on_selector(
         image,
@@ -23,7 +23,7 @@ def pixels(page: Any, image: str) -> np.ndarray:
 
 
 def repainted(page: Any, image: str, act: Callable[[], object]) -> np.ndarray:
-    """What a picture shows once it has changed after ``act``."""
+    """The pixels of a picture once it has changed after ``act``."""
     before = page.get_attribute(image, "src")
     act()
     page.wait_for_selector(f'{image}[src]:not([src="{before}"])')
@@ -32,6 +32,7 @@ def repainted(page: Any, image: str, act: Callable[[], object]) -> np.ndarray:
 
 
 def move(page: Any, slider: str, value: float) -> None:
+    """Moves a slider to a value."""
     page.eval_on_selector(
         slider,
         "(range, value) => { range.value = value; range.dispatchEvent(new Event('input', { bubbles: true })); }",
@@ -43,5 +44,5 @@ def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Waits until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "what was waited for did not happen"
+        assert time.monotonic() < end, f"waited {seconds:.0f} s"
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The studio as a real process."""
+"""The studio as a separate process."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ STOP_SEC = 60
 
 
 class Started(NamedTuple):
-    """A studio that answers."""
+    """A running studio."""
 
     address: str
-    """Ends in a slash."""
+    """With a slash at the end."""
     pid: int
 
     def resident_mib(self) -> float:
-        """Memory of the process (Linux)."""
+        """Resident memory of the process, in MiB (Linux)."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 
 
 @contextmanager
 def studio_process(*arguments: str, **variables: str) -> Iterator[Started]:
-    """``python -m eval.studio`` on a free port, until the block ends."""
+    """Runs ``python -m eval.studio`` on a free port until the block ends."""
     process = subprocess.Popen(
         [sys.executable, "-m", "eval.studio", *arguments, "--port", "0", "--open_browser", "false"],
         stdout=subprocess.PIPE,
@@ -54,7 +54,7 @@ def _address(process: subprocess.Popen[str]) -> str:
     for line in process.stdout:
         seen.append(line)
         if found := re.search(r"http://127\.0\.0\.1:\d+/", line):
-            # What it prints from now on must not fill the pipe.
+            # Otherwise later output would fill the pipe and block the studio.
             threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
             return found[0]
     raise AssertionError(f"the studio did not start: {''.join(seen)}")

@@ -1,4 +1,4 @@
-"""A studio over tiny untrained runs, and ways to ask it, for all tests of the studio."""
+"""A studio over tiny untrained runs, and a client for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ADDRESS = "http://127.0.0.1:7860"
 
 
 def tiny_studio(root: Path, data: Path | None, *families: str, **options: Any) -> Studio:
-    """One run of each family, all fits done."""
+    """A studio over one run of each family, with all fits done."""
     runs = [str(untrained_run(root / family, data or options.pop("made_of"), family)) for family in families]
     studio = Studio(runs, None if data is None else str(data), **options)
     for run in studio.runs.values():
@@ -32,7 +32,7 @@ def tiny_studio(root: Path, data: Path | None, *families: str, **options: Any) -
 
 @contextmanager
 def client_of(studio: Studio, **options: Any) -> Iterator[TestClient]:
-    """Asks a studio's application without a network."""
+    """A client of a studio's application, without a network."""
     with TestClient(make_app(studio, **options), base_url=ADDRESS, raise_server_exceptions=False) as client:
         yield client
 
@@ -53,14 +53,14 @@ def png(size: tuple[int, int] = (40, 30), color: str = "olive") -> bytes:
 
 
 def sent(image: Image.Image) -> bytes:
-    """An image as a browser would send it."""
+    """An image as a browser sends it."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def tilted_portrait() -> Image.Image:
-    """A photo with a face that is turned, beside the middle."""
+    """A photo with a rotated face off its center."""
     held = ["yaw", "roll", "scale", "shift_x", "shift_y"]
     source = SyntheticSource(SyntheticConfig(num=4, hold=held), 160)
     face = Image.fromarray(source.load(source[0])).rotate(12, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128))

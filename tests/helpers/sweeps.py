@@ -1,4 +1,4 @@
-"""Sweeps that take seconds, for tests: a space, and the command that runs it."""
+"""Sweeps that take seconds: a space, and the command that runs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-# A net without batch norm: its statistics depend on how a batch is cut.
+# No batch norm: its statistics depend on how a batch is split.
 TINY: dict[str, Any] = {
     "model.latent_size": 8,
     "model.network.widths": [8, 16],
@@ -23,7 +23,7 @@ TINY: dict[str, Any] = {
 
 
 def write_space(file: Path, **fields: Any) -> Path:
-    """A space of tiny VAEs over two KL weights; ``fields`` replace its own, and ``options`` are added."""
+    """Writes a space of tiny VAEs over two KL weights; ``fields`` replace its own, but ``options`` are added."""
     space: dict[str, Any] = {
         "family": "vae",
         "search": {"model.kld_weight": {"grid": [0.01, 0.1]}},
@@ -36,6 +36,6 @@ def write_space(file: Path, **fields: Any) -> Path:
 
 
 def command(space: Path, data: Path, out: Path, *arguments: str) -> list[str]:
-    """The sweep's command line."""
+    """The command of the sweep."""
     program = [sys.executable, "-m", "tuning.sweep", str(space), "--data", str(data), "--out", str(out)]
     return [*program, "--report", "false", *arguments]

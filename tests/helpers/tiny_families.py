@@ -132,7 +132,7 @@ def augment_for(name: str) -> AugmentConfig:
 
 
 def tiny_labels(name: str, num: int) -> dict[str, Tensor]:
-    """Labels of ``num`` images that suit a family."""
+    """Labels of ``num`` images for a family."""
     return TINY[name]().labels(num)
 
 

@@ -1,4 +1,4 @@
-"""Run directories without training: a snapshot of a tiny family's first weights, for what only reads snapshots."""
+"""Run directories without training: a snapshot of a tiny family's initial weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tiny_families import tiny_config
 
 
 def untrained_run(run: Path, data: Path, family: str = "vae", seed: int = 0, **options: Any) -> Path:
-    """Writes a run whose latents are spread out enough that faces differ; ``options`` are the model's."""
+    """Writes a run whose latents vary enough for faces to differ; ``options`` are the model's."""
     dataset = Dataset(data)
     model = tiny_config(family, **options)
     config = config_class(family)(data=str(data), run=str(run), ema=EMAConfig(0), model=model)

@@ -1,4 +1,4 @@
-"""A web server over a folder, with parts of files on request, that can be told to fail."""
+"""A web server over a folder that supports byte ranges and can be told to fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Fault = Literal["breaks off", "short", "corrupt", "busy", "whole", "forbidden"]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves ``folder``; each request for a tar takes the next of ``faults``, and ``always`` when these are used up."""
+    """Serves ``folder``; each request for a tar uses up the next of ``faults``, then ``always``."""
 
     folder: Path
     url = ""
@@ -62,7 +62,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(folder: Path) -> Iterator[type[Handler]]:
-    """A running server, as the class that serves: its attributes may be changed."""
+    """Runs a server and yields its handler class, whose attributes may be changed."""
 
     class Mine(Handler):
         faults: list[Fault] = []

@@ -1,4 +1,4 @@
-"""The report's command for real: trained runs in, files out, the same numbers from one and from two processes."""
+"""The report's command: trained runs in, files out, the same numbers from one and two processes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def runs(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[P
 
 
 def numbers(out: Path) -> list[dict[str, float | None]]:
-    """What was measured of each run, without the times, which differ from call to call."""
+    """What was measured of each run, without the times, which differ between calls."""
     content = json.loads((out / "report.json").read_text())
     return [
         {key: measure["value"] for key, measure in result["measures"].items() if not key.startswith(COST)}
@@ -94,7 +94,7 @@ def test_one_and_two_processes_write_the_same_report(runs: list[Path], tiny_data
 
 
 @pytest.mark.slow
-def test_two_processes_that_were_killed_go_on_behind_the_finished_run(
+def test_two_processes_that_were_killed_resume_after_the_finished_run(
     runs: list[Path], tiny_dataset: Path, tmp_path: Path
 ) -> None:
     options = [*runs, "--data", tiny_dataset, "--only", "reconstruction", "latent", "verification", "samples"]

@@ -1,4 +1,4 @@
-"""Sweeps on a Ray of their own, shared by the tests of this file: end to end, failures, population based training."""
+"""Sweeps end to end, on one Ray for all tests of this file: failures, population based training, storage."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_a_sweep_from_its_space_to_its_report(
     config = SweepConfig(str(space), str(tiny_dataset), str(tmp_path / "out"), max_failures=1, keep_best=0)
     run(config)
     good, bad = read_ledger(tmp_path / "out")
-    # One trial ends, the other breaks off, is tried again, and is given up with its reason, while the first goes on.
+    # One trial finishes; the other fails, is retried, and is given up with its reason.
     assert (good.name, good.status, good.images_seen) == ("000-lr=0.001", "finished", 256)
     assert (bad.status, bad.num_failures) == ("failed", 2)
     assert "is not finite" in bad.error
     said = capsys.readouterr().out
     assert "001-lr=1e+25 failed and is retried: training stopped" in said
     assert re.search(r"000-lr=0.001: 256 images \| score 0\.\d+ \| mse 0\.\d+ \| kl", said)
-    # Its directory is an ordinary run; what was measured is what training's own validation gave.
+    # Its directory is an ordinary run, and its scores are those of training's own validation.
     trial = tmp_path / "out" / "trials" / good.name
     validated = {
         line["images_seen"]: line["val/mse"] for line in json_lines(trial / "metrics.jsonl") if "val/mse" in line
@@ -59,11 +59,11 @@ def test_a_sweep_from_its_space_to_its_report(
     evaluated = {line["images_seen"]: line["score"] for line in json_lines(trial / "evaluations.jsonl")}
     assert validated == evaluated and list(validated) == [64, 128, 192, 256]
     assert "trains from 0 to 256 images" in (trial / "train.log").read_text()
-    # It lost its checkpoints, as none was to keep them, and has its newest weights.
+    # With keep_best=0 it lost its checkpoints, but has its newest weights.
     assert not (trial / "checkpoints").exists()
     assert [path.name for path in (trial / "snapshots").iterdir()] == ["images_000000000256"]
 
-    # The same command does nothing again; another space is refused.
+    # The same command does nothing; another space is refused.
     before = (trial / "metrics.jsonl").stat().st_mtime_ns
     run(config)
     assert "resuming the sweep" in capsys.readouterr().out
@@ -87,7 +87,7 @@ def test_a_sweep_from_its_space_to_its_report(
     assert parse_args(["vae", *best]).optim.lr == 1e-3
 
 
-def test_the_worst_trials_go_on_from_the_best_ones_state(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_the_worst_trials_continue_from_the_best_ones_state(tiny_dataset: Path, tmp_path: Path) -> None:
     space = write_space(
         tmp_path / "space.yaml",
         search={"optim.lr": {"choice": [1e-8, 1e-2]}},
@@ -106,7 +106,7 @@ def test_the_worst_trials_go_on_from_the_best_ones_state(tiny_dataset: Path, tmp
         branches = json_lines(run_dir / "branches.jsonl")
         assert [branch["from"] for branch in branches] == record.took_over_from
         assert record.name not in record.took_over_from
-        # It went on from the other one's moment, with the options that the last branch gave it.
+        # It continued from the other one's moment, with the options of its last branch.
         log = (run_dir / "train.log").read_text()
         assert all(f"resumes at {branch['images_seen']} to 192 images" in log for branch in branches)
         assert branches[-1]["params"] == record.params

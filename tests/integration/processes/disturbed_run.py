@@ -1,14 +1,14 @@
-"""Trains like facegen/train.py, and disturbs one rank at one moment: a script for tests that launch processes.
+"""Trains like facegen/train.py, and disturbs one rank at one moment.
 
 Usage: disturbed_run.py DISTURBANCE RANK MOMENT IMAGES_SEEN FAMILY [options of facegen/train.py]
 
-DISTURBANCE is the name of a signal, or nan. MOMENT says what the run is doing after IMAGES_SEEN images:
+DISTURBANCE is the name of a signal, or nan. MOMENT is what the run does after IMAGES_SEEN images when it happens:
 
-    step         begins a step
-    evaluation   encodes held-out images
-    pictures     draws on the main process; it takes a second, and the signal comes in its middle
-    checkpoint   writes one on the main process; it takes a second, and the signal comes in its middle
-    loss         computes the loss, which is where nan belongs
+    step         it begins a step
+    evaluation   it encodes held-out images
+    pictures     it draws on the main process; drawing takes a second, and the signal comes in its middle
+    checkpoint   it saves on the main process; saving takes a second, and the signal comes in its middle
+    loss         it computes the loss; the only moment for nan
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from facegen.processes.preemption import EXIT_PREEMPTED
 from facegen.training.trainer import Trainer
 
 TOLD = "is disturbed"
-"""In the line that is printed at that moment."""
+"""Part of the line that is printed at that moment."""
 
 
 def main() -> int:
-    """Trains, and says with which code this rank ends."""
+    """Trains, and prints the exit code of this rank."""
     disturbance, rank, moment, images_seen = sys.argv[1:5]
 
     class DisturbedTrainer(Trainer):
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def disturb(trainer: Trainer, disturbance: str, rank: int, moment: str, images_seen: int) -> None:
-    """Prepares what will happen at the moment."""
+    """Prepares the disturbance."""
     is_chosen = trainer.accelerator.process_index == rank
 
     def is_now() -> bool:
@@ -100,7 +100,7 @@ def extend(
     before: Callable[[], None] = lambda: None,
     after: Callable[[Any], Any] = lambda result: result,
 ) -> None:
-    """Lets a method of one object do more."""
+    """Wraps a method of one object."""
     right = getattr(owner, name)
 
     def extended(*args: Any, **options: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Trains like facegen/train.py, and writes down what each step did: a script for tests that launch processes.
+"""Trains like facegen/train.py, and records each step.
 
-Usage: record_run.py RECORD.jsonl FAMILY [options of facegen/train.py]. Every rank writes RECORD.jsonl.RANK: for each
-step the images seen, this rank's rows, its loss terms, a checksum of all parameters, and the cores that it may use.
+Usage: record_run.py RECORD.jsonl FAMILY [options of facegen/train.py]. Each rank writes RECORD.jsonl.RANK: for each
+step the images seen, the rank's rows and loss, a checksum of all parameters, and the cores that it may use.
 """
 
 from __future__ import annotations

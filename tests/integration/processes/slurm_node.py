@@ -1,4 +1,4 @@
-"""A Slurm cluster of one node on this machine, with all its files below one folder: for tests."""
+"""A Slurm cluster of one node on this machine, with all its files in one folder."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 
 def is_there() -> bool:
-    """Whether Slurm's programs are installed, and may be started."""
+    """Whether Slurm is installed and may be started."""
     return os.geteuid() == 0 and all(shutil.which(program, path=_path()) for program in PROGRAMS)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Waits, and fails with a sentence."""
+    """Waits for a condition; fails with a sentence after ``seconds``."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
@@ -58,13 +58,13 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 
 class SlurmNode:
-    """Controller and node daemon; ``close`` ends them and whatever they run."""
+    """Controller and node daemon; ``close`` ends them and their jobs."""
 
     def __init__(self, root: Path) -> None:
         """Starts them.
 
         Args:
-            root: An empty folder, whose path must be short enough for a socket.
+            root: An empty folder; its path must be short enough for a socket.
         """
         self.root = root
         for name in ("state", "spool"):
@@ -93,7 +93,7 @@ class SlurmNode:
         wait_until(lambda: "idle" in self.call("sinfo", "--noheader", "--format=%T"), 60, "an idle node")
 
     def call(self, *command: str) -> str:
-        """Runs one of Slurm's commands: what it printed, or an empty text where it failed."""
+        """Runs a Slurm command; returns its output, or an empty text if it fails."""
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
         return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -102,7 +102,7 @@ class SlurmNode:
         return self.field(job, "JobState")
 
     def field(self, job: str, name: str) -> str:
-        """One field of what ``scontrol show job`` says."""
+        """One field of ``scontrol show job``."""
         words = dict(word.split("=", 1) for word in self.call("scontrol", "show", "job", job).split() if "=" in word)
         return words.get(name, "")
 

@@ -1,4 +1,4 @@
-"""What can go wrong while two processes train: all end with a sentence, no checkpoint is lost, and others go on."""
+"""Faults while two processes train: all end with a sentence, no checkpoint is lost, and the run resumes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def options(tiny_dataset: Path) -> list[str | Path]:
 
 
 def fail(command: list[str]) -> tuple[str, str]:
-    """Runs what must fail, by itself and soon; returns what it says."""
+    """Runs a command that must fail on its own within two minutes; returns its output and errors."""
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode != 0, done.stdout
     return done.stdout, done.stderr
@@ -59,7 +59,7 @@ def test_a_rank_that_is_killed_ends_the_other(
     _, err = fail(launch(2, DISTURBED, "SIGKILL", str(rank), moment, "128", *options, "--run", tmp_path / "run"))
     assert err.count(f"error: process {1 - rank} {LOST}") == 1 and "Traceback (most recent call last):\n  File" in err
     assert "facegen/training/trainer.py" not in err
-    # Killed while it wrote the checkpoint at 128 images, the main process left the one before it.
+    # If the main process is killed while it writes the checkpoint at 128 images, the one before it is the newest.
     assert newest_of(tmp_path / "run") == f"images_{64 if moment == 'checkpoint' else 128:012d}"
     leftovers = list((tmp_path / "run" / "checkpoints").glob(".images_*.tmp"))
     assert len(leftovers) == (1 if moment == "checkpoint" else 0)
@@ -83,9 +83,9 @@ def test_a_rank_that_does_not_answer_ends_the_other_after_the_limit(options: lis
         time.sleep(0.1)
     said_at = wait_for_line(process, "rank 0 ends with 1")
     assert 3 <= said_at - stopped_at + 0.5 < 15
-    stopped[0].send_signal(signal.SIGKILL)  # The launcher would do it 30 s later.
+    stopped[0].send_signal(signal.SIGKILL)  # The launcher would do so 30 s later.
     _, err = process.communicate(timeout=60)
-    # Of two exchanges at the same time, one runs into the limit, and the other may be what says so.
+    # Of two concurrent exchanges one hits the limit, and either may report it.
     reasons = r"\((Timed out waiting 3000ms|Application timeout caused pair closure\))"
     assert len(re.findall(f"error: process 0 {LOST} {reasons}", err)) == 1
     assert newest_of(tmp_path / "run") == f"images_{128:012d}"
@@ -117,7 +117,7 @@ def test_a_damaged_image_of_one_rank_is_named_once(
     assert first <= row
     with open(data / shard.name, "r+b") as file:
         file.seek(int(dataset.column("offset", "train")[row]))
-        file.write(b"\xff\xd9")  # Instead of a JPEG's beginning.
+        file.write(b"\xff\xd9")  # In place of a JPEG's first bytes.
     _, err = fail(launch(2, TRAIN, *options, "--data", data, "--run", tmp_path / "run"))
     assert err.count(f"error: sample {dataset.key('train', row)} of shard {data / shard.name}: ") == 1
     assert "exitcode  : 2" in err
@@ -132,11 +132,11 @@ def mount(*arguments: str | Path) -> bool:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own in memory, whose size can be changed."""
+    """A disk in memory, whose size can be changed."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.geteuid() != 0 or not mount("-o", "size=64m", "facegen", disk):
-        pytest.skip("needs root that may mount a tmpfs")
+        pytest.skip("needs root, to mount a tmpfs")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
@@ -145,13 +145,13 @@ def set_size(disk: Path, num_bytes: int) -> None:
     assert mount("-o", f"remount,size={num_bytes}", "facegen", disk)
 
 
-def test_a_disk_that_gets_full_during_a_checkpoint(options: list[str | Path], small_disk: Path) -> None:
+def test_a_disk_that_fills_up_during_a_checkpoint(options: list[str | Path], small_disk: Path) -> None:
     run_dir = small_disk / "run"
     options += ["--run", run_dir, "--model.network.widths", "[64,128]"]
     run(launch(2, TRAIN, *options, "--max_images", "64"))
     usage = shutil.disk_usage(small_disk)
     saved = sum(path.stat().st_size for path in (run_dir / "checkpoints").rglob("*") if path.is_file())
-    # The next snapshot, a third of a checkpoint, fits, and the checkpoint behind it does not.
+    # Room for the next snapshot, a third of a checkpoint, but not for the checkpoint after it.
     set_size(small_disk, usage.used + saved)
     _, err = fail(launch(2, TRAIN, *options))
     assert err.count("error: ") == 1

@@ -1,4 +1,4 @@
-"""Kills at random moments cost nothing but the steps since the last checkpoint, see ``tests/benchmarks/kills.py``."""
+"""Kills at random moments cost only the steps since the last checkpoint; see ``tests/benchmarks/kills.py``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_kills_at_random_moments_change_nothing(
     assert len(survival.kills) == num_kills
     lines = json_lines(tmp_path / "killed" / "metrics.jsonl")
     losses_at = [line["images_seen"] for line in lines if "train/loss" in line]
-    assert losses_at == sorted(set(losses_at)) and losses_at  # What was trained twice is told once.
+    assert losses_at == sorted(set(losses_at)) and losses_at  # Steps that were trained twice are logged once.
     if num_kills > len(KILLS):
         assert any(kill.left_unfinished for kill in survival.kills)
         assert any(kill.has_saved for kill in survival.kills)

@@ -20,7 +20,7 @@ from shards.loading.loader import evaluation_batches
 
 def test_two_ranks_measure_what_one_process_finds_and_stop_together(tiny_dataset: Path, tmp_path: Path) -> None:
     dataset, epoch_size = Dataset(tiny_dataset), Dataset(tiny_dataset).num_samples("train") // 16 * 16
-    # Batches of 8, an odd number of them: the second rank has one fewer. Batch norm moves apart on the two ranks.
+    # An odd number of batches of 8: the second rank has one fewer. Batch norm's averages differ between the ranks.
     options = ["vae", "--data", tiny_dataset, "--run", tmp_path, "--global_batch_size", 16, "--max_epochs", 2.25]
     options += ["--model.network.widths", "[8,16]", "--model.latent_size", 8, "--monitor.num_validation_images", 20]
     options += ["--checkpoint.every_images", epoch_size, "--checkpoint.keep", 3]

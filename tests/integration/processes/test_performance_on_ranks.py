@@ -1,4 +1,4 @@
-"""Compiled networks and traces with DDP, and the benchmark that runs where a GPU is."""
+"""Compiled networks and traces with DDP, and the GPU benchmark on a CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEW_STEPS = 4
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++, which torch.compile needs on a CPU")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
 def test_two_compiled_processes_train_as_two_others(tiny_dataset: Path, tmp_path: Path) -> None:
     options = ["vae", "--data", tiny_dataset, "--global_batch_size", 32, "--max_steps", FEW_STEPS, *TINY]
     options += ["--gradient_accumulation_steps", 2]

@@ -1,4 +1,4 @@
-"""A signal to any one process, at any moment: a complete checkpoint, exit code 143, and others go on."""
+"""A signal to any process at any moment: a complete checkpoint, exit code 143, and the run resumes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from facegen.runs.checkpoint import newest_complete
 from launching import DISTURBED, RECORD, TINY, TRAIN, environment, launch, records, run, wait_for_line
 
 ALLOWED_SEC = 30
-"""After it the launcher kills."""
+"""After it, the launcher kills its processes."""
 
-# Signal, rank, moment, and the images after which the run is to stop: what is begun ends, evaluations are cut off.
+# Signal, rank, moment, images seen then, and images at which the run must stop: steps finish, evaluations are cut off.
 INTERRUPTIONS = [
     ("SIGTERM", 1, "step", 32, 48),
     ("SIGUSR1", 0, "evaluation", 64, 64),
@@ -33,7 +33,7 @@ TOTAL = 256
 
 
 @pytest.mark.parametrize("interruptions", [INTERRUPTIONS, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["1", "2"])
-def test_a_signal_to_one_process_at_any_moment_and_another_number_goes_on(
+def test_a_signal_to_one_process_at_any_moment_and_another_number_resumes(
     interruptions: list[tuple[str, int, str, int, int]], tiny_dataset: Path, tmp_path: Path
 ) -> None:
     options = ["vae", "--data", tiny_dataset, "--global_batch_size", 16, *TINY, "--monitor.log_every_images", 32]
@@ -68,7 +68,7 @@ def test_a_signal_to_one_process_at_any_moment_and_another_number_goes_on(
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_sigterm_to_the_launcher_saves_and_the_same_command_goes_on(
+def test_sigterm_to_the_launcher_saves_and_the_same_command_resumes(
     num_processes: int, tiny_dataset: Path, tmp_path: Path
 ) -> None:
     options = ["vae", "--data", tiny_dataset, "--global_batch_size", 16, *TINY, "--run", tmp_path / "run"]
@@ -77,7 +77,7 @@ def test_sigterm_to_the_launcher_saves_and_the_same_command_goes_on(
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_line(process, "images/s")
     process.terminate()
-    process.communicate(timeout=ALLOWED_SEC)  # Its processes hold the pipes open until they have ended, too.
+    process.communicate(timeout=ALLOWED_SEC)  # Returns when its processes have closed the pipes, too.
     newest = newest_complete(tmp_path / "run" / "checkpoints")
     assert newest is not None
     seen = json.loads((newest / "state.json").read_text())["images_seen"]

@@ -1,4 +1,4 @@
-"""A real S3 server on this machine: a data set is copied there, trained on from two processes, and reported on."""
+"""A data set on an S3 server: two processes train on it, and a report evaluates on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bucket(tiny_dataset: Path, cache: Path) -> Iterator[str]:
-    """The tiny data set in a bucket; where it is and how to get in, fsspec and botocore read from the environment."""
+    """The tiny data set in a bucket; fsspec and botocore read its address and keys from the environment."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -60,23 +60,8 @@ def test_training_from_s3_is_training_from_the_disk(
 
 
 def test_a_report_on_s3(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(
-        launch(
-            1,
-            RECORD,
-            tmp_path / "r.jsonl",
-            "ae",
-            "--max_steps",
-            2,
-            "--global_batch_size",
-            32,
-            *TINY,
-            "--data",
-            bucket,
-            "--run",
-            tmp_path / "run",
-        )
-    )
+    options = ["ae", "--max_steps", 2, "--global_batch_size", 32, *TINY, "--data", bucket, "--run", tmp_path / "run"]
+    run(launch(1, RECORD, tmp_path / "record.jsonl", *options))
     arguments = [str(tmp_path / "run"), "--data", bucket, "--out", str(tmp_path / "report"), "--only", "reconstruction"]
     monkeypatch.setattr("sys.argv", ["eval.report", *arguments, "--fid_weights", "none", "--device", "cpu"])
     make_report()

@@ -1,4 +1,4 @@
-"""A real Slurm on this machine: a job is submitted, warned, queued again, goes on by itself, and ends."""
+"""A real Slurm on this machine: a job is submitted, warned, requeued, resumes on its own, and ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def slurm() -> Iterator[SlurmNode]:
 
 
 def submit(slurm: SlurmNode, log: Path, *arguments: str | Path) -> str:
-    """Submits the shipped script for one process, as its head says; returns the job's number."""
+    """Submits the shipped script for one process; returns the job's number."""
     settings = {"FACEGEN_LAUNCH": "jobs/accelerate/cpu_nodes.yaml", "FACEGEN_PROCESSES_PER_NODE": "1"}
     path = f"{Path(sys.executable).parent}:{slurm.environment['PATH']}"
     command = ["sbatch", "--parsable", "--nodes", "1", "--time", "20", f"--output={log}"]
@@ -51,21 +51,21 @@ def has_trained(run_dir: Path) -> bool:
     return newest_complete(run_dir / "checkpoints") is not None
 
 
-def test_a_job_that_is_warned_saves_waits_and_goes_on(slurm: SlurmNode, tiny_dataset: Path, tmp_path: Path) -> None:
+def test_a_job_that_is_warned_saves_waits_and_resumes(slurm: SlurmNode, tiny_dataset: Path, tmp_path: Path) -> None:
     options = ["vae", "--data", tiny_dataset, "--global_batch_size", 16, "--max_images", 24_000, *TINY]
     options += ["--checkpoint.every_images", 1_600, "--monitor.log_every_images", 1_600]
     log, run_dir = tmp_path / "job.out", tmp_path / "run"
     job = submit(slurm, log, *options, "--run", run_dir)
     wait_until(lambda: has_trained(run_dir), 120, "a checkpoint")
-    # What --signal=B:USR1@120 sends before the time limit.
+    # The signal that --signal=B:USR1@120 sends before the time limit.
     assert slurm.state(job) == "RUNNING"
     slurm.call("scancel", "--batch", "--signal=USR1", job)
     wait_until(lambda: slurm.field(job, "Restarts") == "1", 60, "the job to be queued again")
     stopped = newest_complete(run_dir / "checkpoints")
     assert stopped is not None
     seen = json.loads((stopped / "state.json").read_text())["images_seen"]
-    assert 0 < seen < 24_000 and "saved; back into the queue" in log.read_text()
-    # Slurm itself would wait two minutes before the next start.
+    assert 0 < seen < 24_000 and "saved; requeued" in log.read_text()
+    # Slurm would wait two minutes before the next start.
     wait_until(lambda: slurm.state(job) == "PENDING", 60, "the job to wait")
     slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now")
     wait_until(lambda: slurm.state(job) == "COMPLETED", 240, "the end of the job")

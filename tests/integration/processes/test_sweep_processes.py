@@ -1,4 +1,4 @@
-"""Sweeps as commands of their own: killed half-way, with two workers, and on a cluster of two nodes."""
+"""Sweeps as commands: killed midway, with two workers, and on a cluster of two nodes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def as_arguments(options: dict) -> list[str]:
 
 
 def starts(out: Path) -> dict[str, list[int]]:
-    """For each trial the images at which its trainings began, in order."""
+    """For each trial, the images at which its trainings started, in order."""
     pattern = re.compile(r"^(?:trains from|resumes at) ([\d,]+) to", re.MULTILINE)
     return {
         log.parent.name: [int(images.replace(",", "")) for images in pattern.findall(log.read_text())]
@@ -40,7 +40,7 @@ def starts(out: Path) -> dict[str, list[int]]:
 
 
 @pytest.mark.slow
-def test_a_driver_killed_twice_goes_on_and_no_trial_begins_twice(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_a_driver_killed_twice_resumes_and_no_trial_starts_over(tiny_dataset: Path, tmp_path: Path) -> None:
     space = write_space(
         tmp_path / "space.yaml",
         search={"model.kld_weight": {"grid": [0.01, 0.1, 0.3]}},
@@ -50,7 +50,7 @@ def test_a_driver_killed_twice_goes_on_and_no_trial_begins_twice(tiny_dataset: P
     )
     program = command(space, tiny_dataset, tmp_path / "out", "--num_cpus", "1")
     seen_before = 0
-    for wanted in (3, 8):  # Evaluations after which the driver is killed: in the first trial, and in a later one.
+    for wanted in (3, 8):  # Evaluations before each kill: in the first trial, and in a later one.
         process = subprocess.Popen(
             program, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -73,7 +73,7 @@ def test_a_driver_killed_twice_goes_on_and_no_trial_begins_twice(tiny_dataset: P
     begun = starts(tmp_path / "out")
     assert sorted(begun) == sorted(record.name for record in records)
     for images in begun.values():
-        assert images[0] == 0 and all(seen > 0 for seen in images[1:])  # From scratch once; then from a checkpoint.
+        assert images[0] == 0 and all(seen > 0 for seen in images[1:])  # From scratch once, then from checkpoints.
     assert sum(len(images) for images in begun.values()) == len(records) + 2
     for record in records:
         entries = json_lines(tmp_path / "out" / "trials" / record.name / "evaluations.jsonl")
@@ -99,7 +99,7 @@ def test_a_trial_of_two_workers_equals_two_launched_processes(tiny_dataset: Path
 
 
 def wait_for(attempt: Callable[[], None], timeout_sec: float = 240) -> None:
-    """Tries until there is no connection error any more."""
+    """Repeats an attempt until it raises no connection error."""
     deadline = time.monotonic() + timeout_sec
     while True:
         try:
@@ -111,12 +111,12 @@ def wait_for(attempt: Callable[[], None], timeout_sec: float = 240) -> None:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A head and a second node on this machine, each with one CPU and processes of its own; gives the address."""
+    """Address and processes of a Ray cluster on this machine: a head and a second node, each with one CPU."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray = shutil.which("ray", path=str(Path(sys.executable).parent))
     assert ray is not None
-    # A short directory: sockets in it may have no longer names.
+    # A short path, since it contains sockets.
     home = Path("/tmp") / f"ray_{os.getpid()}"
     port = 20_000 + os.getpid() % 10_000
     options = ["--num-cpus", "1", "--object-store-memory", str(80 * 2**20), "--disable-usage-stats", "--block"]
@@ -135,7 +135,7 @@ import ray, time
 while not ray.is_initialized():
     try:
         ray.init({address!r}, log_to_driver=False)
-    except Exception:  # The head answers before its own node is part of the cluster.
+    except Exception:  # The head answers before its own node has joined.
         time.sleep(2)
 while sum(node["Alive"] for node in ray.nodes()) < 2:
     time.sleep(1)
@@ -183,5 +183,5 @@ def test_a_cluster_of_two_nodes_trains_two_trials_at_once_and_may_lose_a_node(
     assert [(record.status, record.images_seen) for record in records] == [("finished", 48_000)] * 2
     assert sum(record.num_failures for record in records) <= 1
     begun = starts(tmp_path / "out")
-    assert sum(len(images) for images in begun.values()) == 3  # One trial went on elsewhere, from its checkpoint.
+    assert sum(len(images) for images in begun.values()) == 3  # One trial resumed on the other node.
     assert sum(images.count(0) for images in begun.values()) == 2

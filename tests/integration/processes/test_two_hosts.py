@@ -1,4 +1,4 @@
-"""Two hosts: network namespaces joined by a cable of their own (veth), one process group over them."""
+"""Two hosts: network namespaces joined by a virtual cable (veth), with one process group over both."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(not can_make_hosts(), reason="needs root and `ip
 
 @pytest.fixture
 def hosts() -> Iterator[None]:
-    """Two namespaces, in each of which only its end of the cable and the loopback can be seen."""
+    """Two namespaces; each sees only its end of the cable and the loopback."""
     try:
         for name in HOSTS:
             ip("netns", "add", name)
@@ -52,7 +52,7 @@ def hosts() -> Iterator[None]:
 
 
 def on_host(number: int, *script: str | Path) -> subprocess.Popen[str]:
-    """The documented line of one machine."""
+    """Starts the documented line of one machine."""
     name = list(HOSTS)[number]
     command = ["ip", "netns", "exec", name, sys.executable, "-m", "accelerate.commands.launch"]
     command += ["--config_file", str(ROOT / "jobs" / "accelerate" / "cpu_nodes.yaml"), "--machine_rank", str(number)]
@@ -67,7 +67,7 @@ def on_host(number: int, *script: str | Path) -> subprocess.Popen[str]:
 
 
 def end(processes: list[subprocess.Popen[str]]) -> list[str]:
-    """What both say until they end."""
+    """The output of both processes, which must end within five minutes."""
     try:
         return [process.communicate(timeout=300)[0] for process in processes]
     finally:
@@ -88,10 +88,10 @@ def test_two_hosts_do_what_two_processes_of_one_host_do(hosts: None, tiny_datase
     outputs = finish([on_host(0, *both), on_host(1, *both)])
     for rank in (0, 1):
         assert records(tmp_path / "two.jsonl", rank) == records(tmp_path / "one.jsonl", rank)
-    assert "2 process(es)" in outputs[0] and "2 process(es)" not in outputs[1]  # One speaks for all.
+    assert "2 process(es)" in outputs[0] and "2 process(es)" not in outputs[1]  # Only the first one prints it.
 
 
-def test_a_run_of_two_hosts_goes_on_with_one(hosts: None, tiny_dataset: Path, tmp_path: Path) -> None:
+def test_a_run_of_two_hosts_resumes_on_one(hosts: None, tiny_dataset: Path, tmp_path: Path) -> None:
     options = ["ae", "--data", tiny_dataset, "--global_batch_size", 32, *TINY, "--run", tmp_path / "cut"]
     start = [RECORD, tmp_path / "start.jsonl", *options, "--max_steps", 4]
     finish([on_host(0, *start), on_host(1, *start)])
