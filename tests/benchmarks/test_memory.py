@@ -9,6 +9,7 @@ import numpy as np
 from eval.studio.uploads import Uploads
 from PIL import Image
 
+from eval.latent.editing.uploads import Uploads
 from eval.reports.stages import Stages, forget_peak, peak_mib
 from studio_hostile import attack, saved
 from studio_process import studio_process

@@ -41,7 +41,7 @@ def write_images(root: Path, files: Iterable[str], mode: str = "RGB", size: tupl
 
 
 def write_olivetti(root: Path, num_people: int = 4) -> None:
-    """Writes ``olivettifaces.mat``: column i is picture i, column by column; pixel (row, column) is row + 64 (i % 3)."""
+    """Writes ``olivettifaces.mat``: column i is picture i, column by column; pixel (r, c) is r + 64 (i % 3)."""
     rows = np.arange(64, dtype=np.uint8)[:, None] + np.zeros((1, 64), np.uint8)
     pictures = [rows + 64 * (number % 3) for number in range(10 * num_people)]
     root.mkdir(parents=True, exist_ok=True)

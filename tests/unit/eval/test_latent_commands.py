@@ -249,7 +249,7 @@ def test_mistakes_with_morphs(
     assert "no sample 'me'; a key looks like 'identity_" in message
     assert "need --data" in fails(morph.main, runs["vae"], "--rows", 1, 2, *out)
     assert "at least 2" in fails(morph.main, runs["vae"], "--data", data, "--steps", 1, *out)
-    assert "none of auto" in fails(morph.main, runs["vae"], "--images", *photos, "--crop", "left", *out)
+    assert "crop must be auto" in fails(morph.main, runs["vae"], "--images", *photos, "--crop", "left", *out)
     movie = ["--animation", tmp_path / "x.mp4"]
     assert ".webp or .gif" in fails(morph.main, runs["vae"], "--images", *photos, *out, *movie)
 

@@ -93,7 +93,7 @@ def test_real_entries_check_what_is_in_a_file(tmp_path: Path, monkeypatch: pytes
     assert state_of(entries["efflite0"]).text == "present"
     assert state_of(entries["inception"]).text == "absent"
     torch.save({"layer": torch.zeros(3)}, tmp_path / "other.pt")
-    with pytest.raises(UserError, match="layout"):
+    with pytest.raises(UserError, match="do not fit the network"):
         take(entries["inception_resnet_v1-casia-webface"], tmp_path / "other.pt")
     with pytest.raises(UserError, match="pip install"):
         fetch(entries["efflite0"])

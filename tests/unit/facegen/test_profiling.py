@@ -55,5 +55,5 @@ def test_a_run_that_ends_before_it_is_warm_says_so(
 
 
 def test_a_dry_run_has_too_few_steps_to_trace(tiny_config: MakeConfig) -> None:
-    with pytest.raises(ValueError, match="profile needs more steps"):
+    with pytest.raises(ValueError, match="profile needs more than the one step"):
         tiny_config(profile=True, dry_run=True)

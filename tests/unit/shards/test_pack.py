@@ -422,7 +422,7 @@ def test_occupied_and_unwritable_outputs(images: Path, tmp_path: Path) -> None:
         (["--size", "0"], "size must be 1 or more"),
         (["--quality", "0"], "quality must be"),
         (["--codec", "png", "--quality", "90"], "png has no option 'quality'"),
-        (["--crop", "left"], "crop 'left' is none of"),
+        (["--crop", "left"], "not 'left'"),
         (["--val_fraction", "0.9", "--test_fraction", "0.2"], "add up to less than 1"),
         (["--split_by", "partition"], "has no partition of its own"),
         (["--split_by", "identity"], "names no identities"),
