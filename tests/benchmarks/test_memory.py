@@ -6,7 +6,6 @@ import mmap
 from pathlib import Path
 
 import numpy as np
-from eval.studio.uploads import Uploads
 from PIL import Image
 
 from eval.latent.editing.uploads import Uploads

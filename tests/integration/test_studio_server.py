@@ -57,7 +57,7 @@ def test_bytes_that_are_no_request(started):
             socket.create_connection(address, timeout=30) as connection,
         ):
             connection.sendall(garbage)
-            with suppress(OSError):  # "not connected", which is no ConnectionError
+            with suppress(OSError):  # "Not connected" is not a ConnectionError.
                 connection.shutdown(socket.SHUT_WR)
             while connection.recv(65536):
                 pass

@@ -166,7 +166,7 @@ def read_space(name: str, changes: dict[str, Any] | None = None, options: dict[s
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path} is no space; it must name a family, max_images and the options to search.")
+        raise UserError(f"{path} is not a space; it must name a family, max_images and the options to search.")
     values |= changes or {}
     values["options"] = {**(values.get("options") or {}), **(options or {})}
     return space_from_dict(values, str(path))

@@ -37,12 +37,12 @@ OLD_NAMES = {
 }
 
 
-def test_a_journal_is_in_order_and_comes_back_with_its_run(tmp_path: Path) -> None:
+def test_a_journal_is_in_order_and_is_cut_with_its_run(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run")
     for images_seen in (64, 128, 192):
         journal.add({"images_seen": images_seen, "score": images_seen / 2})
     assert [entry["images_seen"] for entry in journal.after(64)] == [128, 192]
-    journal.add({"images_seen": 128, "score": -1.0})  # A run that came back to 64 measures 128 again.
+    journal.add({"images_seen": 128, "score": -1.0})  # A run that went back to 64 measures 128 again.
     assert Journal(tmp_path / "run").entries == [{"images_seen": 64, "score": 32.0}, {"images_seen": 128, "score": -1}]
     with open(tmp_path / "run" / "evaluations.jsonl", "a") as file:
         file.write('{"images_seen": 256, "sc')

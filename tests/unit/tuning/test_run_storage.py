@@ -14,7 +14,7 @@ from shards.base.errors import UserError
 from tuning.trials.run_storage import RunStorage
 
 
-def test_a_run_in_a_storage_is_what_it_was_and_is_fetched_where_it_is_ahead(
+def test_a_copy_is_complete_and_is_fetched_if_it_is_ahead(
     tiny_config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     config = tiny_config(max_steps=6)
@@ -27,14 +27,14 @@ def test_a_run_in_a_storage_is_what_it_was_and_is_fetched_where_it_is_ahead(
 
     storage.save("trial", run)
     copy = tmp_path / "storage" / "trial"
-    assert files(run) == files(copy)  # Of three checkpoints two are kept, on both sides.
+    assert files(run) == files(copy)  # Two of three checkpoints are kept, on both sides.
     assert len(list((copy / "checkpoints").iterdir())) == 2
 
     elsewhere = tmp_path / "elsewhere"
     RunStorage(f"local://{tmp_path / 'storage'}").restore("trial", elsewhere)
     assert files(elsewhere) == files(run)
     (copy / "metrics.jsonl").write_text("changed")
-    storage.restore("trial", elsewhere)  # As far as the storage: left alone.
+    storage.restore("trial", elsewhere)  # As far as the storage: unchanged.
     assert files(elsewhere) == files(run)
     shutil.rmtree(max((elsewhere / "checkpoints").iterdir()))
     storage.restore("trial", elsewhere)
@@ -44,9 +44,7 @@ def test_a_run_in_a_storage_is_what_it_was_and_is_fetched_where_it_is_ahead(
 
 
 @pytest.mark.parametrize("half", ["without its marker", "with an older marker"])
-def test_what_a_machine_was_sending_when_it_was_lost_does_not_count(
-    half: str, tiny_config: Callable[..., TrainConfig], tmp_path: Path
-) -> None:
+def test_an_unfinished_copy_does_not_count(half: str, tiny_config: Callable[..., TrainConfig], tmp_path: Path) -> None:
     config = tiny_config(max_steps=2)
     run, storage = Path(config.run), RunStorage(f"local://{tmp_path / 'storage'}")
     Trainer(config).fit()
@@ -57,7 +55,7 @@ def test_what_a_machine_was_sending_when_it_was_lost_does_not_count(
             (sent / "COMPLETE").unlink()
         else:
             next(sent.glob("*.safetensors")).write_bytes(b"of another branch")
-    shutil.rmtree(run)  # Another machine goes on.
+    shutil.rmtree(run)  # Another machine resumes it.
     storage.restore("trial", run)
     assert not list((run / "checkpoints").iterdir()) and not list((run / "snapshots").iterdir())
     trainer = Trainer(config)

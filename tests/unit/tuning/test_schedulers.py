@@ -37,15 +37,15 @@ def report(scheduler, name: str, images_seen: int, score: float) -> str:
 
 def test_asha_stops_the_worse_and_remembers_it_in_a_resumed_sweep(tmp_path: Path) -> None:
     scheduler = asha(tmp_path)
-    fresh = ray.cloudpickle.dumps(scheduler)  # What Ray keeps of a scheduler: as it was before the sweep began.
+    fresh = ray.cloudpickle.dumps(scheduler)  # What Ray keeps of a scheduler: its state before the sweep.
     begin(scheduler, "a", "b", "c", "d")
     decisions = [report(scheduler, name, 100, score) for name, score in (("a", 1.0), ("b", 0.5), ("c", 3.0))]
     assert decisions == [TrialScheduler.CONTINUE, TrialScheduler.CONTINUE, TrialScheduler.STOP]
-    assert report(scheduler, "b", 900, 0.1) == TrialScheduler.CONTINUE  # At its end it ends by itself.
+    assert report(scheduler, "b", 900, 0.1) == TrialScheduler.CONTINUE  # A trial at its end finishes on its own.
     resumed = ray.cloudpickle.loads(fresh)
     begin(resumed, "c", "d")
     assert report(resumed, "c", 100, 3.0) == TrialScheduler.STOP
-    assert report(resumed, "d", 100, 0.9) == TrialScheduler.STOP  # Worse than b, of before the interruption.
+    assert report(resumed, "d", 100, 0.9) == TrialScheduler.STOP  # Worse than b before the interruption.
     (tmp_path / "elsewhere").mkdir()
     forgetful = asha(tmp_path / "elsewhere")
     begin(forgetful, "d")

@@ -49,7 +49,7 @@ def test_a_callback_sees_every_checkpoint_with_the_metrics_of_its_moment(
     assert seen[2:] == [(96, {"mse", "kl"})]
 
 
-def test_a_run_goes_on_from_another_ones_state_with_other_options(
+def test_a_run_continues_from_another_ones_state_with_other_options(
     tiny_config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     donor = tiny_config(run=str(tmp_path / "donor"), seed=1)
@@ -73,4 +73,4 @@ def test_a_run_goes_on_from_another_ones_state_with_other_options(
     assert (saved["model"]["kld_weight"], saved["optim"]["lr"]) == (0.5, 5e-4)
     seen = [json.loads(line)["images_seen"] for line in (tmp_path / "own" / "metrics.jsonl").read_text().splitlines()]
     assert seen == sorted(seen)
-    assert (source / "COMPLETE").is_file()  # The other run is as it was.
+    assert (source / "COMPLETE").is_file()  # The other run is unchanged.

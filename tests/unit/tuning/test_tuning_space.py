@@ -105,7 +105,7 @@ def test_a_space_is_looked_up_by_name_or_by_file(tmp_path: Path) -> None:
     space = read_space(str(file), {"max_images": 64}, {"global_batch_size": 16})
     assert (space.max_images, space.options) == (64, {"seed": 1, "global_batch_size": 16})
     file.write_text("- a list")
-    with pytest.raises(UserError, match="is no space"):
+    with pytest.raises(UserError, match="is not a space"):
         read_space(str(file))
     file.write_text("a: [")
     with pytest.raises(UserError, match="is not YAML"):
