@@ -48,12 +48,12 @@ docs: demo
 
 # Unit tests, in parallel: seconds to a minute and a half, for the loop of editing and testing.
 test-unit: $(INSTALLED)
-	$(PARALLEL) -m 'unit and not slow'
+	$(PARALLEL) tests/unit -m 'not slow'
 
 # All tests but the slow ones. Tests that start processes or browsers fill the machine by themselves: one at a time.
 test: $(INSTALLED)
-	$(PARALLEL) -m 'not (slow or processes or browser)'
-	$(PYTEST) -m '(processes or browser) and not slow'
+	$(PARALLEL) tests/unit tests/integration -m 'not (slow or processes)'
+	$(PYTEST) tests/integration tests/browser -m '(processes or browser) and not slow'
 
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow

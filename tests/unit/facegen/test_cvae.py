@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from eval.latent.sample_conditions import condition_note, sample_labels
-from eval.reports.run_pass import Protocol, run_split
+from eval.reports.context import Protocol
+from eval.reports.run_pass import run_split
 from facegen.config import parse_args
 from facegen.degrees import degrees_of
 from facegen.families import build
