@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from facegen.families import FAMILIES
 from facegen.options import TrainConfig
+from facegen.runs.config_file import upgraded_options
 from shards.base.cli import Parser, parse_command
 from shards.base.errors import UserError
 
@@ -41,7 +44,7 @@ def parse_args(args: Sequence[str]) -> TrainConfig:
         prog="accelerate launch facegen/train.py",
         description="Train one family of models on packed faces.",
         dest="family",
-        args=resolve_presets(args),
+        args=_upgrade_files(resolve_presets(args)),
     )
     return config
 
@@ -53,19 +56,44 @@ def resolve_presets(args: Sequence[str], directory: Path = PRESETS) -> list[str]
         UserError: Neither a file nor a preset.
     """
     resolved = list(args)
-    for position, arg in enumerate(resolved):
-        name = arg.removeprefix("--config=") if arg.startswith("--config=") else None
-        if name is None and position and resolved[position - 1] == "--config":
-            name = arg
-        if name is None or Path(name).is_file():
-            continue
-        preset = directory / f"{name}.yaml"
-        if not preset.is_file():
-            presets = sorted(path.stem for path in directory.glob("*.yaml"))
-            nearest = difflib.get_close_matches(name, presets, n=3, cutoff=0.3) or presets
-            raise UserError(f"--config {name} is neither a file nor a preset; near it: {', '.join(nearest)}.")
-        resolved[position] = arg.replace(name, str(preset))
+    for position, prefix, name in _config_arguments(args):
+        resolved[position] = f"{prefix}{find_preset(name, directory)}"
     return resolved
+
+
+def find_preset(name: str, directory: Path = PRESETS) -> Path:
+    """The file of that name, or the shipped preset.
+
+    Raises:
+        UserError: Neither a file nor a preset.
+    """
+    preset = directory / f"{name}.yaml"
+    if Path(name).is_file():
+        return Path(name)
+    if preset.is_file():
+        return preset
+    presets = sorted(path.stem for path in directory.glob("*.yaml"))
+    nearest = difflib.get_close_matches(name, presets, n=3, cutoff=0.3) or presets
+    raise UserError(f"--config {name} is neither a file nor a preset; near it: {', '.join(nearest)}.")
+
+
+def _upgrade_files(args: Sequence[str]) -> list[str]:
+    """Replaces the file of ``--config``, where a run wrote it, by its options, brought to this version."""
+    upgraded = list(args)
+    for position, prefix, name in _config_arguments(args):
+        options = upgraded_options(Path(name))
+        if options is not None:
+            upgraded[position] = prefix + yaml.safe_dump(options)
+    return upgraded
+
+
+def _config_arguments(args: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Position, prefix and value of each ``--config VALUE`` and ``--config=VALUE``."""
+    for position, arg in enumerate(args):
+        if arg.startswith("--config="):
+            yield position, "--config=", arg.removeprefix("--config=")
+        elif position and args[position - 1] == "--config":
+            yield position, "", arg
 
 
 def model_config_from_dict(family: str, values: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import yaml
 
 from eval.base.run_pictures import training_pictures
 from eval.drawing.charts import CURVES, METRICS_FILE, read_metrics, training_curves
-from facegen.runs.run_directory import CONFIG_FILE
+from facegen.runs.config_file import CONFIG_FILE
 from shards.base.errors import UserError
 
 PictureKind = Literal["reconstructions", "samples"]

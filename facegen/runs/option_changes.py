@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from facegen.options import TrainConfig, to_dict
+from facegen.runs.file_formats import with_defaults
+
 # None of these changes what an image does to the weights by more than rounding, except for the limits, which may be
 # raised to train on.
 _LIMITS = ("max_images", "max_steps", "max_epochs", "early_stop")
@@ -12,16 +15,17 @@ _SECTIONS = ("loader", "monitor", "checkpoint", "performance")
 _FREE = ("data", "run", *_LIMITS, *_SECTIONS, "process_timeout_sec", "dry_run", "profile")
 
 
-def forbidden_changes(old: dict[str, Any], new: dict[str, Any], file_options: Collection[str] = ()) -> list[str]:
+def forbidden_changes(old: dict[str, Any], config: TrainConfig, file_options: Collection[str] = ()) -> list[str]:
     """The options that changed though a run cannot resume with another value, each with both values.
 
     Args:
-        old: The run's options as plain values.
-        new: Those it would resume with.
+        old: The run's options as plain values; one that was added since has its default.
+        config: The options to resume with.
         file_options: Dotted names of the model's options that only say where a file lies.
     """
+    defaults = to_dict(type(config)(data=config.data, run=config.run))  # type: ignore[call-arg]
     free = (*_FREE, *(f"model.{name}" for name in file_options))
-    return differences(_without(old, free), _without(new, free))
+    return differences(_without(with_defaults(old, defaults), free), _without(to_dict(config), free))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

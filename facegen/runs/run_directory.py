@@ -1,4 +1,4 @@
-"""The run directory: its lock, its config, and whether a run may resume in it."""
+"""The run directory: its lock, and whether a run may resume in it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from facegen.options import TrainConfig, to_dict
+from facegen.options import TrainConfig
 from facegen.runs.checkpoint import SET_ASIDE, newest_complete, set_aside_damaged
 from facegen.runs.option_changes import forbidden_changes
 from facegen.runs.snapshot import BEST, SNAPSHOTS, read_description
@@ -20,7 +19,6 @@ from facegen.runs.state_file import read_facts
 from shards.base.errors import UserError
 from shards.dataset.manifest import DATASET_FILE
 
-CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
 
 
@@ -110,7 +108,7 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, file_options: Collect
                 f"{run} was trained on data with fingerprint {old_fingerprint}, but {config.data} has {fingerprint}; "
                 "give the data it was trained on, or another --run."
             )
-        changed = forbidden_changes(old_config, to_dict(config), file_options)
+        changed = forbidden_changes(old_config, config, file_options)
         if changed:
             raise UserError(
                 f"{run} was started with other options: {', '.join(changed)}; give the same, or another --run."
@@ -132,10 +130,3 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, file_options: Collect
             description = read_description(snapshot)
             check_same(description.config, description.dataset_fingerprint)
     return None
-
-
-def save_config(config: TrainConfig) -> None:
-    """Writes ``config.yaml``: the full resolved config, with the command that trains from it again."""
-    command = f"# Train again: accelerate launch facegen/train.py {config.family} --config THIS_FILE --run NEW_RUN\n"
-    path = Path(config.run) / CONFIG_FILE
-    path.write_text(command + yaml.safe_dump(to_dict(config), sort_keys=False))

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from facegen.runs import file_formats
 from facegen.runs.checkpoint import (
     damage,
     delete,
@@ -88,22 +89,26 @@ def find_snapshot(path: Path) -> Path:
 
 
 def read_description(snapshot: Path) -> Description:
-    """Reads ``snapshot.json``.
+    """Reads ``snapshot.json``, an older version as this one would have written it.
 
     Raises:
-        UserError: A file that is not one.
+        UserError: A damaged file, or a newer version.
     """
+    path = snapshot / DESCRIPTION
     try:
-        return Description(**json.loads((snapshot / DESCRIPTION).read_text()))
+        return Description(**file_formats.SNAPSHOT.read(path, json.loads(path.read_text())))
+    except UserError:
+        raise
     except (ValueError, TypeError) as error:
-        raise UserError(f"{snapshot / DESCRIPTION} cannot be read: {error}.") from None
+        raise UserError(f"{path} cannot be read: {error}.") from None
 
 
 def _write(root: Path, description: Description, modules: Mapping[str, nn.Module]) -> Path:
     described = replace(description, weights=tuple(modules))
 
     def write(directory: Path) -> None:
-        (directory / DESCRIPTION).write_text(json.dumps(asdict(described), indent=1) + "\n")
+        content = file_formats.SNAPSHOT.stamp(asdict(described))
+        (directory / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n")
         for weights, module in modules.items():
             save_module(module, directory / f"{weights}.safetensors")
 
@@ -113,5 +118,5 @@ def _write(root: Path, description: Description, modules: Mapping[str, nn.Module
 
 
 def _watches_a_metric(snapshot: Path) -> bool:
-    # Not there in the snapshots of older versions; switched off where a run goes on without early stopping.
+    # Absent in the oldest snapshots; off where a run was resumed without early stopping.
     return read_description(snapshot).config.get("early_stop", {}).get("metric") is not None

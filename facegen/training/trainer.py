@@ -21,7 +21,8 @@ from facegen.processes.group import limit_waiting, make_accelerator, wrap
 from facegen.processes.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from facegen.randomness import derive_seed, seed_global_generators
 from facegen.runs.checkpoint import directory_name
-from facegen.runs.run_directory import claim, save_config
+from facegen.runs.config_file import save_config
+from facegen.runs.run_directory import claim
 from facegen.runs.state_file import read_facts
 from facegen.training.assembly import build_family, make_loader
 from facegen.training.averages import means_of, means_over_processes

@@ -10,7 +10,7 @@ import yaml
 
 from facegen.config import config_class
 from facegen.options import to_dict
-from facegen.runs.run_directory import CONFIG_FILE
+from facegen.runs.config_file import read_config
 
 # Where it was trained, and what the sweep sets for its own purposes.
 _LEFT_OUT = ("data", "run", "dry_run", "profile", "checkpoint")
@@ -25,7 +25,7 @@ def write_preset(run: Path, file: Path, comment: str, named: Sequence[str]) -> N
         comment: Comment at the head of the file.
         named: Options to write even if they have their default, by their dotted names.
     """
-    config = yaml.safe_load((run / CONFIG_FILE).read_text())
+    config = read_config(run)
     family = config["family"]
     defaults = config_class(family)(data="-", run="-")  # type: ignore[call-arg]
     default = yaml.safe_load(yaml.safe_dump(to_dict(defaults)))

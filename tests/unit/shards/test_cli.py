@@ -14,7 +14,7 @@ import yaml
 from facegen import train
 from facegen.config import parse_args
 from facegen.options import to_dict
-from facegen.runs.run_directory import save_config
+from facegen.runs.config_file import save_config
 from shards.base.cli import parse
 from shards.base.errors import ENDING, UserError
 
