@@ -1,6 +1,6 @@
 """Attribute vectors: ``python -m eval.attributes fit RUN --data DIR --out FILE``, then ``apply FILE --run RUN ...``.
 
-``measure FILE --run RUN --judge JUDGE ...`` says for how many faces a judge sees what the vector adds.
+``measure FILE --run RUN --judge JUDGE ...`` counts the faces in which a judge sees what the vector adds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ MEASURED_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 @dataclass(kw_only=True)
 class MeasureConfig(FaceOptions, ModelOptions):
-    """Measures for how many faces a judge sees more of an attribute the more of it is added."""
+    """Counts the faces in which a judge sees more of an attribute the more of it is added."""
 
     file: str
-    """What ``fit`` wrote."""
+    """File that ``fit`` wrote."""
     attribute: str
     """Name of the attribute."""
     judge: str
@@ -38,7 +38,7 @@ class MeasureConfig(FaceOptions, ModelOptions):
     out: str
     """JSON file for the numbers."""
     without: list[str] = field(default_factory=list)
-    """Attributes that shall stay as they are: what the vector shares with theirs is taken out of it."""
+    """Attributes to keep unchanged: what the vector shares with theirs is removed from it."""
     strengths: list[float] = field(default_factory=lambda: list(MEASURED_STRENGTHS))
     """Two or more, in units of the attribute's vector."""
 
@@ -63,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def measure(config: MeasureConfig) -> None:
-    """Edits the faces, lets the judge see them, prints and writes what it saw."""
+    """Edits the faces, shows them to the judge, and prints and writes its judgments."""
     attributes, origin = load_attributes(config.file)
     vector = attributes.vector(config.attribute, config.without)
     judge = load_judge(Path(config.judge), torch.device("cpu"))

@@ -14,12 +14,12 @@ from shards.base.files import make_folder, writing_to
 
 SUFFIXES = (".webp", ".gif")
 FRAME_MS = 100
-"""How long a frame is shown. GIF counts in hundredths of a second, and browsers slow down below two of them."""
+"""Duration of a frame. GIF counts in hundredths of a second, and browsers slow down below two of them."""
 _BACKGROUND = "white"
 
 
 def check_animation_path(path: str) -> None:
-    """Checks the name before any work is done.
+    """Checks a file name before any work is done.
 
     Raises:
         UserError: A suffix of another format.
@@ -29,7 +29,7 @@ def check_animation_path(path: str) -> None:
 
 
 def there_and_back(frames: Sequence[Image.Image]) -> list[Image.Image]:
-    """Frames that end where they begin, so that a loop has no jump; the two turning points come once."""
+    """Frames forwards and backwards, so that a loop has no jump; the first and last come once."""
     return [*frames, *reversed(frames[1:-1])]
 
 
@@ -37,9 +37,9 @@ def save_animation(path: str | Path, frames: Sequence[Image.Image], frame_ms: in
     """Writes an endless loop.
 
     Args:
-        path: Ends in .webp or .gif; folders above it are made.
-        frames: At least one, all of one size; transparent parts become white, since GIF has no half transparency.
-        frame_ms: How long each is shown, in milliseconds.
+        path: Ends in .webp or .gif; the folders above it are made.
+        frames: At least one, all of one size; transparent parts become white, since GIF has no partial transparency.
+        frame_ms: Duration of each frame, in milliseconds.
 
     Raises:
         UserError: A suffix of another format.
@@ -52,7 +52,7 @@ def save_animation(path: str | Path, frames: Sequence[Image.Image], frame_ms: in
 
 
 def encode_animation(frames: Sequence[Image.Image], suffix: str = ".webp", frame_ms: int = FRAME_MS) -> bytes:
-    """The content of such a file; ``suffix`` is one of ``SUFFIXES``."""
+    """The content of an animation file; ``suffix`` is one of ``SUFFIXES``."""
     opaque = [_flatten(frame) for frame in frames]
     options: dict[str, Any] = {"format": "GIF"} if suffix == ".gif" else {"format": "WEBP", "quality": 90, "method": 4}
     buffer = io.BytesIO()

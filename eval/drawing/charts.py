@@ -20,13 +20,13 @@ CURVES = {
     "d_loss": ("Loss of the discriminator in training", False),
     "g_loss": ("Loss of the generator in training", False),
 }
-"""Logged key, without its ``train/`` or ``val/``: title of the chart, and whether its axis is logarithmic."""
+"""Logged key without ``train/`` or ``val/``: the chart's title, and whether its y axis is logarithmic."""
 
 Point = Mapping[str, float]
 
 
 def read_metrics(run: Path | None) -> list[Point]:
-    """The points that training logged; none where the run keeps no such file. A line cut in two is left out."""
+    """The points that training logged; none without a log file. Incomplete lines are skipped."""
     if run is None or not (run / METRICS_FILE).is_file():
         return []
     points = []
@@ -39,9 +39,9 @@ def read_metrics(run: Path | None) -> list[Point]:
 
 
 def training_curves(key: str, runs: Sequence[tuple[str, Sequence[Point]]]) -> str | None:
-    """Held-out (strong) and training values (faint, or strong where there are no others) of every run over images seen.
+    """Held-out values (strong) and training values (faint, or strong alone) of every run over images seen.
 
-    None where none was logged.
+    None where no run logged the key.
     """
     title, log = CURVES[key]
     series = []
@@ -57,7 +57,7 @@ def training_curves(key: str, runs: Sequence[tuple[str, Sequence[Point]]]) -> st
 
 
 def _curve(points: Sequence[Point], key: str, log: bool) -> tuple[list[float], list[float]]:
-    # A number that was not finite is logged as null.
+    # Non-finite numbers are logged as null.
     values = [(point["images_seen"], point[key]) for point in points if point.get(key) is not None]
     kept = [(x, y) for x, y in values if math.isfinite(y) and (y > 0 or not log)]
     return [x for x, _ in kept], [y for _, y in kept]
@@ -67,13 +67,13 @@ def latent_histograms(usage: LatentUsage, latents: np.ndarray) -> str:
     """Small histograms of mu of the most active dims, the aggregated posterior as a line, N(0, 1) dashed.
 
     Args:
-        usage: Of all images.
+        usage: Latent usage over all images.
         latents: mu of some images, (N, L).
     """
     dims = usage.order[:NUM_HISTOGRAMS]
     columns, cell_width, cell_height, panel_height, top = 6, 150, 112, 76, 34
     num_rows = -(-len(dims) // columns)
-    # An encoder without a posterior has any scale; a few outliers should not squeeze the rest.
+    # Without a posterior the scale is arbitrary, and a few outliers should not squeeze the rest.
     reach = 3.5 if usage.kl is not None else max(3.5, float(np.quantile(np.abs(latents[:, dims]), 0.995)))
     edges = np.linspace(-reach, reach, 41)
     grid = np.linspace(-reach, reach, 121)
@@ -85,7 +85,7 @@ def latent_histograms(usage: LatentUsage, latents: np.ndarray) -> str:
     for position, dim in enumerate(dims):
         x0, y0 = (position % columns) * cell_width + 4, top + (position // columns) * cell_height
         density = np.histogram(latents[:, dim], edges)[0] / (len(latents) * (edges[1] - edges[0]))
-        # What is much taller than the rest is cut: a collapsed dim is one spike, beside which N(0, 1) would be flat.
+        # Tall bars are cut: beside the spike of a collapsed dim, N(0, 1) would be flat.
         tallest = 4 * float(normal.max()) if usage.kl is not None else 1.3 * float(density.max())
         peak = min(max(float(density.max()), float(normal.max())) * 1.05, tallest)
         body.append(svg.text(x0, y0, f"dim {dim}", ink=True))
@@ -106,7 +106,7 @@ def latent_histograms(usage: LatentUsage, latents: np.ndarray) -> str:
 
 
 def latent_bars(usage: LatentUsage) -> str:
-    """Variance of mu of every dim as a bar, the most active first, and below it KL as a strip of heat."""
+    """Variance of mu of every dim as bars, the most active first, and KL as a heat strip below."""
     width, left, right, top, bar_height = 900, 48, 16, 30, 150
     order = usage.order
     variance = usage.variance[order]

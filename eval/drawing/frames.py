@@ -1,4 +1,4 @@
-"""Pictures that the latent tools have in common: walls of faces, and frames of animations."""
+"""Pictures that the latent tools share: grids of faces, and frames of animations."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _FRAME_COLUMNS = 4
 
 
 def signed(value: float) -> str:
-    """A step of a sweep as its label says it."""
+    """A step of a sweep as a label."""
     return "0" if abs(value) < 1e-9 else f"{value:+.3g}"
 
 
 def wall(images: np.ndarray, num_columns: int) -> Image.Image:
-    """Faces uint8 (N, H, W, C) in rows; the last may be shorter."""
+    """Faces uint8 (N, H, W, C) in rows; the last row may be shorter."""
     return face_grid([Row(images[first : first + num_columns]) for first in range(0, len(images), num_columns)])
 
 
@@ -30,8 +30,8 @@ def beside_originals(
     Args:
         originals: uint8 (N, H, W, C).
         images: uint8 (N, S, H, W, C).
-        labels: What to write above each of the S steps.
-        names: At the left of each of the N rows, or nothing.
+        labels: Above each of the S steps.
+        names: At the left of each of the N rows, or none.
     """
     shown = np.concatenate([originals[:, None], images], axis=1)
     rows = [Row(row, name) for row, name in zip(shown, names or [""] * len(shown), strict=True)]
@@ -39,11 +39,11 @@ def beside_originals(
 
 
 def labeled_frames(images: np.ndarray, labels: Sequence[str]) -> Iterator[Image.Image]:
-    """One frame a step, all of one size, with the same faces in it.
+    """One frame for each step, all of one size.
 
     Args:
         images: uint8 (N, S, H, W, C): N faces at S steps.
-        labels: What to write above each of the S frames.
+        labels: Above each of the S frames.
     """
     for step, label in enumerate(labels):
         faces = images[:, step]

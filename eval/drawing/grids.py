@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 TILE_PIXELS = 96
-"""Smaller faces are enlarged by whole factors until they have about this size."""
+"""Smaller faces are enlarged by whole factors to at least this height."""
 _GAP = 4
 _FONT_SIZE = 22
 _LABEL_COLOR = (128, 132, 140, 255)
-"""A grey with enough contrast on white and on black, since the background is transparent."""
+"""Readable on white and on black: the background is transparent."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Row:
 
 
 def face_grid(rows: Sequence[Row], column_labels: Sequence[str] = ()) -> Image.Image:
-    """Lays rows of faces below each other.
+    """Draws rows of faces.
 
     Args:
         rows: All with images of one size; C is 1 or 3.
-        column_labels: Above the columns, or nothing.
+        column_labels: Above the columns, or none.
 
     Returns:
         An RGBA picture with a transparent background.

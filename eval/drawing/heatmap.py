@@ -1,4 +1,4 @@
-"""The chart of latent usage over training: which dims came to life, which died, and when."""
+"""The chart of latent usage over training: which dims become active, which collapse, and when."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _WIDTH, _LEFT, _RIGHT, _TOP = 900, 56, 16, 30
 
 
 def latent_heatmap(run: str | Path) -> str | None:
-    """The variance of mu of each dim at the end of each epoch of a run, as SVG; None where the run kept none of it.
+    """The variance of mu of each dim at the end of each epoch of a run, as SVG; None where the run logged none.
 
-    Epochs go to the right. Dims go downwards, in the order of their variance in the last epoch. Of more than 200 dims
-    or epochs are shown the first 50, the last 50, and between two lines every 20th (over 2,100 of them: every n-th).
-    The shade is the variance's logarithm; active dims have a color, the others are gray.
+    Epochs go right. Dims go down, ordered by their variance in the last epoch. With more than 200 dims or epochs, the
+    first 50 and the last 50 are shown and, between two lines, every 20th (beyond 2,100: every n-th). The shade is the
+    variance's logarithm; active dims are colored, the others gray.
     """
     history = read_latent_history(Path(run))
     return history and _draw(history)
@@ -55,7 +55,7 @@ def _draw(history: LatentHistory) -> str:
 
 
 def _cells(heat: Heat, cell_width: float, cell_height: float) -> list[str]:
-    """One path of horizontal strokes for each shade: neighbors of one shade share a stroke, which keeps files small."""
+    """One path for each shade; neighboring cells of one shade share a stroke, which keeps files small."""
     shades = np.minimum((heat.warmth * _NUM_SHADES).astype(int), _NUM_SHADES - 1)
     keys = shades + _NUM_SHADES * heat.is_active
     strokes: dict[int, list[str]] = defaultdict(list)
@@ -73,7 +73,7 @@ def _cells(heat: Heat, cell_width: float, cell_height: float) -> list[str]:
 
 
 def _left_out(heat: Heat) -> str:
-    """What the lines mean; empty where there are none."""
+    """Explains the lines; empty where there are none."""
     parts = []
     for noun, positions in (("dim", heat.ranks), ("epoch", heat.columns)):
         if gaps(positions):
@@ -83,7 +83,7 @@ def _left_out(heat: Heat) -> str:
 
 
 def _legend(highest: float, top: float) -> list[str]:
-    """The shades from the lowest variance to the highest, with some of their values."""
+    """The shades from the lowest variance to the highest, with some values."""
     width, num_steps = 320, 40
     step = width / num_steps
     threshold = float(warmth(np.array(ACTIVE_VARIANCE), highest))

@@ -14,7 +14,7 @@ from shards.dataset.manifest import LabelField
 PANEL_PIXELS = 720
 _MARGIN = 24
 _INSET = 56
-"""Empty pixels around the points, so that a smooth density ends within its panel."""
+"""Empty pixels around the points: a smoothed density must end within its panel."""
 _HEADER = 64
 _LEGEND_LINE = 26
 _SHARPNESS = 3
@@ -28,26 +28,26 @@ _SEQUENCE = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98),
 _DENSITY = np.array([(255, 255, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107)], float)
 _DENSITY_BINS = 180
 _SCOTT_FRACTION = 0.5
-"""Width of the smoothing, in units of Scott's rule, which is meant for one Gaussian; maps have many small groups."""
+"""Smoothing width as a fraction of Scott's rule: the rule assumes one Gaussian, and maps have many small groups."""
 
 
 @dataclass(frozen=True)
 class Coloring:
-    """A color for each point, and what the colors mean."""
+    """A color for each point, and a legend."""
 
     title: str
     colors: np.ndarray
     """uint8 (N, 3)."""
     known: np.ndarray
-    """bool (N,): False where the label is missing; these points lie under the others."""
+    """bool (N,): False where the label is missing; those points are drawn below the others."""
     legend: tuple[tuple[str, tuple[int, int, int]], ...]
 
 
 def color_by_label(name: str, field: LabelField, column: np.ndarray) -> Coloring:
     """Colors for the values of a label (N,).
 
-    A bool has two colors, a degree a sequence from its 2nd to its 98th percentile, a class one for each of its most
-    frequent values and gray for the others.
+    A bool has two colors, a degree a gradient from its 2nd to its 98th percentile, and a class one color for each of
+    its most frequent values and gray for the rest.
     """
     if field.kind == "float":
         return _by_degree(name, column)
@@ -83,7 +83,7 @@ def scatter_panel(points: np.ndarray, coloring: Coloring) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     radius = _SHARPNESS * float(np.clip(120 / np.sqrt(len(points)), 1.2, 4.0))
     places = _to_panel(points) * _SHARPNESS
-    # In an order of chance, so that no value covers the others because its images come last.
+    # In random order: otherwise the value whose images come last would cover the others.
     order = np.random.default_rng(0).permutation(len(points))
     order = np.concatenate([order[~coloring.known[order]], order[coloring.known[order]]])
     for position in order.tolist():
@@ -92,12 +92,12 @@ def scatter_panel(points: np.ndarray, coloring: Coloring) -> Image.Image:
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
     legend = coloring.legend
     if not coloring.known.all():
-        legend = (*legend, (f"not known ({(~coloring.known).sum():,})", _MISSING))
+        legend = (*legend, (f"unknown ({(~coloring.known).sum():,})", _MISSING))
     return _with_header(canvas, coloring.title, legend)
 
 
 def density_panel(points: np.ndarray) -> Image.Image:
-    """How densely points (N, 2) lie, RGB; the darkest place is the densest."""
+    """The density of points (N, 2), RGB; darker is denser."""
     places = _to_panel(points)
     edges = np.linspace(0, PANEL_PIXELS, _DENSITY_BINS + 1)
     counts, _, _ = np.histogram2d(places[:, 1], places[:, 0], bins=(edges, edges))
@@ -129,7 +129,7 @@ def _to_panel(points: np.ndarray) -> np.ndarray:
 
 
 def _with_header(canvas: Image.Image, title: str, legend: Sequence[tuple[str, tuple[int, int, int]]]) -> Image.Image:
-    """Shrinks the drawing and puts title and legend above it."""
+    """Shrinks a drawing and puts title and legend above it."""
     font, small = ImageFont.load_default(26), ImageFont.load_default(18)
     places, x, line = [], _MARGIN, 0
     for text, color in legend:

@@ -1,4 +1,4 @@
-"""Small SVG charts: crisp at any size, and light or dark with the page they are on."""
+"""Small SVG charts that follow the page's light or dark scheme."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 
 @dataclass(frozen=True)
 class Series:
-    """One line: its points, in order of x. Lines of one label share a color and an entry in the legend."""
+    """One line: its points, ordered by x. Lines with one label share a color and a legend entry."""
 
     label: str
     x: Sequence[float]
@@ -37,7 +37,7 @@ class Series:
 
 
 def document(width: float, height: float, title: str, body: Sequence[str]) -> str:
-    """A whole SVG file; ``title`` is what a screen reader says."""
+    """A whole SVG file; screen readers read the title."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="fg-chart" viewBox="0 0 {width:g} {height:g}" '
         f'role="img" aria-label="{escape(title)}"><style>{_STYLE}</style>{"".join(body)}</svg>\n'
@@ -68,7 +68,7 @@ def line_chart(title: str, series: Sequence[Series], x_label: str, log: bool = F
     """Lines over a common x axis.
 
     Args:
-        title: What a screen reader says.
+        title: For screen readers.
         series: At least one, each with at least one finite point; with ``log``, above 0.
         x_label: Below the axis.
         log: Logarithmic y axis.
@@ -111,7 +111,7 @@ def line_chart(title: str, series: Sequence[Series], x_label: str, log: bool = F
 
 
 def _legend(colors: Mapping[str, int], left: float, right: float) -> list[list[tuple[float, str, int]]]:
-    """Lines of entries (where they start, label, color) that fit between two places; at least one line."""
+    """Lines of entries (x, label, color) that fit between ``left`` and ``right``; at least one line."""
     lines: list[list[tuple[float, str, int]]] = [[]]
     x = left
     for label, color in colors.items():
@@ -125,7 +125,7 @@ def _legend(colors: Mapping[str, int], left: float, right: float) -> list[list[t
 
 
 def linear_ticks(low: float, high: float, num: int = 5) -> list[float]:
-    """Round numbers that cover ``low`` to ``high``, about ``num`` of them."""
+    """About ``num`` round numbers that cover ``low`` to ``high``."""
     span = (high - low) or abs(high) or 1.0
     raw = span / num
     magnitude = 10 ** math.floor(math.log10(raw))
@@ -135,7 +135,7 @@ def linear_ticks(low: float, high: float, num: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten that cover ``low`` to ``high``; only the powers over many decades."""
+    """1, 2 and 5 times powers of ten that cover ``low`` to ``high``; over many decades, the powers only."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if len(decades) <= 4 else (1,)
     ticks = [factor * 10.0**decade for decade in decades for factor in factors]

@@ -1,1 +1,1 @@
-"""Latent tools: what directions in a trained model's latent space mean, as functions that commands and pages share."""
+"""Tools that explore a trained model's latent space, shared by the commands, the report and the studio."""

@@ -1,7 +1,7 @@
 """Attribute vectors: the mean of mu where an attribute is present minus the mean where it is absent.
 
 Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric", section 3.3. A strength is a
-multiple of this difference: 1 moves a latent as far as the two groups are apart.
+multiple of this difference: 1 moves a latent by the distance between the two groups.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shards.dataset.manifest import LabelField
 BEST_KNOWN = ("Smiling", "Male", "Young", "Eyeglasses")
 """CelebA's attributes that are shown first where they exist."""
 _PARALLEL = 1e-6
-"""Directions that others span up to this share of the longest count as spanned."""
+"""Singular values up to this share of the largest count as 0."""
 _TENSORS = ("vectors", "unit_vectors", "num_present", "num_absent")
 _FILE = FittedFile(
     Format("file of attribute vectors", version=1, first=1),
@@ -44,9 +44,9 @@ class Attributes:
     vectors: np.ndarray
     """float32 (A, L): mean(mu | present) - mean(mu | absent)."""
     num_present: np.ndarray
-    """int64 (A,): images that have the attribute."""
+    """int64 (A,): images with the attribute."""
     num_absent: np.ndarray
-    """int64 (A,): images that are known not to have it."""
+    """int64 (A,): images known to lack it."""
 
     @property
     def unit_vectors(self) -> np.ndarray:
@@ -57,24 +57,24 @@ class Attributes:
         """The vector of one attribute, float32 (L,).
 
         Args:
-            name: Of the attribute.
-            without: Attributes that shall stay as they are: the part of the vector that lies in the span of theirs is
-                taken out, which leaves it shorter.
+            name: The attribute.
+            without: Attributes to keep unchanged: the part of the vector in the span of theirs is removed, which makes
+                it shorter.
 
         Raises:
-            UserError: A name that is not there, or nothing left of the vector.
+            UserError: An unknown attribute, or nothing left of the vector.
         """
         vector = self.vectors[self._position(name)]
         if not without:
             return vector
         if name in without:
-            raise UserError(f"attribute {name} cannot be freed of itself; take it out of --without.")
+            raise UserError(f"attribute {name} cannot be removed from itself; take it out of --without.")
         others = self.vectors[[self._position(other) for other in without]].astype(np.float64)
         _, lengths, basis = np.linalg.svd(others, full_matrices=False)
         basis = basis[lengths > _PARALLEL * lengths.max()]
         rest = vector - basis.T @ (basis @ vector)
         if np.linalg.norm(rest) < 1e-4 * np.linalg.norm(vector):
-            raise UserError(f"nothing is left of {name} without {', '.join(without)}; name fewer.")
+            raise UserError(f"nothing is left of {name} without {', '.join(without)}; name fewer with --without.")
         return rest.astype(np.float32)
 
     def _position(self, name: str) -> int:
@@ -84,17 +84,17 @@ class Attributes:
 
 
 def presence(field: LabelField, column: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Which images have an attribute and which have it not; a missing label is neither.
+    """Which images have an attribute, and which lack it; an image without the label does neither.
 
-    A degree with values on both sides of 0 is present above and absent below 0. One without is present above its median
-    and absent below.
+    A degree with values on both sides of 0 is present above 0 and absent below. Any other degree is present above its
+    median and absent below.
 
     Args:
         field: The label.
         column: Its values (N,).
 
     Returns:
-        Two bool (N,), neither without an image; None for classes and for labels that do not tell two groups apart.
+        Two bool (N,), each with at least one image; None for classes and for labels without two groups.
     """
     if field.kind == "class":
         return None
@@ -110,11 +110,11 @@ def presence(field: LabelField, column: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def fit_attributes(latents: np.ndarray, labels: dict[str, tuple[np.ndarray, np.ndarray]]) -> Attributes:
-    """Takes the differences of means.
+    """Computes the differences of means.
 
     Args:
         latents: float (N, L).
-        labels: For each attribute, which images have it and which have it not, as ``presence`` returns them.
+        labels: By attribute, which images have it and which lack it, as ``presence`` returns them.
     """
     means = [
         latents[present].mean(axis=0, dtype=np.float64) - latents[absent].mean(axis=0, dtype=np.float64)
@@ -132,7 +132,7 @@ def split_attributes(model: Any, dataset: Dataset, split: str, limit: int | None
     """The vectors of all bool and degree labels of a split, or of its first ``limit`` images.
 
     Raises:
-        UserError: No label tells two groups apart.
+        UserError: No label has two groups.
     """
     found = {name: presence(field, dataset.labels(name, split)[:limit]) for name, field in dataset.fields.items()}
     labels = {name: groups for name, groups in found.items() if groups}
@@ -144,13 +144,13 @@ def split_attributes(model: Any, dataset: Dataset, split: str, limit: int | None
 
 
 def save_attributes(path: str | Path, attributes: Attributes, origin: Origin) -> None:
-    """Writes a safetensors file: raw and unit vectors, counts; names and origin as metadata."""
+    """Writes a safetensors file: raw and unit vectors and counts, with names and origin as metadata."""
     tensors = {name: getattr(attributes, name) for name in _TENSORS}
     _FILE.save(Path(path), tensors, origin, {"names": json.dumps(attributes.names)})
 
 
 def export_h5(path: str | Path, attributes: Attributes, origin: Origin) -> None:
-    """Writes the same as an HDF5 file: a data set for each tensor and the names, the origin as attributes of the root.
+    """Writes the same as HDF5: a data set for each tensor and the names, the origin as attributes of the root.
 
     Raises:
         UserError: h5py is not installed.
@@ -173,7 +173,7 @@ def import_h5py() -> Any:
     try:
         import h5py  # type: ignore[import-not-found]
     except ImportError:
-        raise UserError("writing HDF5 files needs h5py; get it with: pip install 'facegen[hdf5]'") from None
+        raise UserError("writing HDF5 files needs h5py; install it with: pip install 'facegen[hdf5]'") from None
     return h5py
 
 

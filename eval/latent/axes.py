@@ -1,4 +1,4 @@
-"""Sweeps: one face with one coordinate of its latent at a time set to each of some values."""
+"""Axes of latent space: dims and principal components that faces are moved along."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from eval.latent.pca import Pca
 
 @dataclass(frozen=True)
 class Axes:
-    """Coordinates in which latents are swept, and the unit of each."""
+    """Directions that latents are moved along, and the unit of each."""
 
     names: tuple[str, ...]
-    """What each swept coordinate is called, at the left of its row."""
+    """Labels at the left of a grid's rows."""
     directions: np.ndarray
     """(A, L) unit vectors."""
     centers: np.ndarray
-    """(A,) coordinate at step 0."""
+    """(A,) coordinates at step 0."""
     units: np.ndarray
-    """(A,) length of a step of 1."""
+    """(A,) lengths of a step of 1."""
 
 
 def active_dims(variances: np.ndarray, num: int) -> list[int]:
@@ -36,8 +36,8 @@ def latent_axes(latents: np.ndarray, dims: Sequence[int], in_prior_units: bool) 
     Args:
         latents: float (N, L), mu of a split.
         dims: Which dims.
-        in_prior_units: Steps count standard deviations of N(0, 1); else those of mu around its mean, which is all that
-            an encoder without a prior has.
+        in_prior_units: Steps count standard deviations of N(0, 1); else, for an encoder without a prior, those of mu
+            around its mean.
     """
     chosen = list(dims)
     means = latents.mean(axis=0, dtype=np.float64)[chosen]
@@ -51,7 +51,7 @@ def latent_axes(latents: np.ndarray, dims: Sequence[int], in_prior_units: bool) 
 
 
 def component_axes(pca: Pca, components: Sequence[int]) -> Axes:
-    """Principal components as axes, in standard deviations around the mean; named with the variance they explain."""
+    """Principal components as axes, in standard deviations around the mean, labelled with their share of variance."""
     chosen = list(components)
     shares = pca.variances / max(pca.total_variance, np.finfo(float).tiny)
     directions = pca.components[chosen]
@@ -64,7 +64,7 @@ def component_axes(pca: Pca, components: Sequence[int]) -> Axes:
 
 
 def sweep(latent: np.ndarray, axes: Axes, steps: np.ndarray) -> np.ndarray:
-    """One latent with each axis in turn set to each step, the rest of it unchanged.
+    """One latent with one axis at a time set to each step, the rest unchanged.
 
     Args:
         latent: float (L,).
@@ -86,7 +86,7 @@ def coordinates(latent: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def moved(latent: np.ndarray, axes: Axes, targets: Mapping[int, float]) -> np.ndarray:
-    """One latent with some coordinates set, the rest of it unchanged.
+    """One latent with some coordinates set, the rest unchanged.
 
     Args:
         latent: float (L,).

@@ -1,4 +1,4 @@
-"""The condition of a conditional model: the degree of one label, NaN where it is not known."""
+"""The condition of a conditional model: the degree of one label, NaN where it is unknown."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ UNKNOWN = float("nan")
 
 
 def require_condition(model: Any) -> str:
-    """The label that a model generates by.
+    """The label that a model is conditioned on.
 
     Raises:
         UserError: The model has none.
     """
     if model.condition is None:
         raise UserError(
-            f"{model.name} is of the family {model.family}, which generates by no label; "
-            "give a run of a conditional one."
+            f"{model.name} is of the family {model.family}, which has no condition; give a run of a conditional family."
         )
     return model.condition
 
@@ -42,7 +41,7 @@ def condition_labels(model: Any, degrees: np.ndarray) -> dict[str, Tensor]:
 def split_degrees(model: Any, dataset: Dataset, split: str) -> np.ndarray:
     """The degree of every image of a split, float32 (N,).
 
-    A bool label counts as -1 and 1. NaN without a condition, or where the data do not know it.
+    A bool label counts as -1 and 1. NaN where the model has no condition or the label is missing.
     """
     if model.condition is None or model.condition not in dataset.fields:
         return np.full(dataset.num_samples(split), UNKNOWN, np.float32)

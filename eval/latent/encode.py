@@ -1,4 +1,4 @@
-"""Latents of whole splits, cached, and images of many latents."""
+"""Encodes whole splits, with a cache, and decodes any number of latents."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def encode_split(
 ) -> np.ndarray:
     """The posterior's mean of every image of a split, in its order.
 
-    Read from the user's cache directory where the same weights have encoded the same data before.
+    Cached in the user's cache directory, by weights and data.
 
     Args:
         model: As ``facegen.model.load`` returns it.
-        dataset: Images of the model's shape; a condition that they have is given to the encoder.
-        split: Which of its splits.
-        batch_size: Images in memory at a time, beside all latents.
+        dataset: Images of the model's shape; the encoder gets their condition where they have it.
+        split: Name of the split.
+        batch_size: Images in memory at a time, besides all latents.
         limit: Take only the first so many images.
 
     Returns:
         float32 (N, L).
 
     Raises:
-        UserError: A model that does not encode, or a split without samples.
+        UserError: The model cannot encode, or the split is empty.
     """
     num_images = min(limit or dataset.num_samples(split), dataset.num_samples(split))
     path = cache_path(Origin.of(model, dataset, split), num_images)
@@ -61,7 +61,7 @@ def encode_split(
 
 
 def cache_path(origin: Origin, num_images: int) -> Path:
-    """Where the latents of the first images of an origin are cached."""
+    """The cache file for the latents of an origin's first images."""
     key = f"{_FORMAT_VERSION} {origin.snapshot} {origin.fingerprint} {origin.split} {num_images}"
     return cache_directory() / "latents" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
 
@@ -72,7 +72,7 @@ def decode_images(model: Any, latents: np.ndarray, degrees: np.ndarray, batch_si
     Args:
         model: One that decodes.
         latents: float (..., L).
-        degrees: float (...), of a conditional model; others ignore them.
+        degrees: float (...); only conditional models use them.
         batch_size: Latents at a time.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The faces that a command is about: photos and images of a data set in one form."""
+"""The faces that a command works on: photos and images of a data set in one form."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Faces:
     names: tuple[str, ...]
     """File names, or keys of the data set."""
     degrees: np.ndarray
-    """float32 (N,): the model's condition; NaN where it is not known, or where the model has none."""
+    """float32 (N,): the model's condition; NaN where it is unknown or the model has none."""
 
     def encode(self, model: Any) -> np.ndarray:
         """The posterior's mean of each, float32 (N, L)."""
         return model.encode(self.images, condition_labels(model, self.degrees))
 
     def reconstruct(self, model: Any) -> np.ndarray:
-        """Each through encoder and decoder, with its own degree; uint8 (N, H, W, C)."""
+        """Each face encoded and decoded with its own degree, uint8 (N, H, W, C)."""
         return decode_images(model, self.encode(model), self.degrees)
 
 
@@ -42,12 +42,12 @@ def choose_faces(options: FaceOptions, model: Any, at_least: int = 1) -> Faces:
     """The faces that the options name: photos first, then those of the data set.
 
     Args:
-        options: Which.
-        model: Its image shape and its condition.
-        at_least: How many there have to be.
+        options: The faces to read.
+        model: Gives the image shape and the condition.
+        at_least: Fewest faces that will do.
 
     Raises:
-        UserError: Photos or data that cannot be used, or too few faces.
+        UserError: Unusable photos or data, or too few faces.
     """
     photos = [load_photo(path, model.image_shape, options.crop, alignment=options.alignment) for path in options.images]
     parts = []
@@ -58,14 +58,14 @@ def choose_faces(options: FaceOptions, model: Any, at_least: int = 1) -> Faces:
         dataset = open_data(options.data, model, options.split)
         parts.append(read_faces(model, dataset, options.split, find_rows(options, dataset)))
     if not parts:
-        raise UserError("no faces are given; name photos with --images FILE ... or a data set with --data DIR.")
+        raise UserError("no faces are given; give photos with --images FILE ... or a data set with --data DIR.")
     faces = Faces(
         np.concatenate([part.images for part in parts]),
         tuple(name for part in parts for name in part.names),
         np.concatenate([part.degrees for part in parts]),
     )
     if len(faces.names) < at_least:
-        raise UserError(f"at least {at_least} faces are needed, not {len(faces.names)}; name more.")
+        raise UserError(f"at least {at_least} faces are needed, not {len(faces.names)}; give more.")
     if options.degree is None:
         return faces
     return Faces(faces.images, faces.names, np.full_like(faces.degrees, options.degree))
@@ -88,7 +88,7 @@ def find_rows(options: FaceOptions, dataset: Dataset) -> np.ndarray:
 
 
 def even_rows(available: int, num: int) -> np.ndarray:
-    """Up to ``num`` of ``available`` rows, spread evenly so that one person's many pictures are not all there is."""
+    """Up to ``num`` of ``available`` rows, spread evenly: a data set may begin with many pictures of one person."""
     return np.linspace(0, available - 1, min(num, available)).round().astype(np.int64)
 
 

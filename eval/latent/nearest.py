@@ -1,4 +1,4 @@
-"""The training faces that are nearest to some images: whether a model made new faces or recalled old ones."""
+"""The training images nearest to some images: did a model make new faces or recall old ones?"""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 
 Describe = Callable[[np.ndarray], np.ndarray]
-"""uint8 images (N, H, W, C) to V views of each, float32 (V, N, d); an image is as near as its nearest view."""
+"""uint8 images (N, H, W, C) to V views of each, float32 (V, N, d); the nearest view counts."""
 
 
 def pixel_views(images: np.ndarray) -> np.ndarray:
-    """Pixels and mirrored pixels, such that distances are root mean squared errors on [-1, 1]."""
+    """Pixels and mirrored pixels, scaled so that distances are root mean squared errors on [-1, 1]."""
     both = np.stack([images, images[:, :, ::-1]]).astype(np.float32) / 127.5 - 1
     flat = both.reshape(2, len(images), -1)
     return flat / np.sqrt(flat.shape[-1])
 
 
 def feature_views(device: torch.device) -> Describe:
-    """EfficientNet-Lite0's features, which hardly change when a face is mirrored.
+    """EfficientNet-Lite0's features; they hardly change when a face is mirrored.
 
     Raises:
         UserError: Its weights are not installed.
@@ -50,7 +50,7 @@ class Nearest:
         return cls(np.full(shape, np.inf), np.full(shape, -1, np.int64))
 
     def update(self, rows: np.ndarray, distances: np.ndarray) -> None:
-        """Adds rows (n,) at distances (Q, n); of equally near ones the earlier stays in front."""
+        """Adds rows (n,) at distances (Q, n); ties keep the earlier row in front."""
         all_distances = np.concatenate([self.distances, distances], axis=1)
         all_rows = np.concatenate([self.rows, np.broadcast_to(rows, distances.shape)], axis=1)
         order = np.argsort(all_distances, axis=1, kind="stable")[:, : self.rows.shape[1]]
@@ -61,20 +61,20 @@ class Nearest:
 def nearest_rows(
     images: np.ndarray, dataset: Dataset, split: str, num_nearest: int, describe: Describe, batch_size: int = 64
 ) -> Nearest:
-    """Looks for the nearest images of a split, without keeping more than a batch of it.
+    """Finds the nearest images of a split, with one batch of it in memory at a time.
 
     Args:
         images: uint8 (Q, H, W, C).
         dataset: Images of the same size.
-        split: Where to look.
-        num_nearest: How many to find.
-        describe: Images as points whose Euclidean distance counts.
+        split: The split to search.
+        num_nearest: Images to find for each query.
+        describe: Turns images into points; their Euclidean distance counts.
         batch_size: Images of the split at a time.
 
     Returns:
         The nearest rows of the split.
     """
-    # The queries' own views are left out: the views of the other side cover every pair.
+    # One view of each query is enough: the split's images are mirrored instead.
     queries = np.concatenate([describe(images[first : first + 64])[0] for first in range(0, len(images), 64)])
     nearest = Nearest.empty(len(images), num_nearest)
     with tqdm(total=dataset.num_samples(split), desc=f"faces of {split}", leave=False, disable=None) as progress:
@@ -86,7 +86,7 @@ def nearest_rows(
 
 
 def distances(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Euclidean distances (Q, n) of points (Q, d) and (n, d), in float64: small ones are differences of large sums."""
+    """Euclidean distances (Q, n) of points (Q, d) and (n, d); float64, since they are differences of large sums."""
     left, right = queries.astype(np.float64), points.astype(np.float64)
     squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
     return np.sqrt(squared.clip(min=0))

@@ -1,4 +1,4 @@
-"""Options that the commands of the latent tools share, and the model and the data that they name."""
+"""Options that the latent tools' commands share, and the model and data they name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shards.loading.reader import check_split
 
 @dataclass(kw_only=True)
 class Options:
-    """Base of all groups of options, so that each can check its own and a command can join several."""
+    """Base of all option groups: each checks its own options, and a command can combine several."""
 
     def __post_init__(self) -> None:
         """Nothing to check."""
@@ -31,19 +31,19 @@ class Options:
 
 @dataclass(kw_only=True)
 class ModelOptions(Options):
-    """Which model, and where it computes."""
+    """The model, and the device it runs on."""
 
     run: str
     """Run directory (its newest snapshot) or snapshot directory."""
     weights: Literal["ema", "raw"] | None = None
-    """Moving average or trained weights; the average where there is one when null."""
+    """Moving average or trained weights; null takes the average where there is one."""
     device: Literal["auto", "cpu"] = "auto"
     """auto takes a CUDA device where there is one."""
 
 
 @dataclass(kw_only=True)
 class FaceOptions(Options):
-    """Which faces: photos, or images of a data set."""
+    """The faces: photos, or images of a data set."""
 
     images: list[str] = field(default_factory=list)
     """Image files of your own, such as photos; the face should fill most of the crop, as in the training images."""
@@ -51,10 +51,10 @@ class FaceOptions(Options):
     """Part of each photo: center (largest square) or left,upper,right,lower in pixels or as fractions."""
     align: TemplateName | None = None
     """Find the face in each photo and frame it as this template does, instead of cropping: lfw or celeba for models of
-    those data sets as they are packed by default, otherwise what --align was when the data was packed; needs the extra
+    those data sets as they are packed by default, otherwise the --align that the data was packed with; needs the extra
     align."""
     align_margin: float = 0.0
-    """With --align: as when the data was packed."""
+    """With --align: the margin that the data was packed with."""
     data: str | None = None
     """Packed data set."""
     split: str = "test"
@@ -70,7 +70,7 @@ class FaceOptions(Options):
 
     @property
     def alignment(self) -> Alignment | None:
-        """How the face of a photo is aligned, the largest one where there are several; None where it is cropped."""
+        """How photos are aligned, by their largest face; None where they are cropped."""
         return Alignment(self.align, self.align_margin, "largest") if self.align else None
 
     def __post_init__(self) -> None:
@@ -81,9 +81,9 @@ class FaceOptions(Options):
         if self.align is None and self.align_margin:
             raise ValueError("--align_margin needs --align TEMPLATE.")
         if self.align is not None and self.crop != "center":
-            raise ValueError("--align and --crop both say what to cut out of a photo; give one of them.")
+            raise ValueError("--align and --crop exclude each other; give one of them.")
         if (self.rows or self.sample_keys) and not self.data:
-            raise ValueError("--rows and --sample_keys need --data DIR, the data set that they are of.")
+            raise ValueError("--rows and --sample_keys need --data DIR, their data set.")
         if self.num < 1:
             raise ValueError(f"num must be at least 1, not {self.num}.")
         if self.degree is not None and not math.isfinite(self.degree):
@@ -92,7 +92,7 @@ class FaceOptions(Options):
 
 @dataclass(kw_only=True)
 class PictureOptions(Options):
-    """Where the pictures go."""
+    """The files to write."""
 
     out: str
     """PNG file for the grid."""
@@ -100,25 +100,25 @@ class PictureOptions(Options):
     """WebP or GIF file for an animation."""
 
     def __post_init__(self) -> None:
-        """Rejects names of other formats."""
+        """Rejects file names of other formats."""
         super().__post_init__()
         check_png_path("out", self.out)
         if self.animation is not None:
             check_animation_path(self.animation)
 
     def save_grid(self, grid: Image.Image) -> None:
-        """Writes the grid and says where."""
+        """Writes the grid and prints its path."""
         save_png(self.out, grid)
 
     def save_frames(self, frames: Iterable[Image.Image]) -> None:
-        """Writes the animation where one is asked for, and says where."""
+        """Writes the animation where one is asked for, and prints its path."""
         if self.animation is not None:
             save_animation(self.animation, list(frames))
             print(f"wrote {self.animation}")
 
 
 def check_png_path(option: str, path: str) -> None:
-    """Checks the name of a picture before any work is done.
+    """Checks the file name of a picture before any work is done.
 
     Raises:
         ValueError: Another suffix.
@@ -128,7 +128,7 @@ def check_png_path(option: str, path: str) -> None:
 
 
 def save_png(path: str, image: Image.Image) -> None:
-    """Writes a picture, makes the folders above it, and says where it is."""
+    """Writes a picture, makes the folders above it, and prints its path."""
     make_folder(Path(path).parent)
     with writing_to(path):
         image.save(path)
@@ -139,11 +139,11 @@ def open_model(options: ModelOptions, *needs: str) -> Model:
     """Loads the model.
 
     Args:
-        options: Which.
-        needs: What it has to be able to do, in the words of ``Model.can``.
+        options: The model's.
+        needs: What the model must be able to do, in the words of ``Model.can``.
 
     Raises:
-        UserError: No snapshot there, or a model that cannot do it.
+        UserError: There is no snapshot, or the model lacks an ability.
     """
     use_cuda = options.device == "auto" and torch.cuda.is_available()
     model = load(options.run, device="cuda" if use_cuda else "cpu", weights=options.weights)
@@ -157,10 +157,10 @@ def open_model(options: ModelOptions, *needs: str) -> Model:
 
 
 def open_data(path: str, model: Model, *splits: str) -> Dataset:
-    """Opens a data set of a model's image size that has these splits.
+    """Opens a data set with a model's image size and these splits.
 
     Raises:
-        UserError: Nothing there, a split without samples, or images of another size.
+        UserError: No data set, an empty split, or images of another size.
     """
     dataset = Dataset(path)
     for split in splits:

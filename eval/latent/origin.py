@@ -1,4 +1,4 @@
-"""Where latents come from: the exact weights and images, kept beside whatever is computed from them."""
+"""The weights and images that latents come from, stored with everything that is computed from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Origin:
     """The snapshot and the images that something was fitted on."""
 
     snapshot: str
-    """Identity of the weights, see ``snapshot_identity``."""
+    """As ``snapshot_identity`` returns it."""
     run: str
     images_seen: str
     """Of the snapshot."""
@@ -29,7 +29,7 @@ class Origin:
 
     @classmethod
     def of(cls, model: Any, dataset: Dataset, split: str) -> Origin:
-        """The origin of the latents that a model gives a split."""
+        """The origin of a split's latents."""
         return cls(snapshot_identity(model), model.name, str(model.images_seen), dataset.fingerprint, split)
 
     @classmethod
@@ -46,7 +46,7 @@ class Origin:
         return asdict(self)
 
     def check(self, model: Any, path: str | PathLike[str]) -> None:
-        """Makes sure that a file belongs to a model: latents of other weights have nothing to do with its own.
+        """Checks that a file belongs to a model, since latents of other weights lie in another space.
 
         Raises:
             UserError: It was fitted on other weights.
@@ -54,15 +54,15 @@ class Origin:
         if snapshot_identity(model) != self.snapshot:
             raise UserError(
                 f"{path} was fitted on other weights (run {self.run} after {int(self.images_seen):,} images); "
-                f"give that snapshot, or fit it again with {model.name}."
+                f"give that snapshot, or fit the file again with {model.name}."
             )
 
 
 def snapshot_identity(model: Any) -> str:
-    """24 hexadecimal digits that change with any weight, whatever the files are called and wherever they lie."""
+    """24 hexadecimal digits that depend on the family and the weights alone, not on names or places of files."""
     digest = hashlib.sha256(model.family.encode())
     for name, tensor in sorted(model.network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        # As bytes, since numpy knows no bfloat16.
+        # As bytes: numpy has no bfloat16.
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:24]

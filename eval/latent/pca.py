@@ -1,4 +1,4 @@
-"""Principal components of latents: all of them kept, ordered by the variance that they explain."""
+"""Principal components of latents, ordered by the variance they explain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FILE = FittedFile(
     command="python -m eval.traverse --pca",
 )
 _CHUNK = 8192
-"""Latents that are in memory in float64 at a time."""
+"""Latents in memory as float64 at a time."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Pca:
     """A rotation of the latent space around the mean of mu."""
 
     count: int
-    """Images it was fitted on."""
+    """Images that it was fitted on."""
     mean: np.ndarray
     """float64 (L,)."""
     components: np.ndarray
-    """float64 (K, L): rows are orthonormal, the one that explains most first; K is L unless fewer were asked for."""
+    """float64 (K, L): orthonormal rows, the most explaining first; K is L unless fewer were asked for."""
     variances: np.ndarray
     """float64 (K,): variance of mu along each component, divided by the count."""
     total_variance: float
-    """Of mu along all L dims."""
+    """Of mu, summed over all L dims."""
 
     @property
     def stds(self) -> np.ndarray:
@@ -58,11 +58,10 @@ def fit_pca(latents: np.ndarray, num_components: int | None = None) -> Pca:
 
     Args:
         latents: float (N, L); with N <= L the last components have no variance and complete the basis.
-        num_components: Find only those that explain most, which of thousands of dims takes half the time; all when
-            None.
+        num_components: Find only the first so many, which takes half the time with thousands of dims; all when None.
 
     Returns:
-        The components. Each one's largest entry is positive, so that a sweep has the same direction every time.
+        The components. Each one's largest entry is positive, so that its sign does not depend on the machine.
     """
     count, size = latents.shape
     num = min(num_components or size, size)

@@ -1,4 +1,4 @@
-"""The one place where a user's own image becomes a model's input: guarded, and prepared as packing does."""
+"""The one place where a user's own image becomes a model's input: checked, then prepared as packing does."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from shards.images.reading import (
 )
 
 MAX_BYTES = 100_000_000
-"""Largest file that is opened: an uncompressed photograph of 30 megapixels."""
+"""Largest file that is opened; holds an uncompressed photograph of 30 megapixels."""
 UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP")
-"""What is taken from a network: what browsers, phones and webcams make, and no decoder beyond these."""
+"""Formats accepted from a network: what browsers, phones and webcams produce, and no other decoder."""
 MAX_UPLOAD_BYTES = 20_000_000
 MAX_UPLOAD_PIXELS = 50_000_000
 KEPT_SIDE = 512
-"""Longest side of an uploaded photo that is kept."""
+"""Uploaded photos are shrunk until their longest side has at most this many pixels."""
 _FILTERED_MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
-"""Modes that a picture can be shrunk in; the others are converted before that."""
+"""Modes in which a picture can be shrunk; others are converted first."""
 
 
 def load_photo(
@@ -44,29 +44,29 @@ def load_photo(
     resize_filter: ResizeFilter = "lanczos",
     alignment: Alignment | None = None,
 ) -> np.ndarray:
-    """Reads an image file as a model's input: turned upright, cropped, resized, RGB or gray as the model has it.
+    """Reads an image file as a model's input: upright, cropped, resized, and RGB or gray like the model's images.
 
     Args:
         path: The file.
         image_shape: Channels, height, width of the model's images.
         crop: ``center`` for the largest centered square, or ``left,upper,right,lower`` in pixels of the upright image
             or as fractions of it.
-        resize_filter: As the model's data set was packed with.
-        alignment: Find the face and bring it to its place, as ``shards.pack --align`` does, instead of cropping.
+        resize_filter: The one that the model's data set was packed with.
+        alignment: Find and align the face, as ``shards.pack --align`` does, instead of cropping.
 
     Returns:
         uint8 (H, W, C).
 
     Raises:
-        UserError: A file that is no image, or is damaged or too large, or that does not contain the crop box or a face.
+        UserError: The file is not an image, is damaged or too large, or lacks the crop box or a face.
     """
     channels, height, width = image_shape
     if height != width:
-        raise UserError(f"photos are prepared for square models and this one's images are {height}x{width}; pack them.")
+        raise UserError(f"photos need a model of square images, and this one's are {height}x{width}; pack them.")
     preparation = Preparation(height, channels, parse_crop(crop, None), resize_filter)
     file = Path(path)
     if file.is_file() and file.stat().st_size > MAX_BYTES:
-        raise UserError(f"photo {path} has more than {MAX_BYTES // 1_000_000} MB; give a smaller copy.")
+        raise UserError(f"photo {path} is larger than {MAX_BYTES // 1_000_000} MB; give a smaller copy.")
     try:
         with _without(Image.DecompressionBombWarning):
             image = open_image(file)
@@ -86,7 +86,7 @@ def load_photo(
 
 
 def read_upload(data: bytes) -> Image.Image:
-    """Decodes a photo that somebody sent: turned upright, RGB, its longest side at most ``KEPT_SIDE`` pixels.
+    """Decodes an uploaded photo: turned upright, RGB, its longest side at most ``KEPT_SIDE`` pixels.
 
     Raises:
         UserError: Not one of ``UPLOAD_FORMATS``, damaged, or too large in bytes or pixels.
@@ -94,7 +94,7 @@ def read_upload(data: bytes) -> Image.Image:
     if not data:
         raise UserError("the file is empty; choose a JPEG, PNG or WebP photograph.")
     if len(data) > MAX_UPLOAD_BYTES:
-        raise UserError(f"the file has more than {MAX_UPLOAD_BYTES // 1_000_000} MB; give a smaller copy.")
+        raise UserError(f"the file is larger than {MAX_UPLOAD_BYTES // 1_000_000} MB; give a smaller copy.")
     try:
         with _without(Warning):
             image = decode_image(io.BytesIO(data), UPLOAD_FORMATS, MAX_UPLOAD_PIXELS)
@@ -108,7 +108,7 @@ def read_upload(data: bytes) -> Image.Image:
 
 @contextmanager
 def _without(category: type[Warning]) -> Iterator[None]:
-    """Keeps Pillow quiet: of many pixels it warns below the number from which it refuses, and ours is lower still."""
+    """Silences Pillow's warning about many pixels: its limit, and ours below it, are errors anyway."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category)
         yield

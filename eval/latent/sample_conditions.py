@@ -1,4 +1,4 @@
-"""Conditions of a conditional model's samples: those of the split, so that samples are distributed as the data is."""
+"""Conditions of a conditional model's samples: a split's own, so that samples are distributed like the data."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def sample_labels(
 
     Args:
         model: As ``facegen.model.load`` returns it.
-        dataset: Where the split is.
-        split: Whose labels to take.
+        dataset: Holds the split.
+        split: The labels' split.
         num_images: How many of the split's first rows are evaluated.
         first: Number of the first sample.
         num: How many.
 
     Returns:
-        The labels as the loader gives them; None for a model without a condition and for a split without its label.
+        The labels as the loader gives them; None if the model has no condition or the data set lacks its label.
     """
     if model.condition is None or model.condition not in dataset.fields:
         return None
@@ -35,7 +35,7 @@ def sample_labels(
 
 
 def condition_note(model: Any, dataset: Dataset, split: str) -> str:
-    """What to say of the condition beside samples; empty for a model without one."""
+    """A sentence about the samples' condition; empty for a model without one."""
     if model.condition is None:
         return ""
     if model.condition not in dataset.fields:

@@ -1,1 +1,1 @@
-"""The studio: a local web page over trained runs, its HTTP API, and the Python functions that do all the work."""
+"""The studio: a local web page and an HTTP API over trained runs."""

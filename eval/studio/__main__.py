@@ -29,7 +29,7 @@ def main(args: Sequence[str] | None = None) -> None:
     config = cli.parse(
         StudioConfig,
         prog="python -m eval.studio",
-        description="Opens a page on which faces of trained models are made, edited, morphed and compared.",
+        description="Opens a page to make, edit, morph and compare faces of trained models.",
         positional=["runs"],
         args=args,
     )
@@ -37,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> None:
     password = ask_password() if config.share else None
     report = None if config.report is None else read_report(Path(config.report))
     listening = listen("0.0.0.0" if config.share else "127.0.0.1", config.port)
-    # One core a picture: where there are more, several are decoded at a time.
+    # One core for each picture: several are decoded at a time where there are more cores.
     torch.set_num_threads(1)
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
     studio = Studio(config.runs, config.data, attributes=config.attributes, alignment=config.alignment, device=device)
@@ -48,7 +48,7 @@ def main(args: Sequence[str] | None = None) -> None:
     port = listening.getsockname()[1]
     address = f"http://127.0.0.1:{port}/"
     elsewhere = f", and at port {port} of this machine's other addresses" if config.share else ""
-    print(f"The studio is at {address}{elsewhere}. Ctrl-C ends it.", flush=True)
+    print(f"The studio is at {address}{elsewhere}. Stop it with Ctrl-C.", flush=True)
     if config.open_browser and has_screen():
         webbrowser.open(address)
     options = {"log_level": "warning", "access_log": False, "server_header": False}
@@ -58,10 +58,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def import_server() -> tuple[Any, Any]:
-    """The web server and the application, whose packages are optional.
+    """The web server and the application; their packages are optional.
 
     Raises:
-        UserError: They are not installed.
+        UserError: The packages are not installed.
     """
     try:
         import uvicorn
@@ -70,20 +70,20 @@ def import_server() -> tuple[Any, Any]:
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn"):
             raise
-        raise UserError("the studio needs fastapi and uvicorn; get them with: pip install 'facegen[studio]'") from None
+        raise UserError("the studio needs fastapi and uvicorn; install: pip install 'facegen[studio]'") from None
     return uvicorn, make_app
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Takes a port.
+    """Opens a port.
 
     Raises:
-        UserError: Another program has it, or this user may not.
+        UserError: The port is in use, or this user may not open it.
     """
     try:
         return socket.create_server((host, port))
     except OSError as error:
-        advice = "give another --port, or 0 for a free one"
+        advice = "give another --port, or --port 0 for any free one"
         raise UserError(f"port {port} cannot be used ({error.strerror}); {advice}.") from None
 
 
@@ -91,23 +91,23 @@ def ask_password() -> str:
     """The password of a shared studio, from the environment or the terminal.
 
     Raises:
-        UserError: None, or a short one.
+        UserError: There is none, or it is too short.
     """
     password = os.environ.get(PASSWORD_VARIABLE)
     if password is None:
         if not sys.stdin.isatty():
-            raise UserError(f"--share asks for a password: start it in a terminal, or set {PASSWORD_VARIABLE}.")
-        password = getpass.getpass("Password for those who open the studio: ")
+            raise UserError(f"--share needs a password: start the studio in a terminal, or set {PASSWORD_VARIABLE}.")
+        password = getpass.getpass("Password for everybody who opens the studio: ")
     if len(password) < MIN_PASSWORD:
         raise UserError(f"the password must have at least {MIN_PASSWORD} characters.")
     return password
 
 
 def read_report(path: Path) -> bytes:
-    """The content of a report, given its file or its directory.
+    """The content of a report, given its file or directory.
 
     Raises:
-        UserError: No such file.
+        UserError: The file cannot be read.
     """
     file = path / "report.html" if path.is_dir() else path
     try:
@@ -118,7 +118,7 @@ def read_report(path: Path) -> bytes:
 
 
 def has_screen() -> bool:
-    """Whether a browser would open in a window, not in this terminal."""
+    """Whether a browser would open a window rather than run in this terminal."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

@@ -15,34 +15,34 @@ class StudioConfig:
 
     runs: list[str]
     """Run directories (their newest snapshot) or snapshot directories; RUN:NAME samples with a sampler fitted to it.
-    A run that has no snapshot yet shows its training."""
+    A run without a snapshot shows its training only."""
     data: str | None = None
-    """Packed data set: faces to pick, and to fit components and attributes to. Without it sliders are single dims."""
+    """Packed data set: faces to pick, and to fit components and attributes to. Without it, sliders are single dims."""
     attributes: list[str] = field(default_factory=list)
-    """Attribute vectors that eval.attributes fit has written, beside those of the labels of --data."""
+    """Files of eval.attributes fit: attribute vectors, besides those of the labels of --data."""
     align: TemplateName | None = None
-    """Align the faces of photos that are sent: lfw or celeba for runs on those data sets as they are packed by default,
-    otherwise what --align was when the data was packed; needs the extra align. They can be framed by hand, too."""
+    """Align the faces of uploaded photos: lfw or celeba for runs on those data sets as they are packed by default,
+    otherwise the --align that the data was packed with; needs the extra align. Photos can be framed by hand, too."""
     align_margin: float = 0.0
-    """With --align: as when the data was packed."""
+    """With --align: the margin that the data was packed with."""
     port: int = 7860
-    """Port; 0 takes any that is free."""
+    """Port; 0 takes any free one."""
     share: bool = False
-    """Serve other machines of the network, too. Asks for a password, or takes that of FACEGEN_STUDIO_PASSWORD. The
-    connection is not encrypted: on a network that you do not trust, put it behind a proxy with TLS or an SSH tunnel."""
+    """Serve other machines on the network, too. Asks for a password, or takes it from FACEGEN_STUDIO_PASSWORD. The
+    connection is not encrypted: on a network you do not trust, use a proxy with TLS or an SSH tunnel."""
     tensorboard: str | None = None
     """Address of a TensorBoard to link to, such as http://localhost:6006."""
     report: str | None = None
     """report.html of eval.report to link to."""
     open_browser: bool = True
-    """Open the page in the browser, where there is a screen."""
+    """Open the page in a browser, where there is a screen."""
     device: Literal["auto", "cpu"] = "cpu"
     """auto takes a CUDA device where there is one."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
         if not self.runs:
-            raise ValueError("name at least one run.")
+            raise ValueError("give at least one run.")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be between 0 and 65535, not {self.port}.")
         if self.align is None and self.align_margin:
@@ -53,5 +53,5 @@ class StudioConfig:
 
     @property
     def alignment(self) -> Alignment | None:
-        """How the face of a photo is aligned, the largest one where there are several; None where it is cropped."""
+        """How photos are aligned, by their largest face; None where they are cropped."""
         return Alignment(self.align, self.align_margin, "largest") if self.align else None

@@ -1,4 +1,4 @@
-"""What a run in progress has written so far: numbers, curves and pictures."""
+"""A run in progress: the numbers, curves and pictures that it has written so far."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from shards.base.errors import UserError
 PictureKind = Literal["reconstructions", "samples"]
 KINDS: tuple[PictureKind, ...] = ("reconstructions", "samples")
 _SHOWN = 8
-"""Of the newest numbers."""
+"""Numbers shown."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run is."""
+class TrainingProgress:
+    """How far a run has come."""
 
     images_seen: int
     goal: str
-    """Where it stops, as its config says it; empty where it has none."""
+    """When it stops, by its config; empty without a limit."""
     latest: dict[str, float]
     """The newest value of each training and held-out number."""
     curves: dict[str, str]
-    """Key and title of the curves that can be drawn."""
+    """Title by key, of the curves that can be drawn."""
     pictures: dict[PictureKind, list[int]]
-    """Images seen of each picture of a kind, in order."""
+    """Images seen at each picture, by kind, in order."""
     warnings: list[str]
 
 
 class Training:
-    """The run directory of one run, read anew each time."""
+    """A run directory, read again each time."""
 
     def __init__(self, name: str, run: Path) -> None:
         """Reads nothing yet."""
         self.name = name
         self.run = run
 
-    def progress(self) -> Progress:
-        """All but the pictures and the curves themselves."""
+    def progress(self) -> TrainingProgress:
+        """Everything but the pictures and curves themselves."""
         points = read_metrics(self.run)
         latest = {
             key: value
@@ -54,7 +54,7 @@ class Training:
             if key.count("/") == 1 and isinstance(value, (int, float)) and math.isfinite(value)
         }
         ordered = sorted(latest, key=lambda key: (key.split("/")[1] not in CURVES, key))[:_SHOWN]
-        return Progress(
+        return TrainingProgress(
             images_seen=int(max((point.get("images_seen", 0) for point in points), default=0)),
             goal=_goal(self.run),
             latest={key: latest[key] for key in ordered},
@@ -67,7 +67,7 @@ class Training:
         """A curve as SVG.
 
         Raises:
-            UserError: One that the run does not have (yet).
+            UserError: The run has no such curve (yet).
         """
         drawn = training_curves(key, [(self.name, read_metrics(self.run))]) if key in CURVES else None
         if drawn is None:
@@ -78,7 +78,7 @@ class Training:
         """The content of a PNG file that training drew.
 
         Raises:
-            UserError: One that is not there.
+            UserError: There is no such picture.
         """
         found = dict(self._pictures(kind)).get(images_seen)
         if found is None:
@@ -90,7 +90,7 @@ class Training:
 
 
 def is_run(path: Path) -> bool:
-    """Whether training has begun there."""
+    """Whether a training has started in a directory."""
     return (path / CONFIG_FILE).is_file() or (path / METRICS_FILE).is_file()
 
 

@@ -1,4 +1,4 @@
-"""What the server holds: runs by name, the data set, uploads, and runs that may still be training."""
+"""What the server holds: runs, the data set, uploads, and trainings in progress."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from shards.loading.reader import Reader
 
 
 class Studio:
-    """All that requests are answered from.
+    """Answers all requests.
 
     Attributes:
-        runs: Those that decode, by name, in the order in which they were given.
-        trainings: Run directories by name, whether or not they have a snapshot yet.
+        runs: Editors of the runs that decode, by name, in the order given.
+        trainings: Trainings by name, with or without a snapshot.
         dataset: The faces to pick from, or None.
-        uploads: What was sent.
-        aligns: Whether faces of photos can be aligned.
+        uploads: Photos and latents.
+        aligns: Whether photos can be aligned.
         notes: Sentences about runs that are not shown.
     """
 
@@ -52,11 +52,11 @@ class Studio:
             paths: Run directories, ``RUN:SAMPLER``, or snapshot directories.
             data: Packed data set.
             attributes: Files of ``eval.attributes fit``.
-            alignment: How the faces of photos are aligned, where that is asked for.
-            device: Where to compute.
+            alignment: How photos are aligned, where a recipe asks for it.
+            device: Device to compute on.
 
         Raises:
-            UserError: Nothing to show, or runs and data that do not belong together.
+            UserError: There is nothing to show, or runs and data do not match.
         """
         self.dataset = None if data is None else Dataset(data)
         self.uploads = Uploads()
@@ -79,24 +79,24 @@ class Studio:
         """A run by name.
 
         Raises:
-            UserError: There is none of this name.
+            UserError: Unknown name.
         """
         if name not in self.runs:
             raise UserError(f"there is no run of this name; there are {', '.join(self.runs) or 'none yet'}.")
         return self.runs[name]
 
     def training(self, name: str) -> Training:
-        """What a run has written, by name.
+        """The training of a run, by name.
 
         Raises:
-            UserError: There is none of this name.
+            UserError: Unknown name.
         """
         if name not in self.trainings:
-            raise UserError(f"no run of this name keeps a training; there are {', '.join(self.trainings) or 'none'}.")
+            raise UserError(f"there is no training of this name; there are {', '.join(self.trainings) or 'none'}.")
         return self.trainings[name]
 
     def faces(self, split: str, first: int, num: int) -> list[dict[str, Any]]:
-        """Rows of the data set with their keys and known labels.
+        """Faces of the data set with their keys and known labels.
 
         Raises:
             UserError: No data set, or no such split.
@@ -109,7 +109,7 @@ class Studio:
         """One face of the data set as PNG.
 
         Raises:
-            UserError: There is none.
+            UserError: No data set, split or row.
         """
         dataset = self._data(split)
         if row >= dataset.num_samples(split):
@@ -119,7 +119,7 @@ class Studio:
         return encode(image[0], "png")
 
     def describe(self) -> dict[str, Any]:
-        """All that a page has to know before it asks for faces."""
+        """Everything that a page must know before it asks for faces."""
         return {
             "runs": [_describe_run(run) for run in self.runs.values()],
             "data": None if self.dataset is None else self._describe_data(self.dataset),
@@ -134,7 +134,7 @@ class Studio:
         }
 
     def _load(self, path: str, device: str) -> Model | None:
-        """Loads a run; None for one that has nothing to show but its training."""
+        """Loads a run; None where only its training, if anything, can be shown."""
         try:
             model = load_run(path, device, None)
         except UserError as error:
@@ -146,7 +146,7 @@ class Studio:
         if model.run_dir is not None:
             self._add_training(model.run_dir)
         if "decode" not in model.can:
-            self.notes.append(f"{model.name} is of the family {model.family}, which makes no faces.")
+            self.notes.append(f"{model.name} is of the family {model.family}, which cannot decode faces.")
             return None
         return model
 
@@ -160,7 +160,7 @@ class Studio:
 
     def _data(self, split: str) -> Dataset:
         if self.dataset is None:
-            raise UserError("the studio was started without --data DIR, so that there are no faces to pick.")
+            raise UserError("the studio was started without --data DIR, so there are no faces to pick.")
         if split not in self.dataset.splits:
             raise UserError(f"there is no split of this name; there are {', '.join(self.dataset.splits)}.")
         return self.dataset

@@ -102,7 +102,7 @@ def test_every_tab_opens(open_page, width, scheme):
         assert screenshot.std() > 5 and (screenshot.mean() < 128) == (scheme == "dark"), tab
 
 
-def test_text_can_be_read_in_light_and_dark(open_page):
+def test_text_has_enough_contrast_in_light_and_dark(open_page):
     """WCAG AA: 4.5 for text."""
     for scheme in ("light", "dark"):
         page = open_page(scheme=scheme)
@@ -115,7 +115,7 @@ def test_text_can_be_read_in_light_and_dark(open_page):
             assert [(text, ratio) for text, ratio in found if ratio < 4.5] == [], (scheme, tab)
 
 
-def test_a_slider_moves_the_face_and_the_link_leads_back(open_page, address):
+def test_a_slider_moves_the_face_and_the_link_restores_it(open_page, address):
     page = open_page("#generate?run=vae&seed=5")
     sliders_there(page)
     start = pixels(page, "#generate-face")
@@ -148,7 +148,7 @@ def test_random_faces_keep_what_is_locked(open_page):
     assert "seed=5&" not in page.url and "keep=0" in page.url
 
 
-def test_the_trained_range_of_the_degree_is_marked_and_left(open_page):
+def test_the_trained_range_of_the_degree_is_marked(open_page):
     page = open_page("#generate?run=cvae&seed=5")
     sliders_there(page)
     slider = "#generate-degree .slider"
@@ -233,12 +233,12 @@ def test_a_photo_is_aligned_or_framed_by_hand(browser, start_studio, tiny_datase
     page.wait_for_selector("#edit-align:not(:checked)")
     eventually(lambda: np.ptp(pixels(page, "#edit-original"), axis=(0, 1)).max() == 0)
     page.wait_for_load_state("networkidle")
-    assert page.is_visible("#notices .notice")  # The pictures of the photo as it is have come, and it still stands.
+    assert page.is_visible("#notices .notice")  # Still there after the photo's pictures have arrived.
     assert page.is_visible("#edit-crop")
     page.close()
 
 
-def test_what_cannot_be_opened_is_said_on_the_page(open_page, tmp_path):
+def test_an_unreadable_file_is_reported_on_the_page(open_page, tmp_path):
     page = open_page("#edit?run=vae", expected="status of 400")
     page.wait_for_selector("#edit-attributes[aria-busy=false] .slider")
     (tmp_path / "notes.png").write_text("<script>alert(1)</script>")
@@ -270,7 +270,7 @@ def test_a_pasted_photo_and_the_webcam(open_page):
     assert (taken != pasted).any()
 
 
-def test_a_face_is_picked_from_the_data_set_and_goes_to_the_other_tabs(open_page):
+def test_a_picked_face_is_passed_to_the_other_tabs(open_page):
     page = open_page("#edit?run=vae")
     page.wait_for_selector("#edit-attributes[aria-busy=false] .slider")
     page.click("#edit-data")
@@ -317,14 +317,14 @@ def test_the_map_shows_a_face_and_sends_it_to_edit_by_keyboard(open_page):
     page.keyboard.press("ArrowUp")
     shown = pixels(page, "#map-face")
     page.keyboard.press("Enter")
-    # The face that was there before may be seen for a moment.
+    # The previous face may be visible for a moment.
     eventually(lambda: np.array_equal(pixels(page, "#edit-original"), shown))
     page.click("#tab-map")
     box = page.locator("#map-canvas").bounding_box()
     rows = set()
-    for step in range(40):  # All over the map: a line across it may have few faces beside it.
+    for step in range(40):  # All over the map: a single line might pass few faces.
         page.mouse.move(box["x"] + box["width"] * step / 40, box["y"] + box["height"] * (0.618 * step % 1))
-        page.evaluate("new Promise(requestAnimationFrame)")  # The browser takes together what moved within a frame.
+        page.evaluate("new Promise(requestAnimationFrame)")  # The browser merges the moves within a frame.
         rows.add(page.get_attribute("#map-face", "src"))
     assert len(rows) > 2
 

@@ -40,7 +40,7 @@ def test_it_survives_hostile_files_and_calls(started):
     assert is_alive(started.address)
 
 
-def test_bytes_that_are_no_request(started):
+def test_garbage_instead_of_a_request(started):
     place = urlsplit(started.address)
     address = (place.hostname, place.port)
     for garbage in (

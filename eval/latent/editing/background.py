@@ -1,4 +1,4 @@
-"""Work that takes longer than a request should: done once, in a thread of its own, one after the other."""
+"""Work that takes longer than a request should: each job runs once, in a thread, one job at a time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class NotYet(Exception):
-    """The result is still being computed; the text says what is."""
+    """The result is still being computed; the message names it."""
 
 
 class Later(Generic[Result]):
-    """A result that is computed in the background when it is first asked for."""
+    """A result that is computed in the background, starting when it is first asked for."""
 
     def __init__(self, what: str, compute: Callable[[], Result]) -> None:
-        """``what`` completes the sentence "... , which happens once."."""
+        """``what`` describes the work in progress, for messages: ``the map of vae is being laid out``."""
         self._what = what
         self._compute = compute
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class Later(Generic[Result]):
         self._problem: str | None = None
 
     def start(self) -> None:
-        """Begins, unless that has happened before."""
+        """Starts the work, unless it was started before."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._what, daemon=True)
@@ -42,8 +42,8 @@ class Later(Generic[Result]):
         """The result.
 
         Raises:
-            NotYet: It is being computed.
-            UserError: It cannot be.
+            NotYet: It is still being computed.
+            UserError: The work failed.
         """
         self.start()
         if not self._done.is_set():
@@ -53,7 +53,7 @@ class Later(Generic[Result]):
         return self._result  # type: ignore[return-value]
 
     def wait(self) -> Result:
-        """The result, however long it takes."""
+        """Waits for the result."""
         self.start()
         self._done.wait()
         return self.get()

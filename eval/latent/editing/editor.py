@@ -30,16 +30,16 @@ Result = TypeVar("Result")
 
 
 class Point(NamedTuple):
-    """A place in latent space, from which a picture is decoded."""
+    """A latent and a condition, from which a picture is decoded."""
 
     latent: np.ndarray
     """float32 (L,)."""
     degree: float
-    """Condition; NaN where it is not known, or where the model has none."""
+    """Condition; NaN where it is unknown or the model has none."""
 
 
 class Editor:
-    """One run that decodes. Its methods may be called from several threads at a time.
+    """Edits faces with one run that decodes. Thread-safe.
 
     Attributes:
         name: What pages and requests call the run.
@@ -166,7 +166,7 @@ class Editor:
         return latent_file(self.point(recipe).latent, self.identity, self.name)
 
     def _start(self, face: FaceSource) -> Point:
-        """The latent of a face before any change, and its own degree."""
+        """The latent of a face before any change, and the face's own degree."""
         middle = UNKNOWN if self.model.condition_range is None else float(np.mean(self.model.condition_range))
         if isinstance(face, Sample):
             return Point(self._sample(face), middle)
@@ -183,7 +183,7 @@ class Editor:
     def _sample(self, face: Sample) -> np.ndarray:
         if "sample" in self.model.can:
             return self.model.sample_latents(1, seed=face.seed, std=face.std)[0].cpu().numpy()
-        # Without a prior or a sampler: the normal distribution that has the components' variances.
+        # Without a prior or a sampler: a normal distribution with the components' variances.
         axes = self.sliders.get().axes
         noise = self.model.prior(1, seed=face.seed)[0].cpu().numpy()
         return ((axes.centers + face.std * axes.units * noise) @ axes.directions).astype(np.float32)
@@ -195,7 +195,7 @@ class Editor:
         return latent.values
 
     def _read(self, face: FaceSource) -> tuple[np.ndarray, float]:
-        """A face as pixels, and its degree where that is known."""
+        """A face as pixels, and its degree; NaN where that is unknown."""
         if isinstance(face, Uploaded):
             return self._framed(face), UNKNOWN
         if not isinstance(face, Stored):
@@ -204,7 +204,7 @@ class Editor:
             raise UserError("the studio was started without --data DIR, so there are no faces to pick.")
         available = self.dataset.num_samples(face.split)
         if face.row >= available:
-            raise UserError(f"the {face.split} split has {available:,} faces, counted from 0; there is no {face.row}.")
+            raise UserError(f"the {face.split} split has rows 0 to {available - 1}, not {face.row}.")
         faces = read_faces(self.model, self.dataset, face.split, np.array([face.row]))
         return faces.images[0], float(faces.degrees[0])
 
@@ -220,7 +220,7 @@ class Editor:
         try:
             return prepare(pixels, preparation)[0].copy()
         except BadImage:
-            raise UserError("this part of the photo has no area; give left < right and upper < lower.") from None
+            raise UserError("this part of the photo is empty; give left < right and upper < lower.") from None
 
     def _aligned(self, pixels: np.ndarray, preparation: Preparation) -> np.ndarray:
         if self._alignment is None:

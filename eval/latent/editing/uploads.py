@@ -1,4 +1,4 @@
-"""What was sent to the studio: kept in memory under names that cannot be guessed, the oldest forgotten first."""
+"""Uploads to the studio: kept in memory under names that cannot be guessed; the oldest are dropped first."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from shards.base.errors import UserError
 from shards.base.formats import Format
 
 MAX_UPLOADS = 100
-"""At 512 x 512 pixels these are 79 MB."""
+"""At 512 x 512 pixels they take 79 MB."""
 MAX_LATENT_SIZE = 1_000_000
 Kind = TypeVar("Kind")
 _LATENT = "latent"
 FORMAT = Format("latent", version=1, first=1)
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"\x93NUMPY", b"PK\x03\x04")
-"""How files begin that only unpickling opens, or that may hold pickles: pickle itself, NumPy's, and PyTorch's zip."""
+"""First bytes of files that are pickles or may hold them: pickle's own, NumPy's, and PyTorch's zip."""
 
 
 @dataclass(frozen=True)
@@ -44,29 +44,29 @@ class Latent:
     values: np.ndarray
     """float32 (L,)."""
     snapshot: str
-    """Identity of the weights that it belongs to."""
+    """Identity of the weights it belongs to."""
 
 
 class Uploads:
     """Photos and latents by token."""
 
     def __init__(self, capacity: int = MAX_UPLOADS) -> None:
-        """Keeps at most ``capacity`` of them."""
+        """Keeps the newest ``capacity`` uploads."""
         self._capacity = capacity
         self._kept: OrderedDict[str, Photo | Latent] = OrderedDict()
         self._lock = threading.Lock()
         self._decoding = threading.Lock()
 
     def add(self, data: bytes) -> tuple[str, Photo | Latent]:
-        """Reads an image or the latent that ``latent_file`` made, and keeps it.
+        """Reads an image or a latent that ``latent_file`` made, and keeps it.
 
         Returns:
-            The token under which it is found again, and what was read.
+            The upload's token and content.
 
         Raises:
-            UserError: Neither of the two, or one that cannot be used.
+            UserError: Neither of the two, or unusable.
         """
-        # One at a time, so that memory does not grow with the number of people.
+        # One at a time: memory must not grow with the number of people.
         with self._decoding:
             item = read_latent(data) if _is_safetensors(data) else Photo(np.asarray(_read_photo(data)))
         token = secrets.token_urlsafe(16)
@@ -80,7 +80,7 @@ class Uploads:
         """The photo of a token.
 
         Raises:
-            UserError: There is none, or none any more.
+            UserError: Unknown, or dropped.
         """
         return self._find(token, Photo)
 
@@ -88,7 +88,7 @@ class Uploads:
         """The latent of a token.
 
         Raises:
-            UserError: There is none, or none any more.
+            UserError: Unknown, or dropped.
         """
         return self._find(token, Latent)
 
@@ -98,7 +98,7 @@ class Uploads:
             if isinstance(item, kind):
                 self._kept.move_to_end(token)
                 return item
-        raise UserError("this upload is not kept any more; send the file again.")
+        raise UserError("this upload is no longer kept; send the file again.")
 
 
 def latent_file(latent: np.ndarray, snapshot: str, run: str) -> bytes:
@@ -111,10 +111,10 @@ def read_latent(data: bytes) -> Latent:
     """Reads what ``latent_file`` made.
 
     Raises:
-        UserError: Anything else.
+        UserError: Not a latent, or one that a newer facegen saved.
     """
     if len(data) > MAX_UPLOAD_BYTES:
-        raise UserError(f"the file has more than {MAX_UPLOAD_BYTES // 1_000_000} MB and is no latent of one face.")
+        raise UserError(f"the file is larger than {MAX_UPLOAD_BYTES // 1_000_000} MB, too large for one latent.")
     advice = "open a latent that the studio saved."
     try:
         tensors = load(data)
@@ -125,9 +125,9 @@ def read_latent(data: bytes) -> Latent:
     read_version(FORMAT, Path("this file"), metadata)
     values = tensors.get(_LATENT)
     if set(tensors) != {_LATENT} or values is None or values.dtype != np.float32 or values.ndim != 1:
-        raise UserError(f"this safetensors file holds no latent of one face; {advice}")
+        raise UserError(f"this safetensors file is not a latent of one face; {advice}")
     if not 0 < len(values) <= MAX_LATENT_SIZE or not np.isfinite(values).all():
-        raise UserError(f"this latent has values that are no numbers, or none at all; {advice}")
+        raise UserError(f"this latent is empty or has values that are not finite; {advice}")
     return Latent(values, snapshot)
 
 
@@ -138,10 +138,10 @@ def _read_photo(data: bytes) -> Image.Image:
 
 
 def _header(data: bytes) -> dict[str, Any]:
-    """What a safetensors file says of itself; only its Python functions for paths read that."""
+    """The header of a safetensors file; the library reads it from paths only, not from bytes."""
     return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
 
 
 def _is_safetensors(data: bytes) -> bool:
-    """Whether a file begins as safetensors files do: the header's length, then JSON."""
+    """Whether a file begins like a safetensors file: the header's length, then JSON."""
     return len(data) > 8 and data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8

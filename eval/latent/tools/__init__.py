@@ -1,1 +1,1 @@
-"""The latent tools, a file each: the command's options, what it draws, and what the studio offers of it."""
+"""The latent tools, one file each: the command's options, its pictures, and its routes in the studio."""

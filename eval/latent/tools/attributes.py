@@ -42,27 +42,27 @@ class FitAttributesConfig(ModelOptions, Options):
     """Fits the vectors of all bool and degree labels of a data set."""
 
     data: str
-    """Packed data set with labels; any faces cropped like the run's own will do."""
+    """Packed data set with labels; any faces framed like the run's own will do."""
     out: str
     """safetensors file for raw and unit vectors and counts."""
     split: str = "train"
     """Split to fit on."""
     h5: str | None = None
-    """The same as an HDF5 file; needs h5py."""
+    """HDF5 file for the same; needs h5py."""
 
 
 @dataclass(kw_only=True)
 class ApplyConfig(PictureOptions, FaceOptions, ModelOptions):
-    """Shows faces with an attribute added and taken away."""
+    """Shows faces with an attribute added and removed."""
 
     file: str
-    """What ``fit`` wrote."""
+    """File that ``fit`` wrote."""
     attribute: str
     """Name of the attribute."""
     without: list[str] = field(default_factory=list)
-    """Attributes that shall stay as they are: what the vector shares with theirs is taken out of it."""
+    """Attributes to keep unchanged: what the vector shares with theirs is removed from it."""
     strengths: list[float] = field(default_factory=lambda: list(STRENGTHS))
-    """Columns of the grid, in units of the attribute's vector: 1 is the way from the mean of the images without the
+    """Columns of the grid, in units of the attribute's vector: 1 leads from the mean of the images without the
     attribute to the mean of those with it."""
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class ApplyConfig(PictureOptions, FaceOptions, ModelOptions):
 
 
 def fit(config: FitAttributesConfig) -> None:
-    """Fits, writes, and prints the counts and the length of each vector."""
+    """Fits and writes the vectors, and prints the counts and length of each."""
     if config.h5:
         import_h5py()
     model = open_model(config, "encode")

@@ -14,4 +14,4 @@ TOOLS: list[Tool] = [
     sample.TOOL,
     neighbors.TOOL,
 ]
-"""The studio offers the controls of all of them."""
+"""The studio serves the routes of all of them."""

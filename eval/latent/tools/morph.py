@@ -22,7 +22,7 @@ from eval.latent.tools.tool import Encoded, StudioRoute, Tool
 from facegen.model import Model
 
 NUM_STEPS = 12
-"""Images from one face to the next, unless told otherwise."""
+"""Default number of images from one face to the next."""
 Path = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Start (L,), end (L,) and positions (S,) from 0 to 1 to points (S, L)."""
 _MIN_SINE = 1e-6
@@ -42,7 +42,7 @@ def linear(start: np.ndarray, end: np.ndarray, positions: np.ndarray) -> np.ndar
 def spherical(start: np.ndarray, end: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """The direction along the great circle (Shoemake 1985), the length changing evenly.
 
-    Between two draws from N(0, I) the line passes closer to the origin than nearly all draws lie; this path does not.
+    Between two draws from N(0, I) the line comes closer to the origin than nearly all draws; this path does not.
     Where the circle is undefined (a latent of length 0, equal or opposite directions), the line.
     """
     start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
@@ -62,12 +62,12 @@ PATHS: dict[str, Path] = {"linear": linear, "spherical": spherical}
 
 
 def morph(latents: np.ndarray, num_steps: int, path: Path) -> np.ndarray:
-    """Goes from each latent to the next.
+    """Points on the way from each latent to the next.
 
     Args:
         latents: float (K, L), at least two.
-        num_steps: Points of each part, both ends included.
-        path: The way between two.
+        num_steps: Points from one latent to the next, both included.
+        path: Leads from one latent to the next.
 
     Returns:
         float64 (K - 1, num_steps, L).
@@ -77,7 +77,7 @@ def morph(latents: np.ndarray, num_steps: int, path: Path) -> np.ndarray:
 
 
 def morph_degrees(degrees: Sequence[float] | np.ndarray, num_steps: int) -> np.ndarray:
-    """The condition along ``morph``: evenly from each face's to the next one's; (K - 1, num_steps)."""
+    """The condition along ``morph``, changing evenly from each face to the next: (K - 1, num_steps)."""
     return morph(np.asarray(degrees, np.float64)[:, None], num_steps, linear)[..., 0]
 
 
@@ -112,7 +112,7 @@ class MorphConfig(PictureOptions, FaceOptions, ModelOptions):
     num: int = 2
     """Faces spread evenly over the split, where neither photos nor rows nor keys are given."""
     path: Literal["linear", "spherical", "both"] = "both"
-    """The way from latent to latent: the straight line, the great circle, or a row of each."""
+    """Path from latent to latent: the straight line, the great circle, or a row of each."""
     steps: int = NUM_STEPS
     """Images from one face to the next, both reconstructions included."""
 
@@ -129,7 +129,7 @@ def draw(config: MorphConfig, model: Model) -> None:
     images = morph_faces(model, faces, config.steps, list(PATHS) if config.path == "both" else [config.path])
     config.save_grid(morph_grid(faces.images, images))
     if config.animation:
-        # The end of a part is the start of the next.
+        # Each part ends with the image that the next one starts with.
         whole = [np.concatenate([parts[0], *parts[1:, 1:]]) for parts in images.values()]
         first, *rest = _positions(config.steps)
         labels = [first, *rest * (len(faces.images) - 1)]
@@ -203,7 +203,7 @@ def _positions(num_steps: int) -> list[str]:
 
 TOOL = Tool(
     name="morph",
-    about="Goes in latent space from each face to the next.",
+    about="Morphs each face into the next, through latent space.",
     options=MorphConfig,
     draw=draw,
     needs=("encode", "decode"),

@@ -39,21 +39,21 @@ class NeighborsConfig(ModelOptions):
     """Options of a search for neighbors."""
 
     data: str
-    """The data set that the run was trained on."""
+    """Data set that the run was trained on."""
     out: str
-    """PNG file: the samples that are nearest to a training face, each beside its nearest ones."""
+    """PNG file: the samples nearest to a training face, each beside its nearest faces."""
     split: str = "train"
-    """Where to look for neighbors."""
+    """Split to search for neighbors."""
     held_out: str = "test"
-    """Split of the same number of real faces, whose distances say what is usual for a new face."""
+    """Split of real faces, as many as samples: their distances show what is usual for a new face."""
     space: Literal["efflite0", "pixels"] = "efflite0"
     """Distances of ImageNet features, or root mean squared errors of pixels on [-1, 1]."""
     num_samples: int = 200
-    """Samples to look at."""
+    """Samples to search for."""
     num: int = 8
     """Samples to show."""
     num_nearest: int = 5
-    """Training faces to show beside each."""
+    """Training faces to show beside each sample."""
     seed: int = 0
     """Seed of the samples."""
 
@@ -90,7 +90,7 @@ def draw(config: NeighborsConfig, model: Model) -> None:
 
 TOOL = Tool(
     name="neighbors",
-    about="Looks whether samples are copies of training faces.",
+    about="Checks whether samples are copies of training faces.",
     options=NeighborsConfig,
     draw=draw,
     needs=("sample",),

@@ -1,4 +1,4 @@
-"""New faces from the prior, any number of them."""
+"""Samples: new faces from the prior, any number of them."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def sample_batches(
 
     Args:
         model: One that samples.
-        num: How many.
+        num: Number of samples.
         seed: Sample i of a seed is always the same face.
         std: Standard deviation of the latents; 1 is the prior.
         degree: Condition of a conditional model; NaN leaves it open.
-        first: Number of the first sample.
+        first: Index of the first sample.
 
     Yields:
         uint8 (n, H, W, C).
@@ -60,21 +60,21 @@ class SampleConfig(ModelOptions):
     out: str | None = None
     """PNG file for a grid."""
     files: str | None = None
-    """Folder for single PNG files, named by the number of the sample."""
+    """Folder for single PNG files, named by the index of the sample."""
     num: int = 72
-    """How many; with --std_rows, in each row."""
+    """Number of samples; with --std_rows, in each row."""
     first: int = 0
-    """Number of the first: sample i of a seed is always the same face."""
+    """Index of the first sample: sample i of a seed is always the same face."""
     seed: int = 0
     """Seed of the latents."""
     std: float = 1.0
     """Standard deviation of the latents; 1 is the prior."""
     std_rows: bool = False
-    """The same latents with standard deviations from 0.25 to 2 in steps of 0.25, a row each."""
+    """The same latents with standard deviations from 0.25 to 2 in steps of 0.25, one row each."""
     columns: int = 12
     """Faces in a row of the grid."""
     degree: float | None = None
-    """For conditional models: degree of the label; without it the model leaves the label open."""
+    """For conditional models: degree of the label; null leaves the label open."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -84,7 +84,7 @@ class SampleConfig(ModelOptions):
         if self.out is not None:
             check_png_path("out", self.out)
             if self.num > MAX_IN_GRID:
-                raise ValueError(f"a grid holds up to {MAX_IN_GRID:,} faces, not {self.num:,}; use --files alone.")
+                raise ValueError(f"a grid holds up to {MAX_IN_GRID:,} faces, not {self.num:,}; give only --files.")
         for name, least in (("num", 1), ("columns", 1), ("first", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")

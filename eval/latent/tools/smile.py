@@ -22,7 +22,7 @@ from shards.base.errors import UserError
 SWEEP = np.round(np.arange(-10, 11) * 0.1, 1)
 """The trained range, in steps of 0.1."""
 EXTENDED_SWEEP = np.arange(-12, 13) * 0.25
-"""Far beyond it, in steps of 0.25."""
+"""Three times the trained range, in steps of 0.25."""
 FORCED_SHIFTS = (-0.7, -0.5, 0.5, 0.7)
 FORCED_LABELS = ("own", *(signed(shift) for shift in FORCED_SHIFTS))
 
@@ -59,7 +59,7 @@ class SmileConfig(PictureOptions, FaceOptions, ModelOptions):
         """Rejects options that exclude each other."""
         super().__post_init__()
         if self.extended and self.forced:
-            raise ValueError("--extended and --forced are two different pictures; give one of them.")
+            raise ValueError("--extended and --forced are different pictures; give one of them.")
 
 
 def draw(config: SmileConfig, model: Model) -> None:
@@ -91,7 +91,7 @@ def _draw_forced(config: SmileConfig, model: Model) -> None:
     unknown = [name for name, degree in zip(faces.names, faces.degrees, strict=True) if np.isnan(degree)]
     if unknown:
         raise UserError(
-            f"the degree of '{model.condition}' of face {unknown[0]} is not known, so it cannot be shifted; "
+            f"the degree of '{model.condition}' of face {unknown[0]} is unknown, so it cannot be shifted; "
             "give --degree NUMBER, or faces of a data set with that label."
         )
     images = forced(model, faces)
@@ -104,7 +104,7 @@ def _draw_forced(config: SmileConfig, model: Model) -> None:
 
 TOOL = Tool(
     name="smile",
-    about="Shows what a conditional model makes of faces at many degrees, of smile or of another label.",
+    about="Shows faces at many degrees of a conditional model's label, such as smile.",
     options=SmileConfig,
     draw=draw,
     needs=("decode",),

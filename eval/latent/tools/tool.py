@@ -1,4 +1,4 @@
-"""What a latent tool is: one recipe that the command, the report and the studio share."""
+"""A latent tool: one recipe behind its command and its routes in the studio."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class StudioRoute:
         answer: Called with the run's ``Editor`` and what was asked. Its signature and the first paragraph of its
             docstring document the API: a parameter that is a request model is the body, others are the query. It
             returns a picture, uint8 (H, W, C), which is sent as PNG; an ``Encoded``; or something that becomes JSON.
-        method: HTTP's.
+        method: HTTP method.
         group: Heading in the API's documentation.
-        name: In the API's documentation; the path's last part when empty.
-        one_at_a_time: Requests wait for each other, since each takes much memory.
+        name: Name in the API's documentation; the path's last part when empty.
+        one_at_a_time: Requests wait for each other; for those that need much memory.
     """
 
     path: str
@@ -53,9 +53,9 @@ class Tool(Generic[OptionsT]):
     """One latent tool.
 
     Attributes:
-        name: Its command is ``python -m eval.NAME``.
+        name: Name of the command, ``python -m eval.NAME``.
         about: First paragraph of the command's ``--help``.
-        options: The command's options: a dataclass, with ``run`` taken by position.
+        options: Dataclass of the command's options; ``run`` is positional.
         draw: Draws and saves what the options ask for.
         needs: What the model must be able to do, in the words of ``Model.can``.
         is_conditional: Whether the model must generate by a label.
@@ -79,7 +79,7 @@ class Tool(Generic[OptionsT]):
         """Loads the model and draws.
 
         Raises:
-            UserError: Options that the model or the data cannot meet.
+            UserError: The model or the data cannot do what the options ask for.
         """
         model = open_model(options, *self.needs)
         if self.is_conditional:

@@ -54,18 +54,18 @@ class TraverseConfig(PictureOptions, FaceOptions, ModelOptions):
     num: int = 1
     """Faces spread evenly over the split, where neither photos nor rows nor keys are given."""
     pca: bool = False
-    """Sweep principal components, the one that explains most first, instead of single dims."""
+    """Sweep principal components, the most explaining first, instead of single dims."""
     pca_file: str | None = None
-    """Components from this safetensors file; fitted and written there if it is not there yet. Implies --pca."""
+    """safetensors file of components: read where it exists, else fitted and written. Implies --pca."""
     fit_split: str = "train"
-    """Split of --data whose latents say which dims are active, or give the components."""
+    """Split of --data that active dims are found in, or components fitted on."""
     axes: list[int] = field(default_factory=list)
-    """Dims or components to sweep, from 0. Default: the most active ones, and for dims the least active one, too."""
+    """Dims or components to sweep, from 0. Default: the most active ones and, for dims, the least active one."""
     num_axes: int = NUM_AXES
-    """How many, where --axes does not say which."""
+    """Number of axes, where --axes is not given."""
     span: float | None = None
     """Sweeps go from minus to plus this, in standard deviations: of the prior for dims (of mu for a model without one),
-    of mu for components. 1.2 for dims and 3 for components when null."""
+    of mu for components. Null takes 1.2 for dims and 3 for components."""
     steps: int = NUM_STEPS
     """Images of a sweep."""
 
@@ -94,10 +94,10 @@ def draw(config: TraverseConfig, model: Model) -> None:
 
 
 def find_axes(config: TraverseConfig, model: Model) -> tuple[Axes, float]:
-    """The axes to sweep and how far by default.
+    """The axes to sweep, and the default span.
 
     Raises:
-        UserError: No data to find them in, or an axis that the model does not have.
+        UserError: No data to find them in, or an axis that the model lacks.
     """
     size = model.latent_size or 0
     beyond = [axis for axis in config.axes if not 0 <= axis < size]
@@ -112,7 +112,7 @@ def find_axes(config: TraverseConfig, model: Model) -> tuple[Axes, float]:
 
 
 def find_components(config: TraverseConfig, model: Model) -> Pca:
-    """The components of the file where it exists, else of the data, written to the file where one is named."""
+    """The components of the file where it exists; else fitted, and written to the file where one is named."""
     if config.pca_file and Path(config.pca_file).is_file():
         pca, origin = load_pca(config.pca_file)
         origin.check(model, config.pca_file)
@@ -127,7 +127,7 @@ def find_components(config: TraverseConfig, model: Model) -> Pca:
 
 def _data(config: TraverseConfig) -> str:
     if config.data is None:
-        raise UserError("--data DIR is needed: its latents say which axes there are.")
+        raise UserError("--data DIR is needed to find the axes.")
     return config.data
 
 
@@ -181,7 +181,7 @@ AxisCount = Annotated[int, Field(ge=1, le=512)]
 
 
 def list_axes(run: Editor, first: Annotated[int, Field(ge=0)] = 0, num: AxisCount = 12) -> AxesAnswer:
-    """Sliders: principal components, the one that explains most first; single dims where there is no data."""
+    """Sliders: principal components, the most explaining first; single dims where there is no data."""
     sliders = run.sliders.get()
     listed = [
         AxisAnswer(
@@ -210,7 +210,7 @@ def place(run: Editor, recipe: Recipe, num: AxisCount = 12) -> PlaceAnswer:
 
 
 def recipes_around(run: Editor, request: GridRequest) -> list[list[Recipe]]:
-    """Rows of recipes around one, which is in the middle."""
+    """Rows of recipes, with the requested one in the middle."""
     recipe, across, down = request.recipe, request.across, request.down
     run.check_axes((across, down))
     center = face_coordinates(run, recipe)

@@ -38,7 +38,7 @@ def embed(latents: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.nd
 
     Args:
         latents: float (N, L).
-        perplexity: About how many neighbors each point keeps; below N.
+        perplexity: Roughly the number of neighbors that each point stays close to; below N.
         seed: Of the optimization.
 
     Returns:
@@ -55,7 +55,7 @@ def embed(latents: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.nd
     points = latents.astype(np.float32)
     num_components = min(_NUM_COMPONENTS, len(latents))
     if latents.shape[1] > num_components:
-        # Not all components as eval.latent.pca finds them: of thousands of dims that takes minutes.
+        # Not eval.latent.pca: with thousands of dims, finding all components takes minutes.
         points = PCA(num_components, random_state=seed).fit_transform(points)
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
 
@@ -67,8 +67,8 @@ def latent_map(
 
     Args:
         points: As ``embed`` returns them.
-        dataset: Where the labels are.
-        split: Whose images the points are.
+        dataset: Holds the labels.
+        split: The points' split.
         rows: (N,) of the split.
         labels: Names of labels.
     """
@@ -90,13 +90,13 @@ class TsneConfig(ModelOptions):
     out: str
     """PNG file: the density, and a panel for each label."""
     split: str = "test"
-    """Split whose latents are shown."""
+    """Split to show."""
     color: list[str] = field(default_factory=list)
-    """Labels that color the points, a panel each."""
+    """Labels that color the points, one panel each."""
     num: int = MAX_POINTS
     """At most this many images, spread evenly over the split."""
     perplexity: float = 30.0
-    """About how many neighbors each point keeps."""
+    """Roughly the number of neighbors that each point stays close to."""
     seed: int = 0
     """Seed of the optimization."""
 
@@ -243,7 +243,7 @@ def _hex(color: np.ndarray) -> str:
 
 TOOL = Tool(
     name="tsne",
-    about="Lays the latents of a split out in the plane with t-SNE.",
+    about="Maps the latents of a split to the plane with t-SNE.",
     options=TsneConfig,
     draw=draw,
     needs=("encode",),

@@ -1,4 +1,4 @@
-// The way to the server: every answer that is no success becomes an error with the server's sentence.
+// Requests to the server; a failure becomes an error with the server's sentence.
 
 const WAIT_MS = 700;
 
@@ -7,7 +7,7 @@ async function request(path, options) {
   try {
     response = await fetch(`/api/${path}`, options);
   } catch {
-    throw new Error("The studio does not answer; see whether it still runs.");
+    throw new Error("The studio does not answer; check that it is still running.");
   }
   if (response.ok) return response;
   const { error } = await response.json().catch(() => ({}));
@@ -18,7 +18,7 @@ export function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-// Asks again while the server is still computing; `working` is told what.
+// Asks again while the server is computing; `working` gets its sentence.
 async function whenThere(path, options, working = () => {}) {
   for (;;) {
     const response = await request(path, options);

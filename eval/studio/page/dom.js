@@ -1,4 +1,4 @@
-// Small pieces of page: elements, sliders, pictures that follow the newest request, and notices.
+// Building blocks of the page: elements, sliders, notices, and pictures that follow the newest request.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -22,7 +22,7 @@ export function notice(text) {
   return made;
 }
 
-// Runs what an event asks for; what goes wrong is said on the page.
+// Runs an action on an event; errors are shown on the page.
 export function on(target, event, action) {
   target.addEventListener(event, (happened) => {
     Promise.resolve()
@@ -33,7 +33,7 @@ export function on(target, event, action) {
 
 let numSliders = 0;
 
-// A labelled range with a number beside it. `trained`: [low, high] that is marked on the track.
+// A labelled range with a number field. `trained`: [low, high], marked on the track.
 export class Slider {
   constructor({ label, small = "", min, max, step = 0.05, value = 0, trained = null, note = "", lockable = false, limit = null }) {
     const id = `slider-${++numSliders}`;
@@ -71,7 +71,7 @@ export class Slider {
     this.onmove?.(value, event.timeStamp);
   }
 
-  // Moves the slider without telling anybody.
+  // Moves the slider without calling onmove.
   show(value) {
     this.value = value;
     this.range.value = value;
@@ -101,7 +101,7 @@ function lockButton(label) {
   return lock;
 }
 
-// The degree of a conditional run; null leaves the face as it is.
+// The degree of a conditional run; null keeps the face's own.
 export function degreeSlider(condition, value) {
   const { label, low, high } = condition;
   const span = Math.max(high - low, 0.1);
@@ -128,9 +128,9 @@ export async function show(image, blob, alt) {
   shown.set(image, url);
 }
 
-let complaint = null; // About a picture: it goes when one comes again, and every other notice stays until it is closed.
+let complaint = null; // The notice about a failed picture: removed when the next picture arrives. Other notices stay until closed.
 
-// Keeps a picture up with the newest request: while one is under way, only the last of the others is kept.
+// Keeps a picture up to date: while one request is under way, only the newest of the others is kept.
 export class Painter {
   constructor(image, ask, clock = null) {
     this.image = image;
@@ -140,7 +140,7 @@ export class Painter {
     this.busy = null;
   }
 
-  // `since`: when the move happened, as performance.now() counts; the time to the repaint is measured from there.
+  // `since`: performance.now() of the move; the time to the repaint is measured from there.
   paint(request, since = performance.now()) {
     this.next = { request, since };
     this.busy ??= this.run().finally(() => (this.busy = null));

@@ -24,7 +24,7 @@ export function makeEdit(page) {
     $("edit-ms"),
   );
 
-  // The face of a link, else the one that is there if the run can take it, else one to begin with.
+  // The face of the link; else the current one if the run can use it; else a first one.
   function firstFace(encodes, linked) {
     if (linked.has("row")) return { kind: "data", split: linked.get("split"), row: numberOr(linked.get("row"), 0) };
     if (linked.has("seed")) return { kind: "sample", seed: numberOr(linked.get("seed"), 0), std: numberOr(linked.get("std"), 1) };
@@ -78,27 +78,27 @@ export function makeEdit(page) {
     const isFace = face.kind === "data" || face.kind === "upload";
     $("edit-framing").hidden = face.kind !== "upload";
     $("edit-align-field").hidden = !page.studio.upload.aligns;
-    const caption = `${describeFace(face)}${isFace ? "" : ": made by the model, so that there is no original"}`;
+    const caption = `${describeFace(face)}${isFace ? "" : ": made by the model, so it has no original"}`;
     say(caption);
     if (!isFace) $("edit-original").removeAttribute("src");
     await Promise.all([paint(), reconstruction.paint(base), isFace && original.paint(face), showOwnDegree()]);
-    // What had to be waited for is there.
+    // Nothing is being waited for any more.
     if (base.face === face) say(caption);
   }
 
-  // Puts the slider where the face is, unless it has been moved; a photo's degree is not known.
+  // Sets the slider to the face's own degree, unless it was moved; a photo's degree is unknown.
   async function showOwnDegree() {
     if (!run.condition || degree !== null) return;
     const asked = base;
     const { degree: own } = await post(runPath(run.name, "place?num=1"), asked);
     if (asked !== base || degree !== null) return;
-    if (own === null) ownDegree.element.querySelector("small").textContent = "not known of this face";
+    if (own === null) ownDegree.element.querySelector("small").textContent = "unknown for this face";
     else ownDegree.show(own);
   }
 
   async function open(file) {
     const { max_bytes: most } = page.studio.upload;
-    if (file.size > most) throw new Error(`This file has more than ${most / 1e6} MB; give a smaller copy.`);
+    if (file.size > most) throw new Error(`This file is larger than ${most / 1e6} MB; give a smaller copy.`);
     const answer = await upload(file);
     if (answer.width) {
       size = answer;
@@ -112,7 +112,7 @@ export function makeEdit(page) {
     }
   }
 
-  // Whether the face of a photo is found; if not, it is framed by hand.
+  // Whether a photo's face is found; if not, the photo is framed by hand.
   async function alignable(face) {
     try {
       return await picture(runPath(run.name, "original"), { ...face, crop: null, align: true });
@@ -128,7 +128,7 @@ export function makeEdit(page) {
     return { ...face, align, crop: align ? null : crop() };
   }
 
-  // The square part of the photo that the framing sliders say, as fractions.
+  // The square part of the photo that the framing sliders choose, as fractions.
   function crop() {
     const [zoom, right, down] = framing.map((slider) => slider.value);
     const side = Math.min(size.width, size.height) / zoom;
@@ -197,7 +197,7 @@ export function makeEdit(page) {
       });
       list.replaceChildren(...attributes.map(({ slider }) => slider.element));
       if (reason) list.replaceChildren(element("p", { className: "working", textContent: sentence(reason) }));
-      $("edit-attributes-about").textContent = reason ? "" : `${attributes.length}; 1 is the way from the mean without to the mean with it`;
+      $("edit-attributes-about").textContent = reason ? "" : `${attributes.length}; 1 is the distance from the mean without to the mean with`;
       $("edit-search").parentElement.hidden = attributes.length === 0;
       search();
     } catch (error) {

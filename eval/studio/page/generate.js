@@ -1,4 +1,4 @@
-// Generate: a face of a seed, moved along components.
+// Generate: the face of a seed, moved along components.
 
 import { get, picture, post, runPath } from "./api.js";
 import { $, Painter, Slider, copyLink, degreeSlider, element, on, option, randomSeed, save, show } from "./dom.js";
@@ -46,7 +46,7 @@ export function makeGenerate(page) {
     });
   }
 
-  // Sets the sliders to where the face lies; called when the face changes, not when a slider does.
+  // Sets the sliders to the face's place; called when the face changes, not when a slider does.
   async function place() {
     if (!sliders.length) return;
     const asked = recipe();
@@ -78,7 +78,7 @@ export function makeGenerate(page) {
     const isComponent = kind === "component";
     $("generate-axes-title").textContent = isComponent ? "Principal components" : "Latent dims";
     $("generate-axes-about").textContent = isComponent
-      ? "in standard deviations of training faces, the one that explains most first; double-click undoes a move"
+      ? "in standard deviations of training faces, the most explaining first; double-click undoes a move"
       : "in standard deviations of the prior; without faces there are no components";
     for (const axis of axes) {
       const slider = new Slider({

@@ -1,4 +1,4 @@
-// What is shown, as the part of the address behind #, so that a link leads back to it.
+// The page's state in the address behind #, so that a link leads back to it.
 
 export function readLink() {
   const [tab, query] = location.hash.slice(1).split("?");

@@ -1,4 +1,4 @@
-// The page: tabs, the choice of the run, and what tabs ask of each other.
+// The page: tabs, the choice of a run, and actions of one tab in another.
 
 import { get } from "./api.js";
 import { $, element, notice, notify, on, option } from "./dom.js";
@@ -61,7 +61,7 @@ async function setRun(name) {
   if (run) $("run").value = run.name;
   tools.edit.stale();
   const needed = run ? names : names.filter((tool) => !NEED_A_RUN.includes(tool));
-  // The tab that is open first: the others fetch what they need behind it.
+  // The open tab first; the others load behind it.
   await Promise.all([open, ...needed.filter((tool) => tool !== open)].filter((tool) => needed.includes(tool)).map((tool) => tools[tool].setRun(run)));
 }
 
@@ -81,7 +81,7 @@ on($("run"), "change", () => {
 });
 on(window, "hashchange", start);
 
-// Shows what the address says.
+// Shows the tab and the run of the address.
 async function start() {
   const { tab, values } = readLink();
   open = names.includes(tab) ? tab : "generate";

@@ -19,7 +19,7 @@ export function makeMap(page) {
     current = -1;
     draw();
     if (!page.studio.data || !run.can.includes("encode")) {
-      $("map-about").textContent = page.studio.data ? `${run.name} makes faces and takes none.` : "Start the studio with --data DIR to see its faces.";
+      $("map-about").textContent = page.studio.data ? `${run.name} cannot encode faces.` : "Start the studio with --data DIR to see its faces.";
       $("map-legend").replaceChildren();
       return;
     }
@@ -61,7 +61,7 @@ export function makeMap(page) {
     const style = getComputedStyle(document.documentElement);
     const unknown = style.getPropertyValue("--soft");
     pen.globalAlpha = 0.85;
-    // Of every color some are near to the background, in light or in dark.
+    // Any color may be close to the light or the dark background.
     pen.strokeStyle = unknown;
     pen.lineWidth = 0.6;
     points.rows.forEach((_, index) => {

@@ -1,4 +1,4 @@
-// Morph: a way through two or more faces, and its animation.
+// Morph: a path through two or more faces, and its animation.
 
 import { picture, runPath } from "./api.js";
 import { $, Painter, Slider, describeFace, element, on, randomSeed, save, show } from "./dom.js";

@@ -1,4 +1,4 @@
-// Two dialogs that bring faces: rows of the data set, and the webcam.
+// Two dialogs to choose a face: the data set and the webcam.
 
 import { facePath, get } from "./api.js";
 import { $, element, notify, on, option } from "./dom.js";
@@ -58,14 +58,14 @@ export function makePicker() {
   });
 }
 
-// Opens the webcam and gives `action` the picture that is taken.
+// Opens the webcam and calls `action` with the picture.
 export async function takePhoto(action) {
-  if (!navigator.mediaDevices) throw new Error("Browsers give pages the webcam only on 127.0.0.1 or over https.");
+  if (!navigator.mediaDevices) throw new Error("Browsers allow the webcam only on 127.0.0.1 or over https.");
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
   } catch {
-    throw new Error("The browser gives no webcam: there is none, or it was not allowed.");
+    throw new Error("The webcam cannot be opened: there is none, or the browser did not allow it.");
   }
   const video = $("webcam-video");
   video.srcObject = stream;

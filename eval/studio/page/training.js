@@ -43,7 +43,7 @@ export function makeTraining(page) {
     $("training-curves").replaceChildren(...curves);
   }
 
-  // A slider through the pictures of a kind; it stays at the newest one while it is there.
+  // A slider through the pictures of one kind; at the newest picture, it follows new ones.
   function drawPictures(kind, numbers) {
     const known = pictures[kind];
     if (!numbers.length || (known && known.numbers.length === numbers.length)) return;
@@ -81,7 +81,7 @@ export function makeTraining(page) {
     async setRun(chosen) {
       if (!$("training-run").options.length) $("training-run").replaceChildren(...page.studio.trainings.map((name) => option(name, name)));
       if (chosen && page.studio.trainings.includes(chosen.name)) $("training-run").value = chosen.name;
-      if (!page.studio.trainings.length) $("training-about").textContent = "These snapshots lie in no run directory, so that there is no training to show.";
+      if (!page.studio.trainings.length) $("training-about").textContent = "These snapshots are not in a run directory, so there is no training to show.";
       await reset();
     },
     show: load,

@@ -27,7 +27,7 @@ SplitName = Annotated[Literal["train", "val", "test"], Path()]
 Row = Annotated[int, Path(ge=0, le=2**40, description="Counts within the split, from 0.")]
 _SVG_POLICY = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    202: {"model": schemas.WorkingAnswer, "description": "Being computed; ask again in a second."},
+    202: {"model": schemas.WorkingAnswer, "description": "Still being computed; ask again in a second."},
     400: {"model": schemas.ErrorAnswer, "description": "What is wrong, as a sentence."},
 }
 
@@ -36,7 +36,7 @@ def make_router(studio: Studio, links: Mapping[str, str]) -> APIRouter:
     """All routes.
 
     Args:
-        studio: Where the answers come from.
+        studio: Answers the requests.
         links: Addresses elsewhere by title, such as TensorBoard's.
     """
     router = APIRouter(prefix="/api", responses=_ERRORS)
@@ -53,7 +53,7 @@ def make_router(studio: Studio, links: Mapping[str, str]) -> APIRouter:
 def _add_overview(router: APIRouter, studio: Studio, links: Mapping[str, str]) -> None:
     @router.get("/studio", tags=["Overview"])
     def overview() -> schemas.StudioAnswer:
-        """Runs, data, and what may be sent."""
+        """Runs, data, and the limits of uploads."""
         return schemas.StudioAnswer(**studio.describe(), links=dict(links))
 
 
@@ -99,17 +99,17 @@ def _add_faces(router: APIRouter, studio: Studio) -> None:
 def _add_recipes(router: APIRouter, studio: Studio) -> None:
     @router.post("/runs/{run}/picture", tags=["Recipes"], response_class=Png)
     def picture(run: RunName, recipe: Recipe) -> Png:
-        """The face of a recipe. This is what each move of a slider asks for."""
+        """The face of a recipe; each move of a slider asks for one."""
         return Png(encode(studio.run(run).picture(recipe), "png"))
 
     @router.post("/runs/{run}/latent", tags=["Recipes"], response_class=Response)
     def latent(run: RunName, recipe: Recipe) -> Response:
-        """The latent of a recipe as a safetensors file, which /api/uploads takes again."""
+        """The latent of a recipe as a safetensors file; /api/uploads takes it back."""
         return Response(studio.run(run).saved_latent(recipe), media_type="application/octet-stream")
 
     @router.post("/compare", tags=["Recipes"])
     def compare(request: schemas.CompareRequest) -> list[schemas.ComparedAnswer]:
-        """The same recipe in several runs, each with what it cannot do."""
+        """One recipe in several runs; a run that cannot make it says why."""
         return [_compared(studio.run(name), request.recipe) for name in request.runs]
 
 

@@ -1,4 +1,4 @@
-"""The API's documentation as a page, made from its OpenAPI description; nothing of it comes from a network."""
+"""The API's documentation as a page, made from its OpenAPI description without anything from a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web application: the page's files, the API, and one sentence for everything that goes wrong."""
+"""The web application: the page's files, the API, and one sentence for every error."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from shards.base.errors import UserError
 
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _TOKENS = Path(__file__).parents[2] / "reports" / "templates" / "tokens.css"
-"""The colors that pages and reports share."""
+"""Colors that the page and reports share."""
 _EXTRA_THREADS = 2
-"""Beyond one for each core: requests that wait for a file or for each other."""
+"""On top of one for each core, for requests that wait for a file or for each other."""
 _MAX_SENTENCE = 300
 _REPORT_POLICY = {"content-security-policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
 
@@ -39,10 +39,10 @@ def make_app(
     """The application.
 
     Args:
-        studio: What it shows.
-        links: Addresses elsewhere by title.
-        report: Content of a report.html, shown at /report.
-        password: Asked for where given; any machine may ask then. Without one only this machine may.
+        studio: Answers the requests.
+        links: Addresses elsewhere, by title.
+        report: Content of a report.html, served at /report.
+        password: With one, every machine may connect and is asked for it; without, only this machine may.
     """
     guards = [
         Middleware(SafeHeaders),
@@ -53,7 +53,7 @@ def make_app(
     app = FastAPI(
         title="facegen studio",
         version=__version__,
-        description="Everything that the studio's page does. Faces are described by recipes; pictures are PNG.",
+        description="Everything that the studio's page does. Recipes describe faces; pictures are PNG.",
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
@@ -81,7 +81,7 @@ def make_app(
 
 
 def _page_files() -> dict[str, bytes]:
-    """The page's files by name: read once, so that no request leads to a path."""
+    """The page's files by name, read once: no request ever becomes a path."""
     folder = Path(__file__).parents[1] / "page"
     files = [path for path in folder.iterdir() if path.suffix in _TYPES]
     return {path.name: path.read_bytes() for path in [*files, _TOKENS]}
@@ -93,7 +93,7 @@ def _add_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
 
 @asynccontextmanager
 async def _few_threads(app: FastAPI) -> AsyncIterator[None]:
-    # Forty at a time, which is the default, would slow each other down and take turns instead of a queue.
+    # The default of forty threads would slow each other down; a queue is fairer.
     anyio.to_thread.current_default_thread_limiter().total_tokens = (os.cpu_count() or 1) + _EXTRA_THREADS
     yield
 
@@ -116,7 +116,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     sentences = {
-        404: "there is nothing at this address; /api/docs lists what there is.",
+        404: "there is nothing at this address; /api/docs lists all addresses.",
         405: "this address takes another method; /api/docs says which.",
     }
     return refuse(error.status_code, sentences.get(error.status_code, f"{error.detail}."))
@@ -124,4 +124,4 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _bug(request: Request, error: Exception) -> Response:
     traceback.print_exception(error)
-    return refuse(500, "something went wrong in the studio; its terminal says what.")
+    return refuse(500, "the studio failed; its terminal shows the error.")

@@ -1,4 +1,4 @@
-"""What stands before every request: whose it is, where it comes from, how large it is, and what a page may do."""
+"""Checks before every request: password, origin and size; and headers that limit what a page may do."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_JSON_BYTES = 1_000_000
 BODY_SECONDS = 30.0
-"""How long the body of a request may take to arrive."""
+"""A request's body must arrive within this time."""
 WRONG_PASSWORD_SECONDS = 1.0
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 MAX_IGNORED_BYTES = 100_000_000
-"""Read beyond a limit before the connection is cut."""
+"""Bytes read beyond a limit before the connection is cut."""
 _LARGE_BODIES = 4
-"""Uploads that are in memory at a time."""
+"""Uploads in memory at a time."""
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -37,12 +37,12 @@ HEADERS = {
 
 
 def refuse(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer that says what is wrong."""
+    """An answer whose sentence says what is wrong."""
     return JSONResponse({"error": sentence}, status, headers)
 
 
 class SafeHeaders:
-    """Adds ``HEADERS`` to every answer that does not set them itself."""
+    """Adds ``HEADERS`` to every answer, except where it sets its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wraps an application."""
@@ -62,13 +62,13 @@ class SafeHeaders:
 
 
 class SameSite:
-    """Refuses requests of other sites' pages.
+    """Refuses requests from other sites' pages.
 
-    A page anywhere can make its visitor's browser send requests to 127.0.0.1, or give its own name that address.
+    Any page can make its visitor's browser send requests to 127.0.0.1, or resolve its own name to that address.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] | None) -> None:
-        """``hosts``: names under which the studio may be asked; None for any, where a password protects it."""
+        """``hosts``: host names that are answered; None for all, where a password protects the studio."""
         self.app = app
         self.hosts = hosts
 
@@ -83,18 +83,18 @@ class SameSite:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self.hosts is not None and _without_port(host) not in self.hosts:
-            return "the studio is only to be had from this machine, as http://127.0.0.1 with its port."
+            return "the studio answers this machine only, at http://127.0.0.1 and its port."
         if scope["method"] in ("GET", "HEAD"):
             return ""
         origin = headers.get("origin")
         is_own = origin is None or urlsplit(origin).netloc == host
         if not is_own or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return "requests of other pages are refused; open the studio's own page."
+            return "requests from other pages are refused; open the studio's own page."
         return ""
 
 
 class Password:
-    """Asks for a password, with any name (HTTP Basic)."""
+    """Asks for a password, with any user name (HTTP Basic)."""
 
     def __init__(self, app: ASGIApp, password: str) -> None:
         """Wraps an application."""
@@ -117,10 +117,10 @@ class Password:
 
 
 class BodyLimit:
-    """Reads the body before anything else does, and refuses one that is too large or too slow."""
+    """Reads the body first, and refuses one that is too large or too slow."""
 
     def __init__(self, app: ASGIApp, large: Mapping[str, int]) -> None:
-        """``large``: the most bytes for each path that takes more than ``MAX_JSON_BYTES``."""
+        """``large``: the limit in bytes of each path that accepts more than ``MAX_JSON_BYTES``."""
         self.app = app
         self.large = large
         self._few = asyncio.Semaphore(_LARGE_BODIES)
@@ -140,9 +140,9 @@ class BodyLimit:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _read(receive, limit, limit + MAX_IGNORED_BYTES)
         except TimeoutError:
-            body = refuse(408, "the request took too long to arrive.", {"connection": "close"})
+            body = refuse(408, "the request took too long to arrive; send it again.", {"connection": "close"})
         except _TooLarge:
-            body = refuse(413, f"this is more than {limit / 1e6:g} MB; send less.", {"connection": "close"})
+            body = refuse(413, f"the request is larger than {limit / 1e6:g} MB; send less.", {"connection": "close"})
         if body is None:
             return
         if isinstance(body, Response):
@@ -161,10 +161,9 @@ class _TooLarge(Exception):
 
 
 async def _read(receive: Receive, limit: int, most: int) -> bytes | None:
-    """A whole body, or None where the other side has gone.
+    """A whole body, or None if the client has disconnected.
 
-    What is beyond the limit is read and thrown away, since a browser that is still sending does not hear an answer; up
-    to ``most`` bytes.
+    Bytes beyond the limit are read and dropped, up to ``most``: a browser that is still sending ignores the answer.
 
     Raises:
         _TooLarge: More than ``limit`` bytes.

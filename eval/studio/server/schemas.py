@@ -1,4 +1,4 @@
-"""The JSON of the studio's own routes; the latent tools bring theirs."""
+"""The JSON of the studio's own routes; latent tools define theirs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_RUNS = 12
 
 
 class Condition(BaseModel):
-    """The label that a conditional run generates by."""
+    """The label that a run is conditioned on."""
 
     label: str
     low: float
@@ -46,7 +46,7 @@ class DataAnswer(BaseModel):
 
 
 class UploadLimits(BaseModel):
-    """What may be sent."""
+    """Limits of uploads."""
 
     max_bytes: int
     max_pixels: int
@@ -55,7 +55,7 @@ class UploadLimits(BaseModel):
 
 
 class StudioAnswer(BaseModel):
-    """Everything that there is."""
+    """Everything that the studio shows."""
 
     runs: list[RunAnswer]
     data: DataAnswer | None
@@ -74,7 +74,7 @@ class FaceAnswer(BaseModel):
 
 
 class UploadAnswer(BaseModel):
-    """What was read of an upload."""
+    """An upload as the studio understood it."""
 
     face: Uploaded | Given
     width: int | None = None
@@ -97,13 +97,13 @@ class ComparedAnswer(BaseModel):
     mse: float | None = None
     """Against the original, on [-1, 1]."""
     error: str | None = None
-    """Why the run has none."""
+    """Why the run has no picture."""
     working: str | None = None
-    """What is being computed for it; ask again in a second."""
+    """What is still being computed; ask again in a second."""
 
 
 class ProgressAnswer(BaseModel):
-    """Where a run is."""
+    """How far a run has come."""
 
     images_seen: int
     goal: str
@@ -121,6 +121,6 @@ class ErrorAnswer(BaseModel):
 
 
 class WorkingAnswer(BaseModel):
-    """Not there yet: ask again in a second."""
+    """Still being computed: ask again in a second."""
 
     working: str

@@ -1,4 +1,4 @@
-"""Serves the controls of latent tools: a tool's function and its signature become a route of the API."""
+"""Serves the routes of latent tools: the signature of a tool's function becomes the API."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FILES = {np.ndarray: Png, Encoded: Response}
 
 
 def add_tool_route(router: APIRouter, studio: Studio, route: StudioRoute) -> None:
-    """Adds the route of a control, which answers for every run of the studio."""
+    """Adds a tool's route for all runs of the studio."""
     signature = inspect.signature(route.answer, eval_str=True)
     answers = signature.return_annotation
     router.add_api_route(
@@ -47,7 +47,7 @@ def add_tool_route(router: APIRouter, studio: Studio, route: StudioRoute) -> Non
 
 
 def _endpoint(studio: Studio, route: StudioRoute, signature: inspect.Signature) -> Callable[..., Any]:
-    """The control's function with the run's name in place of the run; FastAPI reads the signature."""
+    """The route's function, taking the run's name instead of its editor; FastAPI reads the signature."""
     turn = asyncio.Lock()
 
     def answer(run: str, **asked: Any) -> Any:

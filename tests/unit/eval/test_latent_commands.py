@@ -61,7 +61,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command that must end with exit code 2 and one sentence, which is returned."""
+    """Runs a command that must exit with code 2 and one sentence; returns the sentence."""
 
     def check(main: Callable[[list[str]], None], *args: object) -> str:
         with pytest.raises(SystemExit) as caught:
@@ -107,7 +107,7 @@ def test_an_animation_has_a_frame_for_each_picture(tmp_path: Path, suffix: str) 
     assert np.abs(np.array(lower) - (160, 0, 95)).max() < 12
 
 
-def test_there_and_back_does_not_linger_at_its_ends() -> None:
+def test_there_and_back_shows_the_first_and_last_frame_once() -> None:
     frames = [Image.new("RGB", (2, 2), (value, 0, 0)) for value in range(4)]
     assert [frame.getpixel((0, 0))[0] for frame in there_and_back(frames)] == [0, 1, 2, 3, 2, 1]  # type: ignore[index]
     assert len(there_and_back(frames[:1])) == 1
@@ -163,7 +163,7 @@ class Brightness(torch.nn.Module):
         return images.mean((1, 2, 3)) / 255
 
 
-def test_a_judge_measures_what_an_attribute_adds(
+def test_a_judge_measures_an_attribute(
     runs: dict[str, str], data: str, fitted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], fails: Callable
 ) -> None:
     judge, out = tmp_path / "judge.pt", tmp_path / "effects" / "male.json"
@@ -195,7 +195,7 @@ def test_attributes_as_hdf5(runs: dict[str, str], data: str, tmp_path: Path) -> 
         assert file.attrs["fingerprint"] == Dataset(data).fingerprint
 
 
-def test_hdf5_without_its_package_is_said_before_any_work(
+def test_missing_h5py_is_reported_before_any_work(
     runs: dict[str, str], data: str, tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
@@ -321,8 +321,8 @@ def test_mistakes_with_degrees(
     runs: dict[str, str], data: str, photos: list[str], tmp_path: Path, fails: Callable[..., str]
 ) -> None:
     out = ["--out", tmp_path / "grid.png"]
-    assert "generates by no label" in fails(smile.main, runs["vae"], "--data", data, *out)
-    assert "degree of 'smile' of face first is not known" in fails(
+    assert "has no condition" in fails(smile.main, runs["vae"], "--data", data, *out)
+    assert "degree of 'smile' of face first is unknown" in fails(
         smile.main, runs["cvae"], "--forced", "--images", *photos, *out
     )
     assert "no faces are given" in fails(smile.main, runs["cvae"], "--forced", *out)
@@ -369,7 +369,7 @@ def test_mistakes_with_samples(runs: dict[str, str], tmp_path: Path, fails: Call
     out = ["--out", tmp_path / "grid.png"]
     assert "cannot sample" in fails(sample.main, runs["ae"], *out)
     assert "nothing to write" in fails(sample.main, runs["vae"])
-    assert "generates by no label" in fails(sample.main, runs["vae"], "--degree", 1, *out)
+    assert "has no condition" in fails(sample.main, runs["vae"], "--degree", 1, *out)
     assert "up to 2,000" in fails(sample.main, runs["vae"], "--num", 3000, *out)
     assert "std must be" in fails(sample.main, runs["vae"], "--std", "-1", *out)
     assert "at least 1" in fails(sample.main, runs["vae"], "--num", 0, *out)
@@ -407,7 +407,7 @@ def test_neighbors_of_samples(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class FewPixels:
-        """In place of the network, which would take most of a minute."""
+        """Stands in for the network, which would take most of a minute."""
 
         def __call__(self, images: object) -> np.ndarray:
             return images[:, ::4, ::4].reshape(len(images), -1).numpy().astype(np.float32)  # type: ignore[index, arg-type]
@@ -425,7 +425,7 @@ def test_neighbors_of_samples(
     samples, held_out = ([float(number) for number in line.split()[-2:]] for line in lines[1:3])
     assert 0 < samples[0] <= samples[1]
     assert 0 < held_out[0] <= held_out[1]
-    assert held_out[1] < samples[1]  # An untrained model makes no faces.
+    assert held_out[1] < samples[1]  # An untrained model's samples are not faces.
 
 
 def test_mistakes_with_neighbors(runs: dict[str, str], data: str, tmp_path: Path, fails: Callable[..., str]) -> None:

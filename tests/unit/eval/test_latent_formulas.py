@@ -1,4 +1,4 @@
-"""What the latent tools compute, against the formula or another implementation."""
+"""The latent tools' results against the formula or another implementation."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_components_are_those_of_numpys_decomposition() -> None:
     assert (pca.components[np.arange(8), np.abs(pca.components).argmax(axis=1)] > 0).all()
 
 
-def test_all_components_are_kept_even_of_few_images() -> None:
+def test_few_images_still_give_all_components() -> None:
     pca = fit_pca(draws(4, 10))
     np.testing.assert_allclose(pca.components @ pca.components.T, np.eye(10), atol=1e-8)
     assert (np.diff(pca.variances) <= 0).all()
@@ -156,7 +156,7 @@ def test_components_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_allclose(fit_pca(draws(100, 5)).components, whole.components, atol=1e-8)
 
 
-def test_components_survive_a_file(tmp_path: Path) -> None:
+def test_components_are_saved_and_loaded(tmp_path: Path) -> None:
     pca = fit_pca(draws(50, 5))
     save_pca(tmp_path / "new" / "pca.safetensors", pca, ORIGIN)
     loaded, origin = load_pca(tmp_path / "new" / "pca.safetensors")
@@ -186,8 +186,8 @@ def test_an_attribute_is_the_difference_of_means() -> None:
 @pytest.mark.parametrize(
     ("values", "present", "absent"),
     [
-        ([-0.5, 0.0, 0.7, np.nan], [2], [0]),  # A degree: 0 is neither.
-        ([0.1, 0.4, 0.5, 0.9, np.nan], [2, 3], [0, 1]),  # No sign: the median, 0.45, parts them.
+        ([-0.5, 0.0, 0.7, np.nan], [2], [0]),  # A degree: 0 is in neither group.
+        ([0.1, 0.4, 0.5, 0.9, np.nan], [2, 3], [0, 1]),  # Without a sign, the median, 0.45, divides them.
         ([0.3, 0.3], None, None),
         ([np.nan, np.nan], None, None),
     ],
@@ -202,7 +202,7 @@ def test_where_a_degree_is_present(values: list[float], present: Any, absent: An
         assert np.flatnonzero(groups[1]).tolist() == absent
 
 
-def test_classes_and_one_sided_labels_are_no_attributes() -> None:
+def test_classes_and_one_sided_labels_are_not_attributes() -> None:
     assert presence(LabelField("class", ("a", "b")), np.array([0, 1], np.int32)) is None
     assert presence(LabelField("bool"), np.array([1, 1, -1], np.int8)) is None
 
@@ -216,12 +216,12 @@ def example_attributes() -> Attributes:
 def test_a_vector_without_others_is_orthogonal_to_them() -> None:
     attributes = example_attributes()
     np.testing.assert_array_equal(attributes.vector("Smiling"), [2, 1, 0])
-    # Young and Old are parallel, which must not hurt.
+    # Young and Old are parallel: their span has one dim fewer.
     np.testing.assert_allclose(attributes.vector("Smiling", ["Male", "Young", "Old"]), [2, 0, 0], atol=1e-6)
     np.testing.assert_allclose(attributes.vector("Smiling", ["Young", "Old", "Male"]), [2, 0, 0], atol=1e-6)
     with pytest.raises(UserError, match="nothing is left of Young"):
         attributes.vector("Young", ["Old"])
-    with pytest.raises(UserError, match="cannot be freed of itself"):
+    with pytest.raises(UserError, match="cannot be removed from itself"):
         attributes.vector("Young", ["Young"])
     with pytest.raises(UserError, match="no attribute 'Happy'; there are Smiling, Male"):
         attributes.vector("Happy")
@@ -281,12 +281,12 @@ def test_a_spherical_path_turns_and_grows_evenly() -> None:
 
 
 @pytest.mark.parametrize("end", [np.zeros(3), np.array([2.0, 0, 0]), np.array([-1.0, 0, 0])])
-def test_where_there_is_no_circle_the_path_is_the_line(end: np.ndarray) -> None:
+def test_where_the_circle_is_undefined_the_path_is_the_line(end: np.ndarray) -> None:
     start, positions = np.array([1.0, 0, 0]), np.linspace(0, 1, 5)
     np.testing.assert_array_equal(spherical(start, end, positions), linear(start, end, positions))
 
 
-def test_degrees_go_with_the_morph() -> None:
+def test_degrees_change_along_a_morph() -> None:
     degrees = morph_degrees([0.0, 1.0, np.nan], 3)
     np.testing.assert_array_equal(degrees[0], [0, 0.5, 1])
     assert np.isnan(degrees[1]).all()
@@ -327,7 +327,7 @@ def test_a_sweep_of_components_counts_their_standard_deviations() -> None:
 
 
 class Recorder:
-    """A conditional model that notes the degrees that it was given, and draws them as brightness."""
+    """A conditional model that records the degrees it is given, and draws them as brightness."""
 
     name = "recorder"
     family = "recorder"
@@ -369,7 +369,7 @@ def test_degrees_of_a_split(cvae: Model, vae: Model, dataset: Dataset) -> None:
     assert np.isnan(split_degrees(SimpleNamespace(condition="absent"), dataset, "test")).all()
     assert condition_labels(vae, np.zeros(3)) == {}
     assert require_condition(cvae) == "smile"
-    with pytest.raises(UserError, match="generates by no label"):
+    with pytest.raises(UserError, match="has no condition"):
         require_condition(vae)
 
 
@@ -415,7 +415,7 @@ def test_fewer_faces_than_neighbors_leave_places_empty() -> None:
 # Colors of a map
 
 
-def test_colors_tell_values_apart_and_missing_ones_are_known_as_such() -> None:
+def test_values_have_different_colors_and_missing_ones_are_marked() -> None:
     coloring = color_by_label("Male", LabelField("bool"), np.array([0, 1, -1, 1], np.int8))
     assert [text for text, _ in coloring.legend] == ["no (1)", "yes (2)"]
     assert coloring.known.tolist() == [True, True, False, True]
@@ -432,7 +432,7 @@ def test_colors_tell_values_apart_and_missing_ones_are_known_as_such() -> None:
     assert not empty.known.any()
 
 
-def test_the_effect_of_an_attribute_is_what_faces_do_one_by_one() -> None:
+def test_the_effect_of_an_attribute_is_counted_face_by_face() -> None:
     judged = np.array([[0.1, 0.2, 0.2], [0.1, 0.0, 0.3], [0.5, 0.4, 0.4], [0.0, 0.5, 1.0]])
     effect = attribute_effect(judged)
     assert (effect.monotone, effect.rises) == (0.5, 0.75)

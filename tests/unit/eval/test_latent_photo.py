@@ -1,4 +1,4 @@
-"""A user's own image files: good ones are prepared as packing does, bad ones end in one sentence."""
+"""A user's own image files: good ones are prepared as packing does, bad ones are one sentence."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_file_that_is_no_photo_is_one_sentence(name: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_bad_photo_is_one_sentence(name: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     make, reason = HOSTILE[name]
     path = tmp_path / "photo.jpg"
     make(path)
@@ -102,7 +102,7 @@ def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_photo(tmp_path / "photo.png", SHAPE), upright)
 
 
-def test_modes_become_the_models_own(tmp_path: Path) -> None:
+def test_modes_are_converted_to_the_models(tmp_path: Path) -> None:
     expected = load_photo(_saved(picture(), tmp_path / "rgb.png"), SHAPE).astype(int)
     cmyk = load_photo(_saved(picture().convert("CMYK"), tmp_path / "cmyk.jpg", quality=100), SHAPE)
     assert np.abs(cmyk - expected).mean() < 4
@@ -114,8 +114,8 @@ def test_modes_become_the_models_own(tmp_path: Path) -> None:
     assert load_photo(tmp_path / "rgb.png", (1, 16, 16)).shape == (16, 16, 1)
 
 
-def test_models_that_are_not_square_take_no_photos(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="images are 16x20"):
+def test_models_of_other_than_square_images_refuse_photos(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="are 16x20"):
         load_photo(tmp_path / "photo.png", (3, 16, 20))
 
 

@@ -1,4 +1,4 @@
-"""Photos in the studio, aligned: faces end where those of packed images are; without a face, a sentence."""
+"""Aligned photos in the studio: faces lie where those of packed images do; without a face, one sentence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_photo_is_aligned_where_the_recipe_asks_for_it(tiny_dataset: Path, tmp
         assert edited.status_code == 200
 
 
-def test_what_cannot_be_aligned_is_a_sentence(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_a_photo_that_cannot_be_aligned_is_one_sentence(tiny_dataset: Path, tmp_path: Path) -> None:
     with client_of(tiny_studio(tmp_path, tiny_dataset, "vae", alignment=ALIGNMENT)) as client:
         face = client.post("/api/uploads", content=png()).json()["face"]
         refused = client.post("/api/runs/vae/original", json=face | {"align": True})
@@ -44,7 +44,7 @@ def test_what_cannot_be_aligned_is_a_sentence(tiny_dataset: Path, tmp_path: Path
         assert client.post("/api/runs/vae/original", json=face).status_code == 200
 
 
-def test_a_studio_without_a_template_says_how_to_get_one(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_a_studio_without_a_template_names_the_option(tiny_dataset: Path, tmp_path: Path) -> None:
     with client_of(tiny_studio(tmp_path, tiny_dataset, "vae")) as client:
         assert client.get("/api/studio").json()["upload"]["aligns"] is False
         face = client.post("/api/uploads", content=sent(tilted_portrait())).json()["face"]

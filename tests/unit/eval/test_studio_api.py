@@ -106,7 +106,7 @@ def test_the_degree_of_a_conditional_run(client, studio):
     assert sampled == pytest.approx(middle)
 
 
-def test_a_family_without_a_prior_makes_faces_of_its_components(client, studio):
+def test_a_family_without_a_prior_samples_from_its_components(client, studio):
     latents = np.stack(
         [studio.run("ae").start(Recipe.model_validate({"face": {**SEED, "seed": n}}).face).latent for n in range(300)]
     )
@@ -117,7 +117,7 @@ def test_a_family_without_a_prior_makes_faces_of_its_components(client, studio):
     assert picture(client, "ae", face=SEED).shape == (16, 16, 3)
 
 
-def test_a_family_without_an_encoder_has_single_dims_and_takes_no_face(client):
+def test_a_family_without_an_encoder_has_single_dims_and_refuses_faces(client):
     answer = client.get("/api/runs/dcgan/axes").json()
     assert answer["kind"] == "dim" and answer["axes"][0] == {"number": 0, "share": None, "std": 1.0}
     refused = client.post("/api/runs/dcgan/picture", json={"face": HELD_OUT})
@@ -188,10 +188,10 @@ def test_an_upload_is_framed_by_its_crop(client):
     whole = client.get(f"/api/uploads/{face['token']}/picture")
     assert pixels_of(whole.content).shape == (40, 120, 3)
     refused = client.post("/api/runs/vae/original", json={**face, "crop": [0.5, 0, 0.5, 1]})
-    assert refused.status_code == 400 and "no area" in refused.json()["error"]
+    assert refused.status_code == 400 and "is empty" in refused.json()["error"]
 
 
-def test_a_saved_latent_leads_back_to_the_same_face(client):
+def test_a_saved_latent_gives_the_same_face(client):
     recipe = {"face": HELD_OUT, "axes": {"0": 1}, "attributes": {"Smiling": 0.5}}
     file = client.post("/api/runs/vae/latent", json=recipe).content
     assert set(load(file)) == {"latent"}
@@ -288,8 +288,8 @@ def test_components_are_read_from_the_cache_the_second_time(tiny_dataset, tmp_pa
     np.testing.assert_array_equal(first.axes.directions, second.axes.directions)
 
 
-def test_what_cannot_be_shown_is_said_at_the_start(tiny_dataset, tmp_path):
-    with pytest.raises(UserError, match="makes no faces"):
+def test_unusable_runs_are_reported_at_the_start(tiny_dataset, tmp_path):
+    with pytest.raises(UserError, match="cannot decode faces"):
         tiny_studio(tmp_path, tiny_dataset, "face_cnn")
     with pytest.raises(UserError, match="does not exist"):
         Studio([str(tmp_path / "nowhere")])

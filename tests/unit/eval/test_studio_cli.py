@@ -41,13 +41,13 @@ def test_mistakes_are_one_sentence(args, words, capsys):
     assert words in sentence_of(args, capsys)
 
 
-def test_what_is_not_there_is_one_sentence(tmp_path, monkeypatch):
+def test_missing_files_and_passwords_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.delenv("FACEGEN_STUDIO_PASSWORD", raising=False)
     with pytest.raises(UserError, match="nowhere does not exist"):
         main([str(tmp_path / "nowhere"), "--port", "0"])
     with pytest.raises(UserError, match="not a readable file of attribute vectors"):
         main([str(tmp_path), "--port", "0", "--attributes", str(tmp_path / "nowhere")])
-    with pytest.raises(UserError, match="--share asks for a password"):
+    with pytest.raises(UserError, match="--share needs a password"):
         main([str(tmp_path), "--share"])
     with pytest.raises(UserError, match="make one with: python -m eval.report"):
         read_report(tmp_path)
@@ -63,7 +63,7 @@ def test_a_short_password_is_refused(monkeypatch):
     assert ask_password() == "12345678"
 
 
-def test_without_the_server_the_sentence_says_how_to_get_it(monkeypatch):
+def test_a_missing_server_package_says_how_to_install_it(monkeypatch):
     real = builtins.__import__
 
     def missing(name: str, *args: Any, **options: Any) -> Any:
@@ -94,13 +94,13 @@ def test_background_work_is_done_once_and_its_problem_is_kept():
         Later("numbers are being added", refuse).wait()
 
 
-def test_background_work_that_fails_is_a_sentence_and_a_trace_in_the_terminal(capsys):
+def test_failed_background_work_is_a_sentence_and_a_traceback_in_the_terminal(capsys):
     with pytest.raises(UserError, match="numbers are being added failed; the studio's terminal says why"):
         Later("numbers are being added", lambda: 1 // 0).wait()
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
-def test_a_result_that_is_not_there_yet_says_what_is_being_done():
+def test_an_unfinished_result_names_the_work():
     import threading
 
     go = threading.Event()
@@ -118,7 +118,7 @@ def a_training(run: Path, points: list[dict[str, Any]]) -> Path:
     return run
 
 
-def test_a_run_in_progress_is_read_anew_each_time(tmp_path):
+def test_a_run_in_progress_is_read_again_each_time(tmp_path):
     points = [
         {"images_seen": 100, "train/mse": 0.5, "train/kl_per_dim": [1.0]},
         {"images_seen": 200, "train/mse": 0.25},
@@ -153,7 +153,7 @@ def test_a_run_without_a_snapshot_shows_its_training(tmp_path):
         assert curve.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path, tiny_dataset):
+def test_runs_of_one_name_are_numbered(tmp_path, tiny_dataset):
     runs = [untrained_run(tmp_path / folder / "run", tiny_dataset) for folder in ("a", "b")]
     for run in runs:
         (run / "config.yaml").write_text("max_images: 1\n")

@@ -1,4 +1,4 @@
-"""Uploads and requests that mean harm: each is answered with one sentence, and the studio goes on as before."""
+"""Hostile uploads and requests: each is answered with one sentence, and the studio keeps working."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def client(studio: Studio) -> Iterator[TestClient]:
 
 
 def sentence_of(response: Any) -> str:
-    """The one sentence of a refusal, which shows nothing of the inside."""
+    """The one sentence of a refusal, which reveals nothing internal."""
     assert 400 <= response.status_code < 500, (response.status_code, response.text[:300])
     assert set(response.json()) == {"error"}
     sentence = response.json()["error"]
@@ -59,12 +59,12 @@ def test_a_hostile_file_is_one_sentence(client, name, recwarn):
 
 
 @pytest.mark.parametrize("name", ["pickle", "PyTorch file", "NumPy file of objects", "ZIP with a path"])
-def test_the_sentence_for_a_pickled_file_says_that_it_is_never_opened(client, name):
+def test_the_sentence_for_a_pickle_says_that_it_is_never_opened(client, name):
     assert "never opened" in sentence_of(client.post("/api/uploads", content=HOSTILE_FILES[name]()))
 
 
 @pytest.mark.parametrize("name", ODD_BUT_GOOD)
-def test_an_odd_file_gives_its_photo_and_nothing_else(client, name):
+def test_only_the_photo_of_an_odd_file_is_read(client, name):
     response = client.post("/api/uploads", content=ODD_BUT_GOOD[name]())
     assert response.status_code == 200, response.text
     kept = client.get(f"/api/uploads/{response.json()['face']['token']}/picture").content
@@ -86,7 +86,7 @@ def test_uploads_are_forgotten_in_order():
 
 @pytest.mark.parametrize("name", HOSTILE_CALLS)
 def test_a_hostile_call_is_one_sentence(studio, client, name):
-    # Two calls need what is fitted in the background: without it they would only be asked to wait.
+    # Two calls need fits: while those run, the answer would be 202.
     studio.run("vae").attributes.wait()
     later_map(studio.run("vae"), "pca").wait()
     method, path, options = HOSTILE_CALLS[name]
@@ -96,7 +96,7 @@ def test_a_hostile_call_is_one_sentence(studio, client, name):
     assert is_alive(client)
 
 
-def test_every_answer_forbids_what_the_page_does_not_need(client):
+def test_every_answer_forbids_what_the_page_does_not_use(client):
     for path in ("/", "/main.js", "/api/studio", "/api/nothing"):
         headers = client.get(path).headers
         policy = headers["content-security-policy"]
@@ -109,7 +109,7 @@ def test_every_answer_forbids_what_the_page_does_not_need(client):
     )
 
 
-def test_no_asset_of_the_page_comes_from_elsewhere():
+def test_the_page_loads_nothing_from_elsewhere():
     for path in (Path(guards.__file__).parents[1] / "page").iterdir():
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in text and "https://" not in text and 'src="//' not in text, path
@@ -136,7 +136,7 @@ def test_a_body_that_never_ends_is_given_up(monkeypatch):
 
     scope = {"type": "http", "method": "POST", "path": "/api/uploads", "headers": []}
     limit = guards.BodyLimit(never_called, {"/api/uploads": 100})
-    for _ in range(2):  # The second would wait for ever if the first kept its place.
+    for _ in range(2):  # The second would wait forever if the first kept its slot.
         asyncio.run(limit(scope, beginning_only, send))
         assert sent[1]["status"] == 408 and b"too long to arrive" in sent[2]["body"]
         sent.clear()
