@@ -6,16 +6,15 @@ moves?
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from eval.biases.bias_table import SCHEMA_VERSION, chart, markdown, terminal
+from eval.biases.bias_table import FORMAT, chart, markdown, terminal
 from eval.biases.counting import BiasOptions, find_bias
 from eval.features.spaces import load_efflite0
 from eval.latent.options import ModelOptions, open_data, open_model
 from shards.base import cli
-from shards.base.files import make_folder
+from shards.base.files import make_folder, write_bytes, write_json, writing_to
 
 
 @dataclass(kw_only=True)
@@ -23,7 +22,7 @@ class BiasConfig(BiasOptions, ModelOptions):
     """Options of a table of biases."""
 
     data: str
-    """Packed data set with labels of gender and smile, framed as the run's images; the probes are fitted on it."""
+    """Packed data set with labels of gender and smile, framed like the run's images; the probes are fitted on it."""
     out: str
     """Directory for bias.json, bias.md and, for a conditional model, bias.svg."""
 
@@ -42,11 +41,11 @@ def main(args: Sequence[str] | None = None) -> None:
     result = find_bias(config, model, dataset, load_efflite0(model.device))
     out = make_folder(config.out)
     picture = chart(result)
-    if picture:
-        (out / "bias.svg").write_text(picture)
-    (out / "bias.md").write_text(markdown(result, bool(picture)))
-    content = {"schema_version": SCHEMA_VERSION, **asdict(result)}
-    (out / "bias.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    with writing_to(out):
+        if picture:
+            write_bytes(out / "bias.svg", picture.encode())
+        write_bytes(out / "bias.md", markdown(result, bool(picture)).encode())
+        write_json(out / "bias.json", FORMAT.stamp(asdict(result)), indent=1)
     print(f"\n{terminal(result)}\nwrote {out / 'bias.json'}")
 
 

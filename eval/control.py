@@ -1,8 +1,8 @@
 """Does a conditional model do what it is asked: ``python -m eval.control RUN [RUN ...] --data DIR --out DIR``.
 
-The judge is a regressor trained on the data set's training images and their true degrees, checked on held-out ones; or
-a TorchScript file, such as a smile classifier, for real faces whose label is only yes or no. It sees new faces, and
-held-out ones that were encoded with their own degree and decoded with another.
+The judge is a regressor trained on the data set's training images and their true degrees, and checked on held-out ones;
+or a TorchScript file, such as a smile classifier, for real faces whose label is only yes or no. It sees samples, and
+held-out faces encoded with their own degree and decoded with another.
 """
 
 from __future__ import annotations
@@ -29,49 +29,50 @@ from facegen.pixels import to_uint8
 from facegen.processes.group import make_accelerator
 from shards.base import cli
 from shards.base.errors import UserError
-from shards.base.files import make_folder
+from shards.base.files import make_folder, write_bytes, writing_to
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 
 TOLD_APART = (-0.7, 0.7)
-"""The two degrees that the judge has to tell apart."""
+"""Degrees that the judge must tell apart."""
 _SWEEP = np.linspace(-1, 1, 11).round(2)
 _NUM_SWEPT = 4
 _SOFT = 2
-"""Averagings over 3x3 pixels that leave a face about as soft as a small model's samples are."""
+"""Averagings over 3x3 pixels that make a face about as soft as a small model's samples."""
 
 
 @dataclass
 class ControlConfig:
-    """Options of the measurement of conditional control."""
+    """Options of a measurement of conditional control."""
 
     runs: list[str]
-    """Runs or snapshots of conditional models with one label; RUN:NAME samples with a sampler fitted to it."""
+    """Runs or snapshots of models conditioned on the same label; RUN:NAME samples with a sampler fitted to it."""
     data: str
-    """Packed data set with the true degrees, for training or checking the judge; its held-out faces are edited."""
+    """Packed data set with the true degrees: the judge is trained on it, and its held-out faces are edited."""
     out: str
     """Directory for control.json and, for each run, a picture of sweeps."""
     judge: str | None = None
     """TorchScript file: images N x 3 x H x W in [0, 255] to one value each. Null trains a regressor on the data set."""
     threshold: float | None = None
-    """Judgment from which a face has the trait; 0 for a regressor and 0.5 for a file when null."""
+    """Judgments at or above it mean that a face has the trait; null means 0 for a regressor and 0.5 for a file."""
     num_samples: int = 256
     """Samples, and held-out faces, at each degree."""
     judge_epochs: int = 15
     """Epochs of the regressor's training."""
     split: str = "test"
-    """Held-out split that the judge is checked on, and whose first faces are edited."""
+    """Held-out split: the judge is checked on it, and its first faces are edited."""
     seed: int = 0
     """Seed of the samples and of the regressor."""
 
     def __post_init__(self) -> None:
+        """Rejects impossible values."""
         for name in ("num_samples", "judge_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
 
 
 class ChosenJudge(NamedTuple):
-    """A judge, its threshold, and what to say of it."""
+    """A judge, its threshold, and its description for control.json."""
 
     judge: Judge
     threshold: float
@@ -105,7 +106,8 @@ def main(args: Sequence[str] | None = None) -> None:
         print("\n".join(summary(results["runs"][-1])))
         picture = sweep_picture(model, dataset, config)
         picture.save(out / f"sweep_{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}.png")
-    (out / "control.json").write_text(json.dumps(results, indent=1) + "\n")
+    with writing_to(out):
+        write_bytes(out / "control.json", (json.dumps(results, indent=1) + "\n").encode())
     print(f"wrote {out / 'control.json'} and sweep_*.png beside it")
 
 
@@ -117,7 +119,7 @@ def common_condition(models: Sequence[tuple[str, Model]]) -> str:
     """
     for name, model in models:
         if model.condition is None:
-            raise UserError(f"{name} is no conditional model: the family {model.family} has no condition.")
+            raise UserError(f"{name} is not a conditional model: the family {model.family} has no condition.")
     conditions = {str(model.condition) for _, model in models}
     if len(conditions) > 1:
         raise UserError(f"the runs generate by {' and '.join(sorted(conditions))}; give runs of one label at a time.")
@@ -128,7 +130,7 @@ def choose_judge(label: str, dataset: Dataset, config: ControlConfig, device: to
     """Loads or trains the judge, and checks a trained one on the split.
 
     Raises:
-        UserError: A judge that cannot be had.
+        UserError: The judge cannot be loaded or trained.
     """
     if config.judge is None:
         judge = as_judge(train_judge(dataset, label, config.judge_epochs, config.seed, device))
@@ -146,7 +148,7 @@ def choose_judge(label: str, dataset: Dataset, config: ControlConfig, device: to
 
 
 def measure(model: Model, dataset: Dataset, config: ControlConfig, chosen: ChosenJudge) -> dict[str, Any]:
-    """What control.json holds of a run: samples, and held-out faces under degrees that are not their own."""
+    """Measures a run on samples and on held-out faces decoded at other degrees; returns its entry of control.json."""
     result = {
         "weights": model.weights,
         "images_seen": model.images_seen,
@@ -178,7 +180,7 @@ def measure(model: Model, dataset: Dataset, config: ControlConfig, chosen: Chose
 
 
 def judge_line(chosen: ChosenJudge) -> str:
-    """What the judge is worth, in words."""
+    """Says how well the judge reads held-out images."""
     if "held_out" not in chosen.description:
         return f"the judge: a file, sha256 {chosen.description['sha256'][:12]}"
     sharp, soft = chosen.description["held_out"], chosen.description["held_out_soft"]

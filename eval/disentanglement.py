@@ -1,7 +1,7 @@
-"""How well single dims stand for single factors: ``python -m eval.disentanglement RUN [RUN ...] --data DIR``.
+"""How well single dims represent single factors: ``python -m eval.disentanglement RUN [RUN ...] --data DIR``.
 
-Prints MIG, DCI, SAP and the FactorVAE score of each run, and which dim tells each factor best. Needs a data set whose
-factors are known: rendered faces (``python -m shards.pack synthetic``), or labels chosen with ``--factors``.
+Prints MIG, DCI, SAP and the FactorVAE score of each run, and the most informative dim for each factor. Needs a data set
+with known factors: rendered faces (``python -m shards.pack synthetic``), or labels chosen with ``--factors``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from facegen.model import Model, load
 from facegen.pixels import to_float
 from shards.base import cli
 from shards.base.errors import UserError
+from shards.base.files import write_bytes, writing_to
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split
@@ -27,24 +28,24 @@ from shards.loading.reader import check_split
 
 @dataclass
 class DisentanglementConfig:
-    """Options of the measurement."""
+    """Options of a measurement of disentanglement."""
 
     runs: list[str]
     """Run directories (their newest snapshot) or snapshot directories."""
     data: str
-    """Packed data set to measure on; images in which the factors are independent, so no groups."""
+    """Packed data set to measure on; the factors of its images must be independent, so no groups."""
     split: str = "test"
     """Split to measure on."""
     factors: list[str] | None = None
-    """Labels to take for the factors, such as [smile,yaw]; all independent ones of rendered faces when null."""
+    """Labels to use as factors, such as [smile,yaw]; null takes all independent factors of rendered faces."""
     num_images: int | None = None
-    """Use only the first this many images of the split; all when null."""
+    """Use only this many images, the first of the split; null takes all."""
     batch_size: int = 64
-    """Images per pass."""
+    """Images per batch."""
     weights: Literal["ema", "raw"] | None = None
-    """Moving average or trained weights; the average where there is one when null."""
+    """Moving average or trained weights; null takes the average if there is one."""
     seed: int = 0
-    """Seed of the forests and the votes."""
+    """Seed of forests and votes."""
     out: str | None = None
     """JSON file for the numbers."""
 
@@ -62,18 +63,20 @@ def latents_of(model: Model, dataset: Dataset, split: str, num_images: int, batc
 
 
 def main() -> None:
-    """The entry point."""
+    """The command line."""
     config = cli.parse(
         DisentanglementConfig,
         prog="python -m eval.disentanglement",
-        description="Measures how well single latent dims stand for single factors, on images whose factors are known.",
+        description="Measures how well single latent dims represent single factors, on images whose factors are known.",
         positional=["runs"],
     )
     dataset = Dataset(config.data)
     check_split(dataset, config.split)
     names = config.factors or ground_truth(dataset)
     if not names:
-        raise UserError(f"{config.data} holds no rendered faces, so its factors are not known; name labels: --factors.")
+        raise UserError(
+            f"{config.data} holds no rendered faces: its factors are unknown; name labels with --factors."
+        )
     available = dataset.num_samples(config.split)
     num_images = min(config.num_images or available, available)
     factors = read_factors(dataset, config.split, num_images, names)
@@ -83,7 +86,9 @@ def main() -> None:
         mu = latents_of(model, dataset, config.split, num_images, config.batch_size)
         results[path] = measure_factors(mu, factors, config.seed)
     if config.out:
-        Path(config.out).write_text(json.dumps({path: asdict(result) for path, result in results.items()}, indent=1))
+        content = {path: asdict(result) for path, result in results.items()}
+        with writing_to(config.out):
+            write_bytes(Path(config.out), json.dumps(content, indent=1).encode())
     print(
         f"{num_images:,} images of {config.data} ({dataset.fingerprint}), {config.split}; {len(factors.names)} factors"
     )
@@ -91,7 +96,7 @@ def main() -> None:
 
 
 def _table(results: dict[str, Disentanglement]) -> str:
-    """A column a run."""
+    """A table with a column for each run."""
     rows = [["", *results], ["active dims", *(str(result.num_active) for result in results.values())]]
     rows += [[title, *(f"{getattr(result, key):.3f}" for result in results.values())] for key, title in SCORES.items()]
     for factor in next(iter(results.values())).best:

@@ -5,7 +5,6 @@ Without a pairs file, pairs are drawn from the people that the data set names.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from eval.verification.seen import seen_in_training
 from facegen.model import load
 from shards.base import cli
 from shards.base.errors import UserError
-from shards.base.files import make_folder
+from shards.base.files import make_folder, write_bytes, write_json, writing_to
 from shards.dataset.dataset import Dataset
 
 _NUM_MISTAKES = 10
@@ -45,31 +44,31 @@ class VerifyConfig:
     out: str
     """Directory for verify.json, verify.md, the ROC curves and the sheets of mistakes."""
     pairs: str | None = None
-    """LFW's pairs.txt; without it pairs are drawn from the labels."""
+    """LFW's pairs.txt; without it, pairs are drawn from the labels."""
     num_pairs: int = 6000
-    """Pairs to draw where there is no pairs file; fewer where the splits have no more."""
+    """Pairs to draw without a pairs file; fewer if the splits have no more."""
     split: list[str] = field(default_factory=lambda: ["test"])
-    """Splits that the images of all pairs have to be in, one or more."""
+    """One or more splits that hold both images of each pair."""
     all_splits: bool = False
-    """Use the images of all splits, so all of LFW's View 2; most of its people are then in the training split."""
+    """Use the images of all splits, that is all of LFW's View 2; most of its people are in the training split."""
     identity: str = "identity"
-    """The label that says who the person is."""
+    """Label of the person."""
     classifiers: list[str] = field(default_factory=lambda: list(CLASSIFIERS))
-    """Which of LDA, QDA, SVM, 'logistic regression' and kNN to fit on pairs of latents; none with []."""
+    """Classifiers to fit on pairs of latents, among LDA, QDA, SVM, 'logistic regression' and kNN; [] for none."""
     features: Literal["difference", "concatenation"] = "difference"
-    """What classifiers see of a pair: the absolute difference of its latents, or both of them."""
+    """What classifiers see of a pair: the absolute difference of its latents, or both latents."""
     pca: Literal["none", "before", "after"] = "none"
     """Whether classifiers see principal components of the latents (before) or of the features of pairs (after)."""
     pca_components: int = 50
-    """How many components at most."""
+    """Maximum number of components."""
     batch_size: int = 64
-    """Images at a time."""
+    """Images per batch."""
     seed: int = 0
     """Seed of drawn pairs and of the control's random latents."""
     weights: Literal["ema", "raw"] | None = None
-    """Moving average or trained weights; the average where there is one when null."""
+    """Moving average or trained weights; null takes the average if there is one."""
     device: Literal["auto", "cpu"] = "auto"
-    """auto takes a CUDA device where there is one."""
+    """auto takes a CUDA device if there is one."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -84,7 +83,7 @@ class VerifyConfig:
 
     @property
     def pair_features(self) -> PairFeatures:
-        """What classifiers see."""
+        """The features that classifiers see."""
         return PairFeatures(self.features, self.pca, self.pca_components)
 
 
@@ -104,8 +103,9 @@ def main(args: Sequence[str] | None = None) -> None:
     pairs, source = _choose_pairs(config, dataset)
     out = make_folder(config.out)
     result = verify(config, dataset, models, pairs, source, out)
-    (out / "verify.md").write_text(markdown(result))
-    (out / "verify.json").write_text(json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")
+    with writing_to(out):
+        write_bytes(out / "verify.md", markdown(result).encode())
+        write_json(out / "verify.json", to_json(result), indent=1)
     print(f"\n{terminal(result)}\nwrote {out / 'verify.json'}")
 
 
@@ -115,11 +115,11 @@ def verify(
     """Measures all models and the control on the same pairs, and writes the pictures.
 
     Args:
-        config: The options.
-        dataset: Where the pairs are.
-        models: Each with the name that tells it apart.
-        pairs: The pairs.
-        source: Where they come from, in words.
+        config: Options.
+        dataset: Data set of the pairs.
+        models: Models with distinct names.
+        pairs: Pairs to judge.
+        source: Where the pairs come from, in words.
         out: Directory of the pictures.
     """
     lines: list[Line] = []
@@ -140,7 +140,8 @@ def verify(
         mistakes += [_mistake(dataset, pairs, scored[0], pair) for pair in (*accepted.tolist(), *rejected.tolist())]
     controls = control(pairs, config.classifiers, config.pair_features, config.seed)
     title = f"Verification: {', '.join(label for label, _ in models)}: {_splits_title(config)}"
-    (out / "roc.svg").write_text(roc_chart(curves, pairs.same, "ROC of verification"))
+    with writing_to(out):
+        write_bytes(out / "roc.svg", roc_chart(curves, pairs.same, "ROC of verification").encode())
     num_different = int((pairs.same == 0).sum())
     protocol = {
         "data set": f"{dataset.manifest.name}, fingerprint {dataset.fingerprint}",
@@ -159,7 +160,7 @@ def verify(
 
 
 def _load_models(config: VerifyConfig) -> list[tuple[str, Any]]:
-    """Loads the models and names them apart."""
+    """Loads the models and gives them distinct names."""
     use_cuda = config.device == "auto" and torch.cuda.is_available()
     models = [load(run, device="cuda" if use_cuda else "cpu", weights=config.weights) for run in config.runs]
     for model in models:
@@ -195,12 +196,12 @@ def _notes(num_different: int, controls: Sequence[Line]) -> list[str]:
     allowed = num_different // _FEW_PER_FALSE_ACCEPT
     if allowed < 10:
         pairs = f"{allowed} of the {num_different:,} pairs of two people"
-        notes.append(f"a false accept rate of 0.001 is {pairs}: that TAR hangs on very few pairs.")
+        notes.append(f"a false accept rate of 0.001 is {pairs}: the TAR depends on very few pairs.")
     for line in controls:
         if abs(line.accuracy.mean - 0.5) > CONTROL_TOLERANCE:
             notes.append(
                 f"WARNING: {CONTROL} reaches {100 * line.accuracy.mean:.1f} % with {line.method} and should stay at "
-                f"50 +- {100 * CONTROL_TOLERANCE:.0f} %: do not trust that method's numbers here."
+                f"50 +- {100 * CONTROL_TOLERANCE:.0f} %: do not trust this method's numbers."
             )
     return notes
 

@@ -1,4 +1,4 @@
-"""Which pretrained weights are there, and how to get others: ``python -m eval.weights``."""
+"""Lists, downloads and checks pretrained weights: ``python -m eval.weights``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from shards.base.errors import UserError
 
 @dataclass
 class WeightsConfig:
-    """Options; without any, everything that is known is listed."""
+    """Options; without any, all known weights are listed."""
 
     fetch: list[str] = field(default_factory=list)
-    """Names of weights to download, checked and where they broke off before."""
+    """Names of weights to download and check; a broken download resumes."""
     file: list[str] = field(default_factory=list)
-    """NAME=PATH: take a file that was downloaded elsewhere, after checking it."""
+    """NAME=PATH: check a file that was downloaded elsewhere, and copy it into its place."""
 
     def __post_init__(self) -> None:
         """Rejects files without a name."""
@@ -34,7 +34,7 @@ def main(args: Sequence[str] | None = None) -> None:
     config = cli.parse(
         WeightsConfig,
         prog="python -m eval.weights",
-        description="Says which pretrained weights are there, with their sha256; downloads others or takes files.",
+        description="Lists pretrained weights with their sha256; downloads others, or takes files.",
         # A command without options lists; `cli.parse` would print the help.
         args=["--fetch", "[]"] if args is None and len(sys.argv) == 1 else args,
     )

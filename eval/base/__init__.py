@@ -1,1 +1,1 @@
-"""What every evaluation needs: runs by name, ranks, tables of text."""
+"""What every evaluation needs: runs by name, what they logged, ranks, tables of text."""

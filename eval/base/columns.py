@@ -1,4 +1,4 @@
-"""Rows of text as a table, for the terminal and in Markdown; the first column is aligned left, the others right."""
+"""Tables of text for the terminal and in Markdown: the first column aligned left, the others right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 
 def terminal_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text, all rows as long as the header."""
+    """A table in columns of text.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells, each row as long as the header.
+    """
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
@@ -19,6 +24,6 @@ def terminal_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The same in Markdown."""
+    """The same table in Markdown."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,4 +1,4 @@
-"""Brings together what the ranks have accumulated."""
+"""Merges the accumulators of all ranks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from accelerate.utils import gather_object
 
 
 class Mergeable(Protocol):
-    """An accumulator: two of them, over different samples, make one over all of these."""
+    """An accumulator over some samples; two of them, over different samples, merge into one."""
 
     def merge(self, other: Self) -> Self:
-        """The accumulator of both sets of samples."""
+        """Returns the accumulator over both sets of samples."""
         ...
 
 
@@ -20,5 +20,5 @@ AccumulatorT = TypeVar("AccumulatorT", bound=Mergeable)
 
 
 def merge_ranks(accumulator: AccumulatorT) -> AccumulatorT:
-    """The accumulator over the samples of all ranks, on every rank; ranks are merged in order, so all get the same."""
+    """Returns the accumulator over all ranks, on every rank; they merge in the same order, so all get the same."""
     return reduce(lambda left, right: left.merge(right), gather_object([accumulator]))

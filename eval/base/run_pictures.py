@@ -9,7 +9,7 @@ from facegen.training.monitor import PICTURES
 
 
 def training_pictures(run: Path | None, kind: str, images_seen: int) -> list[tuple[int, Path]]:
-    """Images seen and file of each picture of a kind that training drew up to a snapshot, in order."""
+    """Images seen and path of each picture of a kind that training drew before a snapshot, in order."""
     if run is None:
         return []
     found = []

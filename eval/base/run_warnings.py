@@ -1,4 +1,4 @@
-"""What training warned of, for the report: each kind of warning once, with how often and when it came."""
+"""Warnings that a run logged in training: each kind once, with how often and when it came."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def run_warnings(points: Sequence[Mapping[str, Any]], images_seen: int) -> list[str]:
-    """The newest sentence of each kind of warning; a kind is what a sentence says before its first colon.
+    """The newest sentence of each kind of warning; the kind is the text before the first colon.
 
     Args:
         points: Lines of the run's ``metrics.jsonl``, in order.
-        images_seen: Of the snapshot; what training warned of later is not about it.
+        images_seen: Images that the snapshot has seen; later warnings are not about it.
     """
     kinds: dict[str, list[tuple[int, str]]] = {}
     for point in points:

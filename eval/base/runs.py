@@ -1,4 +1,4 @@
-"""The runs that a command line names: loaded, and with names that tell them apart."""
+"""Loads the runs that a command line names, and gives them distinct names."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from shards.dataset.dataset import Dataset
 def open_runs(
     paths: Sequence[str], dataset: Dataset, device: torch.device, weights: Literal["ema", "raw"] | None = None
 ) -> list[tuple[str, Model]]:
-    """Loads the runs and names them apart.
+    """Loads the runs and gives them distinct names.
 
     Raises:
-        UserError: No snapshot, or a model of other images than the data set's.
+        UserError: No snapshot, or a model of images of another size than the data set's.
     """
     models = [load_run(path, device, weights) for path in paths]
     image = dataset.image
@@ -34,7 +34,7 @@ def open_runs(
 
 
 def load_run(path: str, device: str | torch.device, weights: Literal["ema", "raw"] | None) -> Model:
-    """Loads ``RUN`` with its prior, or ``RUN:NAME`` with a sampler."""
+    """Loads ``RUN``, which samples from its prior, or ``RUN:NAME``, which samples with a fitted sampler."""
     run, colon, sampler = path.rpartition(":")
     if colon and not Path(path).exists():
         return load(run, device=device, weights=weights, sampler=sampler)
@@ -42,6 +42,6 @@ def load_run(path: str, device: str | torch.device, weights: Literal["ema", "raw
 
 
 def distinct_names(models: Sequence[Model]) -> list[str]:
-    """The name of each run, with its sampler; those that are alike are numbered by their place."""
+    """The name of each run, with its sampler; equal names get the number of their place."""
     names = [f"{model.name}:{model.sampler}" if model.sampler else model.name for model in models]
     return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]

@@ -1,1 +1,1 @@
-"""Gender and smile in data and samples."""
+"""Bias: gender and smile in the data and in samples."""

@@ -10,15 +10,17 @@ from eval.base.columns import markdown_table, terminal_table
 from eval.biases.counts import ChiSquare, Turned
 from eval.biases.probe import Accuracy
 from eval.drawing import svg
+from shards.base.formats import Format
 
-SCHEMA_VERSION = 1
+FORMAT = Format("table of biases", version=1, key="schema_version")
+"""Of ``bias.json``."""
 HEADER = ["images", "number", "male [%]", "with smile [%]", "male, smile", "male, none", "female, smile"]
 HEADER += ["female, none", "turned male", "turned female", "p"]
 
 
 @dataclass(frozen=True)
 class BiasRow:
-    """Some images as labels or probes say: counts by gender (female, male) and smile (without, with)."""
+    """Counts of some images, by labels or probes: gender (female, male) by smile (without, with)."""
 
     images: str
     counts: list[list[int]]
@@ -28,13 +30,13 @@ class BiasRow:
 
 @dataclass(frozen=True)
 class Bias:
-    """Everything that was found.
+    """The biases of one run.
 
     Attributes:
-        title: Of the run.
-        rows: Of the table.
-        probes: By label and images: how well the probes read held-out images.
-        tests: Named chi-square tests; None where there was nothing to test.
+        title: Names the run and the labels.
+        rows: Rows of the table.
+        probes: How well the probes read held-out images, by label and kind of image.
+        tests: Chi-square tests by name; None if there was nothing to test.
         notes: What to know when reading the table.
     """
 
@@ -53,7 +55,7 @@ def terminal(result: Bias) -> str:
 
 
 def markdown(result: Bias, has_chart: bool) -> str:
-    """The same in Markdown, with the chart that lies beside it."""
+    """The same in Markdown, with a link to the chart beside it."""
     parts = [f"# {result.title}", markdown_table(HEADER, [table_cells(row) for row in result.rows])]
     parts.append("\n".join(f"* {line}" for line in chi_square_lines(result)))
     parts += [f"> {note}" for note in result.notes]
@@ -61,7 +63,7 @@ def markdown(result: Bias, has_chart: bool) -> str:
 
 
 def chart(result: Bias) -> str | None:
-    """Shares of males and of smiles over the degree; None for a model without one."""
+    """Shares of males and of smiles over the degree, as SVG; None for a model without a degree."""
     at = [(row.degree, np.array(row.counts)) for row in result.rows if row.degree is not None]
     if len(at) < 2:
         return None
@@ -73,7 +75,7 @@ def chart(result: Bias) -> str | None:
 
 
 def table_cells(row: BiasRow) -> list[str]:
-    """A row's cells below ``HEADER``."""
+    """A row as text, one cell for each column of ``HEADER``."""
     counts = np.array(row.counts)
     num = int(counts.sum())
     change = ["", "", ""]
@@ -86,7 +88,7 @@ def table_cells(row: BiasRow) -> list[str]:
 
 
 def chi_square_lines(result: Bias) -> list[str]:
-    """A sentence for each test."""
+    """One sentence for each test."""
     return [
         f"{name}: "
         + (

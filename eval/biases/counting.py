@@ -30,7 +30,7 @@ from shards.dataset.dataset import Dataset
 
 @dataclass(kw_only=True)
 class BiasOptions(Options):
-    """What is counted."""
+    """What to count."""
 
     gender: str = "Male"
     """Label of gender: bool, or a degree that is above 0 for males."""
@@ -62,7 +62,7 @@ class BiasOptions(Options):
 
 
 def find_bias(options: BiasOptions, model: Any, dataset: Dataset, space: FeatureSpace) -> Bias:
-    """Fits and measures the probes, and counts."""
+    """Fits the probes, measures them on held-out images, and counts images and samples."""
     labels = (options.gender, options.smile)
     rows, truths = {}, {}
     for split, num in (("train", options.num_fit), (options.split, options.num_test)):
@@ -104,7 +104,7 @@ def find_bias(options: BiasOptions, model: Any, dataset: Dataset, space: Feature
 def _samples(
     options: BiasOptions, model: Any, space: FeatureSpace, probes: Sequence[Probe]
 ) -> tuple[list[BiasRow], dict[str, ChiSquare | None]]:
-    """The rows of the samples, at each degree where the model has one, and their tests."""
+    """The rows of the samples, one for each degree of a conditional model, and their tests."""
 
     def look(degree: float, what: str) -> np.ndarray:
         batches = sample_batches(model, options.num_samples, seed=options.seed, degree=degree)
@@ -135,7 +135,7 @@ def _samples(
 
 
 def _read(probes: Sequence[Probe], features: np.ndarray) -> np.ndarray:
-    """What probes say of features (N, d), bool (probes, N)."""
+    """Reads features (N, d) with each probe: bool (probes, N)."""
     return np.stack([probe(features) for probe in probes])
 
 

@@ -1,4 +1,4 @@
-"""Bias: how gender and smile go together, and who changes gender when only the degree of a smile is moved."""
+"""Tests of bias: do gender and smile depend on each other, and who changes gender when only the degree moves?"""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class ChiSquare:
     """A chi-square test.
 
     Attributes:
-        statistic: Of the test.
+        statistic: Value of the test statistic.
         dof: Degrees of freedom.
-        p: Probability of a statistic at least as large where nothing is going on.
+        p: Probability of a statistic at least as large under the null hypothesis.
     """
 
     statistic: float
@@ -26,12 +26,12 @@ class ChiSquare:
 
 @dataclass(frozen=True)
 class Turned:
-    """Who changed gender between two degrees of the same latents.
+    """Samples that changed gender between two degrees of the same latents.
 
     Attributes:
-        to_male: How many.
-        to_female: How many.
-        test: McNemar's, of whether one of the two is more frequent; None where nobody changed.
+        to_male: Samples that turned male.
+        to_female: Samples that turned female.
+        test: McNemar's test of whether one direction is more frequent; None if nobody changed.
     """
 
     to_male: int
@@ -40,18 +40,18 @@ class Turned:
 
 
 def cross_counts(is_male: np.ndarray, is_smiling: np.ndarray) -> np.ndarray:
-    """Counts, int64 (2, 2), by gender (female, male) and smile (without, with), of bools (N,)."""
+    """Counts bools (N,) by gender (female, male) and smile (without, with): int64 (2, 2)."""
     return np.bincount(2 * is_male.astype(int) + is_smiling.astype(int), minlength=4).reshape(2, 2)
 
 
 def independence(table: np.ndarray) -> ChiSquare | None:
-    """Pearson's test of whether rows and columns of counts are independent, without Yates' correction.
+    """Pearson's test of independence of rows and columns, without Yates' correction.
 
     Args:
         table: Counts (rows, columns) of independent observations.
 
     Returns:
-        None where all counts are in one row or one column, so that there is nothing to test.
+        None if all counts are in one row or column: there is nothing to test.
     """
     table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
     if min(table.shape) < 2:
@@ -63,7 +63,7 @@ def independence(table: np.ndarray) -> ChiSquare | None:
 def turned(before: np.ndarray, after: np.ndarray) -> Turned:
     """Compares the same samples, bool (N,), at two degrees: McNemar (1947), without a continuity correction.
 
-    Not Pearson's test, since the samples are the same ones: only those that changed say anything.
+    Not Pearson's test, which assumes independent samples: these are paired, and only those that changed count.
     """
     to_male, to_female = int((~before & after).sum()), int((before & ~after).sum())
     if not to_male + to_female:
@@ -73,13 +73,13 @@ def turned(before: np.ndarray, after: np.ndarray) -> Turned:
 
 
 def cochran(is_male: np.ndarray) -> ChiSquare | None:
-    """Cochran's Q (1950): whether the share of males is the same at all degrees, for the same samples at each.
+    """Cochran's Q (1950): is the share of males the same at all degrees of the same samples?
 
     Args:
         is_male: bool (degrees, samples).
 
     Returns:
-        None where no sample ever changes.
+        None if no sample changes.
     """
     num_degrees = len(is_male)
     by_degree, by_sample = is_male.sum(axis=1), is_male.sum(axis=0)

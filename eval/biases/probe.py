@@ -1,7 +1,7 @@
 """Linear probes that read labels from images: logistic regressions on features of EfficientNet-Lite0.
 
-The probes are fitted on labeled images and on a model's own reconstructions of them, since its samples are as smooth as
-its reconstructions and a probe that has seen sharp photos only would misread them.
+The probes are fitted on labeled images and on the model's reconstructions of them: samples are as smooth as
+reconstructions, and a probe fitted on sharp photos only would misread them.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Probe:
-    """One label as the features tell it.
+    """A probe of one label.
 
     Attributes:
-        label: Its name.
-        model: Fitted on features (N, d).
+        label: Name of the label.
+        model: Classifier of features (N, d).
     """
 
     label: str
     model: Pipeline
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Whether the label is there, bool (N,)."""
+        """Reads features (N, d): whether the label is present, bool (N,)."""
         return np.asarray(self.model.predict(features), bool)
 
 
@@ -54,9 +54,9 @@ class Accuracy:
     """How far a probe can be trusted.
 
     Attributes:
-        share: Of right readings.
-        balanced: Mean of the shares of those with the label and of those without.
-        base_rate: Share that always giving the more frequent answer would get.
+        share: Share of correct readings.
+        balanced: Mean of the shares among images with the label and without it.
+        base_rate: Share of the more frequent answer.
     """
 
     share: float
@@ -68,7 +68,7 @@ def fit_probe(label: str, features: np.ndarray, truth: np.ndarray) -> Probe:
     """Fits a probe on features float32 (N, d) and labels, bool (N,).
 
     Raises:
-        UserError: All have the label, or none.
+        UserError: All images have the label, or none has.
     """
     if truth.all() or not truth.any():
         raise UserError(f"'{label}' is the same for all images that a probe would be fitted on; use more of them.")
@@ -78,17 +78,17 @@ def fit_probe(label: str, features: np.ndarray, truth: np.ndarray) -> Probe:
 
 
 def accuracy(probe: Probe, features: np.ndarray, truth: np.ndarray) -> Accuracy:
-    """Measures a probe on images that it was not fitted on; ``truth`` bool (N,)."""
+    """Measures a probe on held-out images, from their features (N, d) and labels, bool (N,)."""
     is_right = probe(features) == truth
     sides = [is_right[truth == side].mean() for side in (True, False) if (truth == side).any()]
     return Accuracy(float(is_right.mean()), float(np.mean(sides)), float(max(truth.mean(), 1 - truth.mean())))
 
 
 def label_truth(dataset: Dataset, label: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """A bool or degree label of a split: whether it is known, and whether it is there (degree above 0), bool (N,).
+    """A bool or degree label of a split: whether it is known, and whether it is present (degree above 0), bool (N,).
 
     Raises:
-        UserError: No such label, or one that is neither.
+        UserError: No such label, or one that is neither bool nor degree.
     """
     column = dataset.labels(label, split)
     kind = dataset.fields[label].kind
@@ -108,7 +108,7 @@ def image_features(space: FeatureSpace, batches: Iterable[np.ndarray], num: int,
 
 
 def split_features(space: FeatureSpace, model: Any, dataset: Dataset, split: str, rows: np.ndarray) -> np.ndarray:
-    """Features of some images of a split, float32 (n, d); kept in the user's cache directory."""
+    """Features of some images of a split, float32 (n, d); cached in the user's cache directory."""
     identity = f"{_FORMAT_VERSION} {dataset.fingerprint} {split} {rows.tolist()} {space.sha256} {space.preprocessing}"
     name = f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.safetensors"
     path = cache_directory() / "image_features" / name

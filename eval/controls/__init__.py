@@ -1,1 +1,1 @@
-"""Whether a conditional model does what it is asked."""
+"""Conditional control: does a conditional model do what it is asked?"""

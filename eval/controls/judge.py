@@ -1,4 +1,4 @@
-"""Judges of a degree: a regressor trained on the labels of real images, or a TorchScript file made elsewhere."""
+"""Judges of a degree: a regressor trained on labeled images, or a TorchScript file made elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAX_BLURS = 3
 
 
 class JudgeQuality(NamedTuple):
-    """How well a judge reads the degree of held-out images: what its judgments of samples can be worth at most."""
+    """How well a judge reads the degree of held-out images, which bounds what its judgments of samples are worth."""
 
     slope: float
     correlation: float
@@ -38,20 +38,20 @@ class JudgeQuality(NamedTuple):
 
 
 class DegreeRegressor(nn.Module):
-    """A small convolutional network from images to a degree; it shares nothing with any family of models."""
+    """A small convolutional network from images to a degree, independent of all model families."""
 
     def __init__(self, channels: int) -> None:
-        """Builds for images of ``channels``; any side of at least 16 pixels."""
+        """Builds the network for images of ``channels`` and any side of at least 16 pixels."""
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((channels, *_WIDTHS[:-1]), _WIDTHS, strict=True):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
-        # Pooled to a grid and not to one value: where something is in a face says what it is.
+        # Pooled to a grid, not to one value: the place of a feature in a face says what it is.
         grid = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.2)]
         self.layers = nn.Sequential(*layers, *grid, nn.Linear(16 * _WIDTHS[-1], 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """N x C x H x W in [-1, 1] to degrees N."""
+        """Degrees (N,) of images N x C x H x W in [-1, 1]."""
         return self.layers(images).squeeze(1)
 
 
@@ -59,14 +59,14 @@ def train_judge(dataset: Dataset, label: str, num_epochs: int, seed: int, device
     """Trains a regressor on a data set's training split, augmented, with Adam and a one-cycle learning rate.
 
     Args:
-        dataset: Where the images are.
+        dataset: Data set with a training split.
         label: A float label that every training image has.
-        num_epochs: How often each image is seen.
-        seed: Of weights, order and augmentation.
+        num_epochs: Passes over the training split.
+        seed: Seed of weights, order and augmentation.
         device: Where to train.
 
     Raises:
-        UserError: No such float label, or images without it.
+        UserError: No such float label, or training images without it.
     """
     if label not in dataset.fields or dataset.fields[label].kind != "float":
         raise UserError(
@@ -102,7 +102,7 @@ def _fit(dataset: Dataset, label: str, num_epochs: int, seed: int, device: torch
 
 
 def disturbed(images: Tensor) -> Tensor:
-    """The batch moved by a few pixels and blurred up to ``_MAX_BLURS`` times.
+    """The batch shifted by a few pixels and blurred up to ``_MAX_BLURS`` times.
 
     Generated faces are softer than photographs: a judge that has seen only sharp ones reads a weaker degree in them.
     """
@@ -132,7 +132,7 @@ def load_judge(path: Path, device: torch.device) -> Judge:
     """A TorchScript judge: N x 3 x H x W, float in [0, 255], to one value an image, such as the chance of a smile.
 
     Raises:
-        UserError: No such file, or one that is no TorchScript module.
+        UserError: No such file, or not a TorchScript module.
     """
     try:
         network = torch.jit.load(path, map_location=device).eval()
@@ -142,7 +142,7 @@ def load_judge(path: Path, device: torch.device) -> Judge:
 
     @torch.inference_mode()
     def judge(images: Tensor) -> np.ndarray:
-        planes = images.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)  # Gray images as color ones.
+        planes = images.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)  # Gray images become color images.
         return network(planes.to(device).float()).double().flatten().cpu().numpy()
 
     return judge
@@ -151,15 +151,15 @@ def load_judge(path: Path, device: torch.device) -> Judge:
 def judge_samples(
     model: Any, judge: Judge, degrees: tuple[float, ...], num: int, seed: int, batch_size: int = 64
 ) -> np.ndarray:
-    """What a judge sees in samples of always the same latents at each degree.
+    """Judges samples from the same latents at each degree.
 
     Args:
         model: A conditional model, as ``facegen.model.load`` returns it.
-        judge: Measures the degree.
-        degrees: What to ask for.
+        judge: The judge.
+        degrees: Degrees to ask for.
         num: Samples at each degree.
-        seed: Of the samples.
-        batch_size: Samples made at a time.
+        seed: Seed of the samples.
+        batch_size: Samples per batch.
 
     Returns:
         float64, degrees x num.
@@ -176,12 +176,12 @@ def judge_samples(
 
 
 def judge_faces(model: Any, judge: Judge, degrees: tuple[float, ...], latents: np.ndarray) -> np.ndarray:
-    """What a judge sees in the same encoded faces, decoded at each degree.
+    """Judges the same encoded faces, decoded at each degree.
 
     Args:
         model: A conditional model, as ``facegen.model.load`` returns it.
-        judge: Measures the degree.
-        degrees: What to ask for.
+        judge: The judge.
+        degrees: Degrees to ask for.
         latents: float (N, L), such as the posterior's means of held-out faces.
 
     Returns:
@@ -192,14 +192,14 @@ def judge_faces(model: Any, judge: Judge, degrees: tuple[float, ...], latents: n
 
 
 def judge_quality(judge: Judge, dataset: Dataset, split: str, label: str, blurs: int = 0) -> JudgeQuality:
-    """Measures a judge on the labels of a split: slope and correlation of what it reads, and its error.
+    """Measures a judge against the labels of a split: slope, correlation and error of its judgments.
 
     Args:
-        judge: What is measured.
-        dataset: Images with true degrees.
-        split: Which of them.
-        label: The degree.
-        blurs: How often the images are averaged over 3x3 pixels before the judge sees them.
+        judge: The judge to measure.
+        dataset: Data set with true degrees.
+        split: Split to judge.
+        label: Label of the degree.
+        blurs: How often the images are averaged over 3x3 pixels first.
     """
     judged, true = [], []
     for batch in evaluation_batches(dataset, split, _BATCH_SIZE, fields=[label]):

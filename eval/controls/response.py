@@ -1,4 +1,4 @@
-"""Conditional control: do generated faces have the degree that was asked for, in the eyes of an independent judge?"""
+"""Does the degree of generated faces, measured by an independent judge, follow the one asked for?"""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 Judge = Callable[[torch.Tensor], np.ndarray]
-"""uint8 images N x H x W x C to what it sees in each, float64 (N,)."""
+"""Measures uint8 images N x H x W x C: one value each, float64 (N,)."""
 
 ASKED = tuple(np.linspace(-2, 2, 41).round(2))
-"""Degrees that are generated: the trained range and as much again on either side, to see where it saturates."""
+"""Degrees asked for: the trained range and half as much again on either side, to see where it saturates."""
 SATURATED = 0.25
 """A curve has saturated where it rises less than this share of its slope over [-1, 1]."""
 
@@ -22,10 +22,10 @@ class Control:
     """How well the measured degree follows the one asked for.
 
     Attributes:
-        slope: Of the least-squares line through all samples with an asked degree in [-1, 1].
-        correlation: Pearson's, of the same samples.
-        low: Below this asked degree the measured one changes no more; the lowest one asked for if it does everywhere.
-        high: Above this one.
+        slope: Slope of the least-squares line through all samples with an asked degree in [-1, 1].
+        correlation: Pearson's correlation over the same samples.
+        low: Below this asked degree the measured one stays flat; the lowest asked degree if it never does.
+        high: Above this asked degree it stays flat.
     """
 
     slope: float
@@ -36,11 +36,11 @@ class Control:
 
 @dataclass(frozen=True)
 class Telling:
-    """How well a judge tells apart two degrees of the same latents.
+    """How well a judge distinguishes two degrees of the same latents.
 
     Attributes:
         paired: Share of latents whose face at the higher degree gets the higher judgment.
-        accuracy: Share of all faces that fall on their side of the threshold.
+        accuracy: Share of all faces on the right side of the threshold.
     """
 
     paired: float
@@ -48,11 +48,11 @@ class Telling:
 
 
 def control(asked: np.ndarray, measured: np.ndarray) -> Control:
-    """Slope and correlation over [-1, 1], and the range in which asking has an effect.
+    """Measures slope and correlation over [-1, 1], and the range in which asking has an effect.
 
     Args:
         asked: Rising degrees, (degrees,); at least two in [-1, 1].
-        measured: What a judge saw, degrees x samples.
+        measured: Judgments, degrees x samples.
     """
     inside = np.abs(asked) <= 1
     x, y = np.repeat(asked[inside], measured.shape[1]), measured[inside].ravel()

@@ -1,1 +1,1 @@
-"""How latent dims stand for known factors."""
+"""Disentanglement: how well single latent dims represent single known factors."""

@@ -1,4 +1,4 @@
-"""All scores of disentanglement of one model, and the dim that tells most about each factor."""
+"""All disentanglement scores of a model, and the most informative dim for each factor."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from eval.metrics.latent_usage import ACTIVE_VARIANCE
 from shards.base.errors import UserError
 
 MIN_IMAGES = 500
-"""Below this many images the bins of a factor hold too few for the measures to mean anything."""
+"""With fewer images the bins of a factor hold too few for the scores to mean anything."""
 
 
 @dataclass(frozen=True)
 class BestDim:
-    """The dim that tells most about a factor.
+    """The most informative dim for a factor.
 
     Attributes:
-        dim: Its number.
-        information: What it tells, in nats.
-        gap: By how much that is more than what the second best dim tells, as a share of the factor's entropy.
-        r2: Squared correlation of dim and factor; of a class's position it means little.
+        dim: Number of the dim.
+        information: Its mutual information with the factor, in nats.
+        gap: How much more that is than the second best dim's, as a share of the factor's entropy.
+        r2: Squared correlation of dim and factor; means little for a class.
     """
 
     dim: int
@@ -37,8 +37,8 @@ class Disentanglement:
     """The scores of one model on K factors.
 
     Attributes:
-        num_active: Dims that are used; the scores look at no others.
-        best: By factor.
+        num_active: Number of active dims, the only ones that the scores use.
+        best: Most informative dim by factor.
     """
 
     num_active: int
@@ -62,10 +62,10 @@ SCORES = {
 
 
 def measure_factors(mu: np.ndarray, factors: KnownFactors, seed: int = 0) -> Disentanglement:
-    """All scores of the latents mu, (N, L), of images with known factors.
+    """Computes all scores from the latents mu, (N, L), of images with known factors.
 
     Raises:
-        UserError: Too few images, or a model without a dim that is used.
+        UserError: Too few images, or no active dim.
     """
     if len(mu) < MIN_IMAGES:
         raise UserError(f"disentanglement needs at least {MIN_IMAGES} images, there are {len(mu)}.")

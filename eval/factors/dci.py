@@ -1,7 +1,7 @@
 """Disentanglement, completeness and informativeness of a code (Eastwood and Williams 2018).
 
-The paper reads the importance of a dim for a factor off a random forest. Here the trees are extremely randomized ones
-(Geurts et al. 2006): in a test with known answer they scatter less importance over dims of noise, in half the time.
+The paper takes the importance of a dim for a factor from a random forest. Here the trees are extremely randomized
+(Geurts et al. 2006): in a test with a known answer they give noise dims less importance, in half the time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NUM_TREES = 40
 MIN_LEAF = 5
 TRAIN_SHARE = 0.8
 MAX_IMAGES = 5_000
-"""Images that are used at most; a factor's forest takes about a second for these."""
+"""Images used at most; a factor's forest takes about a second for these."""
 
 
 class DCI(NamedTuple):
@@ -25,11 +25,11 @@ class DCI(NamedTuple):
 
     Attributes:
         disentanglement: 1 where each dim matters to one factor only; dims are weighted by how much they matter.
-        completeness: 1 where each factor is told by one dim only; mean over factors.
-        informativeness: How well the factors can be told from the code, on images that the forests have not seen; mean
-            over factors of the explained share of variance, and for a class of the share of guesses that are right
-            beyond those that the most frequent class gets right; not below 0.
-        importance: (L, K), how much each dim matters to each factor; columns add up to 1.
+        completeness: 1 where one dim alone matters to each factor; mean over factors.
+        informativeness: How well the forests predict the factors of held-out images; mean over factors of the
+            explained share of variance or, for a class, of the accuracy above that of the most frequent class,
+            rescaled to 1; not below 0.
+        importance: (L, K), importance of each dim for each factor; columns add up to 1.
     """
 
     disentanglement: float

@@ -1,4 +1,4 @@
-"""The factors that a data set's images are known to be made from."""
+"""The known factors of a data set's images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from shards.sources.synthetic.source import factor_names
 
 
 def ground_truth(dataset: Dataset) -> tuple[str, ...]:
-    """Names of the independent factors of rendered faces, found by their labels; none for other data.
+    """Names of the independent factors of rendered faces, recognized by their labels; empty for other data.
 
-    Those whose distribution rests on another factor are left out: a code that gives each of two such factors a dim of
-    its own would be counted as entangled.
+    Factors whose distribution depends on another factor are left out: a code with one dim for each of them would count
+    as entangled.
     """
     specs = factor_names()
     if not specs.keys() <= dataset.fields.keys():
@@ -25,16 +25,16 @@ def ground_truth(dataset: Dataset) -> tuple[str, ...]:
 
 
 def read_factors(dataset: Dataset, split: str, num_images: int, names: Sequence[str]) -> KnownFactors:
-    """Reads labels as factors, of the first images of a split.
+    """Reads labels of the first images of a split as factors.
 
     Args:
-        dataset: Where the labels are.
-        split: Which of its splits.
-        num_images: How many of its images.
-        names: Labels; those that are the same for all images are left out.
+        dataset: Data set with the labels.
+        split: One of its splits.
+        num_images: Number of images.
+        names: Labels; constant ones are left out.
 
     Raises:
-        UserError: A label that the data set does not have or that some image lacks, or none that varies.
+        UserError: A label that the data set or some image lacks, or no label that varies.
     """
     kept: dict[str, np.ndarray] = {}
     for name in names:

@@ -1,7 +1,7 @@
-"""How well single latent dims stand for single factors, where the factors of each image are known: MIG, SAP, FactorVAE.
+"""How well single latent dims represent single known factors: MIG, SAP and the FactorVAE score.
 
-All are measured on mu, and on active dims only (``active_dims``). Floats are cut into bins of equal numbers of
-images, so nothing depends on the scale of a dim or a factor.
+All use mu, and active dims only (``active_dims``). Floats are cut into bins of equal numbers of images, so the scale of
+a dim or a factor does not matter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from eval.metrics.latent_usage import ACTIVE_VARIANCE
 
 NUM_BINS = 20
-"""Bins of a dim and of a float factor for mutual information (Locatello et al. 2019 take as many)."""
+"""Bins of a dim and of a float factor for mutual information (as in Locatello et al. 2019)."""
 NUM_FIXED_BINS = 10
 """Bins of a float factor that counts as fixed in the FactorVAE score."""
 VOTE_SIZE = 64
@@ -26,7 +26,7 @@ class KnownFactors:
 
     Attributes:
         names: K names.
-        values: float64 (N, K); a class is its position.
+        values: float64 (N, K); a class is its index.
         is_class: bool (K,).
     """
 
@@ -35,7 +35,7 @@ class KnownFactors:
     is_class: np.ndarray
 
     def binned(self, num_bins: int) -> np.ndarray:
-        """int64 (N, K): the class, or the bin of a float."""
+        """The class, or the bin of a float: int64 (N, K)."""
         columns = [
             np.unique(values, return_inverse=True)[1] if is_class else _bins(values, num_bins)
             for values, is_class in zip(self.values.T, self.is_class, strict=True)
@@ -44,10 +44,10 @@ class KnownFactors:
 
 
 def active_dims(mu: np.ndarray) -> np.ndarray:
-    """Numbers of the dims of mu (N, L) that are used, int64 (A,).
+    """Numbers of the active dims of mu (N, L), int64 (A,).
 
-    A dim that the model has switched off may still follow a factor by a millionth of the prior's width. No decoder
-    sees that through the posterior's noise, but measures that look at the order of values would.
+    An inactive dim may still follow a factor by a millionth of the prior's width. No decoder sees that through the
+    posterior's noise, but scores that only look at the order of values would.
     """
     return np.flatnonzero(mu.astype(np.float64).var(axis=0) > ACTIVE_VARIANCE)
 
@@ -55,7 +55,7 @@ def active_dims(mu: np.ndarray) -> np.ndarray:
 def mutual_information(latents: np.ndarray, factors: KnownFactors) -> np.ndarray:
     """Mutual information of every dim with every factor, in nats.
 
-    The plug-in estimate on bins: it is too high by about ``bins^2 / 2N`` for every pair, which cancels in a gap.
+    The plug-in estimate on bins is too high by about ``bins^2 / 2N`` for every pair, which cancels in a gap.
 
     Args:
         latents: (N, L).
@@ -92,16 +92,16 @@ def sap(latents: np.ndarray, factors: KnownFactors) -> np.ndarray:
 
 
 def factor_vae_score(latents: np.ndarray, factors: KnownFactors, seed: int = 0) -> float:
-    """Accuracy of telling which factor was fixed from the dim that varies least, in [0, 1] (Kim and Mnih 2018).
+    """Accuracy of predicting the fixed factor from the dim that varies least, in [0, 1] (Kim and Mnih 2018).
 
     A vote is ``VOTE_SIZE`` images that share the class or the bin of one factor. The classifier is the majority vote of
-    each dim; it is tested on as many votes as it was made from.
+    each dim; it is tested on as many new votes.
     """
     random = np.random.default_rng(seed)
     scaled, binned = latents / latents.std(axis=0), factors.binned(NUM_FIXED_BINS)
 
     def votes() -> np.ndarray:
-        """How often each dim was the steadiest under each factor, (L, K)."""
+        """How often each dim varied least under each fixed factor, (L, K)."""
         counts = np.zeros((latents.shape[1], len(factors.names)), np.int64)
         for _ in range(NUM_VOTES):
             factor = random.integers(len(factors.names))
@@ -116,13 +116,13 @@ def factor_vae_score(latents: np.ndarray, factors: KnownFactors, seed: int = 0) 
 
 
 def _bins(values: np.ndarray, num_bins: int) -> np.ndarray:
-    """The bin of each value, (N,) from 0: equal numbers of values in each, equal values in the same."""
+    """The bin of each value, (N,) from 0: bins of equal numbers of values, equal values in one bin."""
     edges = np.quantile(values, np.linspace(0, 1, num_bins + 1)[1:-1])
     return np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)[1]
 
 
 def _information(first: np.ndarray, second: np.ndarray) -> float:
-    """Mutual information of two columns of numbers from 0, in nats."""
+    """Mutual information of two columns of bins, in nats."""
     joint = np.bincount(first * (second.max() + 1) + second)
     return _entropy(np.bincount(first)) + _entropy(np.bincount(second)) - _entropy(joint)
 
@@ -133,7 +133,7 @@ def _entropy(counts: np.ndarray) -> float:
 
 
 def _gap(scores: np.ndarray) -> np.ndarray:
-    """(L, K) to (K,): the best score of each column less the second best, which is 0 for a single dim."""
+    """The best score of each column of (L, K) less the second best, which is 0 for a single dim; (K,)."""
     ordered = np.sort(np.vstack([np.zeros((1, scores.shape[1])), scores]), axis=0)
     return ordered[-1] - ordered[-2]
 
@@ -143,7 +143,7 @@ def _squared_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _between_share(values: np.ndarray, classes: np.ndarray) -> float:
-    """The correlation ratio: variance of the classes' means over the whole variance."""
+    """The correlation ratio: variance of the class means over the total variance."""
     positions = np.unique(classes, return_inverse=True)[1]
     counts = np.bincount(positions)
     means = np.bincount(positions, weights=values) / counts

@@ -1,4 +1,4 @@
-"""The features of one set of images: their sums for Fréchet distances, and some of them for kernel distances."""
+"""Features of a set of images: their sums for Fréchet distances, and some of the features for kernel distances."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FeatureSet:
 
     @classmethod
     def empty(cls, dim: int) -> FeatureSet:
-        """A set of no image."""
+        """A set without images."""
         return cls(FeatureStatistics.empty(dim), RowBank(MAX_FEATURES))
 
     def update(self, rows: np.ndarray, features: np.ndarray) -> None:
@@ -32,7 +32,7 @@ class FeatureSet:
         self.bank.update(rows, features)
 
     def merge(self, other: FeatureSet) -> FeatureSet:
-        """Both sets together."""
+        """The features of both sets of images together."""
         return FeatureSet(self.statistics.merge(other.statistics), self.bank.merge(other.bank))
 
 
@@ -44,7 +44,7 @@ class FeatureSets:
 
     @classmethod
     def empty(cls, spaces: Sequence[FeatureSpace]) -> FeatureSets:
-        """Sets of no image."""
+        """Sets without images."""
         return cls({space.name: FeatureSet.empty(space.dim) for space in spaces})
 
     def update(self, spaces: Sequence[FeatureSpace], rows: np.ndarray, images: Tensor) -> None:
@@ -53,5 +53,5 @@ class FeatureSets:
             self.sets[space.name].update(rows, space(images))
 
     def merge(self, other: FeatureSets) -> FeatureSets:
-        """Both together."""
+        """The features of both sets of images together."""
         return FeatureSets({name: features.merge(other.sets[name]) for name, features in self.sets.items()})

@@ -23,7 +23,7 @@ def find_inception_weights(choice: str) -> tuple[Path | None, str]:
         choice: ``auto`` (the cached file, else a download), ``none``, or the path of a file.
 
     Returns:
-        The file, or None and the reason in one sentence that says how to get the weights.
+        The file; or None and a sentence that says why, and how to get the weights.
     """
     if choice == "none":
         return None, "not computed: --fid_weights none."
@@ -41,7 +41,7 @@ def find_inception_weights(choice: str) -> tuple[Path | None, str]:
 def is_reachable(url: str, timeout_sec: float = CONNECT_TIMEOUT_SEC) -> bool:
     """Whether the address answers in time.
 
-    In a thread of its own, since a name lookup knows no timeout and would hold up the whole report.
+    Asks in a thread of its own: a name lookup has no timeout and would hold up the whole report.
     """
     answers: list[bool] = []
 
@@ -60,7 +60,7 @@ def is_reachable(url: str, timeout_sec: float = CONNECT_TIMEOUT_SEC) -> bool:
 
 
 def inception_source() -> tuple[str, Path]:
-    """The address of the weights, and where torch-fidelity looks for them: torch's hub cache."""
+    """The address of the weights, and their place in torch's hub cache, where torch-fidelity looks for them."""
     make_torchvision_importable()  # torch-fidelity imports it.
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
 

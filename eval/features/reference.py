@@ -1,4 +1,4 @@
-"""Features of the split that samples and reconstructions are compared with, computed once and cached."""
+"""Reference features of a split, for comparison with samples and reconstructions; computed once and cached."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class ReferenceKey:
-    """All that the features of a split depend on."""
+    """Everything that the features of a split depend on."""
 
     fingerprint: str
     split: str
@@ -43,7 +43,7 @@ class ReferenceKey:
 
     @property
     def path(self) -> Path:
-        """The file in the user's cache directory, or in the one that the variable ``FACEGEN_CACHE`` names."""
+        """The file in the user's cache directory, or in ``FACEGEN_CACHE``."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
         return cache_directory() / "features" / f"{self.space}-{digest}.safetensors"
 
@@ -56,16 +56,16 @@ def reference_features(
     batch_size: int,
     accelerator: Accelerator,
 ) -> FeatureSets:
-    """Features of the first ``num_images`` of a split in every space, from the cache where they are there.
+    """Features of the first ``num_images`` of a split in every space, from the cache if possible.
 
-    All ranks call it, and all get the same.
+    Every rank must call it; all get the same.
     """
     keys = {
         space.name: ReferenceKey(dataset.fingerprint, split, num_images, space.name, space.sha256, space.preprocessing)
         for space in spaces
     }
     cached = {name: load_features(key.path) for name, key in keys.items()}
-    # Every rank must take the same way, and caches of two machines can differ.
+    # All ranks must compute the same spaces, but the caches of two machines can differ.
     found = merge_ranks(_Names({name for name, features in cached.items() if features})).names
     missing = [space for space in spaces if space.name not in found]
     features = FeatureSets.empty(missing)
@@ -102,7 +102,7 @@ class _Names:
 
 
 def save_features(path: Path, features: FeatureSet) -> None:
-    """Writes a file that appears whole or not at all."""
+    """Writes a cached file."""
     tensors = {
         "count": np.array([features.statistics.count]),
         "total": features.statistics.total,
@@ -113,7 +113,7 @@ def save_features(path: Path, features: FeatureSet) -> None:
 
 
 def load_features(path: Path) -> FeatureSet | None:
-    """Reads a cached file; None where there is none or it is damaged."""
+    """Reads a cached file; None if it is absent or damaged."""
     try:
         tensors = load_file(path)
         statistics = FeatureStatistics(int(tensors["count"][0]), tensors["total"], tensors["outer"])

@@ -1,4 +1,4 @@
-"""Values kept per row of a split, up to a cap, collected on any number of ranks."""
+"""Values of the first rows of a split, collected on any number of ranks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass
 class RowBank:
-    """Keeps the values of rows below ``max_rows``, so what is kept does not depend on the number of ranks."""
+    """Keeps the values of rows below ``max_rows``, whatever the number of ranks."""
 
     max_rows: int
     rows: list[np.ndarray] = field(default_factory=list)

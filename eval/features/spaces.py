@@ -1,6 +1,6 @@
 """Feature spaces: frozen networks whose features Fréchet and kernel distances compare.
 
-Every space takes rounded uint8 images and does its own resizing and scaling, so that no caller can give it a different
+Every space takes rounded uint8 images and resizes and scales them itself, so that no caller can change the
 preprocessing. A distance carries its space's name; only Inception's may be called FID and KID.
 """
 
@@ -26,27 +26,27 @@ _PART_SIZE = 16
 
 @dataclass(frozen=True)
 class SpaceNames:
-    """What a feature space and the distances in it are called, whether or not its weights are there."""
+    """Names of a feature space and of its distances, also if its weights are absent."""
 
     name: str
     """Key in files and in ``report.json``."""
     label: str
-    """In tables."""
+    """Name in tables."""
     frechet: str
-    """The Fréchet distance."""
+    """Name of the Fréchet distance."""
     kernel: str
-    """The kernel distance."""
+    """Name of the kernel distance."""
 
 
 SPACES = (
     SpaceNames("efflite0", "EffLite0", "FD-EffLite0", "KD-EffLite0"),
     SpaceNames("inception", "Inception", "FID", "KID"),
 )
-"""The one that is always there first."""
+"""The first one is always available."""
 
 
 def frechet_name(space: str) -> str:
-    """What the Fréchet distance in a space is called, by the space's key."""
+    """Name of the Fréchet distance in the space with this key."""
     return next(names.frechet for names in SPACES if names.name == space)
 
 
@@ -59,23 +59,23 @@ class FeatureSpace:
     dim: int
     """Number of features d."""
     sha256: str
-    """Of the file of weights."""
+    """Digest of the file of weights."""
     preprocessing: str
-    """How images become network input, in words; part of the protocol."""
+    """How images become network input, for the protocol."""
     device: torch.device
     extract: Callable[[Tensor], Tensor]
     """Features (N, d) of uint8 images (N, H, W, 3) on ``device``."""
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> np.ndarray:
-        """Features float32 (N, d) of uint8 images (N, H, W, 1 or 3); grey is repeated over the channels.
+        """Features float32 (N, d) of uint8 images (N, H, W, 1 or 3); gray is repeated over the channels.
 
         Raises:
             ValueError: Images that are not uint8.
         """
         if images.dtype != torch.uint8:
             raise ValueError(f"features are taken of uint8 images, not of {images.dtype}")
-        # Small parts, since at the networks' input sizes larger ones leave a processor's cache and run slower.
+        # Small parts: at the networks' input sizes larger ones do not fit into a CPU's cache and run slower.
         parts = images.to(self.device).expand(-1, -1, -1, 3).split(_PART_SIZE)
         return torch.cat([self.extract(part).float().cpu() for part in parts]).numpy()
 
@@ -112,7 +112,7 @@ def load_inception(weights: Path, device: torch.device) -> FeatureSpace:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     try:
-        # torch-fidelity unpickles the file freely; a file that loads here holds nothing but tensors.
+        # torch-fidelity unpickles the file without checks; one that loads here holds only tensors.
         torch.load(weights, map_location="cpu", weights_only=True)
         network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(weights))
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""The weights of timm's models that earlier downloads left in the hub's cache."""
+"""Weights of timm's models in the hub's cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SUFFIXES = (".safetensors", ".bin")
 
 @dataclass(frozen=True)
 class TimmFile:
-    """A file of weights: the model as the hub calls it, where it is, and its sha256."""
+    """A file of weights: its model on the hub, its path and its sha256."""
 
     model: str
     path: Path
@@ -22,7 +22,7 @@ class TimmFile:
 
 
 def timm_files() -> tuple[list[TimmFile], str]:
-    """The files, and where there are none the reason."""
+    """The files; or none, and the reason."""
     if find_spec("timm") is None or find_spec("huggingface_hub") is None:
         return [], "not installed; get it with: pip install 'facegen[perceptual]'"
     from huggingface_hub import constants
@@ -42,6 +42,6 @@ def _model(folder: str) -> str:
 
 
 def _sha256(path: Path) -> str:
-    """The hub names large files by their sha256, which spares reading them."""
+    """The file's sha256; the hub names large files by it, so they need not be read."""
     blob = path.resolve().name
     return blob if re.fullmatch("[0-9a-f]{64}", blob) else sha256_file(path)

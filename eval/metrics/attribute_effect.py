@@ -1,4 +1,4 @@
-"""Does an attribute vector do what it says: do the judgments of edited faces rise with the strength of the edit?"""
+"""Does an attribute vector work: do judgments of edited faces rise with the strength of the edit?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class AttributeEffect:
-    """What a judge sees in faces that an attribute is added to.
+    """How judgments follow the strength of an edit.
 
     Attributes:
         mean: (strengths,) mean judgment at each strength.
@@ -23,10 +23,10 @@ class AttributeEffect:
 
 
 def attribute_effect(judged: np.ndarray) -> AttributeEffect:
-    """Sums up judgments of edited faces.
+    """Summarizes judgments of edited faces.
 
     Args:
-        judged: faces x rising strengths, at least two of these.
+        judged: Judgments, faces x strengths; at least two strengths, in rising order.
     """
     steps = np.diff(judged, axis=1)
     return AttributeEffect(

@@ -17,15 +17,15 @@ NUM_LATENCY_REPEATS = 20
 
 
 def measure_cost(model: Any, device: torch.device, batch_size: int) -> dict[str, float]:
-    """Measures a model on the device it lies on.
+    """Measures a model on its device.
 
     FLOPs count a multiply-add as two and come from torch's counter (convolutions and matrix products). Times are
-    medians after a warm-up, with the input on the device already; the pixel conversion is part of neither.
+    medians after a warm-up, with the input on the device already. Neither includes the conversion of pixels.
 
     Args:
         model: As ``facegen.model.load`` returns it.
-        device: Where the model lies.
-        batch_size: Of the throughput measurement.
+        device: The model's device.
+        batch_size: Batch size of the throughput measurement.
 
     Returns:
         ``parameters``, ``snapshot_bytes`` and, for what the model can do, ``encode_flops``, ``decode_flops`` (per
@@ -52,7 +52,7 @@ def count_flops(call: Callable[[], Tensor]) -> int:
 
 
 def median_time_sec(call: Callable[[], Tensor], device: torch.device, num_repeats: int) -> float:
-    """Median time of a call in seconds; an accelerator's queue is drained before every reading of the clock."""
+    """Median time of a call in seconds; an accelerator is synchronized before each reading of the clock."""
     times = []
     for repeat in range(NUM_WARM_UP + num_repeats):
         _synchronize(device)

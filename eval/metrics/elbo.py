@@ -3,11 +3,11 @@
     ELBO = E_q[log N(x; decode(z), sigma^2 I)] - KL(q(z|x) || N(0, I))          nats per image
 
 with one draw of z per image for the expectation, images in [-1, 1]. A training objective ``1/2 SSE + beta_eff * KL`` is
-the ELBO with ``sigma^2 = beta_eff`` times a constant, so models trained with different weights are compared as what
-they are: densities of the same images. A KL weight chosen for sharp or smooth samples is far from the variance that
-fits best, so the bits per dim at that variance are given as well.
+the ELBO with ``sigma^2 = beta_eff`` times a constant, so models trained with different weights are compared as
+densities of the same images. A KL weight chosen for sharp or smooth samples is far from the best variance, so the bits
+per dim at the best variance are reported as well.
 
-Bits per dim count a pixel value as one of 256: its probability is the density times the distance of two values,
+Bits per dim treat a pixel value as one of 256: its probability is the density times the distance of two values,
 2/255 on [-1, 1] (the midpoint rule; no dequantisation noise is added), divided over D = C x H x W values:
 
     bits/dim = (-ELBO / D + ln(127.5)) / ln 2

@@ -28,7 +28,7 @@ class FeatureStatistics:
 
     @classmethod
     def empty(cls, dim: int) -> FeatureStatistics:
-        """Statistics of no feature at all."""
+        """Statistics without features."""
         return cls(0, np.zeros(dim), np.zeros((dim, dim)))
 
     def update(self, features: np.ndarray) -> None:

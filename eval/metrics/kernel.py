@@ -16,7 +16,7 @@ MAX_SUBSET_SIZE = 1000
 SEED = 2020
 """torch-fidelity's default seed of the subsets."""
 MAX_FEATURES = 10_000
-"""Features kept of each set. Here the whole kernel matrix costs as much as 100 subsets of 1,000 one by one."""
+"""Features kept of each set: at this number the whole kernel matrix costs as much as 100 subsets of 1,000."""
 _BLOCK_ROWS = 1024
 
 
@@ -43,7 +43,7 @@ def kernel_distance(
         second: Features of the other set.
         num_subsets: Number of random subsets, each drawn without replacement.
         max_subset_size: Size of a subset; all features where there are fewer.
-        seed: Of the subsets.
+        seed: Seed of the subsets.
 
     Raises:
         ValueError: Fewer than two features in a set.

@@ -1,9 +1,8 @@
 """How a model uses its latent dims: moments of mu, KL, and the aggregated posterior against N(0, 1).
 
 Always from mu (and logvar) in eval mode. Means, covariances and KL come from ``facegen.latents.latent_stats``, as in
-training.
-The aggregated posterior q(z) = mean_x q(z|x) is a mixture of N Gaussians, so its distribution function is known exactly
-on a grid: no draws, no noise, and sums that merge.
+training. The aggregated posterior q(z) = mean_x q(z|x) is a mixture of N Gaussians, so its distribution function on a
+grid is exact: no draws, no noise, and sums that merge.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from torch import Tensor
 from facegen.latents.latent_stats import ACTIVE_VARIANCE, LatentStats
 
 GRID = np.linspace(-6, 6, 241)
-"""Where the distribution function of the aggregated posterior is known, in standard deviations of the prior."""
+"""Points at which the aggregated posterior's distribution function is computed, in standard deviations of the prior."""
 _CDF_VALUES = 200_000
-"""About so many values of images x L x grid are worked on at once: more leave a processor's cache."""
+"""About this many values of images x L x grid are computed at once: more do not fit into a CPU's cache."""
 
 
 @dataclass
@@ -34,7 +33,7 @@ class LatentStatistics:
 
     @classmethod
     def empty(cls, latent_size: int) -> LatentStatistics:
-        """Statistics of no image at all."""
+        """Statistics without images."""
         return cls(LatentStats.empty(latent_size, covariances=True), np.zeros((latent_size, len(GRID))))
 
     def update(self, mu: Tensor, logvar: Tensor | None = None) -> None:
@@ -46,7 +45,7 @@ class LatentStatistics:
             for part_mu in mu.split(chunk):
                 self.cdf += (part_mu[:, :, None] <= grid).sum(dim=0).numpy()
             return
-        # Phi(x) = (1 + erf(x / sqrt(2))) / 2; in place, a third of the time that ndtr takes.
+        # Phi(x) = (1 + erf(x / sqrt(2))) / 2; in place, this takes a third of the time of ndtr.
         scale = (-0.5 * logvar.detach().double().cpu()).exp() * math.sqrt(0.5)
         for part_mu, part_scale in zip(mu.split(chunk), scale.split(chunk), strict=True):
             erf = (grid - part_mu[:, :, None]).mul_(part_scale[:, :, None]).erf_()

@@ -1,9 +1,9 @@
 """Improved precision and recall of two sets of features (Kynkäänniemi et al. 2019).
 
-Around every feature of a set lies a ball that reaches to its k-th nearest neighbor in the same set; together the balls
-stand for the set's support. Precision is the share of generated features in the balls of the real ones (are the images
-like faces?), recall the share of real features in the balls of the generated ones (are all kinds of faces among them?).
-Both grow with the number of features, so that only values at the same numbers can be compared.
+A ball around each feature of a set reaches to its k-th nearest neighbor in the set; the union of these balls estimates
+the set's support. Precision is the share of generated features in the balls of the real ones (are the images like
+faces?), recall the share of real features in the balls of the generated ones (are all kinds of faces among them?). Both
+grow with the number of features, so only values at the same numbers can be compared.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def precision_recall(generated: np.ndarray, real: np.ndarray, num_neighbors: int
     Args:
         generated: Features of generated images.
         real: Features of real images.
-        num_neighbors: Which nearest neighbor, the feature itself not counted, gives a ball its radius.
+        num_neighbors: k; the feature itself does not count.
 
     Raises:
-        ValueError: No more than ``num_neighbors`` features in a set.
+        ValueError: A set of ``num_neighbors`` features or fewer.
     """
     if min(len(generated), len(real)) <= num_neighbors:
         raise ValueError(f"precision and recall need at least {num_neighbors + 1} images on either side")
@@ -57,7 +57,7 @@ def _share_inside(points: np.ndarray, centers: np.ndarray, num_neighbors: int) -
 
 
 def _squared_distances(rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
-    """(rows, columns) in blocks of rows, so that the whole matrix need not fit into memory."""
+    """Squared distances (rows, columns) in blocks of rows: the whole matrix need not fit into memory."""
     column_norms = (columns**2).sum(axis=1)
     for start in range(0, len(rows), _BLOCK_ROWS):
         block = rows[start : start + _BLOCK_ROWS]

@@ -1,8 +1,8 @@
 """How close a reconstruction is to its original: MSE on two scales, PSNR and SSIM.
 
 Each is computed per image and then averaged over images, so the number does not depend on the batch size. MSE takes
-the network's output as it is, which is what training reports; PSNR and SSIM compare what a viewer sees, so they take
-the output clamped to the pixel range, as floats in [0, 1] with ``data_range=1``.
+the network's output as it is, as training does; PSNR and SSIM compare what a viewer sees: the output clamped to the
+pixel range, as floats in [0, 1] with ``data_range=1``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 SSIM_WINDOW = 11
 """Gaussian window (sigma 1.5) of Wang et al. 2004, in pixels; a smaller image has no SSIM."""
 MAX_PSNR = 100.0
-"""A perfect reconstruction counts as this many dB: infinity would swallow the average."""
+"""dB of a perfect reconstruction: infinity would make the mean infinite."""
 
 
 @dataclass

@@ -17,12 +17,12 @@ FALSE_ACCEPT_RATE = 1e-3
 
 @dataclass(frozen=True)
 class FoldAccuracy:
-    """Share of right decisions over folds.
+    """Share of correct decisions over folds.
 
     Attributes:
-        mean: Over folds.
-        std: Over folds, of a sample (ddof = 1).
-        standard_error: Of the mean: ``std / sqrt(folds)``.
+        mean: Mean over folds.
+        std: Sample standard deviation over folds (ddof = 1).
+        standard_error: Standard error of the mean: ``std / sqrt(folds)``.
     """
 
     mean: float
@@ -31,7 +31,7 @@ class FoldAccuracy:
 
     @classmethod
     def of(cls, is_right: np.ndarray, fold: np.ndarray) -> FoldAccuracy:
-        """Of decisions, bool (pairs,), in folds, int (pairs,), at least two of them."""
+        """Computes it from decisions, bool (pairs,), and folds, int (pairs,), at least two of them."""
         accuracies = np.array([is_right[fold == number].mean() for number in np.unique(fold)])
         std = float(accuracies.std(ddof=1))
         return cls(float(accuracies.mean()), std, std / float(np.sqrt(len(accuracies))))
@@ -39,11 +39,11 @@ class FoldAccuracy:
 
 @dataclass(frozen=True)
 class Discrimination:
-    """What needs no threshold: all folds' scores in one curve.
+    """Measures without a threshold, over the scores of all folds.
 
     Attributes:
-        equal_error_rate: Where false accepts are as frequent as false rejects.
-        area: Under the ROC.
+        equal_error_rate: Error rate at which false accepts are as frequent as false rejects.
+        area: Area under the ROC.
         true_accept_rate: At a false accept rate of at most ``FALSE_ACCEPT_RATE``.
     """
 
@@ -53,18 +53,18 @@ class Discrimination:
 
     @classmethod
     def of(cls, scores: np.ndarray, same: np.ndarray) -> Discrimination:
-        """Of scores, float (pairs,), higher for the same person, and ``same``, 1 or 0, each at least once."""
+        """Computes it from scores, float (pairs,), higher for one person, and ``same``, 1 or 0, each at least once."""
         return cls(equal_error_rate(scores, same), area_under_roc(scores, same), true_accept_rate(scores, same))
 
 
 def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """The threshold with the most right decisions; pairs that score at least as high are accepted.
+    """The threshold with the most correct decisions; pairs that score at least as high are accepted.
 
-    It lies halfway between two scores, or beyond all of them (infinite); of equally good ones it is the middle one.
+    It lies halfway between two scores, or beyond all (infinite); of equally good thresholds it is the middle one.
     """
     order = np.argsort(scores, kind="stable")
     ascending, is_same = scores[order].astype(np.float64), same[order].astype(np.int64)
-    # Threshold i rejects the i lowest scores: right are the different pairs among them and the same ones above.
+    # Threshold i rejects the i lowest scores: correct are different pairs below it and same pairs above.
     num_right = np.concatenate([[0], np.cumsum(1 - is_same)]) + np.concatenate([np.cumsum(is_same[::-1])[::-1], [0]])
     halfway = (ascending[1:] + ascending[:-1]) / 2
     thresholds = np.concatenate([[-np.inf], halfway, [np.inf]])
@@ -86,7 +86,7 @@ def held_out_thresholds(scores: np.ndarray, same: np.ndarray, fold: np.ndarray) 
 def true_accept_rate(scores: np.ndarray, same: np.ndarray, false_accept_rate: float = FALSE_ACCEPT_RATE) -> float:
     """The largest true accept rate of a threshold whose false accept rate is at most ``false_accept_rate``.
 
-    A step of the false accept rate is one pair of two people, so 1e-3 needs thousands of them; nothing is interpolated.
+    Each pair of two people is a step of the false accept rate, so 1e-3 needs thousands; nothing is interpolated.
     """
     false_accept, true_accept = roc(scores, same)
     return float(true_accept[false_accept <= false_accept_rate].max())

@@ -1,4 +1,4 @@
-"""The protocol of a report: everything that two reports must share before their numbers can be compared."""
+"""The protocol of a report: what two reports must share for their numbers to be comparable."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LIBRARIES = ("torch", "torchmetrics", "torch-fidelity", "numpy", "pillow")
 
 
 def split_title(split: str) -> str:
-    """How titles name the split; the training split is called what it is."""
+    """How titles name the split, with a warning for the training split."""
     return "TRAINING split, seen in training" if split == "train" else f"{split} split, held out"
 
 
 def protocol_lines(report: ReportContext, accelerator: Accelerator) -> dict[str, str]:
-    """The protocol as named lines of text, in the order in which to show them."""
+    """The protocol as named lines of text, in order."""
     protocol, dataset = report.protocol, report.protocol.dataset
     available = dataset.num_samples(protocol.split)
     lines = {
@@ -49,7 +49,7 @@ def _image_line(dataset: Dataset) -> str:
 
 
 def _packing(dataset: Dataset) -> dict[str, Any]:
-    """What the provenance says about crop, alignment and resizing; others' shards, only indexed, say nothing."""
+    """Crop, alignment and resizing from the provenance, which shards that were only indexed lack."""
     provenance = dataset.manifest.provenance
     options = provenance.get("options", {})
     named = {name: options.get(name) for name in ("crop", "align", "resize_filter")}

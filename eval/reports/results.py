@@ -183,9 +183,9 @@ class Report:
 
 
 def best_runs(metric: Metric, runs: list[RunResult]) -> set[int]:
-    """Positions of the runs with the best value of a metric, and of those that the table shows with the same digits.
+    """Positions of the runs with the best value of a metric as the table shows it, so ties included.
 
-    Empty where no comparable run is worse in what the table shows. Runs with a ``difference`` take no part.
+    Empty if no comparable run is shown as worse. Runs with a ``difference`` are not compared.
     """
     values = {
         position: value
@@ -201,7 +201,7 @@ def best_runs(metric: Metric, runs: list[RunResult]) -> set[int]:
 
 
 def format_value(metric: Metric, measure: Measure) -> str:
-    """The number as the table shows it, without its unit; ``n/a`` where there is none."""
+    """The number as the table shows it, without its unit; ``n/a`` if there is none."""
     if measure.value is None:
         return "n/a"
     text = _format(measure.value, metric.format)
@@ -232,11 +232,11 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: Any, content: Any) -> Any:
-    """Makes a dataclass, or lists and dicts of some, of what ``to_json`` made of it; arrays become float64.
+    """Reverses ``to_json``, given the type of the value; arrays become float64.
 
     Raises:
-        KeyError: A field is not there.
-        TypeError: Something else than the dataclass.
+        KeyError: A field is missing.
+        TypeError: The content does not fit the type.
     """
     if content is None:
         return None
@@ -250,7 +250,7 @@ def from_json(kind: Any, content: Any) -> Any:
         case origin if origin is dict:
             return {key: from_json(get_args(kind)[1], item) for key, item in content.items()}
         case origin if origin is UnionType:
-            return from_json(get_args(kind)[0], content)  # Of an optional value: its kind stands first.
+            return from_json(get_args(kind)[0], content)  # An optional value: its type stands first.
     return content
 
 

@@ -1,4 +1,4 @@
-"""How long each stage of a report takes, and how much memory."""
+"""Time and memory of each stage of a report."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from eval.reports.results import Stage
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
-"""What Linux takes to forget the highest resident memory so far (proc(5))."""
+"""Makes Linux reset the peak of resident memory (proc(5))."""
 
 
 class Stages:
-    """Measures stages one after the other, and says on the terminal which one is running."""
+    """Measures stages one after the other, and shows the running one on the terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
-        """Starts without a stage; ``quiet`` shows no progress."""
+        """Starts without stages; ``quiet`` hides the progress line."""
         self.done: list[Stage] = []
         layout = "{desc} [{n} stages done, {elapsed}]"
         self._progress = tqdm(desc="report", bar_format=layout, leave=False, disable=quiet or None)
 
     @contextmanager
     def stage(self, name: str, run: str = "") -> Iterator[None]:
-        """Measures what is done inside.
+        """Measures the block.
 
         Args:
-            name: Of the stage.
-            run: Whose it is; empty for all runs.
+            name: Name of the stage.
+            run: Name of the run; empty for what all runs share.
         """
         self._progress.set_description_str(f"{run}: {name}" if run else name)
         forget_peak()
@@ -52,13 +52,13 @@ class Stages:
 
 
 def forget_peak() -> None:
-    """Lets ``peak_mib`` count from here on, where the system can; elsewhere it counts from the process's start."""
+    """Resets the peak for ``peak_mib`` if the system can; otherwise it counts from the start of the process."""
     with suppress(OSError):
         _CLEAR.write_text(_RESET_PEAK)
 
 
 def peak_mib() -> float:
-    """Highest resident memory of this process in MiB."""
+    """Peak resident memory of this process in MiB."""
     try:
         lines = _STATUS.read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024

@@ -23,13 +23,13 @@ from facegen.model import Model
 from shards.base.files import make_folder, write_bytes, writing_to
 
 UNFINISHED = "unfinished"
-"""Folder of the files, in the report's own."""
+"""Folder of these files, in the report's directory."""
 _NUM_DRAWS = 64
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """All that a report shows of one run."""
+    """Everything that a report shows of one run."""
 
     result: RunResult
     figures: dict[str, Figure]
@@ -41,7 +41,7 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class _Content:
-    """The same as it is written."""
+    """The same, as the file holds it."""
 
     result: RunResult
     figures: dict[str, str]
@@ -51,14 +51,14 @@ class _Content:
 
 
 def finished_file(out: Path, settings: Mapping[str, Any], label: str, model: Model, path: str) -> Path:
-    """Where a run is kept.
+    """The file of a run.
 
     Args:
-        out: The report's directory.
-        settings: All that decides the results of every run, as ``json`` writes it.
-        label: What the report calls the run.
-        model: The run.
-        path: As the command names it.
+        out: Directory of the report.
+        settings: Everything that decides the results of all runs, as JSON.
+        label: Name of the run in the report.
+        model: Model of the run.
+        path: The run as the command names it.
     """
     draws = model.sample_latents(_NUM_DRAWS).cpu().numpy().tobytes() if "sample" in model.can else b""
     key = {
@@ -72,7 +72,7 @@ def finished_file(out: Path, settings: Mapping[str, Any], label: str, model: Mod
 
 
 def save_finished(path: Path, run: FinishedRun) -> None:
-    """Writes a file that appears whole or not at all.
+    """Writes the file of a run.
 
     Raises:
         UserError: Nothing can be written there.
@@ -85,7 +85,7 @@ def save_finished(path: Path, run: FinishedRun) -> None:
 
 
 def load_finished(path: Path) -> FinishedRun | None:
-    """Reads what ``save_finished`` wrote; None where nothing is there or it is damaged."""
+    """Reads the file of a run; None if it is absent or damaged."""
     try:
         digest, _, content = path.read_bytes().partition(b"\n")
     except OSError:

@@ -1,1 +1,1 @@
-"""Verification: whether an encoder's latents tell pairs of one person from pairs of two."""
+"""Verification: do an encoder's latents tell pairs of one person from pairs of two?"""

@@ -1,4 +1,4 @@
-"""Classifiers of scikit-learn on pairs of latents, each fitted on all folds but the one that it judges."""
+"""scikit-learn classifiers on pairs of latents, each fitted on all folds but the one it judges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NUM_NEIGHBORS = 15
 
 CLASSIFIERS: Mapping[str, Callable[[], ClassifierMixin]] = {
     "LDA": LinearDiscriminantAnalysis,
-    # The covariance of each kind of pair is shrunk, or it would be singular with fewer pairs than dims.
+    # Shrunk covariances: with fewer pairs than dims they would be singular.
     "QDA": lambda: QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=0.1),
     "SVM": lambda: SVC(cache_size=500),
     "logistic regression": lambda: LogisticRegression(max_iter=1000),
@@ -35,12 +35,12 @@ Combine = Literal["difference", "concatenation"]
 
 @dataclass(frozen=True)
 class PairFeatures:
-    """How two latents become the features of a pair.
+    """How the features of a pair are made of two latents.
 
     Attributes:
-        combine: Absolute difference, which does not know the order of the two, or concatenation.
+        combine: Absolute difference, which ignores their order, or concatenation.
         pca: Components of the latents (``before`` they are combined), of the features (``after``), or none.
-        num_components: How many at most.
+        num_components: Maximum number of components.
     """
 
     combine: Combine = "difference"
@@ -50,7 +50,7 @@ class PairFeatures:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a classifier says of pairs that it was not fitted on.
+    """Judgments of pairs by a classifier that was not fitted on them.
 
     Attributes:
         scores: float64 (pairs,), higher for the same person.
@@ -66,15 +66,15 @@ def judge_pairs(
 ) -> Judged:
     """Fits a classifier once for each fold, on the others, and judges that fold.
 
-    Everything is standardized, and nothing of the fold that is judged is used for that or for a PCA.
+    Features are standardized. Neither standardization nor PCA sees the fold that is judged.
 
     Args:
         latents: (N, L).
         pairs: int64 (P, 2), rows of ``latents``.
         same: int64 (P,), 1 or 0.
         fold: int64 (P,).
-        name: Of ``CLASSIFIERS``.
-        features: What the classifier sees.
+        name: Key of ``CLASSIFIERS``.
+        features: Features that the classifier sees.
     """
     scores, is_right = np.empty(len(pairs)), np.empty(len(pairs), bool)
     for number in tqdm(np.unique(fold), desc=name, leave=False, disable=None, unit="fold"):
@@ -83,7 +83,7 @@ def judge_pairs(
         combined = combine(points, pairs, features.combine)
         model = _pipeline(name, features, combined.shape, int((~is_tested).sum()))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Variables are collinear")  # It says so and copes with it.
+            warnings.filterwarnings("ignore", message="Variables are collinear")  # LDA copes with it.
             model.fit(combined[~is_tested], same[~is_tested])
         scores[is_tested] = _scores(model, combined[is_tested])
         is_right[is_tested] = model.predict(combined[is_tested]) == same[is_tested]
@@ -97,7 +97,7 @@ def combine(latents: np.ndarray, pairs: np.ndarray, how: Combine) -> np.ndarray:
 
 
 def _reduced(latents: np.ndarray, fitted_on: np.ndarray, features: PairFeatures) -> np.ndarray:
-    """All latents in the principal components of those that occur in some pairs."""
+    """All latents in the principal components of those that occur in the pairs ``fitted_on``."""
     known = latents[np.unique(fitted_on)]
     num = min(features.num_components, *known.shape)
     return make_pipeline(StandardScaler(), PCA(num, random_state=0)).fit(known).transform(latents)

@@ -1,6 +1,6 @@
 """Pairs drawn from the labels of a data set that has no pairs file, in folds that share no person.
 
-A classifier that is fitted on nine folds never meets the people of the tenth, as in LFW's View 2.
+As in LFW's View 2, a classifier fitted on nine folds has not seen the people of the tenth.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ NUM_FOLDS = 10
 def draw_pairs(
     dataset: Dataset, splits: tuple[str, ...], num: int, seed: int, identity: str, num_folds: int = NUM_FOLDS
 ) -> PairSet:
-    """Draws different pairs, half of one person and half of two, always the same for one seed.
+    """Draws distinct pairs, half of one person and half of two, determined by the seed.
 
-    In each fold people take turns in giving an image, which is paired with another one of the same person and with one
-    of somebody else: nobody with many images dominates, and an image by itself says nothing about its pair.
+    In each fold people take turns: an image is paired with another one of the same person and with one of somebody
+    else. So nobody with many images dominates, and a single image says nothing about its pair.
 
     Args:
-        dataset: Where the images are.
-        splits: Of which splits.
-        num: How many at most; fewer where a fold has no more.
-        seed: Which pairs.
-        identity: The class label that says who the person is; people with one image are left out.
-        num_folds: At most; fewer where there are fewer than twice as many people.
+        dataset: Data set with the images.
+        splits: Splits to draw from.
+        num: Maximum number of pairs; fewer if a fold has no more.
+        seed: Seed of the drawing.
+        identity: Class label of the person; people with one image are left out.
+        num_folds: Maximum number of folds; fewer if there are fewer than twice as many people.
 
     Raises:
         UserError: No such label, or fewer than four people with two images each.
     """
     if identity not in dataset.fields or dataset.fields[identity].kind != "class":
         raise UserError(
-            f"data set {dataset.address} has no class label '{identity}' that says who the person is; name one with "
+            f"data set {dataset.address} has no class label '{identity}' for the person; name one with "
             "--identity, or give a pairs file."
         )
     refs, people = _images_in_company(dataset, splits, identity)
@@ -61,7 +61,7 @@ def draw_pairs(
 
 
 def _images_in_company(dataset: Dataset, splits: tuple[str, ...], identity: str) -> tuple[np.ndarray, np.ndarray]:
-    """Split and row, int64 (N, 2), and person, (N,), of the images whose person has another one."""
+    """Split and row, int64 (N, 2), and person, (N,), of the images whose person has another image."""
     people = [dataset.labels(identity, split).astype(np.int64) for split in splits]
     refs = [
         np.stack([np.full(len(column), SPLITS.index(split)), np.arange(len(column))], axis=1)
@@ -79,7 +79,7 @@ def _draw_fold(
     """Up to ``num_each`` pairs of one person and of two, int64 (pairs, 2), among some images (positions)."""
     by_person = {person: random.permutation(images[people[images] == person]) for person in np.unique(people[images])}
     names = random.permutation(np.array(list(by_person)))
-    # The first image of everybody, then the second of everybody who has one, and so on.
+    # Everybody's first image, then everybody's second one, and so on.
     turns = max(map(len, by_person.values()))
     anchors = [(name, turn) for turn in range(turns) for name in names.tolist() if turn < len(by_person[name])]
     same: dict[tuple[int, int], None] = {}

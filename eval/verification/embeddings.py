@@ -16,7 +16,7 @@ from shards.dataset.dataset import Dataset
 
 
 def embed(model: Any, dataset: Dataset, pairs: PairSet, batch_size: int) -> np.ndarray:
-    """The posterior's mean of each image that occurs, encoded once; float32 (N, L)."""
+    """Encodes each image of the pairs once: the posterior's mean, float32 (N, L)."""
     degrees = _degrees(model, dataset, pairs)
     latents = np.empty((pairs.num_images, model.latent_size), np.float32)
     with tqdm(total=pairs.num_images, desc=f"latents of {model.name}", leave=False, disable=None) as progress:
@@ -28,7 +28,7 @@ def embed(model: Any, dataset: Dataset, pairs: PairSet, batch_size: int) -> np.n
 
 
 def own_probabilities(model: Any, dataset: Dataset, pairs: PairSet, batch_size: int) -> np.ndarray:
-    """The probability, by a model that verifies, that each pair is one person; float64 (P,)."""
+    """The probability that each pair is one person, by a model that verifies: float64 (P,)."""
     probabilities = np.empty(len(pairs.pairs))
     with tqdm(total=len(pairs.pairs), desc=f"pairs by {model.name}", leave=False, disable=None) as progress:
         for part in batches(len(pairs.pairs), batch_size):
@@ -39,12 +39,12 @@ def own_probabilities(model: Any, dataset: Dataset, pairs: PairSet, batch_size: 
 
 
 def random_latents(num: int, size: int, seed: int, draw: int) -> np.ndarray:
-    """Standard normal numbers in place of latents, float32 (num, size): what knows nothing of the images."""
+    """Standard normal latents that know nothing of the images, float32 (num, size)."""
     return np.random.default_rng(derive_seed(seed, "control", draw)).standard_normal((num, size), np.float32)
 
 
 def _degrees(model: Any, dataset: Dataset, pairs: PairSet) -> np.ndarray:
-    """The condition of each image, NaN where there is none or where the data do not know it; float32 (N,)."""
+    """The condition of each image, NaN without one or where the label is missing: float32 (N,)."""
     if model.condition is None or model.condition not in dataset.fields:
         return np.full(pairs.num_images, UNKNOWN, np.float32)
     return degrees_of(torch.from_numpy(pairs.image_labels(dataset, model.condition))).numpy()

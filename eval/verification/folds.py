@@ -1,4 +1,4 @@
-"""Runs the protocol: every score and classifier on the latents of a model, and on random ones."""
+"""The protocol: every score and classifier on the latents of a model, and on random ones."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OWN = "own probability"
 CONTROL = "control: random latents"
 CONTROL_SIZE = 64
 _CONTROL_PAIRS = {"scores": 20_000, "classifiers": 6000}
-"""Random latents are drawn anew until so many pairs were judged: below 1 % is the standard error then, also where the
-same images are in several pairs."""
+"""Random latents are drawn until this many pairs are judged: the standard error is then below 1 %, even though images
+occur in several pairs."""
 CONTROL_TOLERANCE = 0.03
 
 
@@ -30,10 +30,10 @@ class Line:
     """One line of the table.
 
     Attributes:
-        run: Whose latents.
+        run: Name of the run.
         method: Score or classifier.
-        accuracy: Over folds.
-        discrimination: Of the scores of all folds together.
+        accuracy: Accuracy over folds.
+        discrimination: Measures over the scores of all folds.
     """
 
     run: str
@@ -44,12 +44,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Scored:
-    """The pairs as one score sees them.
+    """All pairs, judged by one score.
 
     Attributes:
-        line: What the table says.
+        line: Line of the table.
         scores: float64 (P,), higher for the same person.
-        margins: float64 (P,), how far each lies above the threshold of the other folds, or below (negative).
+        margins: float64 (P,), score less the threshold from the other folds.
     """
 
     line: Line
@@ -75,7 +75,7 @@ def by_classifier(run: str, method: str, latents: np.ndarray, pairs: PairSet, fe
 def by_latents(
     run: str, latents: np.ndarray, pairs: PairSet, classifiers: Sequence[str], features: PairFeatures
 ) -> tuple[list[Scored], list[Line]]:
-    """Every score of the latents (N, L), and the lines of every classifier."""
+    """Judges latents (N, L) by every score and every classifier."""
     scored = [by_score(run, name, score(*_sides(latents, pairs)), pairs) for name, score in SCORES.items()]
     return scored, [by_classifier(run, name, latents, pairs, features) for name in classifiers]
 
@@ -89,7 +89,7 @@ def by_model(
     features: PairFeatures,
     batch_size: int,
 ) -> tuple[list[Scored], list[Line]]:
-    """The same of a model's own latents; first its own probability, where it gives one."""
+    """Judges a model's latents; the score of a model that verifies, its own probability, comes first."""
     latents = embed(model, dataset, pairs, batch_size)
     scored, judged = by_latents(run, latents, pairs, classifiers, features)
     if "verify" in model.can:
@@ -99,9 +99,9 @@ def by_model(
 
 
 def control(pairs: PairSet, classifiers: Sequence[str], features: PairFeatures, seed: int) -> list[Line]:
-    """The same on random latents: what does not stay near 50 % was told the answers by the protocol.
+    """Judges random latents: a method that does not stay near 50 % learns the answers from the protocol.
 
-    Few pairs are judged with several draws of random latents, and the lines are means over the draws.
+    Few pairs are judged with several draws of random latents; the lines are means over the draws.
     """
     num_draws = {kind: -(-num // len(pairs.same)) for kind, num in _CONTROL_PAIRS.items()}
     scores, judged = [], []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from eval.base.columns import markdown_table, terminal_table
 from eval.verification.folds import Line
+from shards.base.formats import Format
 
-SCHEMA_VERSION = 1
+FORMAT = Format("verification", version=1, key="schema_version")
+"""Of ``verify.json``."""
 HEADER = ["run", "method", "accuracy [%]", "std [%]", "EER [%]", "AUC", "TAR at FAR 0.001 [%]"]
 
 
@@ -25,15 +28,15 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Verification:
-    """Everything that a verification found.
+    """The result of a verification.
 
     Attributes:
-        title: With the splits that it was done on.
+        title: Names the runs and the splits.
         protocol: Named lines, in order.
-        lines: Of the table; the control's come last.
+        lines: Lines of the table, the control's last.
         notes: What to know when reading the table.
-        mistakes: The most certain ones.
-        pictures: File names.
+        mistakes: The most confident mistakes.
+        pictures: Names of the picture files.
     """
 
     title: str
@@ -60,10 +63,9 @@ def markdown(result: Verification) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def to_json(result: Verification) -> dict[str, object]:
-    """Plain data; shares and not percent."""
-    return {
-        "schema_version": SCHEMA_VERSION,
+def to_json(result: Verification) -> dict[str, Any]:
+    """The result as plain data, with shares instead of percent."""
+    content = {
         "title": result.title,
         "protocol": dict(result.protocol),
         "lines": [
@@ -83,10 +85,11 @@ def to_json(result: Verification) -> dict[str, object]:
         "mistakes": [vars(mistake) for mistake in result.mistakes],
         "pictures": list(result.pictures),
     }
+    return FORMAT.stamp(content)
 
 
 def table_rows(lines: Sequence[Line]) -> list[list[str]]:
-    """The cells below ``HEADER``."""
+    """The lines as text, one cell for each column of ``HEADER``."""
     return [
         [
             line.run,

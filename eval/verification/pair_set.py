@@ -19,9 +19,9 @@ class PairSet:
 
     Attributes:
         image_splits: int64 (N,), positions in ``SPLITS``.
-        image_rows: int64 (N,), rows of these splits; images are in order of split and row.
+        image_rows: int64 (N,), rows of these splits; images are sorted by split and row.
         pairs: int64 (P, 2), positions among the N images.
-        same: int64 (P,), 1 for the same person, 0 for two; each fold has as many of either.
+        same: int64 (P,), 1 for one person, 0 for two; each fold has as many of either.
         fold: int64 (P,), from 0.
     """
 
@@ -33,12 +33,12 @@ class PairSet:
 
     @property
     def num_images(self) -> int:
-        """Different images that occur."""
+        """Number of distinct images."""
         return len(self.image_rows)
 
     @property
     def num_folds(self) -> int:
-        """Folds that have pairs."""
+        """Number of folds."""
         return len(np.unique(self.fold))
 
     def is_in_split(self, split: str) -> np.ndarray:
@@ -79,10 +79,10 @@ class PairSet:
 def make_pair_set(refs: np.ndarray, same: np.ndarray, fold: np.ndarray) -> PairSet:
     """Makes a set of pairs in which each fold has as many pairs of one person as of two.
 
-    What is too many of either is left out, the last ones first: accuracy at chance is then 50 % in every fold.
+    Surplus pairs are left out, the last ones first, so that chance is 50 % in every fold.
 
     Args:
-        refs: int64 (P, 2, 2): of each image of each pair the position of its split in ``SPLITS`` and its row.
+        refs: int64 (P, 2, 2): for both images of each pair the index of its split in ``SPLITS`` and its row.
         same: (P,), 1 or 0.
         fold: (P,).
 
@@ -107,6 +107,6 @@ def _balanced(same: np.ndarray, fold: np.ndarray, number: int) -> np.ndarray:
 
 
 def batches(num: int, batch_size: int) -> Iterator[np.ndarray]:
-    """0 to ``num`` in parts of ``batch_size``."""
+    """Yields the numbers from 0 to ``num`` in arrays of at most ``batch_size``."""
     for first in range(0, num, batch_size):
         yield np.arange(first, min(first + batch_size, num))

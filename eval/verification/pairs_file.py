@@ -1,7 +1,7 @@
 """LFW's ``pairs.txt``: folds of 300 pairs of one person, then 300 of two, by name and number of image.
 
-Format: http://vis-www.cs.umass.edu/lfw/README.txt. The first line holds the number of folds and the number of pairs of
-either kind in each; a pair is ``name  i  j`` or ``name  i  other_name  j``, with tabs or spaces between.
+Format: http://vis-www.cs.umass.edu/lfw/README.txt. The first line holds the number of folds and of pairs of either kind
+in each; a pair is ``name  i  j`` or ``name  i  other_name  j``, separated by tabs or spaces.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from shards.dataset.manifest import SPLITS
 
 @dataclass(frozen=True)
 class PairsFile:
-    """What the file lists, in its order.
+    """The pairs that the file lists, in its order.
 
     Attributes:
-        keys: Of both images of each pair, such as ``Aaron_Eckhart_0001``.
+        keys: Keys of both images of each pair, such as ``Aaron_Eckhart_0001``.
         same: int64 (pairs,).
         fold: int64 (pairs,), from 0.
     """
@@ -34,14 +34,14 @@ class PairsFile:
 
 @dataclass(frozen=True)
 class Kept:
-    """The pairs of a file that are used, and what became of the others.
+    """The pairs of a file that are used, and why the others are not.
 
     Attributes:
-        pairs: Those that are used.
+        pairs: Pairs that are used.
         num_listed: Pairs in the file.
-        num_missing: Pairs with an image that the data set does not have.
-        num_elsewhere: Pairs with an image in a split that is left out.
-        num_surplus: Pairs left out so that each fold has as many of one person as of two.
+        num_missing: Pairs with an image that the data set lacks.
+        num_elsewhere: Pairs with an image in another split.
+        num_surplus: Pairs left out to balance each fold.
     """
 
     pairs: PairSet
@@ -98,7 +98,7 @@ def find_pairs(listed: PairsFile, dataset: Dataset, splits: tuple[str, ...]) -> 
     Args:
         listed: The file.
         dataset: Packed LFW.
-        splits: Where both images of a pair have to be.
+        splits: Splits that hold both images of a pair.
 
     Raises:
         UserError: No image of the file is in the data set, or too few pairs are left.

@@ -1,4 +1,4 @@
-"""ROC curves, and the mistakes that a score is most certain of."""
+"""ROC curves, and the most confident mistakes of a score."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NUM_POINTS = 200
 
 
 def roc_chart(scored: Sequence[Scored], same: np.ndarray, title: str) -> str:
-    """SVG with a curve for each score; chance is the diagonal.
+    """Draws a curve for each score as SVG; chance is the diagonal.
 
     Args:
         scored: Scores of the same pairs.
         same: int64 (pairs,).
-        title: What a screen reader says.
+        title: Title for screen readers.
     """
     series = []
     for color, result in enumerate(scored):
@@ -36,12 +36,12 @@ def roc_chart(scored: Sequence[Scored], same: np.ndarray, title: str) -> str:
 
 
 def worst_mistakes(margins: np.ndarray, same: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs that lie on the wrong side of their threshold, the farthest first.
+    """Pairs on the wrong side of their threshold, the farthest first.
 
     Args:
-        margins: float64 (pairs,), how far each lies above its threshold.
+        margins: float64 (pairs,), score less threshold.
         same: int64 (pairs,).
-        num: How many of either kind at most.
+        num: Maximum number of either kind.
 
     Returns:
         Pairs of two people that were accepted, and pairs of one person that were rejected.
@@ -53,7 +53,7 @@ def worst_mistakes(margins: np.ndarray, same: np.ndarray, num: int) -> tuple[np.
 
 
 def mistakes_sheet(dataset: Dataset, pairs: PairSet, accepted: np.ndarray, rejected: np.ndarray) -> Image.Image | None:
-    """The pairs one beside the other, each with its two faces below each other; None without a mistake."""
+    """Draws the pairs side by side, each with one face above the other; None without mistakes."""
     rows = []
     for label, chosen in (("two, taken for one", accepted), ("one, taken for two", rejected)):
         if len(chosen):

@@ -1,4 +1,4 @@
-"""Whether a model was trained on the people of some pairs."""
+"""Was a model trained on the people of some pairs?"""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from shards.dataset.dataset import Dataset
 
 
 def seen_in_training(model: Any, dataset: Dataset, pairs: PairSet, identity: str) -> str:
-    """One sentence on what the model has seen of the pairs.
+    """Says in one sentence which of the pairs a model has seen.
 
-    Where the data set is the one that the model was trained on, people are compared with its training split. Of another
-    data set only the names of its people are known, not the splits that they are in.
+    If it was trained on this data set, people are compared with the training split. Of another data set only the names
+    of its people are known, not their splits.
 
     Args:
         model: As ``facegen.model.load`` returns it.
-        dataset: Where the pairs are.
+        dataset: Data set of the pairs.
         pairs: The pairs.
-        identity: The class label that says who the person is; without one, images are compared.
+        identity: Class label of the person; without it, images are compared.
     """
     num = len(pairs.same)
     has_people = identity in dataset.fields and dataset.fields[identity].kind == "class"
@@ -44,5 +44,5 @@ def seen_in_training(model: Any, dataset: Dataset, pairs: PairSet, identity: str
 
 
 def _num_with(pairs: PairSet, is_meant: np.ndarray) -> int:
-    """Pairs with at least one of the images that are meant, bool (N,)."""
+    """Number of pairs with at least one of the images ``is_meant``, bool (N,)."""
     return int(is_meant[pairs.pairs].any(axis=1).sum())

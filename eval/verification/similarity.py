@@ -1,4 +1,4 @@
-"""How alike two latents are: higher for the same person."""
+"""Similarities of two latents: higher for the same person."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _TINY = 1e-12
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Cosine of the angle between latents, each (pairs, L); float64 (pairs,), 0 where one of them is 0."""
+    """Cosine of the angle between latents, each (pairs, L); float64 (pairs,), 0 if one of them is 0."""
     first, second = first.astype(np.float64), second.astype(np.float64)
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return (first * second).sum(axis=1) / np.maximum(lengths, _TINY)
 
 
 def negative_squared_l2(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Minus the squared Euclidean distance between latents, each (pairs, L); float64 (pairs,)."""
+    """The negative squared Euclidean distance between latents, each (pairs, L); float64 (pairs,)."""
     return -((first.astype(np.float64) - second) ** 2).sum(axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Pictures as a page holds them: inside it, with their size."""
+"""Pictures as files, and inside the page."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from PIL import Image
 from eval.reports.results import Figure
 
 _QUALITY = 90
-"""WebP quality of the pictures inside the page; the files beside it are lossless."""
+"""WebP quality of pictures inside the page; the files beside it are lossless."""
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """One picture inside the page.
+    """A picture inside the page.
 
     Attributes:
         svg: Text of a chart, or empty.
-        uri: Content of a picture as a ``data:`` address, or empty.
-        width: Pixels; 0 of a chart.
-        height: Pixels; 0 of a chart.
+        uri: ``data:`` URI of a picture, or empty.
+        width: Pixels; 0 for a chart.
+        height: Pixels; 0 for a chart.
     """
 
     svg: str = ""
@@ -32,7 +32,7 @@ class Embedded:
 
 
 def embed(figure: Figure) -> Embedded:
-    """Puts a picture into the form that the page holds."""
+    """Prepares a picture for the page."""
     if isinstance(figure, str):
         return Embedded(svg=figure)
     if isinstance(figure, bytes):
@@ -43,14 +43,14 @@ def embed(figure: Figure) -> Embedded:
 
 
 def content_of(figure: Figure) -> bytes:
-    """What the picture's own file holds."""
+    """The content of the picture's file."""
     if isinstance(figure, bytes):
         return figure
     return figure.encode() if isinstance(figure, str) else encode(figure, "PNG")
 
 
 def figure_of(name: str, content: bytes) -> Figure:
-    """The picture whose own file has this name and content."""
+    """The picture with this file name and content."""
     if name.endswith(".svg"):
         return content.decode()
     if name.endswith(".webp"):
@@ -61,7 +61,7 @@ def figure_of(name: str, content: bytes) -> Figure:
 
 
 def encode(picture: Image.Image, form: str, **options: int) -> bytes:
-    """A picture as the bytes of a file."""
+    """A picture as the bytes of an image file."""
     buffer = io.BytesIO()
     picture.save(buffer, form, **options)
     return buffer.getvalue()

@@ -13,7 +13,7 @@ FIGURES = "figures"
 
 
 def report_markdown(report: Report, split_title: str) -> str:
-    """The same content as the page, with pictures beside it in ``figures/``."""
+    """The content of the page, with pictures in ``figures/``."""
     parts = [f"# {report.title}", report.created]
     parts += [f"> **Note:** {warning}" for warning in report.warnings]
     if report.skipped:
@@ -38,7 +38,7 @@ def report_markdown(report: Report, split_title: str) -> str:
 
 
 def group_missing(missing: list[Missing]) -> list[tuple[str, str]]:
-    """Titles, joined, of what has the same reason, and the reason; reasons in the order of their first title."""
+    """Joins the titles with the same reason; returns titles and reason, in the order of the first title."""
     order = {reason: number for number, reason in enumerate(dict.fromkeys(item.reason for item in missing))}
     by_reason = groupby(sorted(missing, key=lambda item: order[item.reason]), key=lambda item: item.reason)
     return [(", ".join(item.title for item in items), reason) for reason, items in by_reason]

@@ -24,7 +24,7 @@ def prepare_out(out: Path) -> None:
     """Makes the report's directory.
 
     Raises:
-        UserError: A file of that name, a directory with other files in it, or a place where nothing can be written.
+        UserError: A file has this name, the directory holds other files, or nothing can be written there.
     """
     if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ("report.json", FIGURES)):
         raise UserError(f"{out} holds other files; give a new --out, or one with an earlier report.")
@@ -35,9 +35,9 @@ def prepare_out(out: Path) -> None:
 
 
 def write_report(out: Path, report: Report, figures: Mapping[str, Figure], split_title: str) -> None:
-    """Writes all files, each to a temporary name and then renamed.
+    """Writes all files, each of them atomically.
 
-    Pictures of an earlier report there are removed, and what was kept in case that this one is cut off.
+    Pictures of an earlier report there are removed, and the finished runs that were kept for a resume.
     """
     earlier = _pictures_of_earlier_report(out)
     with writing_to(out):
@@ -52,7 +52,7 @@ def write_report(out: Path, report: Report, figures: Mapping[str, Figure], split
 
 
 def html(report: Report, figures: Mapping[str, Figure], split_title: str) -> str:
-    """The page, with every picture inside it."""
+    """The page, with all pictures inside."""
     embedded = {name: embed(figure) for name, figure in figures.items()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True

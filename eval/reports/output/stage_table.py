@@ -1,4 +1,4 @@
-"""How long a report took, as a table."""
+"""The table of how long a report took."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHOWN_SECONDS = 0.05
 
 
 def stage_table(stages: Sequence[Stage]) -> TextTable:
-    """Seconds and peak memory of each stage, and of all together."""
+    """Seconds and peak memory of each stage, and in total."""
     rows = [
         _row(stage.run or "all runs", stage.name, stage.seconds, stage.peak_rss_mib)
         for stage in stages
@@ -19,8 +19,8 @@ def stage_table(stages: Sequence[Stage]) -> TextTable:
     peak = max((stage.peak_rss_mib for stage in stages), default=0.0)
     rows.append(_row("total", "", sum(stage.seconds for stage in stages), peak))
     caption = (
-        "Of the main process: seconds on the clock, and the most memory that it had in use (resident set) within each "
-        "stage, libraries and all models included. Images pass through in batches. Stages of an instant are left out."
+        "Of the main process: seconds on the clock, and peak resident memory within each stage, libraries and all "
+        "models included. Images pass through in batches. Very short stages are left out."
     )
     return TextTable("How long it took", caption, ["run", "stage", "seconds", "peak MiB"], rows, num_text_columns=2)
 

@@ -1,4 +1,4 @@
-"""The table of a report as plain data, for HTML, Markdown and the terminal alike."""
+"""The table of numbers as plain data, for HTML, Markdown and the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ARROWS: dict[Better, str] = {"lower": "↓", "higher": "↑", "": ""}
 
 @dataclass(frozen=True)
 class Cell:
-    """One number as text, with the footnotes that belong to it."""
+    """One number as text, with its footnotes."""
 
     text: str
     is_best: bool
@@ -23,7 +23,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class MetricLine:
-    """One metric over all runs."""
+    """A metric of all runs."""
 
     metric: Metric
     arrow: str
@@ -32,15 +32,15 @@ class MetricLine:
 
 @dataclass(frozen=True)
 class NumberTable:
-    """Lines in groups, and the footnotes' texts; footnote n is ``footnotes[n - 1]``."""
+    """Lines in groups, and the texts of the footnotes; footnote n is ``footnotes[n - 1]``."""
 
     runs: tuple[str, ...]
     groups: tuple[tuple[str, tuple[MetricLine, ...]], ...]
     footnotes: tuple[str, ...]
     absent: dict[str, str] = field(default_factory=dict)
-    """Why a group has no line at all: no run has any of its numbers, for one and the same reason."""
+    """Why a group has no lines: no run has any of its numbers, all for this reason."""
     summary: tuple[MetricLine, ...] = ()
-    """The lines that say most, where some run has a value."""
+    """The most important lines, if some run has a value."""
 
 
 def build_table(report: Report) -> NumberTable:
@@ -69,7 +69,7 @@ def build_table(report: Report) -> NumberTable:
 
 
 def _absent_groups(report: Report) -> dict[str, str]:
-    """Groups without any value and with one reason, by their title."""
+    """The reason of each group that has no value and only one reason, by title."""
     reasons: dict[str, set[str]] = {}
     for metric in report.metrics:
         measures = [run.measures[metric.key] for run in report.runs]
@@ -99,7 +99,7 @@ def markdown(table: NumberTable) -> str:
 
 
 def markdown_summary(table: NumberTable) -> str:
-    """The lines that say most, a row for each run."""
+    """The most important lines as columns, with a row for each run."""
     header = ["run", *[_label(line) for line in table.summary]]
     rows = [
         [run, *[_mark(line.cells[position], "**", "**") + _superscript(line.cells[position]) for line in table.summary]]
@@ -109,7 +109,7 @@ def markdown_summary(table: NumberTable) -> str:
 
 
 def terminal(table: NumberTable) -> str:
-    """The table in columns of text; the best value of a line has a star."""
+    """The table as text; the best value of a line has a star."""
     rows: list[list[str]] = [["", *table.runs]]
     for title, lines in table.groups:
         rows.append([f"{title}: n/a" if title in table.absent else title])
