@@ -74,9 +74,7 @@ def main() -> None:
     check_split(dataset, config.split)
     names = config.factors or ground_truth(dataset)
     if not names:
-        raise UserError(
-            f"{config.data} holds no rendered faces: its factors are unknown; name labels with --factors."
-        )
+        raise UserError(f"{config.data} holds no rendered faces: its factors are unknown; name labels with --factors.")
     available = dataset.num_samples(config.split)
     num_images = min(config.num_images or available, available)
     factors = read_factors(dataset, config.split, num_images, names)

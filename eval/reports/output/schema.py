@@ -1,6 +1,6 @@
 """The JSON schema of ``report.json``, made from the dataclasses of ``results.py`` and the texts under their fields.
 
-``python -m eval.reports.output.schema`` writes ``eval/reports/report.schema.json``; a test compares the two.
+``make schema`` writes ``eval/reports/report.schema.json``; a test compares the two.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def test_runs_without_a_condition_or_with_different_ones_are_refused(tiny_datase
         for name, family, options in (("plain", "vae", {}), ("smile", "cvae", {}), ("yaw", "cvae", {"label": "yaw"}))
     )
     options = ["--data", str(tiny_dataset), "--out", str(tmp_path / "out")]
-    with pytest.raises(UserError, match="plain is no conditional model"):
+    with pytest.raises(UserError, match="plain is not a conditional model"):
         command.main([smile, plain, *options])
     with pytest.raises(UserError, match="generate by smile and yaw; give runs of one label"):
         command.main([smile, yaw, *options])

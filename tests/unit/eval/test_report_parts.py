@@ -326,7 +326,7 @@ def test_json_follows_its_schema(tmp_path):
 
 
 def test_the_schema_in_the_repository_is_the_generated_one():
-    assert SCHEMA_FILE.read_text() == schema_text(), "run: python -m eval.reports.output.schema"
+    assert SCHEMA_FILE.read_text() == schema_text(), "run: make schema"
 
 
 def test_a_report_is_read_as_it_was_written(tmp_path):
