@@ -320,7 +320,7 @@ def test_the_interpreter_exits_while_batches_are_prefetched(dataset: Dataset) ->
         capture_output=True,
         text=True,
         timeout=60,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])},
     )
     assert (process.returncode, process.stdout, process.stderr) == (0, "first\n", "")
 

@@ -18,7 +18,7 @@ from shards.sources import SOURCES
 from shards.sources.base import Source
 from shards.sources.file_source import BAD_NAME
 
-SHARED_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+SHARED_DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
 
 
 def open_source(name: str, root: Path, **options: object) -> Source:

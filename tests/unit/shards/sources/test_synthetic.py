@@ -20,7 +20,7 @@ from shards.sources.synthetic.geometry import geometry_of, pose_of
 from shards.sources.synthetic.sampling import value_at
 from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource, factor_names, factors_of
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[4]
 PLAIN = Factors(presentation=0.5, hair_style="short", age=0.2)
 
 

@@ -15,7 +15,7 @@ from facegen.model import load
 from studio_runs import client_of, pixels_of, tiny_studio
 from tiny_runs import untrained_run
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 TOY_TOOL = '''
 """Dims set to 0: what a face looks like without them."""
 

@@ -18,7 +18,7 @@ from facegen.runs.config_file import save_config
 from shards.base.cli import parse
 from shards.base.errors import ENDING, UserError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 NEEDED = ["--data", "d", "--run", "r"]
 
 

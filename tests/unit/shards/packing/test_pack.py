@@ -45,7 +45,7 @@ from shards.packing.workspace import ShardWork, Workspace
 from shards.sources.base import Item
 from shards.sources.folder import FolderConfig, FolderSource
 
-REPO = Path(__file__).resolve().parents[3]
+REPO = Path(__file__).resolve().parents[4]
 
 
 def colors(num: int) -> Iterator[tuple[int, int, int]]:

@@ -21,7 +21,7 @@ from shards.sources.celeba import CelebaConfig, CelebaSource
 from shards.sources.folder import FolderConfig, FolderSource
 from shards.sources.lfw import LFWCROP_BOX, LfwConfig, open_lfw
 
-SHARED_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+SHARED_DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
 
 
 def image_file(path: Path, size: tuple[int, int] = (20, 20)) -> None:
