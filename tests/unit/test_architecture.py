@@ -70,7 +70,6 @@ SHARED_FILE_NAMES = {
     "pack": "a command and its function",
     "report": "a command of eval and one of tuning",
     "smile": "the network, and the command that uses it",
-    # To be renamed:
 }
 """File names that several folders may use, and why they are the same idea."""
 LATENT_TOOLS = Path("eval/latent/tools")
@@ -79,8 +78,6 @@ REPORT_PARTS = Path("eval/reports/parts")
 """Each file is named after what it shows."""
 SHARED_CLASS_NAMES = {
     "Entry": "an entry of a registry",
-    # To be renamed:
-    "Progress": "",
 }
 """Names that several public classes may have, and why they are the same idea."""
 _PICKLERS = ("pickle", "dill", "cloudpickle", "joblib")
