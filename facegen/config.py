@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +14,9 @@ from typing import Any, Literal
 import yaml
 
 from facegen.families import FAMILIES
-from facegen.options import TrainConfig
+from facegen.options import TrainConfig, plain
 from facegen.runs.config_file import upgraded_options
-from shards.base.cli import Parser, parse_command
+from shards.base.cli import Parser, parse_command, raising
 from shards.base.errors import UserError
 
 PRESETS = Path(__file__).resolve().parent / "presets"
@@ -49,6 +50,32 @@ def parse_args(args: Sequence[str]) -> TrainConfig:
     return config
 
 
+def make_config(what: str, **options: Any) -> TrainConfig:
+    """The options of a training run, checked as the command line checks them.
+
+        facegen.make_config("vae_demo", data="data/faces", run="runs/vae", optim={"lr": 1e-4}, seed=1)
+
+    Args:
+        what: A family such as ``vae``, a shipped preset such as ``vae_demo``, or a YAML file that names its family.
+        options: ``data``, ``run`` and any others by name. The options of a section come as a dict, as its dataclass, or
+            by their dotted names in ``**{"optim.lr": 1e-4}``.
+
+    Raises:
+        UserError: A name or a value that is not there, with the nearest right one.
+    """
+    arguments = [f"--{name}={_text(value)}" for name, value in _dotted(options)]
+    if what in FAMILIES:
+        family, files = what, []
+    else:
+        preset = find_preset(what)
+        content = yaml.safe_load(preset.read_text())
+        if not isinstance(content, dict) or "family" not in content:
+            raise UserError(f"{preset} names no family; add one, such as family: vae.")
+        family, files = content["family"], ["--config", str(preset)]
+    with raising():
+        return parse_args([family, *files, *arguments])
+
+
 def resolve_presets(args: Sequence[str], directory: Path = PRESETS) -> list[str]:
     """Turns ``--config NAME`` of a shipped preset into its path.
 
@@ -74,7 +101,7 @@ def find_preset(name: str, directory: Path = PRESETS) -> Path:
         return preset
     presets = sorted(path.stem for path in directory.glob("*.yaml"))
     nearest = difflib.get_close_matches(name, presets, n=3, cutoff=0.3) or presets
-    raise UserError(f"--config {name} is neither a file nor a preset; near it: {', '.join(nearest)}.")
+    raise UserError(f"{name} is neither a file nor a preset; near it: {', '.join(nearest)}.")
 
 
 def _upgrade_files(args: Sequence[str]) -> list[str]:
@@ -85,6 +112,20 @@ def _upgrade_files(args: Sequence[str]) -> list[str]:
         if options is not None:
             upgraded[position] = prefix + yaml.safe_dump(options)
     return upgraded
+
+
+def _dotted(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Options by their dotted names, sections as dicts or dataclasses taken apart."""
+    for name, value in options.items():
+        section = plain(value)
+        if isinstance(section, dict):
+            yield from _dotted(section, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", section
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _config_arguments(args: Sequence[str]) -> Iterator[tuple[int, str, str]]:

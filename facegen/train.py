@@ -1,4 +1,4 @@
-"""Entry point of training: ``accelerate launch facegen/train.py FAMILY --data DIR --run RUN [--any.option value]``."""
+"""Training, as a function and as ``accelerate launch facegen/train.py FAMILY --data DIR --run RUN [--any.option x]``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if __name__ == "__main__":
 
     stop_with_launcher()  # Now, since the imports below take seconds.
 
-from facegen import config
+from typing import Any, NamedTuple
+
+from facegen.config import make_config, parse_args
+from facegen.options import TrainConfig
 from facegen.processes import preemption
 from facegen.processes.failures import TrainingFailed
 from facegen.processes.group import lost_process, run_process
@@ -25,17 +28,53 @@ from shards.base.errors import ENDING, UserError
 _FIRST_SPEAKS_SEC = 3.0
 
 
+class Trained(NamedTuple):
+    """Where a training stands."""
+
+    run: Path
+    """The run directory, for ``facegen.load``."""
+    images_seen: int
+    """Training images seen, repeats included."""
+    finished: bool
+    """False where a signal stopped it behind a complete checkpoint; train again to resume."""
+
+
+def train(what: TrainConfig | str, **options: Any) -> Trained:
+    """Trains a run to its end, from its newest checkpoint where it has one.
+
+    It does what the command does, with the device and the processes that accelerate finds: in a notebook one process,
+    in a script under ``accelerate launch`` all of them.
+
+        facegen.train("vae_demo", data="data/faces", run="runs/vae", max_epochs=10)
+
+    Args:
+        what: A config; or the family, preset or YAML file that ``make_config`` takes.
+        options: As ``make_config``; none beside a config.
+
+    Raises:
+        UserError: Options, data or an earlier run that do not go together.
+        TrainingFailed: A loss that is not finite, or a checkpoint that cannot be written.
+    """
+    if isinstance(what, str):
+        what = make_config(what, **options)
+    elif options:
+        raise UserError(f"give {', '.join(options)} to the config, as facegen.make_config does.")
+    trainer = Trainer(what)
+    exit_code = trainer.fit()
+    return Trained(Path(what.run), trainer.images_seen, finished=exit_code == 0)
+
+
 def main() -> int:
     """Parses, builds, trains; returns the exit code: 0, 1 training failed, 2 bad input, 143 preempted."""
     trainer = None
     try:
-        trainer = Trainer(config.parse_args(sys.argv[1:]))
+        trainer = Trainer(parse_args(sys.argv[1:]))
         code = trainer.fit()
         trainer.accelerator.end_training()
         return code
     except UserError as error:
-        # Before training all processes of a machine find the same, as a rule: one says it, and then the launcher ends
-        # the others. What only another one has found, that one says.
+        # Before training, all processes of a machine usually find the same problem: the first one prints it, and the
+        # launcher then ends the others. What only another one has found, that one prints.
         if trainer is None and os.environ.get("LOCAL_RANK", "0") != "0":
             time.sleep(_FIRST_SPEAKS_SEC)
         fail(str(error))

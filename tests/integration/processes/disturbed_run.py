@@ -14,6 +14,7 @@ DISTURBANCE is the name of a signal, or nan. MOMENT is what the run does after I
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import signal
 import sys
@@ -24,7 +25,6 @@ from typing import Any
 
 from torch import distributed
 
-from facegen import train
 from facegen.processes.group import run_process
 from facegen.processes.preemption import EXIT_PREEMPTED
 from facegen.training.trainer import Trainer
@@ -42,7 +42,8 @@ def main() -> int:
             super().__init__(*args)
             disturb(self, disturbance, int(rank), moment, int(images_seen))
 
-    train.Trainer = DisturbedTrainer
+    train = importlib.import_module("facegen.train")  # facegen.train is the function.
+    train.Trainer = DisturbedTrainer  # type: ignore[attr-defined]
     sys.argv[1:] = sys.argv[5:]
     code = train.main()
     assert code not in (0, EXIT_PREEMPTED) or not distributed.is_initialized()

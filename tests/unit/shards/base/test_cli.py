@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from facegen import train
 from facegen.config import parse_args
 from facegen.options import to_dict
 from facegen.runs.config_file import save_config
@@ -197,6 +197,7 @@ def test_an_error_that_one_process_finds_is_printed_by_it(
     def refuse(*_: object) -> None:
         raise UserError("no memory on this process.")
 
+    train = importlib.import_module("facegen.train")  # facegen.train is the function.
     waited: list[float] = []
     monkeypatch.setattr(train.time, "sleep", waited.append)
     monkeypatch.setattr(train, "Trainer", refuse)
