@@ -88,7 +88,7 @@ def _protocol(config: ReportConfig, dataset: Dataset) -> Protocol:
 def _finish_run(
     config: ReportConfig, lines: dict[str, str], evaluation: Evaluation, label: str, model: Model, path: str
 ) -> FinishedRun:
-    """Evaluates a run, or takes it over from an interrupted report with the same options and protocol.
+    """Evaluates a run, or reuses the result of an interrupted report with the same options and protocol.
 
     Every rank has to call it; what it returns is complete on the main process only.
     """
@@ -107,7 +107,7 @@ def _finish_run(
         return run
     stages.done += run.stages
     if accelerator.is_main_process:
-        tqdm.write(f"{label}: taken over from the interrupted report")
+        tqdm.write(f"{label}: reused from the interrupted report")
     return run
 
 

@@ -1,7 +1,7 @@
 """The runs that a report has finished, kept beside it until it is complete, so that a rerun resumes behind them.
 
 Each run is one file, named after all that decides its result: with another command, other weights or other data nothing
-is taken over. A file begins with the digest of the rest; a damaged one counts as absent.
+is reused. A file begins with the digest of the rest; a damaged one counts as absent.
 """
 
 from __future__ import annotations

@@ -112,8 +112,8 @@ def test_two_processes_that_were_killed_resume_after_the_finished_run(
     killed.wait()
     assert not (tmp_path / "killed" / "report.json").exists(), "it was killed too late"
 
-    assert "vae: taken over from the interrupted report" in run(tmp_path, *command, tmp_path / "killed")
-    assert "taken over" not in run(tmp_path, *command, tmp_path / "whole")
+    assert "vae: reused from the interrupted report" in run(tmp_path, *command, tmp_path / "killed")
+    assert "reused" not in run(tmp_path, *command, tmp_path / "whole")
     assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
 
 

@@ -24,7 +24,7 @@ from tiny_runs import untrained_run
 MEASURED_TIMES = ("encode_rate", "encode_latency_ms", "decode_rate", "decode_latency_ms")
 
 PARTS = ("reconstruction", "likelihood", "latent", "verification", "curves", "samples", "degrees", "sweeps")
-"""What is quick, with all that runs share."""
+"""Quick parts, and all parts that compare runs."""
 
 Command = Callable[..., dict[str, Any]]
 
@@ -69,7 +69,7 @@ def without_times(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def die_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the next report end where it would evaluate this run."""
+    """Ends the next report just before it evaluates this run."""
     evaluate_run = make.evaluate_run
 
     def evaluate(evaluation: Any, label: str, *rest: Any) -> Any:
@@ -91,19 +91,19 @@ def figures(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (out / "figures").iterdir()}
 
 
-def test_a_report_that_was_cut_off_twice_says_what_an_uninterrupted_one_says(command, tmp_path, monkeypatch, capsys):
+def test_a_report_interrupted_twice_equals_an_uninterrupted_one(command, tmp_path, monkeypatch, capsys):
     interrupt(command, "ae", monkeypatch)
     interrupt(command, "cvae", monkeypatch)
     assert not (tmp_path / "out" / "report.json").exists()
     capsys.readouterr()
     resumed = command("out")
     printed = capsys.readouterr().out
-    assert "vae: taken over from the interrupted report" in printed
-    assert "ae: taken over from the interrupted report" in printed
-    assert "cvae: taken over" not in printed
+    assert "vae: reused from the interrupted report" in printed
+    assert "ae: reused from the interrupted report" in printed
+    assert "cvae: reused" not in printed
 
     whole = command("whole")
-    assert "taken over" not in capsys.readouterr().out
+    assert "reused" not in capsys.readouterr().out
     assert resumed == whole
     assert [table["title"] for table in whole["tables"]] == ["Verification"]
     assert {row[0] for row in whole["tables"][0]["rows"]} >= {"vae", "ae", "cvae"}
@@ -112,14 +112,14 @@ def test_a_report_that_was_cut_off_twice_says_what_an_uninterrupted_one_says(com
     assert not (tmp_path / "out" / UNFINISHED).exists()
 
 
-def test_a_complete_report_is_made_anew(command, capsys):
+def test_a_complete_report_is_made_again(command, capsys):
     command("out", "latent")
     capsys.readouterr()
     command("out", "latent")
-    assert "taken over" not in capsys.readouterr().out
+    assert "reused" not in capsys.readouterr().out
 
 
-def test_damaged_files_are_made_anew(command, tmp_path, monkeypatch, capsys):
+def test_runs_with_damaged_files_are_evaluated_again(command, tmp_path, monkeypatch, capsys):
     interrupt(command, "cvae", monkeypatch, "latent", "samples")
     cut, changed = (tmp_path / "out" / UNFINISHED).iterdir()
     cut.write_bytes(cut.read_bytes()[:-100])
@@ -128,28 +128,28 @@ def test_damaged_files_are_made_anew(command, tmp_path, monkeypatch, capsys):
     changed.write_bytes(content)
     capsys.readouterr()
     resumed = command("out", "latent", "samples")
-    assert "taken over" not in capsys.readouterr().out
+    assert "reused" not in capsys.readouterr().out
     assert resumed == command("whole", "latent", "samples")
 
 
 @pytest.mark.parametrize("options", [["latent", "samples"], ["latent", "--seed", "1"]])
-def test_another_request_takes_nothing_over(command, monkeypatch, capsys, options):
+def test_another_request_reuses_nothing(command, monkeypatch, capsys, options):
     interrupt(command, "cvae", monkeypatch, "latent")
     capsys.readouterr()
     command("out", *options)
-    assert "taken over" not in capsys.readouterr().out
+    assert "reused" not in capsys.readouterr().out
 
 
-def test_other_weights_are_not_taken_over(command, dataset, tmp_path, monkeypatch, capsys):
+def test_other_weights_are_not_reused(command, dataset, tmp_path, monkeypatch, capsys):
     interrupt(command, "cvae", monkeypatch, "latent")
     untrained_run(tmp_path / "ae", dataset, "ae", seed=1)
     capsys.readouterr()
     command("out", "latent")
-    taken_over = [line for line in capsys.readouterr().out.splitlines() if "taken over" in line]
-    assert taken_over == ["vae: taken over from the interrupted report"]
+    reused = [line for line in capsys.readouterr().out.splitlines() if "reused" in line]
+    assert reused == ["vae: reused from the interrupted report"]
 
 
-def test_a_sampler_that_was_fitted_again_is_not_taken_over(runs, tmp_path):
+def test_a_sampler_that_was_fitted_again_is_not_reused(runs, tmp_path):
     model = load(runs[0])
     assert model.latent_size
     files = [finished_file(tmp_path, {}, "vae", model, "vae")]

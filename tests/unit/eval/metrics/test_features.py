@@ -1,4 +1,4 @@
-"""Feature spaces: the network's layers, what they accept, the cache, and weights that can't be had."""
+"""Feature spaces: the network's layers, what they accept, the cache, and missing weights."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_without_network_the_reason_says_how_to_get_the_weights(monkeypatch, tmp
     assert "weights-inception-2015-12-05-6726825d.pth" in reason
 
 
-def test_cached_weights_are_taken_without_a_look_at_the_network(monkeypatch, tmp_path):
+def test_cached_weights_need_no_network(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(
         "eval.features.inception_weights.is_reachable", lambda url: pytest.fail("looked at the network")

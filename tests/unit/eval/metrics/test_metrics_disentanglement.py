@@ -52,19 +52,19 @@ def scores(latents: np.ndarray) -> dict[str, float]:
 
 
 def test_one_dim_for_each_factor_is_perfect() -> None:
-    found = scores(np.column_stack([PERFECT, NOISE]))  # Further dims that say nothing do not matter.
+    found = scores(np.column_stack([PERFECT, NOISE]))  # Uninformative dims do not matter.
     assert min(found.values()) > 0.9, found
     assert max(found.values()) <= 1
 
 
-def test_an_even_mix_is_not_disentangled_though_it_tells_everything() -> None:
+def test_an_even_mix_is_not_disentangled_but_informative() -> None:
     found = scores(ROTATED)
     assert found["informativeness"] > 0.85
     for name in ("mig", "sap", "disentanglement", "completeness"):
         assert found[name] < 0.2, found
 
 
-def test_noise_tells_nothing() -> None:
+def test_noise_scores_nothing() -> None:
     found = scores(NOISE)
     assert found.pop("factor_vae") < 0.5  # 1/4 by chance.
     assert max(found.values()) < 0.05, found
@@ -91,7 +91,9 @@ def test_mutual_information_of_known_columns() -> None:
     information = mutual_information(np.column_stack([values, -3 * values + 7, values % 2]), factors)
     expected = [[math.log(20), math.log(2)], [math.log(20), math.log(2)], [math.log(2), 0]]
     np.testing.assert_allclose(information, expected, atol=1e-9)
-    np.testing.assert_allclose(mig(values[:, None], factors), [1, 1])  # A single dim: the second best tells nothing.
+    np.testing.assert_allclose(
+        mig(values[:, None], factors), [1, 1]
+    )  # One dim: the second best has 0.
 
 
 def test_bins_do_not_depend_on_the_scale_of_a_dim() -> None:
@@ -106,8 +108,8 @@ def test_sap_is_the_gap_of_explained_variance() -> None:
     assert sap(PERFECT, FACTORS)[3] == pytest.approx(1, abs=0.01)
 
 
-def test_dims_that_are_switched_off_do_not_count() -> None:
-    # They follow the factors exactly, by a millionth; through the posterior's noise nothing of it can be seen.
+def test_inactive_dims_do_not_count() -> None:
+    # They follow the factors exactly, scaled to a millionth: invisible through the posterior's noise.
     mu = np.column_stack([PERFECT[:, :2], 1e-6 * VALUES]).astype(np.float32)
     assert active_dims(mu).tolist() == [0, 1]
     found = measure_factors(mu, FACTORS)
@@ -117,7 +119,7 @@ def test_dims_that_are_switched_off_do_not_count() -> None:
     assert found.best["a"].r2 < 0.01
 
 
-def test_measures_that_cannot_be_taken_say_why() -> None:
+def test_scores_that_cannot_be_computed_say_why() -> None:
     with pytest.raises(UserError, match="at least 500 images, there are 100"):
         measure_factors(PERFECT[:100], FACTORS)
     with pytest.raises(UserError, match="no latent dim is active"):

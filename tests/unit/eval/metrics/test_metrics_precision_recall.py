@@ -1,4 +1,4 @@
-"""Precision and recall: against the definition written out, torch-fidelity, and cases whose answer is known."""
+"""Precision and recall: against the definition, torch-fidelity, and cases with a known answer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_few_kinds_of_good_images_are_precise_and_recall_little():
     result = precision_recall(few, real)
     assert result.precision > 0.95
     assert result.recall < 0.3
-    # The other way round: images of everything, most of them not like the real ones.
+    # The reverse: images of everything, most of them unlike the real ones.
     swapped = precision_recall(real, few)
     assert (swapped.precision, swapped.recall) == (result.recall, result.precision)
 

@@ -1,4 +1,4 @@
-"""Reconstruction metrics: by hand, per image, and on images that were made worse."""
+"""Reconstruction metrics: by hand, per image, and on degraded images."""
 
 from __future__ import annotations
 

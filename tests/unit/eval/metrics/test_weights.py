@@ -69,7 +69,7 @@ def test_files_that_are_not_taken(known: KnownWeights, tmp_path: Path, capsys: p
     assert known.path is not None and not known.path.exists()
 
 
-def test_a_wrong_file_in_the_cache_is_said(known: KnownWeights) -> None:
+def test_a_wrong_file_in_the_cache_is_reported(known: KnownWeights) -> None:
     assert known.path is not None
     known.path.parent.mkdir()
     known.path.write_bytes(b"<html>")

@@ -1,4 +1,4 @@
-"""Reports as files and tables: what is marked best, what has no value, and what a page holds."""
+"""Reports as files and tables: best values, missing values, and the content of the page."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def test_best_is_among_comparable_runs_only():
     assert best_runs(LOSS, report.runs[2:]) == set()
 
 
-def test_nothing_is_best_where_all_are_alike():
+def test_nothing_is_best_if_all_are_equal():
     assert best_runs(RATE, example_report().runs) == set()
     assert best_runs(LOSS, [run_result("one", 0.0), run_result("two", 0.0), run_result("three", None)]) == set()
 
 
-def test_values_that_are_shown_alike_are_marked_alike():
+def test_values_with_the_same_digits_are_marked_alike():
     near = [run_result("one", 0.50004), run_result("two", 0.49996), run_result("three", 0.7)]
     assert best_runs(LOSS, near) == {0, 1}
     assert best_runs(LOSS, near[:2]) == set()
@@ -138,7 +138,7 @@ def test_files_of_a_report(tmp_path):
     assert "![New](figures/new.png)" in (out / "report.md").read_text()
 
 
-def test_training_split_is_said_in_every_title(tmp_path):
+def test_every_title_names_the_training_split(tmp_path):
     prepare_out(tmp_path)
     write_report(tmp_path, example_report(pictures=[Picture("a.svg", "A")]), {"a.svg": "<svg/>"}, split_title("train"))
     titles = re.findall(r"<h2>(.*?)</h2>", (tmp_path / "report.html").read_text())
@@ -146,7 +146,7 @@ def test_training_split_is_said_in_every_title(tmp_path):
     assert all("TRAINING" in title for title in titles if title != "Protocol")
 
 
-def test_out_that_is_a_file_is_one_sentence(tmp_path):
+def test_out_that_is_a_file_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "report").touch()
     with pytest.raises(UserError, match="--out"):
         prepare_out(tmp_path / "report")
@@ -201,7 +201,7 @@ def test_latent_charts_are_valid_svg_with_a_panel_for_each_dim(has_posterior):
 
 
 class LinearVae:
-    """A model small enough to know all about it: the decoder is the transpose of the encoder."""
+    """A model simple enough to compute by hand: the decoder is the transpose of the encoder."""
 
     name = "linear"
     family = "linear"
@@ -290,7 +290,7 @@ def test_numbers_do_not_depend_on_the_number_of_ranks(report, num_ranks):
     assert actual == pytest.approx(expected, rel=1e-9)
 
 
-def test_few_images_are_said_beside_the_number(report):
+def test_few_images_are_noted_beside_the_number(report):
     features = sampled_features(report)
     measures = distances("samples", features, replace(report, split_features=features), "linear")
     assert FEW_IMAGES > 17
@@ -299,14 +299,14 @@ def test_few_images_are_said_beside_the_number(report):
     assert measures["frechet_inception_samples"] == Measure(reason="no weights")
 
 
-def test_a_directory_with_other_files_is_no_report(tmp_path: Path) -> None:
+def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "report.md").write_text("mine")
     with pytest.raises(UserError, match="holds other files; give a new --out"):
         prepare_out(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 
-def test_diversity_is_the_share_of_the_split_s_variance(report):
+def test_diversity_is_a_share_of_the_variance_of_the_split(report):
     features = sampled_features(report)
     report = replace(report, split_features=features)
     collapsed = FeatureSets.empty(report.spaces)
@@ -319,7 +319,7 @@ def test_diversity_is_the_share_of_the_split_s_variance(report):
     assert measures["diversity_samples"] == Measure(reason="linear makes no samples")
 
 
-def test_training_s_warnings_stand_beside_the_result(tmp_path):
+def test_warnings_of_training_are_shown_with_the_result(tmp_path):
     lines = [
         {"images_seen": 100, "warning": "mode collapse: at 9 %"},
         {"images_seen": 100, "train/loss": 1.0},

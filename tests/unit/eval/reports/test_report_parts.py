@@ -1,4 +1,4 @@
-"""The parts of a report: which are chosen, what work each needs, how long it took, and the small pieces of its page."""
+"""The parts of a report: choice, the work that each needs, stages, and the pieces of the page."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ RANK: Accelerator = SimpleNamespace(  # type: ignore[assignment]
         (ALL_PARTS, 20, 10),
     ],
 )
-def test_the_split_is_worked_on_only_as_far_as_some_part_needs(report, parts, num_decoded, num_seen):
+def test_the_split_is_computed_only_as_far_as_some_part_needs(report, parts, num_decoded, num_seen):
     model = LazyVae()
     accumulated = run_split(model, report, [one for part in parts for one in PARTS[part].statistics], RANK)
     assert (not accumulated) == (num_decoded is None)
@@ -207,12 +207,12 @@ def test_a_picture_that_cannot_be_drawn_says_why():
     assert drawn(RunPicture("a.svg", "A", make, is_conditional=True)) == Absent("gan generates by no label")
 
 
-def test_what_is_missing_for_one_reason_is_one_line():
+def test_items_missing_for_one_reason_share_a_line():
     missing = [Missing("A", "no x"), Missing("B", "no y"), Missing("C", "no x")]
     assert group_missing(missing) == [("A, C", "no x"), ("B", "no y")]
 
 
-def test_attributes_are_the_known_ones_and_then_the_balanced_ones():
+def test_attributes_are_the_best_known_ones_then_the_balanced_ones():
     columns = {
         "Rare": np.array([1] + [0] * 9, np.int8),
         "Half": np.array([1] * 5 + [0] * 5, np.int8),

@@ -69,7 +69,7 @@ PART = Part(
 
 @pytest.fixture
 def parts() -> Iterator[dict[str, Part]]:
-    """The registered parts, as they will be again after the test."""
+    """The registered parts; the test's own are removed afterwards."""
     kept = dict(registry.PARTS)
     yield registry.PARTS
     registry.PARTS.clear()

@@ -1,4 +1,4 @@
-"""Conditional control: the numbers on curves whose answer is known, and the judges."""
+"""Conditional control: the numbers on curves with a known answer, and the judges."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_judge_from_a_file_gets_color_images_in_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"no module"])
-def test_a_file_that_is_no_judge(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_judge(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "judge.pt").write_bytes(content)
     with pytest.raises(UserError, match="judge.pt cannot be loaded as a TorchScript module"):

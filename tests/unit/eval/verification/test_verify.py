@@ -69,7 +69,7 @@ def test_the_pairs_file_names_the_images_of_packed_lfw(lfw: Path, tmp_path: Path
         np.testing.assert_array_equal(pairs.images(dataset, pairs.pairs[:, side]), expected[side].numpy())
 
 
-def test_what_is_left_out_of_a_pairs_file_is_counted(lfw: Path, tmp_path: Path) -> None:
+def test_pairs_of_a_file_that_are_left_out_are_counted(lfw: Path, tmp_path: Path) -> None:
     lines = ["Ann_A 1 3", "Ann_A 1 2", "Ann_A 2 Bob_B 1", "Ann_A 2 Eve_E 1"]
     lines += ["Cid_C 1 2", "Cid_C 1 3", "Cid_C 3 Dan_D 2", "Cid_C 3 Dan_D 1"]
     (tmp_path / "pairs.txt").write_text(pairs_text(*lines, each=2))
@@ -193,7 +193,7 @@ def test_people_of_another_data_set_are_compared_by_name(
         (["--pairs", "nowhere.txt"], "cannot be read"),
     ],
 )
-def test_mistakes_are_said_in_a_sentence(
+def test_bad_options_are_one_sentence(
     options: list[str], message: str, tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = str(untrained_run(tmp_path / "vae", tiny_dataset))

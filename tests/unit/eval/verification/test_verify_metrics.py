@@ -34,7 +34,7 @@ def people_apart(num_people: int = 60, num_folds: int = 10) -> PairSet:
 PAIRS = people_apart()
 
 
-def test_perfect_scores_are_right_everywhere() -> None:
+def test_perfect_scores_are_always_correct() -> None:
     scored = by_score("run", "score", PAIRS.same + 0.1 * np.arange(len(PAIRS.same)) / len(PAIRS.same), PAIRS)
     assert scored.line.accuracy == FoldAccuracy(1.0, 0.0, 0.0)
     assert scored.line.discrimination == Discrimination(0.0, 1.0, 1.0)
@@ -48,7 +48,7 @@ def test_constant_scores_are_chance() -> None:
 
 
 def test_thresholds_come_from_the_other_folds_only() -> None:
-    # Each fold is separable at a threshold of its own, at 10 times its number: only a leak would get all of it right.
+    # Each fold is separable at a threshold of its own, 10 times its number: only a leak would get all pairs right.
     fold = np.repeat(np.arange(4), 20)
     same = np.tile([1, 0], 40)
     scores = 10.0 * fold + same
@@ -133,7 +133,7 @@ def test_fewer_pairs_than_dims(name: str) -> None:
 
 
 @pytest.mark.parametrize("pca", ["none", "before", "after"])
-def test_nothing_of_the_judged_fold_is_fitted_on(pca: str) -> None:
+def test_classifiers_are_not_fitted_on_the_judged_fold(pca: str) -> None:
     latents, features = latents_of_people(0.5), PairFeatures(pca=pca, num_components=4)
     scores = judge_pairs(latents, PAIRS.pairs, PAIRS.same, PAIRS.fold, "LDA", features).scores
     # One fold is moved far away and its labels are swapped: what is said of its own pairs depends on neither the labels
