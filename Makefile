@@ -50,10 +50,10 @@ docs: demo
 test-unit: $(INSTALLED)
 	$(PARALLEL) tests/unit -m 'not slow'
 
-# All tests but the slow ones. Tests that start processes or browsers fill the machine by themselves: one at a time.
+# All tests but the slow ones. Those that start several processes fill the machine: they run one at a time.
 test: $(INSTALLED)
-	$(PARALLEL) tests/unit tests/integration -m 'not (slow or processes)'
-	$(PYTEST) tests/integration tests/browser -m '(processes or browser) and not slow'
+	$(PARALLEL) -m 'not (slow or processes)'
+	$(PYTEST) tests/integration/processes -m 'not slow'
 
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
