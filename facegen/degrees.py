@@ -1,4 +1,4 @@
-"""Labels as degrees in [-1, 1], such as the degree of smile: what a conditional family generates by."""
+"""Labels as degrees in [-1, 1], such as the degree of smile, by which a conditional family generates."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ def degrees_of(labels: Tensor) -> Tensor:
     """Labels as degrees.
 
     Args:
-        labels: Floats are degrees already, NaN where not known; integers are those of a bool label: 1, 0, or -1 where
-            it is not known.
+        labels: Floats are degrees already, NaN where unknown. Integers are a bool label: 1, 0, or -1 where unknown.
 
     Returns:
-        float32, NaN where not known; of a bool label -1 and +1.
+        float32, NaN where unknown; a bool label becomes -1 and +1.
     """
     if labels.is_floating_point():
         return labels.float()
@@ -26,24 +25,24 @@ def degrees_of(labels: Tensor) -> Tensor:
 
 
 def known_degrees(dataset: Dataset, label: str, split: str) -> np.ndarray:
-    """All degrees of a split that are known, float32.
+    """The known degrees of a split, float32.
 
     Raises:
-        UserError: No such label, one that is no degree, or none known.
+        UserError: No such label, one that is not a degree, or none known.
     """
     usable = [name for name, field in dataset.fields.items() if field.kind != "class"]
     choose = f"name one of these with --model.label: {', '.join(usable) or '(it has none)'}."
     if label not in dataset.fields:
         raise UserError(f"data set {dataset.address} has no label '{label}' to take the degree from; {choose}")
     if dataset.fields[label].kind == "class":
-        raise UserError(f"label '{label}' of data set {dataset.address} holds classes, which are no degree; {choose}")
+        raise UserError(f"label '{label}' of data set {dataset.address} holds classes, not degrees; {choose}")
     degrees = degrees_of(torch.from_numpy(dataset.labels(label, split))).numpy()
     known = degrees[~np.isnan(degrees)]
     if not len(known):
         raise UserError(f"no image of the {split} split of {dataset.address} has the label '{label}'; {choose}")
     if np.abs(known).max() > 1:
         raise UserError(
-            f"label '{label}' of data set {dataset.address} goes from {known.min():g} to {known.max():g}, and a degree "
-            f"must lie in [-1, 1]; scale it before packing, or {choose}"
+            f"label '{label}' of data set {dataset.address} ranges from {known.min():g} to {known.max():g}, but a "
+            f"degree must lie in [-1, 1]; scale it before packing, or {choose}"
         )
     return known

@@ -1,4 +1,4 @@
-"""The two pixel conventions and the way between them: stored bytes and network floats."""
+"""The two pixel conventions, stored bytes and network floats, and the conversions between them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Turns network output into images to store or show: rounded and clamped, never truncated.
+    """Turns network output into images to store or show; rounds and clamps.
 
     Args:
         images: float, N x C x H x W, nominally in [-1, 1].
@@ -32,7 +32,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def grid(images: Tensor, num_columns: int, padding: int = 2) -> Tensor:
-    """Lays images out in rows on white.
+    """Lays out images in rows on white.
 
     Args:
         images: uint8, N x H x W x C.

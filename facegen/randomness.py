@@ -1,8 +1,8 @@
 """Random numbers that belong to samples, not to processes.
 
-Every draw of a training step is made for the whole global batch, from a generator seeded by (seed, images seen, name of
-the draw), and each process keeps the rows of its own slots. So the noise and the augmentation of a sample are the same
-for any number of processes and any accumulation, and resuming needs no generator state.
+A training step draws for the whole global batch, from a generator seeded by (seed, images seen, name of the draw), and
+each process keeps the rows of its own slots. So a sample's noise and augmentation are the same for any number of
+processes and any accumulation, and resuming needs no generator state.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SlotRandom:
         self.device = torch.device(device)
 
     def normal(self, name: str, *shape: int) -> Tensor:
-        """Standard normal numbers, (slots, *shape), float32; ``name`` tells apart the draws of one step."""
+        """Standard normal numbers, (slots, *shape), float32; ``name`` distinguishes the draws of one step."""
         generator = self._generator(name)
         size = (self.global_batch_size, *shape)
         return torch.randn(size, generator=generator, device=self.device)[self.slots]
@@ -43,10 +43,10 @@ class SlotRandom:
 
 
 def seed_global_generators(seed: int, device: torch.device) -> None:
-    """Does what ``torch.manual_seed`` does for the CPU and ``device``.
+    """Seeds the generators of the CPU and of ``device``, as ``torch.manual_seed`` does.
 
-    That also notes the seed, with a formatted stack, for every kind of accelerator that is not in use: a quarter of a
-    millisecond, too much for every step.
+    That function also records the seed, with a formatted stack, for every accelerator that is not in use: a quarter of
+    a millisecond, too much for every step.
     """
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":

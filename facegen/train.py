@@ -1,4 +1,4 @@
-"""Training, as a function and as ``accelerate launch facegen/train.py FAMILY --data DIR --run RUN [--any.option x]``."""
+"""Training: ``accelerate launch facegen/train.py FAMILY --data DIR --run RUN [--option x]``, or ``facegen.train``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Processes that compute on one machine's cores together, each on cores of its own.
+"""Gives each process of a machine its own cores.
 
-A process that waits for the others' gradients sleeps, and often wakes up on a core where another one computes. Both
+A process that waits for the others' gradients sleeps, and often wakes up on a core where another one computes. The two
 then take turns, and every process waits for them.
 """
 
@@ -14,26 +14,25 @@ import torch
 from accelerate.utils import gather_object
 
 Place = tuple[str, tuple[int, ...]]
-"""A machine, and the cores of it that a process may use."""
+"""A machine, and those of its cores that a process may use."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-"""Another text on every machine, where names may be alike; Linux."""
+"""Its content differs between machines, whose names may not; Linux only."""
 
 
 def limit_threads(num_cores: int) -> None:
-    """Lets this process compute on no more threads than it has cores.
+    """Limits this process to as many threads as it has cores.
 
-    accelerate's launcher counts the whole machine's, of which a scheduler may have given only some.
+    accelerate's launcher counts all cores of the machine, of which a scheduler may have granted only some.
     """
     torch.set_num_threads(min(torch.get_num_threads(), max(1, num_cores)))
 
 
 def bind_to_cores() -> None:
-    """Keeps this thread, and those that it starts from now on, to this process's share of the cores.
+    """Binds this thread, and those that it starts from now on, to this process's share of the cores.
 
-    Every process of the group must call it. It then computes on no more threads than it has cores. Where a scheduler
-    has shared them out already, where there are fewer cores than processes, and on other systems than Linux no process
-    is bound.
+    Every process of the group must call it. It also limits the threads to the cores. No process is bound where a
+    scheduler has already distributed the cores, where there are fewer cores than processes, and outside Linux.
     """
     if not (hasattr(os, "sched_setaffinity") and _BOOT_ID.exists()):
         return
@@ -47,14 +46,14 @@ def bind_to_cores() -> None:
 
 
 def share_of_cores(places: Sequence[Place], rank: int) -> tuple[int, ...]:
-    """The cores of process ``rank``: an equal part of those that it would share, neighbors, none of them shared.
+    """The cores of process ``rank``: an equal part of those that it would share, adjacent, and its alone.
 
     Args:
         places: Of each process.
         rank: Which of them.
 
     Returns:
-        Numbers of cores; none where there are more processes than cores.
+        Core numbers; none where there are more processes than cores.
     """
     together = [number for number, place in enumerate(places) if place == places[rank]]
     _, cores = places[rank]

@@ -22,22 +22,22 @@ from shards.base.errors import UserError
 from shards.base.places import num_cores
 
 _CLOSED_BESIDE = "Application timeout caused pair closure"
-"""What gloo says where another exchange at the same time has waited too long."""
+"""gloo's message where a concurrent exchange has waited too long."""
 
 
 def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None) -> Accelerator:
-    """Joins the processes that were launched; a program that does so is to be run by ``run_process``.
+    """Joins the processes that were launched; run a program that does so with ``run_process``.
 
     Args:
-        force_cpu: Leave a GPU alone.
+        force_cpu: Do not use a GPU.
         handlers: Settings of DDP and of the process group, as ``Accelerator`` takes them.
 
     Raises:
-        UserError: Settings that accelerate refuses, or that it would silently not follow.
+        UserError: Settings that accelerate refuses, or would silently ignore.
     """
     try:
-        # Told that there is only a CPU, accelerate joins several processes over gloo. Otherwise, launched as for GPUs
-        # that are not there, each process would take itself for the only one.
+        # With cpu=True, accelerate joins several processes over gloo. Otherwise, launched as for GPUs that are not
+        # there, each process would take itself for the only one.
         accelerator = Accelerator(cpu=force_cpu or not torch.accelerator.is_available(), kwargs_handlers=handlers)
     except ValueError as error:
         raise UserError(f"accelerate refuses its settings: {error}") from None
@@ -48,7 +48,7 @@ def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None)
             "on CPUs launch with --config_file jobs/accelerate/cpu_processes.yaml."
         )
     if accelerator.mixed_precision != "no" and not accelerator.native_amp:
-        # accelerate itself would say nothing and compute in float32.
+        # accelerate itself would silently compute in float32.
         precision, device = accelerator.mixed_precision, accelerator.device.type
         raise UserError(f"--mixed_precision {precision} does not work on a {device} device; use bf16 or no.")
     limit_threads(num_cores())
@@ -58,10 +58,10 @@ def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None)
 
 
 def wrap(network: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """The network in the form in which its gradients are averaged over processes; its buffers stay each process's own.
+    """The network in the form whose gradients are averaged over processes; each process keeps its own buffers.
 
-    DDP would send the main process's buffers to the others before every forward, which no training forward uses: batch
-    norm normalizes by the batch itself. ``share_buffers`` does it where they count.
+    DDP would broadcast the main process's buffers before every forward, but no training forward uses them: batch norm
+    normalizes by the batch itself. ``share_buffers`` broadcasts them where they matter.
     """
     wrapped = accelerator.prepare_model(network)
     if isinstance(wrapped, DistributedDataParallel):
@@ -72,8 +72,8 @@ def wrap(network: nn.Module, accelerator: Accelerator) -> nn.Module:
 def share_buffers(network: nn.Module) -> None:
     """Gives every process the main process's buffers; every process must call it at the same step.
 
-    Each process moves batch norm's averages by its own share of a batch, and the main process's are those that are
-    saved. Without this, held-out metrics would depend on which process holds an image, and be none of the snapshot's.
+    Each process updates batch norm's averages from its own share of a batch, and the main process's are saved. Without
+    this, held-out metrics would depend on which process holds an image, and not be those of the snapshot.
     """
     for buffer in network.buffers():
         buffer.copy_(cast(Tensor, broadcast(buffer)))
@@ -82,7 +82,7 @@ def share_buffers(network: nn.Module) -> None:
 def sum_over_processes(values: Tensor, accelerator: Accelerator) -> Tensor:
     """Sums of what each process has, in float64 on the CPU; every process must call it at the same step.
 
-    Apple's GPUs, on which a process is always alone, know no float64.
+    Apple's GPUs, on which a process is always alone, have no float64.
     """
     values = values.detach().cpu().double()
     if accelerator.num_processes > 1:
@@ -91,12 +91,12 @@ def sum_over_processes(values: Tensor, accelerator: Accelerator) -> Tensor:
 
 
 class Agreement:
-    """Which of some flags are true on every process; found out while this one goes on computing."""
+    """Which of some flags are true on every process; the exchange runs while this one computes."""
 
     def __init__(self, flags: Sequence[bool], device: torch.device) -> None:
-        """Asks, with this process's own flags; every process must do so at the same step.
+        """Starts the exchange with this process's own flags; every process must do so at the same step.
 
-        They are exchanged on ``device``; a process alone leaves them where they are.
+        It takes place on ``device``; a process that is alone exchanges nothing.
         """
         self._flags, self._work = flags, None
         if distributed.is_initialized():
@@ -112,17 +112,19 @@ class Agreement:
 
 
 def limit_waiting(seconds: float) -> None:
-    """From now on, a process that waits longer than this for another one gets an error, and does not hang.
+    """From now on, a process that waits longer than this for another one gets an error instead of hanging.
 
-    On GPUs it is NCCL's watchdog that sees it, and ends the process.
+    On GPUs, NCCL's watchdog notices it and ends the process.
     """
     if distributed.is_initialized():
         _set_pg_timeout(timedelta(seconds=seconds))
 
 
 def lost_process(error: RuntimeError) -> str | None:
-    """Why another process cannot be reached, where that is what an error says; it died, or does not answer."""
-    place = re.match(r"\[\S*gloo/\S+\] ", str(error))  # In its source; it has no class of errors.
+    """Why another process cannot be reached, if that is what an error says: it died, or does not answer."""
+    place = re.match(
+        r"\[\S*gloo/\S+\] ", str(error)
+    )  # Its errors have no class of their own, but name its source file.
     is_known = place or str(error).startswith(_CLOSED_BESIDE) or isinstance(error, distributed.DistError)
     if not is_known:
         return None
@@ -130,11 +132,11 @@ def lost_process(error: RuntimeError) -> str | None:
 
 
 def run_process(main: Callable[[], int | None]) -> NoReturn:
-    """Runs the main function of a program that may have joined others, and ends the process with its exit code.
+    """Runs the main function of a program that may have joined other processes, and exits with its exit code.
 
-    One of several processes ends without the end of the interpreter, so ``main`` has to close its files. A thread of
-    the process group may still be about to free a tensor; it would ask for an interpreter that is ending, and abort the
-    process (gloo, torch 2.13: on a busy machine one of twenty that had done all their work).
+    One of several processes exits without shutting down the interpreter, so ``main`` must close its files. A thread of
+    the process group may still be about to free a tensor; it would need the interpreter that is shutting down, and
+    abort the process (gloo, torch 2.13: one of twenty finished processes on a busy machine).
     """
     if "WORLD_SIZE" not in os.environ:
         sys.exit(main())
@@ -146,6 +148,6 @@ def run_process(main: Callable[[], int | None]) -> NoReturn:
         sys.excepthook(*cast(Any, sys.exc_info()))
         code = 1
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # Whoever read it has gone.
+        with suppress(OSError):  # The reader is gone.
             stream.flush()
     os._exit(code or 0)

@@ -112,6 +112,6 @@ class StopFlag:
 
 
 def ignore_stop() -> None:
-    """Lets this process end by itself, with its own exit code."""
+    """Lets this process end with its own exit code, whatever signals come."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,8 +1,8 @@
 """Directories that are either complete or not there: checkpoints (all the state) and snapshots (for inference).
 
-A directory is written under a temporary name, every file fsynced, sealed with a marker file that holds the checksum of
-each file, and only then renamed. So a crash at any moment leaves the older directories as they were; the one that is
-being replaced may lie under a hidden name then, from which the next writer puts it back.
+A directory is written under a temporary name, its files are fsynced, a marker file with the checksum of each file seals
+it, and only then is it renamed. So a crash at any moment leaves the older directories intact; one that was being
+replaced may have a hidden name then, and the next writer restores it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from shards.base.errors import UserError
+from shards.base.files import fsync
 from shards.base.plain_files import is_plain_name
 
 MARKER = "COMPLETE"
@@ -31,7 +32,7 @@ _REPLACED = ".replaced"
 
 
 def directory_name(images_seen: int) -> str:
-    """Name of what was saved after so many images; names sort by age."""
+    """Name of a directory that was saved after so many images; names sort by age."""
     return f"images_{images_seen:012d}"
 
 
@@ -39,17 +40,19 @@ def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
     """Makes ``directory`` with what ``write`` puts into it, all or nothing.
 
     Args:
-        directory: The final path; a directory there that this function made is replaced.
+        directory: The final path; replaces a directory that this function made.
         write: Gets an empty directory and writes plain files into it.
 
     Raises:
         UserError: Something else lies there.
-        OSError: The disk is full or not writable; nothing is left of what was written.
+        OSError: The disk is full or not writable; no part of the new directory stays.
     """
     temporary, replaced = (directory.with_name(f".{directory.name}{ending}") for ending in (".tmp", _REPLACED))
     put_back(directory.parent)
     if directory.exists() and not (directory / MARKER).is_file():
-        raise UserError(f"{directory} exists and is not a complete directory of facegen; move it away, then rerun.")
+        raise UserError(
+            f"{directory} exists and is not a complete directory of facegen; move it away, then rerun the command."
+        )
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
@@ -57,19 +60,19 @@ def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
         checksums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / MARKER).write_text(json.dumps(checksums, indent=1) + "\n")
         for path in (*temporary.iterdir(), temporary):
-            _fsync(path)
+            fsync(path)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     if directory.exists():
         os.rename(directory, replaced)
     os.rename(temporary, directory)
-    _fsync(directory.parent)
+    fsync(directory.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
 def put_back(root: Path) -> None:
-    """Gives directories their names back whose writer was killed before the one to replace them had its own."""
+    """Undoes half-finished replacements of killed writers."""
     for replaced in root.glob(f".*{_REPLACED}"):
         directory = root / replaced.name[1:].removesuffix(_REPLACED)
         if directory.exists():
@@ -89,15 +92,15 @@ def newest_complete(root: Path) -> Path | None:
 
 
 def set_aside_damaged(root: Path) -> None:
-    """Renames damaged directories to ``damaged_...``, with a warning, so that none is counted among those to keep.
+    """Renames damaged directories to ``damaged_...``, with a warning, so that none counts among those to keep.
 
-    It is the first thing that a new owner of ``root`` does, so ``put_back`` comes before.
+    A new owner of ``root`` calls this first, so it also calls ``put_back``.
 
     Raises:
-        UserError: One may not be read, or its file system does not answer: that says nothing about its content.
+        UserError: One may not be read, or its file system does not answer, which says nothing about its content.
     """
     try:
-        os.listdir(root)  # What may not be listed looks empty to ``glob``.
+        os.listdir(root)  # A folder that may not be listed looks empty to ``glob``.
     except FileNotFoundError:
         return
     except OSError as error:
@@ -120,7 +123,7 @@ def set_aside_damaged(root: Path) -> None:
 def prune(root: Path, keep: int) -> None:
     """Deletes all but the newest ``keep`` directories that have their marker; call it after a new one is complete.
 
-    What processes that were killed while they wrote have left goes too, so nobody else may be writing under ``root``.
+    It also deletes what killed writers left, so nobody else may be writing under ``root``.
     """
     sealed = [path for path in sorted(root.glob("images_*")) if (path / MARKER).is_file()]
     delete(root, sealed[:-keep])
@@ -129,10 +132,10 @@ def prune(root: Path, keep: int) -> None:
 def delete(root: Path, directories: Iterable[Path]) -> None:
     """Deletes complete directories under ``root``, and what killed writers left there.
 
-    What cannot be deleted is tried again by the next call: NFS keeps a folder that somebody else reads from.
+    The next call retries what cannot be deleted: NFS keeps a folder while somebody reads from it.
     """
     for directory in directories:
-        # Renamed first, as a kill would leave half of it, which would be taken for a damaged one.
+        # Renamed first: half of it, after a kill, would look like a damaged one.
         directory.rename(directory.with_name(f".{directory.name}.tmp"))
     for leftover in root.glob(".images_*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -140,7 +143,7 @@ def delete(root: Path, directories: Iterable[Path]) -> None:
 
 def save_module(module: nn.Module, path: Path) -> None:
     """Writes a module's parameters and buffers as safetensors."""
-    # Not save_file: it makes files that only their owner may read.
+    # Not save_file, whose files only their owner may read.
     path.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in module.state_dict().items()}))
 
 
@@ -151,7 +154,7 @@ def load_module(module: nn.Module, path: Path) -> None:
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Writes nested dicts and lists of tensors and numbers."""
-    # Through memory: torch reports a full disk as an error of its own zip writer.
+    # Through memory, as torch reports a full disk as an error of its zip writer.
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     path.write_bytes(buffer.getbuffer())
@@ -163,7 +166,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def damage(directory: Path) -> str | None:
-    """What is wrong with a directory that ``write_complete`` should have made; None where nothing is."""
+    """What is wrong with a directory that ``write_complete`` should have made; None if it is complete."""
     try:
         return _finding(directory)
     except OSError as error:
@@ -183,7 +186,7 @@ def _finding(directory: Path) -> str | None:
     for name, checksum in checksums.items():
         if not is_plain_name(name):
             return f"its {MARKER} file names {name!r}, which is not a file of this directory"
-        if not (directory / name).is_file():  # Reading from a pipe would wait for ever.
+        if not (directory / name).is_file():  # Reading from a pipe would never end.
             return f"its file {name} is missing"
         try:
             if _sha256(directory / name) != checksum:
@@ -200,11 +203,3 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

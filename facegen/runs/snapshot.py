@@ -29,7 +29,7 @@ DESCRIPTION = "snapshot.json"
 
 @dataclass(frozen=True)
 class Description:
-    """What ``snapshot.json`` says."""
+    """The content of ``snapshot.json``."""
 
     name: str
     """The run's name."""
@@ -58,18 +58,18 @@ def save_snapshot(run: Path, description: Description, modules: Mapping[str, nn.
 
 
 def save_best(run: Path, description: Description, modules: Mapping[str, nn.Module]) -> None:
-    """Writes ``run/best/images_N``, the state of the best validation, in place of the one before."""
+    """Writes ``run/best/images_N``, the state of the best validation, and deletes the one before."""
     written = _write(run / BEST, description, modules)
     delete(run / BEST, [path for path in (run / BEST).glob("images_*") if path != written])
 
 
 def find_snapshot(path: Path) -> Path:
-    """The snapshot directory at ``path``: itself, or of a run directory the one to use.
+    """The snapshot directory at ``path``: the path itself or, in a run directory, the snapshot to use.
 
-    That is the newest complete one, or the best one where the run watches a metric (``early_stop.metric``).
+    That is the newest complete one, or the best one if the run watches a metric (``early_stop.metric``).
 
     Raises:
-        UserError: Nothing there that is a snapshot or a run with one, or a damaged snapshot.
+        UserError: No snapshot and no run with one, or a damaged snapshot.
     """
     if (path / DESCRIPTION).is_file():
         problem = damage(path)

@@ -18,10 +18,10 @@ from shards.loading.loader import TrainLoader
 
 
 def make_loader(config: TrainConfig, dataset: Dataset, family: Family, accelerator: Accelerator) -> TrainLoader:
-    """This process's loader of the training split, in the units that the family draws, with the labels that it uses.
+    """This process's loader of the training split, in the family's units and with the labels that it uses.
 
     Raises:
-        UserError: Labels from which no unit can be made, or a batch that cannot be shared equally.
+        UserError: Labels that make no units, or a batch that cannot be shared equally.
     """
     units = family.units(dataset, "train", config.seed)
     loader = TrainLoader(
@@ -53,7 +53,7 @@ def build_family(config: TrainConfig, dataset: Dataset) -> Family:
     """The family with its initial weights, the same in every process.
 
     Raises:
-        UserError: A config that does not fit the images, or augmentation where the family cannot bear it.
+        UserError: A config that does not fit the images, or augmentation that the family does not allow.
     """
     image = dataset.image
     torch.manual_seed(derive_seed(config.seed, "weights"))
@@ -65,7 +65,7 @@ def build_family(config: TrainConfig, dataset: Dataset) -> Family:
     if augmented and not family.augmentable:
         switched_off = " ".join(f"--augment.{name} {'false' if on is True else 0}" for name, on in augmented.items())
         raise UserError(
-            f"{config.family} learns from what differs between the images of a group, and augmentation would change "
-            f"that by chance; set {switched_off}."
+            f"{config.family} learns from the differences between the images of a group, which augmentation would "
+            f"change at random; set {switched_off}."
         )
     return family

@@ -1,4 +1,4 @@
-"""Augmentation of training batches on the device: flip and color jitter, with a draw for every sample."""
+"""Augmentation of training batches on the device: flip and color jitter, drawn for each sample."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def augment(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor
 
     Args:
         images: uint8, N x H x W x C, in [0, 255].
-        config: What to do.
-        random: Draws of exactly these N samples.
+        config: Which changes, and how strong.
+        random: The draws of these N samples.
 
     Returns:
         float32, N x C x H x W, in [-1, 1], in channels-last memory order.
@@ -34,8 +34,8 @@ def jitter(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor:
 
     Args:
         images: float, N x C x H x W in [-1, 1].
-        config: How far.
-        random: Draws of exactly these N samples.
+        config: How strong.
+        random: The draws of these N samples.
 
     Returns:
         The same shape and range.
@@ -44,13 +44,13 @@ def jitter(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor:
         [config.brightness, config.contrast, config.saturation]
     )
     brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
-    # In place: each pass over a batch takes as long as reading it from memory. Black is -1, and stays there.
+    # In place: each pass over a batch is bound by memory. Black is -1, and stays there.
     pixels = images.mul(brightness).add_(brightness - 1).clamp_(-1, 1)
     mean_luma = _luma(pixels.mean((2, 3), keepdim=True))
     pixels.mul_(contrast).add_(mean_luma * (1 - contrast)).clamp_(-1, 1)
     gray = _luma(pixels).mul(1 - saturation)[:, 0]
     pixels.mul_(saturation)
-    for channel in pixels.unbind(1):  # Where the channels of a pixel lie together, broadcasting takes twice as long.
+    for channel in pixels.unbind(1):  # Broadcasting takes twice as long in channels-last memory.
         channel.add_(gray)
     return pixels.clamp_(-1, 1)
 
@@ -58,7 +58,7 @@ def jitter(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor:
 def _mirror(images: Tensor, random: SlotRandom) -> Tensor:
     """Mirrors half of the images, N x H x W x C, left and right."""
     kept = (random.uniform("flip") >= 0.5).to(images.dtype)[:, None, None, None]
-    # On bytes, a quarter of the memory that floats take; torch.where takes twice as long.
+    # On bytes, which take a quarter of the memory of floats; torch.where takes twice as long.
     return images.flip(2).mul_(1 - kept).add_(images * kept)
 
 

@@ -1,4 +1,4 @@
-"""One process's share of a global batch, as families take it: on the device, augmented, cut for accumulation."""
+"""One process's share of a global batch as families take it: on the device, augmented, split for accumulation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def micro_batches(batch: Batch, config: TrainConfig, images_seen: int, device: t
     Args:
         batch: This process's images, uint8 N x C x H x W, and labels.
         config: Seed, augmentation, and the number of parts.
-        images_seen: Images before the step, over all processes; decides noise and augmentation.
+        images_seen: Images before the step, over all processes; noise and augmentation follow from it.
         device: Where the parts go.
 
     Returns:

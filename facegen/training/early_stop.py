@@ -1,4 +1,4 @@
-"""Early stopping: end a run when a held-out metric has not become better for some validations (Prechelt 1998)."""
+"""Early stopping: ends a run whose held-out metric has not improved for some validations (Prechelt 1998)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shards.base.errors import UserError
 
 @dataclass
 class Progress:
-    """What a checkpoint holds of early stopping."""
+    """The state of early stopping, as checkpoints hold it."""
 
     metric: str | None = None
     goal: str = "min"
@@ -27,18 +27,18 @@ class Progress:
 
 
 class EarlyStop:
-    """Watches one held-out metric. Every process sees the same values, reduced over all, and so decides the same.
+    """Watches one held-out metric. All processes see the same reduced values, and so decide the same.
 
     Attributes:
-        progress: What has been seen so far.
+        progress: What it has seen so far.
     """
 
     def __init__(self, config: EarlyStopConfig, available: Sequence[str]) -> None:
-        """Starts afresh.
+        """Starts without any validation.
 
         Args:
             config: What to watch.
-            available: Names of the metrics that validations of this run give.
+            available: Names of the metrics that this run's validations give.
 
         Raises:
             UserError: A metric that is not among them.
@@ -58,15 +58,15 @@ class EarlyStop:
         return self._config.metric is not None and self.progress.num_without_gain >= self._config.patience
 
     def is_due(self, images_seen: int, validate_every_images: int) -> bool:
-        """Whether a validation that was due on the way to ``images_seen`` is missing: a signal cut it off."""
+        """Whether a validation due at or before ``images_seen`` is missing because a signal cut it off."""
         last_due = images_seen // validate_every_images * validate_every_images
         return self._config.metric is not None and self.progress.validated_images_seen < last_due
 
     def observe(self, values: Mapping[str, float], images_seen: int) -> bool:
-        """Takes the metrics of a validation; none of them when it was cut off.
+        """Takes the metrics of a validation.
 
         Returns:
-            Whether the one that is watched has a new best value. A value that is not finite is never the best.
+            Whether the watched metric has a new best value; a value that is not finite is never the best.
         """
         metric, progress = self._config.metric, self.progress
         if metric is None or metric not in values:
@@ -80,13 +80,13 @@ class EarlyStop:
         return is_best
 
     def restore(self, saved: Mapping[str, Any] | None) -> None:
-        """Goes on from the ``progress`` of a checkpoint; starts afresh where another metric was watched, or none."""
+        """Continues from the ``progress`` of a checkpoint, if it watched the same metric."""
         found = Progress(**saved) if saved else Progress()
         if (found.metric, found.goal) == (self._config.metric, self._config.goal):
             self.progress = found
 
     def summary(self) -> str:
-        """Why the run is over, in a sentence without its end."""
+        """Why the run is over: a sentence without its period."""
         progress = self.progress
         best = (
             "a finite value"

@@ -11,26 +11,26 @@ from torch import Tensor
 from facegen.families.base import Family
 
 _MOVES_PER_HALF_LIFE = 16
-"""At most; each passes over all weights, and more of them would hardly change the average."""
+"""At most: each one passes over all weights, and more would hardly change the average."""
 
 _Table = dict[str, Tensor]
 _Place = tuple[_Table, _Table, str]
-"""Where a module of the average and that of the family keep a tensor, and its name."""
+"""The tables in which a module of the average and its counterpart in the family keep a tensor, and its name."""
 
 
 class EMA:
-    """A second copy of a family whose weights follow the first's slowly.
+    """A second copy of a family whose weights slowly follow the first's.
 
-    Buffers of floats follow as the weights do: batch norm's averages have to be those of the averaged weights, not of
-    the newest ones. Counters are copied.
+    Float buffers are averaged too: batch norm's statistics must be those of the averaged weights, not of the newest
+    ones. Counters are copied.
     """
 
     def __init__(self, family: Family, half_life_images: int) -> None:
-        """Starts from the family's current weights, and will follow it."""
+        """Starts from the family's current weights."""
         self.module = copy.deepcopy(family).eval().requires_grad_(False)
         self.half_life_images = half_life_images
-        # Found once, and where modules keep them: to walk through all modules takes as long as the averaging, and to
-        # ask one for a tensor three times as long. Tensors themselves are not kept: DDP replaces buffers.
+        # Caches where tensors live: walking the modules costs as much as averaging. The tensors themselves cannot be
+        # cached, as DDP replaces buffers.
         self._averaged: list[_Place] = []
         self._copied: list[_Place] = []
         for own, other in zip(self.module.modules(), family.modules(), strict=True):
@@ -42,10 +42,10 @@ class EMA:
 
     @torch.no_grad()
     def update(self, images_seen: int, num_images: int) -> None:
-        """Moves the average after a step of ``num_images`` images; where these are few, after every so many steps.
+        """Moves the average after a step of ``num_images`` images; with small batches, only every few steps.
 
         Args:
-            images_seen: Images of the run with this step, a multiple of ``num_images``.
+            images_seen: Images of the run including this step, a multiple of ``num_images``.
             num_images: Images of each step.
         """
         num_steps = max(1, self.half_life_images // (_MOVES_PER_HALF_LIFE * num_images))

@@ -19,13 +19,14 @@ from torch.utils.tensorboard import SummaryWriter
 from facegen.latents.latent_heatmap import heatmap_picture
 from facegen.latents.latent_history import LatentHistory, continue_latent_history, write_latent_history
 from facegen.latents.latent_stats import LatentStats
+from shards.base.files import write_bytes
 
 METRICS_FILE = "metrics.jsonl"
 PICTURES = "pictures"
 
 
 class Monitor:
-    """Writes for the main process; on the others, and in a dry run, it does nothing."""
+    """Writes files on the main process; on the others, and in a dry run, it does nothing."""
 
     def __init__(self, run: Path | None, images_seen: int) -> None:
         """Continues the files of ``run`` at ``images_seen``; what an earlier process wrote beyond that is dropped.
@@ -40,14 +41,14 @@ class Monitor:
         (run / PICTURES).mkdir(parents=True, exist_ok=True)
         _truncate(run / METRICS_FILE, images_seen)
         self._metrics = open(run / METRICS_FILE, "a", buffering=1)  # noqa: SIM115
-        # Without purge_step TensorBoard would draw the dropped steps of a resumed run over the new ones; a run that was
-        # killed before its first checkpoint starts again at 0 and has such steps too.
+        # Without purge_step TensorBoard would draw the dropped steps of a resumed run over the new ones, also in a run
+        # that was killed before its first checkpoint and starts again at 0.
         self._events = SummaryWriter(str(run), purge_step=images_seen + 1)
         self._history = continue_latent_history(run, images_seen)
         self._is_history_drawn = True
 
     def scalars(self, values: dict[str, float], images_seen: int) -> None:
-        """Writes named numbers under ``images_seen``; one that is not finite is null in ``metrics.jsonl``."""
+        """Writes named numbers; one that is not finite becomes null in ``metrics.jsonl``."""
         if self.run is None:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -62,7 +63,7 @@ class Monitor:
             self._events.add_histogram(name, values, images_seen)
 
     def warning(self, text: str, images_seen: int) -> None:
-        """Writes a sentence about a training that goes wrong."""
+        """Writes a sentence about a problem of the training."""
         if self.run is not None:
             self._metrics.write(json.dumps({"images_seen": images_seen, "warning": text}) + "\n")
             self._events.add_text("warnings", text, images_seen)
@@ -80,7 +81,7 @@ class Monitor:
         Image.fromarray(image.squeeze(-1).numpy()).save(self.run / PICTURES / f"{name}_images_{images_seen:012d}.png")
 
     def latent_usage(self, split: str, epoch: float, images_seen: int, stats: LatentStats) -> None:
-        """Adds the statistics of the latents of a split's first images, at the end of an epoch, to the history."""
+        """Adds an epoch to the history: statistics of the latents of a split's first images."""
         if self.run is None:
             return
         usage = LatentHistory.of_epoch(split, epoch, images_seen, stats)
@@ -89,7 +90,7 @@ class Monitor:
         write_latent_history(self.run, self._history)
 
     def latent_heatmap(self, images_seen: int) -> None:
-        """Draws the history of the latents, where an epoch has ended since it was drawn last."""
+        """Draws the history of the latents if an epoch has ended since it was last drawn."""
         if self.run is None or self._is_history_drawn or self._history is None:
             return
         self.picture("latent_usage", heatmap_picture(self._history), images_seen)
@@ -103,15 +104,15 @@ class Monitor:
 
 
 class Meter:
-    """Training speed since the last report. Validation, pictures and saving happen between steps and do not count."""
+    """Training speed since the last report; validation, pictures and saving between the steps do not count."""
 
     def __init__(self) -> None:
-        """Starts empty; the first step, which warms up caches and kernels, is not counted."""
+        """Starts empty; the first step warms up caches and kernels and does not count."""
         self._is_warm = False
         self._clear()
 
     def step(self, num_images: int, step_sec: float, waited_sec: float) -> None:
-        """Counts one step: its images, how long it took, and how much of that was waiting for data."""
+        """Counts one step: its images, its duration, and how much of that was waiting for data."""
         if self._is_warm:
             self._num_images += num_images
             self._steps_sec += step_sec
@@ -119,7 +120,7 @@ class Meter:
         self._is_warm = True
 
     def report(self) -> dict[str, float]:
-        """Speeds since the last report, where a step was counted, and peak memory in MiB."""
+        """Speeds since the last report, if a step was counted, and peak memory in MiB."""
         report = {"peak_memory_mib": peak_memory_mib()}
         if self._num_images:
             report["images_per_sec"] = self._num_images / self._steps_sec
@@ -132,7 +133,7 @@ class Meter:
 
 
 def peak_memory_mib() -> float:
-    """Most memory used so far: allocated on the GPU where there is one, else resident in this process."""
+    """Peak memory: allocated on the GPU where there is one, else resident in this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -157,6 +158,7 @@ def progress_line(images_seen: int, total_images: int, epoch: float, values: dic
 
 
 def _truncate(path: Path, images_seen: int) -> None:
+    """Drops the lines of later images."""
     if not path.exists():
         return
     kept = []
@@ -165,7 +167,5 @@ def _truncate(path: Path, images_seen: int) -> None:
             if json.loads(line)["images_seen"] <= images_seen:
                 kept.append(line)
         except (ValueError, KeyError):
-            continue  # The last line of a killed process may be cut in two.
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(line + "\n" for line in kept))
-    temporary.replace(path)
+            continue  # A killed process may leave its last line incomplete.
+    write_bytes(path, "".join(line + "\n" for line in kept).encode(), durable=False)

@@ -1,7 +1,7 @@
-"""Switches that change how fast the same training runs, and its numbers by rounding only.
+"""Switches that change the speed of a training, and its numbers only by rounding.
 
-What needs no choice is always on: channels-last memory, fused optimizers, pinned batches, gradients in DDP's buckets,
-and freed memory that stays with the process.
+Always on: channels-last memory, fused optimizers, pinned batches, gradients in DDP's buckets, and freed memory that
+stays with the process.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ if TYPE_CHECKING:
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _NEVER_TRIM = 2**31 - 1
 _LARGEST_ON_HEAP = (2**30, 2**25)
-"""The second is the most that glibc before 2.35 accepts."""
+"""The second is the largest value that glibc before 2.35 accepts."""
 
 
 def keep_freed_memory() -> bool:
-    """Lets this process use freed memory again, where glibc's malloc would return it to the system.
+    """Lets this process reuse freed memory that glibc's malloc would return to the system.
 
-    A training step frees all its activations and allocates them again a moment later. By default malloc gives large
-    blocks back in between, and the system fills every page with zeros anew: a tenth to a quarter of a step on a CPU.
+    A training step frees all its activations and allocates them again a moment later. By default malloc returns large
+    blocks in between, and the system zeroes every page again: a tenth to a quarter of a step on a CPU.
 
     Returns:
-        Whether malloc was told so; not without glibc, and not where its environment variables are set, which then
-        decide.
+        Whether malloc accepted it; False without glibc, and where malloc's environment variables are set, which win.
     """
     if os.environ.keys() & {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}:
         return False
@@ -49,8 +48,8 @@ def keep_freed_memory() -> bool:
 def set_float32_precision(config: PerformanceConfig, device: torch.device) -> None:
     """Allows TF32 in this process, or forbids it; devices other than NVIDIA's GPUs are left as they are.
 
-    The older of torch's two interfaces: after a call of the newer one (``fp32_precision``, torch 2.9),
-    ``torch.get_float32_matmul_precision``, which torch.compile asks, raises an error (torch 2.13).
+    Uses the older of torch's two interfaces: after a call of the newer one (``fp32_precision``, torch 2.9),
+    ``torch.get_float32_matmul_precision``, which torch.compile calls, raises an error (torch 2.13).
     """
     if device.type != "cuda":
         return
@@ -59,14 +58,14 @@ def set_float32_precision(config: PerformanceConfig, device: torch.device) -> No
 
 
 def training_networks(family: Family, config: PerformanceConfig, accelerator: Accelerator) -> dict[str, nn.Module]:
-    """The networks by name as a training step calls them: compiled forms of the family's own where that is asked for.
+    """The networks by name as a training step calls them: the family's own, or compiled forms of them.
 
-    The family's own stay as they are, so that files keep their names, and evaluation, with its batches of several
-    sizes, is never compiled. Call it before ``accelerator.prepare_model``: torch.compile then cuts the graph where
-    DDP's buckets end, so that gradients are exchanged during the backward pass.
+    The family's own stay uncompiled: tensors keep their names in files, and evaluation, whose batches differ in size,
+    is never compiled. Call it before ``accelerator.prepare_model``: torch.compile then splits the graph where DDP's
+    buckets end, so that gradients are exchanged during the backward pass.
 
     Raises:
-        UserError: torch.compile does not work here, or accelerate was told to compile as well.
+        UserError: torch.compile does not work here, or accelerate was configured to compile too.
     """
     plugin = accelerator.state.dynamo_plugin
     if plugin and plugin.backend != "NO":
@@ -86,14 +85,14 @@ def training_networks(family: Family, config: PerformanceConfig, accelerator: Ac
 
 
 def _check_compiler(device: torch.device) -> None:
-    """Compiles next to nothing: a missing compiler is one sentence here and a long traceback in the first step."""
+    """Compiles a tiny function: a missing compiler is one sentence here, and a long traceback in the first step."""
 
     def probe(values: Tensor) -> Tensor:
         return values * 2 + 1
 
     try:
         torch.compile(probe)(torch.ones(2, device=device))
-    except Exception as error:  # Each backend has errors of its own.
+    except Exception as error:  # Each backend has its own errors.
         cause = getattr(error, "inner_exception", error)
         reason = str(cause).strip().partition("\n")[0]
         raise UserError(

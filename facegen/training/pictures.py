@@ -1,4 +1,4 @@
-"""The pictures of a run in progress: reconstructions beside originals, samples, and what else suits the family."""
+"""The pictures of a run in progress: reconstructions, samples, pairs, and the family's own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reconstruction_grid(family: Family, images: Tensor, labels: dict[str, Tensor
 
 @torch.inference_mode()
 def sample_grid(family: Family, num: int, seed: int, num_columns: int = 8) -> Tensor:
-    """Samples of the prior, the same latents at every call; uint8 height x width x C on the CPU."""
+    """Samples of the prior, from the same latents at every call; uint8 height x width x C on the CPU."""
     device = next(family.parameters()).device
     generator = torch.Generator().manual_seed(derive_seed(seed, "sample_grid"))
     latents = torch.randn(num, family.latent_size or 0, generator=generator).to(device)

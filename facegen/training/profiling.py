@@ -1,4 +1,4 @@
-"""A trace of a few training steps, for ``--profile``: what runs when, on the processor and on the GPU."""
+"""A trace of a few training steps, for ``--profile``: what runs when, on the CPU and on the GPU."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import profiler
 
 PROFILES = "profile"
-"""Folder of a run."""
+"""Folder in the run."""
 WARMUP_STEPS = 8
-"""Steps before those that are traced, for caches and compilation; over the last few of them the profiler warms up."""
+"""Steps before the traced ones, for caches and compilation; the profiler warms up over the last few of them."""
 TRACED_STEPS = 5
 _PROFILER_WARMUP_STEPS = 3
 _TABLE_ROWS = 25
 
 
 def span(name: str) -> AbstractContextManager[object]:
-    """Names a part of a step in a trace; where nobody traces it does nothing, as a name alone takes 20 microseconds."""
+    """Names a part of a step in a trace; does nothing without one, as a name costs 20 microseconds."""
     is_traced = torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
     return profiler.record_function(name) if is_traced else nullcontext()
 
@@ -28,7 +28,7 @@ class StepProfiler:
     """Traces ``TRACED_STEPS`` steps of this process and writes two files.
 
     ``NAME.pt.trace.json.gz`` opens in https://ui.perfetto.dev and in TensorBoard's profiler plugin, ``NAME.txt`` lists
-    the operations that took longest. What ``span`` names appears by that name.
+    the slowest operations. The parts that ``span`` names appear by name.
     """
 
     def __init__(self, directory: Path | None, name: str, say: Callable[[str], None]) -> None:
@@ -36,8 +36,8 @@ class StepProfiler:
 
         Args:
             directory: For the files; None traces nothing.
-            name: Of the files; every process needs another one.
-            say: Tells the user what was written.
+            name: Of the files, another one in each process.
+            say: Prints a line for the user.
         """
         self._directory, self._name, self._say = directory, name, say
         self._is_written = False
@@ -61,7 +61,7 @@ class StepProfiler:
             self._profile.step()
 
     def close(self) -> None:
-        """Ends the trace; steps that were traced by then are written."""
+        """Ends the trace, and writes the steps that were traced."""
         if self._profile is None:
             return
         self._profile.stop()

@@ -1,4 +1,4 @@
-"""Writes what a run leaves on disk: checkpoints, snapshots, and the best state so far."""
+"""Writes a run's checkpoints, its snapshots, and the best state so far."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Saver:
         epoch_size: int,
         total_images: int,
     ) -> None:
-        """Takes the run directory, and what stays the same over a run; no directory, no files."""
+        """Takes the run directory and what stays the same over a run; None writes no files."""
         self._run = run
         self._config = config
         self._dataset = dataset
@@ -46,15 +46,15 @@ class Saver:
         self._saved_at: int | None = None
 
     def mark_saved(self, state: TrainState) -> None:
-        """Takes note that the newest checkpoint holds ``state``."""
+        """Notes that the newest checkpoint holds ``state``."""
         self._saved_at = state.images_seen
 
     def mark_changed(self) -> None:
-        """Takes note that the state holds more than the newest checkpoint, though it has seen as many images."""
+        """Notes that the newest checkpoint is out of date, although it has seen as many images."""
         self._saved_at = None
 
     def save(self, state: TrainState) -> bool:
-        """Writes a checkpoint and a snapshot, and then deletes the ones beyond ``checkpoint.keep``.
+        """Writes a checkpoint and a snapshot, then deletes old ones beyond ``checkpoint.keep``.
 
         Every process must call it at the same step.
 
@@ -62,7 +62,7 @@ class Saver:
             Whether there was anything to write.
 
         Raises:
-            SavingFailed: On every process, where the main one could not write.
+            SavingFailed: On every process, if the main one could not write.
         """
         if self._run is None or state.images_seen == self._saved_at:
             return False
@@ -83,20 +83,20 @@ class Saver:
         return True
 
     def save_best(self, state: TrainState) -> None:
-        """Keeps a snapshot of this moment in place of the best one before."""
+        """Replaces the best snapshot by one of this moment."""
         if self._run and self._accelerator.is_main_process:
             save_best(self._run, self._description(state), state.inference_modules)
 
     def _write(self, run: Path, state: TrainState) -> None:
         keep, directory = self._config.checkpoint.keep, run / CHECKPOINTS
-        # The snapshot first: killed between the two, a run comes back to an older checkpoint and writes both anew.
+        # The snapshot first: a run killed between the two resumes from an older checkpoint and writes both again.
         save_snapshot(run, self._description(state), state.inference_modules, keep)
         newest = directory / checkpoint.directory_name(state.images_seen)
         checkpoint.write_complete(newest, lambda temporary: state.write(temporary, self._facts))
         checkpoint.prune(directory, keep)
 
     def _description(self, state: TrainState) -> Description:
-        """What a snapshot of this moment says of itself."""
+        """The description of a snapshot of this moment."""
         return describe(self._config, self._dataset, state.images_seen, state.images_seen / self._epoch_size)
 
 

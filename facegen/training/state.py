@@ -1,4 +1,4 @@
-"""What a checkpoint holds: weights, moving average, optimizers, early stopping, and how many images they have seen."""
+"""The state in a checkpoint: weights, moving average, optimizers, early stopping, and the number of images seen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from facegen.training.optim import Updater
 
 @dataclass
 class TrainState:
-    """Everything that a training step changes; order, schedules, noise and augmentation follow from ``images_seen``."""
+    """Everything that training changes; order, schedules, noise and augmentation follow from ``images_seen``."""
 
     family: Family
     ema: EMA | None
@@ -28,12 +28,12 @@ class TrainState:
 
     @property
     def inference_family(self) -> Family:
-        """The networks that inference will use: the moving average where there is one."""
+        """The networks for inference: the moving average where there is one."""
         return self.ema.module if self.ema else self.family
 
     @property
     def inference_modules(self) -> dict[str, nn.Module]:
-        """What a snapshot holds by name, the better weights first."""
+        """The modules of a snapshot by name, the better weights first."""
         averaged: dict[str, nn.Module] = {"ema": self.ema.module} if self.ema else {}
         return averaged | {"raw": self.family}
 

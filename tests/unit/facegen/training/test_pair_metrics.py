@@ -49,3 +49,8 @@ def test_the_equal_error_rate_lies_on_the_curve(pairs: list[tuple[int, bool]]) -
 def test_known_curves(scores: list[float], same: list[int], eer: float, auc: float) -> None:
     assert equal_error_rate(np.array(scores), np.array(same)) == pytest.approx(eer)
     assert area_under_roc(np.array(scores), np.array(same)) == pytest.approx(auc)
+
+
+def test_a_score_that_is_not_finite_gives_no_number() -> None:
+    scores, same = np.array([0.1, np.nan, 0.3]), np.array([1, 0, 1])
+    assert np.isnan([area_under_roc(scores, same), equal_error_rate(scores, same)]).all()
