@@ -195,7 +195,7 @@ def test_impossible_options(options: dict[str, Any], message: str | None) -> Non
 )
 def test_augmentation_is_refused(augment: AugmentConfig, advice: str, tiny_config: Callable[..., TrainConfig]) -> None:
     # Mirroring changes the pose, and only one factor may differ within a group.
-    with pytest.raises(UserError, match=f"mod_vae learns from what differs .*{advice}$"):
+    with pytest.raises(UserError, match=f"mod_vae learns from the differences .*{advice}$"):
         Trainer(tiny_config("mod_vae", augment=augment))
 
 
