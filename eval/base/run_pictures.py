@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from facegen.training.monitor import PICTURES
+from facegen.reporting.monitor import PICTURES
 
 
 def training_pictures(run: Path | None, kind: str, images_seen: int) -> list[tuple[int, Path]]:

@@ -1,7 +1,7 @@
 """Accuracy of verification over folds, and the true accept rate at a small false accept rate.
 
 The protocol of LFW's View 2 (Huang et al. 2007): each fold is judged at the threshold that is best on all other folds,
-and the mean accuracy is reported with its standard error. The equal error rate is in ``facegen.training.pair_metrics``.
+and the mean accuracy is reported with its standard error. The equal error rate: ``facegen.reporting.pair_metrics``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facegen.training.pair_metrics import area_under_roc, equal_error_rate, roc
+from facegen.reporting.pair_metrics import area_under_roc, equal_error_rate, roc
 
 FALSE_ACCEPT_RATE = 1e-3
 

@@ -11,7 +11,7 @@ from eval.drawing import svg
 from eval.drawing.grids import Row, face_grid
 from eval.verification.folds import Scored
 from eval.verification.pair_set import PairSet
-from facegen.training.pair_metrics import roc
+from facegen.reporting.pair_metrics import roc
 from shards.dataset.dataset import Dataset
 
 _NUM_POINTS = 200

@@ -11,12 +11,12 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from facegen import __version__
+from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig, to_dict
 from facegen.processes.failures import SavingFailed
 from facegen.runs import checkpoint
 from facegen.runs.run_directory import CHECKPOINTS
 from facegen.runs.snapshot import Description, save_best, save_snapshot
-from facegen.training.state import TrainState
 from shards.dataset.dataset import Dataset
 
 

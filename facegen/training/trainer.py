@@ -15,27 +15,27 @@ from torch import Tensor, channels_last
 from torch.nn.modules.dropout import _DropoutNd
 
 from facegen.families.base import TrainBatch
+from facegen.optimization.averages import means_of, means_over_processes
+from facegen.optimization.divergence import check_logged, check_update
+from facegen.optimization.early_stop import EarlyStop
+from facegen.optimization.ema import EMA
+from facegen.optimization.optim import Updater
+from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
 from facegen.processes.failures import DISK_ERRORS
 from facegen.processes.group import limit_waiting, make_accelerator, wrap
 from facegen.processes.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from facegen.randomness import derive_seed, seed_global_generators
+from facegen.reporting.reporter import Reporter
 from facegen.runs.checkpoint import directory_name
 from facegen.runs.config_file import save_config
 from facegen.runs.run_directory import claim
 from facegen.runs.state_file import read_facts
 from facegen.training.assembly import build_family, make_loader
-from facegen.training.averages import means_of, means_over_processes
 from facegen.training.batches import micro_batches
-from facegen.training.divergence import check_logged, check_update
-from facegen.training.early_stop import EarlyStop
-from facegen.training.ema import EMA
-from facegen.training.optim import Updater
 from facegen.training.performance import keep_freed_memory, set_float32_precision, training_networks
 from facegen.training.profiling import PROFILES, StepProfiler, span
-from facegen.training.reporter import Reporter
 from facegen.training.saver import Saver
-from facegen.training.state import TrainState
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch

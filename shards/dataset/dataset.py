@@ -11,15 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from shards.base.errors import UserError
 from shards.base.plain_files import check_plain, open_plain
-from shards.dataset.manifest import (
-    DATASET_FILE,
-    INDEX_FILE,
-    SPLITS,
-    ImageFormat,
-    LabelField,
-    Shard,
-    read_manifest,
-)
+from shards.dataset.manifest import DATASET_FILE, INDEX_FILE, SPLITS, ImageFormat, LabelField, Shard, read_manifest
 from shards.dataset.remote import Remote, is_address
 
 

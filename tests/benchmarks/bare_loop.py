@@ -18,10 +18,10 @@ from typing import Any
 
 from facegen.config import parse_args
 from facegen.families.base import TrainBatch
+from facegen.optimization.ema import EMA
+from facegen.optimization.optim import Updater
 from facegen.processes.group import run_process
 from facegen.training.batches import micro_batches
-from facegen.training.ema import EMA
-from facegen.training.optim import Updater
 from facegen.training.trainer import Trainer
 from shards.base.cli import run
 from shards.loading.batch import Batch

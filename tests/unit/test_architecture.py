@@ -40,6 +40,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "samplers",
         "config",
         "model",
+        "optimization",
+        "reporting",
         "training",
         "fit_sampler train",
     ),

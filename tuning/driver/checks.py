@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from facegen.reporting.validation import metric_names
 from facegen.training.assembly import build_family
-from facegen.training.validation import metric_names
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from tuning.search.objective import METRICS

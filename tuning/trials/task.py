@@ -14,12 +14,12 @@ from accelerate.utils import broadcast_object_list
 
 from facegen.options import TrainConfig
 from facegen.processes.group import make_accelerator
+from facegen.reporting.monitor import METRICS_FILE
 from facegen.runs.branch import branch
 from facegen.runs.checkpoint import directory_name, newest_complete
 from facegen.runs.run_directory import CHECKPOINTS
 from facegen.runs.snapshot import SNAPSHOTS
 from facegen.runs.state_file import read_facts
-from facegen.training.monitor import METRICS_FILE
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
@@ -119,7 +119,7 @@ def measure_entry(
         raise UserError(f"validation of this family measures {', '.join(held_out) or 'nothing'}, not {absent[0]}.")
     values = dict(held_out)
     if objective.parts:
-        from tuning.trials.trial_metrics import measure_metrics  # Loads eval, which most sweeps do not need.
+        from tuning.trials.trial_metrics import measure_metrics
 
         values |= measure_metrics(objective, snapshot, dataset, accelerator)
     if not accelerator.is_main_process:

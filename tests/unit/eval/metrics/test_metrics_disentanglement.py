@@ -91,9 +91,7 @@ def test_mutual_information_of_known_columns() -> None:
     information = mutual_information(np.column_stack([values, -3 * values + 7, values % 2]), factors)
     expected = [[math.log(20), math.log(2)], [math.log(20), math.log(2)], [math.log(2), 0]]
     np.testing.assert_allclose(information, expected, atol=1e-9)
-    np.testing.assert_allclose(
-        mig(values[:, None], factors), [1, 1]
-    )  # One dim: the second best has 0.
+    np.testing.assert_allclose(mig(values[:, None], factors), [1, 1])  # One dim: the second best has 0.
 
 
 def test_bins_do_not_depend_on_the_scale_of_a_dim() -> None:

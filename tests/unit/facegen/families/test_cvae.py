@@ -26,11 +26,11 @@ from facegen.losses.vae import reparameterize
 from facegen.model import load
 from facegen.networks.conv import ConvNetConfig, ImageShape
 from facegen.networks.smile import SmileDecoder, SmileEncoder
+from facegen.optimization.optim import Updater
 from facegen.options import AugmentConfig, MonitorConfig, OptimConfig, TrainConfig
 from facegen.pixels import to_float
 from facegen.processes.group import make_accelerator
 from facegen.randomness import SlotRandom
-from facegen.training.optim import Updater
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

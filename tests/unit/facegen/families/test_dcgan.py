@@ -20,9 +20,9 @@ from facegen.losses import adversarial
 from facegen.losses.collapse import CollapseDetector
 from facegen.networks.conv import ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from facegen.optimization.optim import Updater
 from facegen.options import CheckpointConfig, OptimConfig, TrainConfig
 from facegen.randomness import SlotRandom
-from facegen.training.optim import Updater
 from facegen.training.trainer import Trainer
 from tiny_families import IMAGE, tiny_family
 

@@ -18,6 +18,7 @@ from facegen.families.base import TrainBatch
 from facegen.families.dfc_vae import DFCVAE
 from facegen.networks.conv import ImageShape
 from facegen.networks.dfc import DFCNetConfig, ScaledResidualBlock, ShiftBatchNorm2d
+from facegen.optimization.ema import EMA
 from facegen.options import OptimConfig, TrainConfig
 from facegen.perceptual.feature_net import FeatureNet
 from facegen.perceptual.inception_resnet import build_stages
@@ -25,7 +26,6 @@ from facegen.perceptual.loss import perceptual_error
 from facegen.perceptual.options import FeatureNetConfig
 from facegen.perceptual.torchvision_ops import make_torchvision_importable
 from facegen.randomness import SlotRandom
-from facegen.training.ema import EMA
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from tiny_families import IMAGE, tiny_family

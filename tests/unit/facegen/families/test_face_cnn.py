@@ -26,11 +26,11 @@ from facegen.networks.face_cnn import FaceNet, FaceNetConfig
 from facegen.options import EMAConfig, MonitorConfig, TrainConfig
 from facegen.pixels import to_float, to_uint8
 from facegen.processes.preemption import Preempted, StopFlag
-from facegen.training.held_out import pair_batches
-from facegen.training.pair_metrics import area_under_roc, equal_error_rate
-from facegen.training.pictures import pair_grid
+from facegen.reporting.held_out import pair_batches
+from facegen.reporting.pair_metrics import area_under_roc, equal_error_rate
+from facegen.reporting.pictures import pair_grid
+from facegen.reporting.validation import validate_pairs
 from facegen.training.trainer import Trainer
-from facegen.training.validation import validate_pairs
 from pretended_processes import AskedLater, OneOfMany
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

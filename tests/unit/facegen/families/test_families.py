@@ -11,9 +11,9 @@ from torch import Tensor
 from facegen.families import FAMILIES, Family
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.optimization.optim import Updater
 from facegen.options import OptimConfig
 from facegen.randomness import SlotRandom
-from facegen.training.optim import Updater
 from tiny_families import IMAGE, TINY, tiny_config, tiny_family, tiny_labels
 
 ABILITIES = {"encode", "posterior", "decode", "sample", "verify"}

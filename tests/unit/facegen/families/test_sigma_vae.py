@@ -16,9 +16,9 @@ from facegen.losses.vae import gaussian_nll
 from facegen.model import load
 from facegen.networks.conv import ConvNetConfig
 from facegen.networks.variance import LOG_SIGMA_UNIT
+from facegen.optimization.optim import Updater
 from facegen.options import CheckpointConfig, EMAConfig, OptimConfig, TrainConfig
 from facegen.randomness import SlotRandom
-from facegen.training.optim import Updater
 from facegen.training.trainer import Trainer
 from tiny_families import IMAGE, tiny_family
 

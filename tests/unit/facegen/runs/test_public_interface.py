@@ -17,7 +17,7 @@ from facegen.config import config_class, parse_args
 from facegen.families.vae import VAEConfig
 from facegen.networks.conv import ConvNetConfig
 from facegen.options import OptimConfig
-from facegen.training.reporter import Reporter
+from facegen.reporting.reporter import Reporter
 from shards.base.errors import UserError
 
 NEEDED = {"data": "d", "run": "r"}

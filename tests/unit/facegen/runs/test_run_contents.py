@@ -12,11 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from facegen.networks.conv import ConvNetConfig
-from facegen.options import (
-    CheckpointConfig,
-    MonitorConfig,
-    OptimConfig,
-)
+from facegen.options import CheckpointConfig, MonitorConfig, OptimConfig
 from facegen.runs.snapshot import find_snapshot, read_description
 from shards.dataset.dataset import Dataset
 from shards.pack import main as pack

@@ -13,10 +13,7 @@ from typing import Any
 import pytest
 
 from facegen.networks.conv import ConvNetConfig
-from facegen.options import (
-    EarlyStopConfig,
-    OptimConfig,
-)
+from facegen.options import EarlyStopConfig, OptimConfig
 from facegen.runs import run_directory
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError

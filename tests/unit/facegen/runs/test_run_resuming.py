@@ -10,11 +10,7 @@ from typing import Any
 import pytest
 
 from facegen.families import FAMILIES
-from facegen.options import (
-    CheckpointConfig,
-    MonitorConfig,
-    OptimConfig,
-)
+from facegen.options import CheckpointConfig, MonitorConfig, OptimConfig
 from facegen.runs.checkpoint import newest_complete, write_complete
 from facegen.runs.snapshot import find_snapshot
 from training_runs import (

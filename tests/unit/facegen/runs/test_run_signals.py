@@ -14,11 +14,7 @@ from typing import Any
 
 import pytest
 
-from facegen.options import (
-    EarlyStopConfig,
-    LoaderConfig,
-    MonitorConfig,
-)
+from facegen.options import EarlyStopConfig, LoaderConfig, MonitorConfig
 from facegen.runs.checkpoint import newest_complete
 from facegen.training.trainer import Trainer
 from shards.loading.reader import Reader
@@ -72,9 +68,9 @@ def test_sigterm_while_data_does_not_come_saves_at_once(
 @pytest.mark.parametrize(
     ("family", "reader"),
     [
-        ("vae", "facegen.training.reporter.evaluation_batches"),
-        ("face_cnn", "facegen.training.reporter.read_pairs"),
-        ("face_cnn", "facegen.training.held_out.read_pairs"),
+        ("vae", "facegen.reporting.reporter.evaluation_batches"),
+        ("face_cnn", "facegen.reporting.reporter.read_pairs"),
+        ("face_cnn", "facegen.reporting.held_out.read_pairs"),
     ],
 )
 def test_sigterm_while_held_out_faces_do_not_come_saves_at_once(

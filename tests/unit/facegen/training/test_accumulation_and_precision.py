@@ -12,10 +12,7 @@ from accelerate.state import AcceleratorState
 
 from facegen.families import FAMILIES
 from facegen.networks.conv import ConvNetConfig
-from facegen.options import (
-    MonitorConfig,
-    OptimConfig,
-)
+from facegen.options import MonitorConfig, OptimConfig
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from training_runs import RICH, MakeConfig, metrics_of, train

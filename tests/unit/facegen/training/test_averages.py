@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from facegen.training.averages import Averages, means_of
+from facegen.optimization.averages import Averages, means_of
 
 
 @pytest.mark.parametrize("num_added", [1, 63, 64, 65, 200])

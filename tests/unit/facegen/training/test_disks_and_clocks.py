@@ -11,17 +11,14 @@ from typing import Any
 
 import pytest
 
-from facegen.options import (
-    CheckpointConfig,
-    MonitorConfig,
-)
+from facegen.options import CheckpointConfig, MonitorConfig
 from facegen.processes.failures import SavingFailed
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from training_runs import RICH, Crash, MakeConfig, assert_equal, checkpoints_of, crash_after, metrics_of, train
 
 
-@pytest.mark.parametrize("attribute", ["facegen.training.state.save_state", "facegen.runs.snapshot.save_module"])
+@pytest.mark.parametrize("attribute", ["facegen.optimization.state.save_state", "facegen.runs.snapshot.save_module"])
 def test_a_disk_that_is_full_ends_training_and_costs_no_checkpoint(
     attribute: str, tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,7 +45,7 @@ def no_space(*_: Any, **__: Any) -> None:
 
 def test_a_disk_that_is_full_when_metrics_are_written(tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config(checkpoint=CheckpointConfig(every_images=16))
-    monkeypatch.setattr("facegen.training.monitor.Monitor.scalars", no_space)
+    monkeypatch.setattr("facegen.reporting.monitor.Monitor.scalars", no_space)
     with pytest.raises(UserError, match="cannot write to .*run \\(No space left on device\\); the checkpoints in it"):
         train(config)
     assert checkpoints_of(config) == ["images_000000000016"]

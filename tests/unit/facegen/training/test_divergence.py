@@ -14,10 +14,7 @@ import torch
 
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import VAE
-from facegen.options import (
-    CheckpointConfig,
-    MonitorConfig,
-)
+from facegen.options import CheckpointConfig, MonitorConfig
 from facegen.processes.failures import TrainingDiverged
 from facegen.runs.checkpoint import newest_complete
 from facegen.training.trainer import Trainer

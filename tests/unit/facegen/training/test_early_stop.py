@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from facegen.model import load
+from facegen.optimization.early_stop import EarlyStop
 from facegen.options import CheckpointConfig, EarlyStopConfig, MonitorConfig, TrainConfig
+from facegen.reporting.reporter import Reporter
 from facegen.runs.snapshot import find_snapshot
-from facegen.training.early_stop import EarlyStop
-from facegen.training.reporter import Reporter
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from training_runs import Crash, Outcome, assert_equal, crash_after, train

@@ -8,7 +8,7 @@ from torch import nn
 
 from facegen.families import FAMILIES, Family, build
 from facegen.networks.conv import ConvNetConfig, ImageShape
-from facegen.training.ema import EMA
+from facegen.optimization.ema import EMA
 
 
 def make_family(norm: str = "batch") -> Family:

@@ -16,14 +16,9 @@ from facegen.families.vae import VAE
 from facegen.latents.latent_history import LatentHistory, read_latent_history
 from facegen.losses.vae import kl_per_dim
 from facegen.model import load
-from facegen.options import (
-    CheckpointConfig,
-    EMAConfig,
-    MonitorConfig,
-    TrainConfig,
-)
+from facegen.options import CheckpointConfig, EMAConfig, MonitorConfig, TrainConfig
 from facegen.pixels import to_float
-from facegen.training.validation import validate
+from facegen.reporting.validation import validate
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.pack import main as pack
@@ -101,7 +96,7 @@ def test_what_validation_has_encoded_is_not_encoded_again(
         passes.append(only_encode)
         return validate(*args, only_encode=only_encode)
 
-    monkeypatch.setattr("facegen.training.reporter.validate", counted)
+    monkeypatch.setattr("facegen.reporting.reporter.validate", counted)
     monitor = MonitorConfig(validate_every_images=384, num_validation_images=20)
     config = tiny_config(max_epochs=2.5, max_steps=None, monitor=monitor)
     train(config)

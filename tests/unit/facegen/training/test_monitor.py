@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from facegen.latents.latent_history import read_latent_history
 from facegen.latents.latent_stats import LatentStats
-from facegen.training.monitor import Meter, Monitor, peak_memory_mib, progress_line
+from facegen.reporting.monitor import Meter, Monitor, peak_memory_mib, progress_line
 
 
 def write(run: Path, start: int, counts: list[int]) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from facegen.optimization.optim import Updater
 from facegen.options import OptimConfig
-from facegen.training.optim import Updater
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facegen.training.pair_metrics import area_under_roc, equal_error_rate, roc
+from facegen.reporting.pair_metrics import area_under_roc, equal_error_rate, roc
 
 # Few different scores, so that ties are common.
 PAIRS = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=30).filter(

@@ -16,8 +16,8 @@ from facegen.losses.vae import kl_per_dim
 from facegen.networks.conv import ImageShape
 from facegen.pixels import to_float
 from facegen.processes.preemption import Preempted, StopFlag
-from facegen.training.held_out import image_batches
-from facegen.training.validation import validate
+from facegen.reporting.held_out import image_batches
+from facegen.reporting.validation import validate
 from pretended_processes import AskedLater, OneOfMany
 from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch

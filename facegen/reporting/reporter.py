@@ -13,15 +13,15 @@ from torch import Tensor
 from facegen.families.base import Family
 from facegen.latents.latent_stats import LatentStats
 from facegen.losses.vae import COLLAPSE_NATS_PER_DIM
+from facegen.optimization.averages import Averages
+from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
 from facegen.processes.group import share_buffers
 from facegen.processes.preemption import StopFlag
-from facegen.training.averages import Averages
-from facegen.training.held_out import image_batches, pair_batches
-from facegen.training.monitor import Meter, Monitor, progress_line
-from facegen.training.pictures import family_grids, pair_grid, reconstruction_grid, sample_grid
-from facegen.training.state import TrainState
-from facegen.training.validation import HeldOut, metric_names, validate, validate_pairs
+from facegen.reporting.held_out import image_batches, pair_batches
+from facegen.reporting.monitor import Meter, Monitor, progress_line
+from facegen.reporting.pictures import family_grids, pair_grid, reconstruction_grid, sample_grid
+from facegen.reporting.validation import HeldOut, metric_names, validate, validate_pairs
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.pairs import Pairs, held_out_pairs, read_pairs

@@ -9,11 +9,11 @@ from typing import Any
 from torch import nn
 
 from facegen.families.base import Family
+from facegen.optimization.early_stop import EarlyStop
+from facegen.optimization.ema import EMA
+from facegen.optimization.optim import Updater
 from facegen.runs.checkpoint import load_module, load_state, save_module, save_state
 from facegen.runs.state_file import read_facts, write_facts
-from facegen.training.early_stop import EarlyStop
-from facegen.training.ema import EMA
-from facegen.training.optim import Updater
 
 
 @dataclass

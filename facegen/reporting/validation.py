@@ -15,8 +15,8 @@ from facegen.latents.latent_stats import LatentStats
 from facegen.losses.vae import kl_per_dim, reconstruction_error
 from facegen.pixels import to_float
 from facegen.processes.group import sum_over_processes
-from facegen.training.held_out import PairBatch
-from facegen.training.pair_metrics import area_under_roc, equal_error_rate
+from facegen.reporting.held_out import PairBatch
+from facegen.reporting.pair_metrics import area_under_roc, equal_error_rate
 from shards.loading.batch import Batch
 
 
