@@ -69,7 +69,9 @@ def test_a_rank_that_is_killed_ends_the_other(
     assert not list((tmp_path / "run" / "checkpoints").glob(".images_*.tmp"))
 
 
-def test_a_rank_that_does_not_answer_ends_the_other_after_the_limit(options: list[str | Path], tmp_path: Path) -> None:
+def test_a_rank_that_does_not_answer_ends_the_other_after_the_timeout(
+    options: list[str | Path], tmp_path: Path
+) -> None:
     command = launch(2, DISTURBED, "SIGSTOP", "1", "step", "128", *options, "--run", tmp_path / "run")
     process = subprocess.Popen(
         [*command, "--process_timeout_sec", "3"],

@@ -18,7 +18,7 @@ def draw(kind: str, slots: slice, *, seed: int = 0, images_seen: int = 0, name: 
 
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(["normal", "uniform"]), st.lists(st.integers(0, BATCH), max_size=5))
-def test_any_cut_gives_the_rows_of_the_whole(kind: str, cuts: list[int]) -> None:
+def test_any_split_of_the_batch_gives_the_same_rows(kind: str, cuts: list[int]) -> None:
     bounds = [0, *sorted(cuts), BATCH]
     parts = [draw(kind, slice(start, stop)) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
     assert torch.equal(torch.cat(parts), draw(kind, slice(0, BATCH)))
@@ -26,7 +26,7 @@ def test_any_cut_gives_the_rows_of_the_whole(kind: str, cuts: list[int]) -> None
 
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
 @pytest.mark.parametrize("other", [{"seed": 1}, {"images_seen": BATCH}, {"name": "y"}])
-def test_seed_step_and_name_tell_draws_apart(kind: str, other: dict) -> None:
+def test_seed_step_and_name_distinguish_draws(kind: str, other: dict) -> None:
     first, second = draw(kind, slice(0, BATCH)), draw(kind, slice(0, BATCH), **other)
     assert not torch.isin(second, first).any()
 
@@ -35,7 +35,7 @@ def test_no_two_slots_draw_the_same() -> None:
     assert len(draw("normal", slice(0, BATCH)).unique()) == 3 * BATCH
 
 
-def test_the_same_draw_can_be_made_again_whatever_was_drawn_between() -> None:
+def test_a_draw_can_be_repeated_whatever_was_drawn_in_between() -> None:
     random = SlotRandom(0, 0, slice(0, BATCH), BATCH)
     first = random.normal("x", 3)
     random.uniform("y")
@@ -58,7 +58,7 @@ def test_derived_seeds_fit_a_generator_and_keep_their_values() -> None:
     seeds = {derive_seed(seed, "sample", index) for seed in range(20) for index in range(50)}
     assert len(seeds) == 1000
     assert min(seeds) >= 0 and max(seeds) < 2**63
-    # A change here gives every run other noise, and no old run could be resumed or sampled as it was.
+    # A change here would change the noise of every run, so that no old run could resume or be sampled as before.
     assert derive_seed(0, "weights") == 7388263408636359099
     assert derive_seed(1, 23) != derive_seed(12, 3)
 

@@ -1,4 +1,4 @@
-"""Each process of a machine computes on cores of its own."""
+"""Each process of a machine computes on its own cores."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ MACHINE = ("a", (0, 1, 2, 3, 4))
         ([MACHINE] * 5, [(0,), (1,), (2,), (3,), (4,)]),
         ([MACHINE] * 6, [()] * 6),
         ([("a", (0, 1)), ("b", (0, 1)), ("a", (0, 1))], [(0,), (0, 1), (1,)]),
-        ([("a", (0, 1)), ("a", (2, 3))], [(0, 1), (2, 3)]),  # A scheduler has given each its own.
+        ([("a", (0, 1)), ("a", (2, 3))], [(0, 1), (2, 3)]),  # A scheduler has given each process its own.
     ],
 )
-def test_cores_are_shared_out_among_those_that_would_share_them(places: list, shares: list) -> None:
+def test_processes_with_the_same_cores_share_them_equally(places: list, shares: list) -> None:
     assert [share_of_cores(places, rank) for rank in range(len(places))] == shares
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 @pytest.mark.parametrize(("threads", "num_processes", "cores"), [(1, 2, (6, 7)), (3, 2, (6, 7)), (2, 8, None)])
-def test_a_process_is_bound_where_it_has_cores_and_computes_on_no_more_threads(
+def test_a_process_is_bound_to_its_cores_with_as_many_threads(
     monkeypatch: pytest.MonkeyPatch, threads: int, num_processes: int, cores: tuple[int, ...] | None
 ) -> None:
     calls = []
@@ -48,7 +48,7 @@ def test_a_process_is_bound_where_it_has_cores_and_computes_on_no_more_threads(
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
-def test_a_launcher_that_counts_the_whole_machines_cores_is_not_believed() -> None:
+def test_threads_are_limited_where_the_launcher_counted_the_whole_machine() -> None:
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "import torch; torch.set_num_threads(3)\n"

@@ -27,7 +27,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
     monkeypatch.setattr(processes, "Accelerator", lambda **options: SimpleNamespace(**default | facts))
 
 
-def test_processes_that_would_train_as_several_single_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_would_train_separately_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     pretend(monkeypatch, num_processes=2)
     assert processes.make_accelerator().num_processes == 2
@@ -64,7 +64,7 @@ def test_a_precision_that_would_silently_be_float32_is_refused(monkeypatch: pyte
         (RuntimeError("shapes do not fit in the igloo/model"), None),
     ],
 )
-def test_what_says_that_another_process_is_lost(error: RuntimeError, reason: str | None) -> None:
+def test_errors_that_mean_a_lost_process_are_recognized(error: RuntimeError, reason: str | None) -> None:
     assert processes.lost_process(error) == reason
 
 
@@ -83,13 +83,13 @@ def test_buffers_are_not_sent_before_every_forward(monkeypatch: pytest.MonkeyPat
         distributed.destroy_process_group()
 
 
-def test_a_signal_that_comes_while_the_others_are_awaited_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_during_a_vote_counts_in_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
 
     class Work:
         def wait(self) -> None:
             if len(told) == 1:
-                os.kill(os.getpid(), signal.SIGUSR1)  # Too late for what is being reduced: nobody else has been told.
+                os.kill(os.getpid(), signal.SIGUSR1)  # Too late for this vote: no other process knows.
 
     def all_reduce(flag: torch.Tensor, op: object, async_op: bool) -> Work:
         told.append(bool(flag.item()))
@@ -110,13 +110,13 @@ def _stop() -> None:
 
 
 @pytest.mark.parametrize(("main", "code"), [(lambda: None, 0), (lambda: 143, 143), (_stop, 2), (lambda: 1 // 0, 1)])
-def test_one_of_several_processes_ends_at_once_with_its_own_code(
+def test_one_of_several_processes_exits_at_once_with_its_own_code(
     main: Callable[[], int | None], code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     pid = os.fork()
     if pid == 0:
-        # What still runs in the interpreter's end would be waited for.
+        # A normal exit would wait for this thread.
         threading.Thread(target=time.sleep, args=(60,)).start()
         print("done", end="")
         processes.run_process(main)
@@ -128,7 +128,7 @@ def test_one_of_several_processes_ends_at_once_with_its_own_code(
     assert ("ZeroDivisionError" in err) == (code == 1)
 
 
-def test_a_process_alone_ends_as_any_program_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_exits_as_any_program_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(SystemExit) as end:
         processes.run_process(lambda: 3)

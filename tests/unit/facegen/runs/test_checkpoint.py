@@ -1,4 +1,4 @@
-"""A directory is complete or not there; damaged ones are skipped aloud and never lost from sight."""
+"""A directory is complete or absent; damaged ones are skipped with a warning and kept."""
 
 from __future__ import annotations
 
@@ -163,7 +163,9 @@ def test_a_file_that_the_disk_cannot_read_is_damage(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE])
-def test_a_file_that_may_not_be_read_is_no_damage(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_may_not_be_read_is_not_damaged(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, 100)
 
     def refused(*_: Any) -> Any:
@@ -176,7 +178,7 @@ def test_a_file_that_may_not_be_read_is_no_damage(number: int, tmp_path: Path, m
     assert names(tmp_path) == [directory_name(100)]
 
 
-def test_all_damaged_is_none(tmp_path: Path) -> None:
+def test_only_damaged_ones_give_none(tmp_path: Path) -> None:
     _flip(write(tmp_path, 100))
     with pytest.warns(UserWarning, match="is skipped"):
         assert newest_complete(tmp_path) is None
@@ -229,7 +231,7 @@ def test_a_folder_that_cannot_be_deleted_now_is_deleted_the_next_time(
         write(tmp_path, images_seen)
 
     def in_use(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOTEMPTY, "Directory not empty")  # What NFS says while somebody reads a file of it.
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")  # NFS says so while somebody reads a file in it.
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "rmdir", in_use)
@@ -245,7 +247,7 @@ def test_prune_of_fewer_than_are_kept_deletes_none(tmp_path: Path) -> None:
     assert names(tmp_path) == [directory_name(100)]
 
 
-def test_what_killed_processes_left_is_ignored_and_cleared(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_ignored_and_deleted(tmp_path: Path) -> None:
     write(tmp_path, 100)
     leftover = tmp_path / f".{directory_name(90)}.tmp"
     leftover.mkdir()

@@ -28,7 +28,7 @@ NEEDED: dict[str, Any] = {"data": "d", "run": "r"}
         ({"max_images": 321}, 352),  # Whole global batches.
         ({"max_epochs": 2}, 1920),
         ({"max_epochs": 0.5}, 480),
-        ({"max_epochs": 1e-6}, 32),  # At least one step; a run that trains nothing is no run.
+        ({"max_epochs": 1e-6}, 32),  # At least one step.
         ({"max_steps": 7, "max_images": 64}, 64),
         ({"max_steps": 7, "max_epochs": 100.0, "max_images": 10_000}, 224),
         ({"max_steps": 100_000}, 3_200_000),  # A limit beyond the default of 30 epochs counts.
@@ -54,13 +54,13 @@ def test_every_preset_parses_with_its_family(preset: str) -> None:
     check(written, resolved)
 
 
-def test_presets_exist_for_what_the_report_trained() -> None:
+def test_there_are_presets_for_the_runs_of_the_report() -> None:
     found = {path.stem for path in PRESETS.glob("*.yaml")}
     assert {"ae_lfw", "vae_lfw_kld_0.2", "vae_lfw_kld_0.1", "vae_lfw_kld_0.01", "vae_celeba_128", "vae_demo"} <= found
     assert {"beta_vae_2", "beta_vae_4", "beta_vae_5", "beta_vae_10", "beta_vae_500"} <= found
 
 
-def test_what_was_not_trained_here_says_so_and_who_did() -> None:
+def test_presets_that_were_not_trained_here_say_so_and_who_did() -> None:
     papers = {"dcgan_radford": "Radford", "vae_gan_larsen": "Larsen", "dfc_vae_vgg19": "Hou"}
     for preset in (*papers, "cvae_smile_gray", "beta_vae_500", "vae_lfw_residual"):
         comment = (PRESETS / f"{preset}.yaml").read_text().partition("family:")[0]
@@ -82,7 +82,7 @@ def test_preset_names_become_paths(form: list[str]) -> None:
     assert resolved[-1].removeprefix("--config=") == str(PRESETS / "vae_demo.yaml")
 
 
-def test_an_unknown_preset_gets_the_near_ones() -> None:
+def test_an_unknown_preset_is_answered_with_the_nearest_ones() -> None:
     with pytest.raises(UserError, match="vae_dmeo is neither a file nor a preset; near it:.*vae_demo"):
         resolve_presets(["vae", "--config", "vae_dmeo"])
 
@@ -123,7 +123,7 @@ def test_differences_name_the_option_and_both_values() -> None:
     [(name, 0) for name in ("global_batch_size", "gradient_accumulation_steps", "max_images", "max_steps")]
     + [("max_epochs", 0.0), ("max_epochs", -1.0), ("max_epochs", math.nan), ("max_images", -5)],
 )
-def test_impossible_run_options(name: str, value: float) -> None:
+def test_impossible_run_options_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=name):
         config_class("vae")(**NEEDED, **{name: value})
 
@@ -137,7 +137,7 @@ def test_impossible_run_options(name: str, value: float) -> None:
         *((MonitorConfig, item.name, 0) for item in dataclasses.fields(MonitorConfig)),
     ],
 )
-def test_impossible_section_options(section: type, name: str, value: int) -> None:
+def test_impossible_section_options_are_refused(section: type, name: str, value: int) -> None:
     with pytest.raises(ValueError, match=name):
         section(**{name: value})
 

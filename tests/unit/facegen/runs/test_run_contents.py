@@ -114,7 +114,7 @@ def test_a_batch_holds_the_labels_that_its_family_uses(tiny_config: MakeConfig, 
     assert labels & {"smile", "identity"} < {*Dataset(config.data).fields}
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_one_others(tiny_config: MakeConfig, tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_weights_and_others_do_not(tiny_config: MakeConfig, tmp_path: Path) -> None:
     first, second, other = (
         train(tiny_config(run=str(tmp_path / name), seed=seed, max_steps=2))
         for name, seed in zip("abc", (0, 0, 1), strict=True)

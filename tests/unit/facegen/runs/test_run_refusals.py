@@ -29,14 +29,14 @@ from training_runs import MakeConfig, train
         ({"global_batch_size": 8}, "global_batch_size \\(was 16, now 8\\)"),
     ],
 )
-def test_a_run_goes_on_only_with_its_own_options(changes: dict[str, Any], words: str, tiny_config: MakeConfig) -> None:
+def test_a_run_resumes_only_with_its_own_options(changes: dict[str, Any], words: str, tiny_config: MakeConfig) -> None:
     train(tiny_config(max_steps=1))
     with pytest.raises(UserError, match=f"started with other options: .*{words}.*another --run") as error:
         train(tiny_config(max_steps=2, **changes))
     assert "\n" not in str(error.value)
 
 
-def test_a_run_goes_on_only_with_its_own_data(tiny_config: MakeConfig, other_dataset: Path) -> None:
+def test_a_run_resumes_only_with_its_own_data(tiny_config: MakeConfig, other_dataset: Path) -> None:
     train(tiny_config(max_steps=1))
     with pytest.raises(UserError, match="fingerprint .* but .* has .*another --run"):
         train(tiny_config(max_steps=2, data=str(other_dataset)))
@@ -52,13 +52,15 @@ def test_a_run_goes_on_only_with_its_own_data(tiny_config: MakeConfig, other_dat
         ({"seed": -1}, "seed"),
     ],
 )
-def test_what_does_not_go_together(options: dict[str, Any], words: str, tiny_config: MakeConfig) -> None:
+def test_options_that_do_not_go_together_are_refused(
+    options: dict[str, Any], words: str, tiny_config: MakeConfig
+) -> None:
     with pytest.raises(UserError, match=words):
         Trainer(tiny_config(**options))
 
 
 @pytest.mark.parametrize("folder", ["snapshots", "best"])
-def test_snapshots_of_another_run_are_not_taken_for_this_ones(folder: str, tiny_config: MakeConfig) -> None:
+def test_snapshots_of_another_run_are_refused(folder: str, tiny_config: MakeConfig) -> None:
     config = tiny_config(max_steps=2, early_stop=EarlyStopConfig(metric="mse", patience=9))
     train(config)
     for name in {"checkpoints", "snapshots", "best"} - {folder}:
@@ -97,7 +99,7 @@ def test_a_checkpoint_that_cannot_be_renamed_is_one_sentence(
         Trainer(config)
 
 
-def test_a_run_directory_that_is_a_file(tiny_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_run_directory_that_is_a_file_is_refused(tiny_config: MakeConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to .*another --run"):
         Trainer(tiny_config(run=str(tmp_path / "file")))
@@ -146,13 +148,13 @@ def test_what_the_file_system_refuses_is_one_sentence(
         Trainer(tiny_config())
 
 
-def test_a_data_set_is_no_run_directory(tiny_config: MakeConfig, tiny_dataset: Path) -> None:
+def test_a_data_set_is_refused_as_a_run_directory(tiny_config: MakeConfig, tiny_dataset: Path) -> None:
     before = sorted(path.name for path in tiny_dataset.iterdir())
     with pytest.raises(UserError, match="holds a data set; give another --run"):
         Trainer(tiny_config(run=str(tiny_dataset)))
     assert sorted(path.name for path in tiny_dataset.iterdir()) == before
 
 
-def test_an_empty_run_is_refused(tiny_config: MakeConfig) -> None:
+def test_an_empty_run_name_is_refused(tiny_config: MakeConfig) -> None:
     with pytest.raises(ValueError, match="data and run must not be empty"):
         tiny_config(run=" ")

@@ -1,4 +1,4 @@
-"""A run that is resumed, after an end, a crash or damage, trains as if it had never stopped."""
+"""A run that resumes after its end, a crash or damage trains as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from training_runs import (
     train,
 )
 
-# Options by which one step decides about the next.
+# Options with which one step influences the next.
 OBSERVING = {"equilibrium_margin": 0.02, "lecam_weight": 0.1, "adaptive_weight": True}
 
 
@@ -34,7 +34,7 @@ OBSERVING = {"equilibrium_margin": 0.02, "lecam_weight": 0.1, "adaptive_weight":
     ("family", "model"),
     [*((name, {}) for name in FAMILIES), ("ae", DROPOUT), ("vae", DROPOUT), ("vae_gan", OBSERVING)],
 )
-def test_training_through_a_checkpoint_is_bitwise_training_in_one_go(
+def test_a_resumed_training_is_bitwise_the_uninterrupted_one(
     family: str, model: dict[str, Any], tiny_config: MakeConfig, tmp_path: Path
 ) -> None:
     options = {**RICH, "model": model}
@@ -44,7 +44,9 @@ def test_training_through_a_checkpoint_is_bitwise_training_in_one_go(
     assert_equal(train(tiny_config(family, max_steps=6, **options, **halves)), whole)
 
 
-def test_a_crash_goes_back_to_the_last_checkpoint_and_leaves_no_trace(tiny_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_crashed_run_resumes_from_its_last_checkpoint_without_a_trace(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     options = {"max_steps": 15, "checkpoint": CheckpointConfig(every_images=64), **RICH}  # Beyond the first epoch.
     monitor = MonitorConfig(log_every_images=16)
     whole = train(tiny_config(run=str(tmp_path / "whole"), monitor=monitor, **options))
@@ -75,7 +77,7 @@ def flip_a_byte(path: Path) -> None:
         ("COMPLETE", lambda path: path.write_text("[1, 2"), "its COMPLETE file is damaged"),
     ],
 )
-def test_a_damaged_checkpoint_costs_only_the_steps_behind_it(
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(
     name: str, damage: Callable[[Path], object], words: str, tiny_config: MakeConfig, tmp_path: Path
 ) -> None:
     options = {"max_steps": 4, "checkpoint": CheckpointConfig(every_images=32), **RICH}
@@ -129,7 +131,7 @@ def test_a_crash_while_the_last_state_is_saved_costs_neither_checkpoint_nor_snap
     assert find_snapshot(Path(config.run)).name == final
 
 
-def test_what_does_not_touch_the_weights_may_change(tiny_config: MakeConfig) -> None:
+def test_options_that_do_not_affect_the_weights_may_change(tiny_config: MakeConfig) -> None:
     train(tiny_config(max_steps=1))
     monitor = MonitorConfig(log_every_images=16)
     assert train(tiny_config(max_steps=2, monitor=monitor, checkpoint=CheckpointConfig(keep=5))).images_seen == 32

@@ -1,4 +1,4 @@
-"""A signal stops a run at once, also while it waits for data, behind a checkpoint."""
+"""A signal stops a run at once, even while it waits for data, and saves a checkpoint."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_sigterm_saves_and_exits_with_143(tiny_config: MakeConfig, tmp_path: Pat
     assert_equal(resumed, whole)
 
 
-def test_sigterm_while_data_does_not_come_saves_at_once(
+def test_sigterm_while_waiting_for_data_saves_at_once(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"max_steps": 5, "loader": LoaderConfig(num_threads=1, prefetch_batches=1), **RICH}
@@ -73,7 +73,7 @@ def test_sigterm_while_data_does_not_come_saves_at_once(
         ("face_cnn", "facegen.reporting.held_out.read_pairs"),
     ],
 )
-def test_sigterm_while_held_out_faces_do_not_come_saves_at_once(
+def test_sigterm_while_waiting_for_held_out_faces_saves_at_once(
     family: str, reader: str, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hang(*_: Any, **__: Any) -> Iterator[Any]:
@@ -95,7 +95,7 @@ def test_sigterm_while_held_out_faces_do_not_come_saves_at_once(
     assert checkpoints_of(config) == ["images_000000000032"]
 
 
-def test_a_validation_that_is_cut_off_rewrites_no_checkpoint(
+def test_a_validation_that_is_cut_off_does_not_rewrite_the_checkpoint(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(max_steps=2, early_stop=EarlyStopConfig(metric="mse", patience=9))

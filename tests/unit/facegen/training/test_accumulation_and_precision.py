@@ -84,7 +84,7 @@ def test_every_family_trains_in_bf16(family: str, tiny_config: MakeConfig, preci
     assert all(math.isfinite(value) for line in metrics_of(config) for value in line.values())
 
 
-def test_fp16_where_it_cannot_be_had(tiny_config: MakeConfig, precision: Callable[[str], None]) -> None:
+def test_fp16_is_refused_where_the_device_lacks_it(tiny_config: MakeConfig, precision: Callable[[str], None]) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine can do fp16")
     precision("fp16")

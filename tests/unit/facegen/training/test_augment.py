@@ -1,4 +1,4 @@
-"""Augmentation: what it does to pixels, and that a sample's share does not depend on how the batch is cut."""
+"""Augmentation: what it does to pixels, and that its draws do not depend on how the batch is split."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ def test_half_of_the_images_are_mirrored_and_the_others_left_alone() -> None:
     is_mirrored = (result == to_float(images).flip(3)).flatten(1).all(1)
     assert (is_same ^ is_mirrored).all()
     assert is_mirrored.float().mean().item() == pytest.approx(0.5, abs=0.04)
-    assert torch.equal(images, stored_images(2000))  # They may be needed again.
+    assert torch.equal(images, stored_images(2000))  # The input stays as it was.
 
 
-def test_every_step_flips_others() -> None:
+def test_each_step_flips_other_images() -> None:
     images, config = stored_images(64), only(flip=True)
     assert not torch.equal(augment(images, config, draws(64)), augment(images, config, draws(64, step=64)))
 
 
-def test_everything_off_is_the_conversion_alone() -> None:
+def test_without_augmentation_images_are_only_converted() -> None:
     images = stored_images(8)
     assert torch.equal(augment(images, AugmentConfig(**OFF), draws(8)), to_float(images))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("strength", [0.3, 1.0])
-def test_the_range_is_kept(channels: int, strength: float) -> None:
+def test_pixels_stay_in_range(channels: int, strength: float) -> None:
     config = AugmentConfig(flip=False, brightness=strength, contrast=strength, saturation=strength)
     images = stored_images(500, channels)
     result = augment(images, config, draws(500))
@@ -65,7 +65,7 @@ def test_the_range_is_kept(channels: int, strength: float) -> None:
 
 
 @pytest.mark.parametrize("sizes", [[12], [6, 6], [1, 4, 7]])
-def test_any_cut_gives_the_same(sizes: list[int]) -> None:
+def test_any_split_of_the_batch_gives_the_same_images(sizes: list[int]) -> None:
     images = stored_images(12)
     starts = [sum(sizes[:position]) for position in range(len(sizes))]
     parts = [
@@ -104,6 +104,6 @@ def test_saturation_moves_color_and_leaves_luma_and_gray_images() -> None:
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
 @pytest.mark.parametrize("value", [-0.1, 1.1])
-def test_impossible_strengths(name: str, value: float) -> None:
+def test_impossible_strengths_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"augment.{name}"):
         AugmentConfig(**{name: value})

@@ -10,7 +10,7 @@ from facegen.optimization.averages import Averages, means_of
 
 
 @pytest.mark.parametrize("num_added", [1, 63, 64, 65, 200])
-def test_every_addition_counts_alike(num_added: int) -> None:
+def test_all_additions_have_equal_weight(num_added: int) -> None:
     scalars = torch.arange(num_added, dtype=torch.float32) ** 2
     vectors = torch.randn(num_added, 3, generator=torch.Generator().manual_seed(0))
     averages, accelerator = Averages(), Accelerator(cpu=True)
@@ -22,7 +22,7 @@ def test_every_addition_counts_alike(num_added: int) -> None:
     torch.testing.assert_close(means["kl_per_dim"], vectors.mean(0))
 
 
-def test_reading_starts_again() -> None:
+def test_reading_resets_the_means() -> None:
     averages, accelerator = Averages(), Accelerator(cpu=True)
     averages.add({"loss": torch.tensor(3.0)})
     averages.read(accelerator)
@@ -31,7 +31,7 @@ def test_reading_starts_again() -> None:
     assert averages.read(accelerator) == {"kl": torch.tensor(5.0)}
 
 
-def test_parts_of_a_batch_count_alike() -> None:
+def test_parts_of_a_batch_have_equal_weight() -> None:
     parts = [{"loss": torch.tensor(value), "kl_per_dim": torch.tensor([value, 0.0])} for value in (1.0, 2.0, 6.0)]
     means = means_of(parts)
     assert means["loss"] == 3 and means["kl_per_dim"].tolist() == [3, 0]

@@ -63,7 +63,7 @@ def test_clocks_that_jump_change_nothing(
     for step in (5, 11):
         with pytest.raises(Crash):
             train(config, crash_after(step))
-        # As if the clock had run backwards: the newest checkpoint is that of the most images, whatever its date.
+        # As if the clock had run backwards: the newest checkpoint has the most images, whatever its date.
         for age, path in enumerate(sorted((Path(config.run) / "checkpoints").iterdir())):
             os.utime(path, (1e9 - age, 1e9 - age))
     assert_equal(train(config), whole)

@@ -62,14 +62,14 @@ def test_without_a_metric_it_is_never_over() -> None:
     assert not stop.is_due(1000, 10)
 
 
-def test_a_validation_that_was_cut_off_counts_for_nothing() -> None:
+def test_a_validation_that_was_cut_off_does_not_count() -> None:
     _, stop = observe([2.0, 1.0])
     assert not stop.is_due(70, 32)
     assert not stop.observe({}, 96)
     assert (stop.progress.num_without_gain, stop.is_due(96, 32), stop.is_due(95, 32)) == (0, True, False)
 
 
-def test_another_metric_starts_afresh() -> None:
+def test_a_resume_with_another_metric_starts_anew() -> None:
     _, stop = observe([2.0, 3.0])
     saved = vars(stop.progress)
     again = EarlyStop(EarlyStopConfig("mse", patience=5), ["mse"])
@@ -79,11 +79,11 @@ def test_another_metric_starts_afresh() -> None:
         other = EarlyStop(config, ["mse", "kl"])
         other.restore(saved)
         assert other.progress.best is None
-    stop.restore(None)  # A checkpoint from before there was early stopping.
+    stop.restore(None)  # A checkpoint from before early stopping existed.
     assert stop.progress.best == 2.0
 
 
-def test_impossible_patience() -> None:
+def test_an_impossible_patience_is_refused() -> None:
     with pytest.raises(ValueError, match="patience must be at least 1"):
         EarlyStopConfig("mse", patience=0)
 
@@ -158,7 +158,7 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(
     assert best == whole_best == "images_000000000064"
 
 
-def test_a_validation_that_a_signal_cut_off_is_made_up_for(
+def test_a_validation_that_a_signal_cut_off_is_repeated(
     tiny_config: MakeConfig, scripted: list[int], tmp_path: Path
 ) -> None:
     whole, _ = progress_of(tiny_config(run=str(tmp_path / "whole"), **OPTIONS))
@@ -176,7 +176,7 @@ def test_a_validation_that_a_signal_cut_off_is_made_up_for(
     assert (best, scripted) == ("images_000000000064", [32, 64, 96, 128])
 
 
-def test_a_validation_that_is_made_up_for_may_be_the_last(
+def test_a_repeated_validation_may_be_the_last(
     tiny_config: MakeConfig, scripted: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tiny_config(**OPTIONS)

@@ -34,7 +34,7 @@ def test_after_one_half_life_the_old_weight_counts_one_half(batch_size: int) -> 
                 torch.testing.assert_close(average, torch.full_like(average, 0.5 ** (images_seen / 400)))
 
 
-def test_steps_of_few_images_move_it_together_wherever_the_run_was_resumed() -> None:
+def test_small_batches_move_it_every_few_steps_wherever_the_run_was_resumed() -> None:
     family = make_family()
     set_all(family, 1.0)
     ema = EMA(family, half_life_images=400)
@@ -43,12 +43,12 @@ def test_steps_of_few_images_move_it_together_wherever_the_run_was_resumed() -> 
     for images_seen in range(1000, 1210, 10):
         ema.update(images_seen, 10)
         values.append(round(next(ema.module.parameters()).flatten()[0].item(), 6))
-    # 400 images are 40 steps, and 16 moves are enough for these: one every second step.
+    # 400 images are 40 steps, for which 16 moves suffice: one every second step.
     moves = [round(0.5 ** (20 * count / 400), 6) for count in range(1, 12)]
     assert values == [value for move in moves for value in (move, move)][:21]
 
 
-def test_it_starts_from_the_weights_and_stays_apart_from_them() -> None:
+def test_it_starts_as_a_separate_copy_of_the_weights() -> None:
     family = make_family()
     ema = EMA(family, 100)
     for name, parameter in family.named_parameters():
@@ -57,7 +57,7 @@ def test_it_starts_from_the_weights_and_stays_apart_from_them() -> None:
     assert not any((average == 7.0).any() for average in ema.module.parameters())
 
 
-def test_batch_norms_averages_follow_as_the_weights_do_and_counters_are_copied() -> None:
+def test_batch_norm_statistics_are_averaged_and_counters_copied() -> None:
     family = make_family()
     ema = EMA(family, half_life_images=100)
     before = {name: buffer.clone() for name, buffer in ema.module.named_buffers()}

@@ -87,7 +87,7 @@ def test_a_damaged_history_starts_anew(tiny_config: MakeConfig) -> None:
     assert history_of(config).epochs.tolist() == [2]
 
 
-def test_what_validation_has_encoded_is_not_encoded_again(
+def test_images_that_validation_encoded_are_not_encoded_again(
     tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[bool] = []
@@ -104,7 +104,7 @@ def test_what_validation_has_encoded_is_not_encoded_again(
     assert history_of(config).epochs.tolist() == [1, 2, 2.5]
 
 
-def test_a_signal_during_the_pass_leaves_that_epoch_out(
+def test_a_signal_while_encoding_leaves_that_epoch_out(
     tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(max_epochs=2, max_steps=None)
@@ -123,7 +123,7 @@ def test_a_signal_during_the_pass_leaves_that_epoch_out(
     assert history_of(config).images_seen.tolist() == [2 * stopped.images_seen]
 
 
-def test_training_faces_stand_in_where_nothing_is_held_out(tiny_config: MakeConfig, tmp_path: Path) -> None:
+def test_training_faces_stand_in_for_missing_held_out_ones(tiny_config: MakeConfig, tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     fractions = ["--val_fraction", "0", "--test_fraction", "0"]
     pack(["synthetic", data, "--num", "64", "--size", "16", "--workers", "1", *fractions])

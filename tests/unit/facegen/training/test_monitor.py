@@ -1,4 +1,4 @@
-"""The files and the words of a run in progress."""
+"""The files and the progress line of a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def drawn(run: Path) -> list[tuple[int, float]]:
 
 
 @pytest.mark.parametrize(("start", "kept"), [(0, []), (4, [2, 4]), (5, [2, 4])])
-def test_a_resumed_run_drops_what_lies_beyond_its_start(tmp_path: Path, start: int, kept: list[int]) -> None:
+def test_a_resumed_run_drops_the_lines_after_its_start(tmp_path: Path, start: int, kept: list[int]) -> None:
     write(tmp_path, 0, [2, 4, 6, 8])
     write(tmp_path, start, [start + 3])
     expected = [*kept, start + 3]
@@ -42,7 +42,7 @@ def test_a_resumed_run_drops_what_lies_beyond_its_start(tmp_path: Path, start: i
     assert drawn(tmp_path) == [(images_seen, images_seen / 10) for images_seen in expected]
 
 
-def test_a_line_that_a_killed_process_cut_in_two_is_dropped(tmp_path: Path) -> None:
+def test_a_line_that_a_killed_process_left_incomplete_is_dropped(tmp_path: Path) -> None:
     write(tmp_path, 0, [2, 4])
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"images_seen": 3, "st')
@@ -116,7 +116,7 @@ def test_without_a_run_directory_nothing_is_written(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_meter_leaves_out_the_first_step() -> None:
+def test_the_meter_skips_the_first_step() -> None:
     meter = Meter()
     meter.step(10, 100.0, 90.0)
     assert set(meter.report()) == {"peak_memory_mib"}

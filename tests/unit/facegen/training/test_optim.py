@@ -29,7 +29,7 @@ def test_no_warmup() -> None:
     assert OptimConfig(lr=0.5, warmup_images=0).lr_at(0, 1000) == 0.5
 
 
-def test_cosine_goes_from_lr_to_its_final_fraction() -> None:
+def test_the_cosine_falls_from_lr_to_its_final_fraction() -> None:
     config = OptimConfig(lr=0.5, warmup_images=100, schedule="cosine", final_lr_fraction=0.1)
     assert config.lr_at(50, 1100) == pytest.approx(0.5 * 51 / 100)
     assert config.lr_at(100, 1100) == pytest.approx(0.5)
@@ -87,7 +87,7 @@ def test_frozen_parameters_are_left_out() -> None:
     assert len(make(network).parameters) == 2
 
 
-def test_state_round_trip_goes_on_bitwise() -> None:
+def test_a_restored_optimizer_continues_bitwise() -> None:
     def steps(network: nn.Module, updater: Updater, first: int, last: int) -> None:
         for step in range(first, last):
             generator = torch.Generator().manual_seed(step)
@@ -110,8 +110,8 @@ def test_state_round_trip_goes_on_bitwise() -> None:
     assert torch.equal(second_half.weight, whole.weight)
 
 
-def test_a_state_without_loss_scaler_suits_a_run_with_one() -> None:
-    # A run may be resumed in another precision; the scaler then starts anew.
+def test_a_state_without_a_loss_scaler_loads_into_a_run_with_one() -> None:
+    # A run may resume in another precision; the scaler then starts anew.
     network = nn.Linear(2, 1)
     state = make(network).state_dict()
     scaled = Updater(network, OptimConfig(), CPU, use_fp16=True)

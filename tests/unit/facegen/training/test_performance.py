@@ -20,7 +20,7 @@ from facegen.training.performance import keep_freed_memory, set_float32_precisio
 
 def test_tf32_is_set_by_one_interface_and_on_nvidia_s_gpus_only() -> None:
     def flags() -> tuple[Any, ...]:
-        # These raise an error where torch's two interfaces have been mixed, and torch.compile asks them.
+        # These raise an error where torch's two interfaces have been mixed; torch.compile calls them.
         return (
             torch.get_float32_matmul_precision(),
             torch.backends.cuda.matmul.allow_tf32,
@@ -61,7 +61,7 @@ print(is_kept, min(before[1:]), min([page_faults() for _ in range(4)][1:]))
     platform.libc_ver()[0] != "glibc" or tuple(map(int, platform.libc_ver()[1].split("."))) < (2, 35),
     reason="needs a glibc that can keep this much freed memory",
 )
-def test_freed_memory_is_used_again() -> None:
+def test_freed_memory_is_reused() -> None:
     environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name and "GLIBC" not in name}
     done = subprocess.run(
         [sys.executable, "-c", _PAGE_FAULTS], env=environment, capture_output=True, text=True, check=True
@@ -69,7 +69,7 @@ def test_freed_memory_is_used_again() -> None:
     is_kept, before, after = done.stdout.split()
     pages = 40 * 2**20 // resource.getpagesize()
     assert is_kept == "True"
-    assert int(before) > pages // 2  # What malloc does by default; otherwise there would be nothing to gain.
+    assert int(before) > pages // 2  # malloc's default; without it there would be nothing to gain.
     assert int(after) < pages // 10
 
 

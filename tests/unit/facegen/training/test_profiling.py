@@ -1,4 +1,4 @@
-"""``--profile``: what its files say, and when there are none."""
+"""``--profile``: the content of its files, and when there are none."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_a_few_steps_are_traced_with_their_phases(tiny_config: MakeConfig, capsy
     assert "images_000000000000_rank_0.pt.trace.json.gz; open it in" in capsys.readouterr().out
 
 
-def test_a_run_that_ends_early_leaves_what_was_traced(tiny_config: MakeConfig) -> None:
+def test_a_run_that_ends_early_keeps_its_trace(tiny_config: MakeConfig) -> None:
     config = tiny_config(profile=True, max_steps=WARMUP_STEPS + 2)
     assert Trainer(config).fit() == 0
     assert phases_of(config)["data"] == 2
 
 
 @pytest.mark.parametrize("max_steps", [1, WARMUP_STEPS])
-def test_a_run_that_ends_before_it_is_warm_says_so(
+def test_a_run_that_ends_before_its_warmup_says_so(
     max_steps: int, tiny_config: MakeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tiny_config(profile=True, max_steps=max_steps)
