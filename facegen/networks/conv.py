@@ -1,23 +1,29 @@
-"""The strided convolutional encoder and its mirror image, shared by the autoencoding families."""
+"""The convolutional encoder and its mirror image, shared by the autoencoding families."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from facegen.networks.attention import SelfAttention
+from facegen.networks.norm import group_norm
+from facegen.networks.patches import Grid, PatchDecoder, PatchEncoder, PrincipalComponents
 
 
 @dataclass
 class ConvNetConfig:
-    """A stack of stride-2 convolutions and its mirror image."""
+    """A stack of convolutions that halve the image, and its mirror image."""
 
     widths: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
-    """Channels after each stride-2 convolution of the encoder; the decoder mirrors them."""
+    """Channels after each halving convolution of the encoder; the decoder mirrors them."""
     kernel_size: int = 4
-    """Kernel of every convolution; 3 and 4 halve even sizes exactly with padding 1."""
-    norm: Literal["batch", "none"] = "batch"
+    """Kernel of every halving convolution; 3 and 4 halve even sizes exactly with padding 1."""
+    norm: Literal["batch", "group", "none"] = "batch"
     """Normalization between each convolution and its activation."""
     negative_slope: float = 0.2
     """Slope of the leaky ReLU below zero."""
@@ -25,11 +31,23 @@ class ConvNetConfig:
     """Share of the outputs of each activation that is dropped, in [0, 1)."""
     output: Literal["tanh", "sigmoid", "linear"] = "tanh"
     """Last activation of the decoder; a sigmoid is rescaled from [0, 1] to [-1, 1]."""
-    residual_blocks: int = 0
-    """Blocks x + f(x) after each convolution of the encoder and before each of the decoder; they start as identity."""
+    residual_blocks: int | list[int] = 0
+    """Blocks x + f(x) after each convolution of the encoder and before each of the decoder; they start as identity. A
+    list has one number for each of widths."""
     bottleneck: Literal["linear", "conv"] = "linear"
     """Layer between features and latents: dense, or a 1x1 convolution, which keeps each latent at its place in the
     image and stays small for many latents."""
+    patch: int = 1
+    """Side of the squares of pixels that become one place of the first features (space-to-channel). 1 halves the image
+    by a convolution instead, as every later stage does."""
+    upsample: Literal["transposed", "nearest", "pixel_shuffle"] = "transposed"
+    """How the decoder doubles sides: a transposed convolution, nearest-neighbor upsampling and a convolution, or a
+    convolution and a pixel shuffle (initialized with ICNR, Aitken et al. 2017)."""
+    attention_side: int = 0
+    """Self-attention after the residual blocks of features with at most so many rows; 0 for none."""
+    shortcut: Literal["none", "linear"] = "none"
+    """linear adds a linear map from pixels to latents and back; with ``--init pca`` training starts from the best linear
+    autoencoder. Needs output linear."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -39,8 +57,26 @@ class ConvNetConfig:
             raise ValueError(f"kernel_size must be 3 or 4, not {self.kernel_size}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}.")
-        if self.residual_blocks < 0:
+        blocks = self.residual_blocks if isinstance(self.residual_blocks, list) else [self.residual_blocks]
+        if min(blocks, default=0) < 0:
             raise ValueError(f"residual_blocks must not be negative, not {self.residual_blocks}.")
+        if isinstance(self.residual_blocks, list) and len(blocks) != len(self.widths):
+            raise ValueError(f"residual_blocks must be a number, or {len(self.widths)} as widths has, not {blocks}.")
+        if self.patch < 1 or self.patch & (self.patch - 1):
+            raise ValueError(f"patch must be a power of 2, not {self.patch}.")
+        if self.attention_side < 0:
+            raise ValueError(f"attention_side must not be negative, not {self.attention_side}.")
+        if self.shortcut == "linear" and self.output != "linear":
+            raise ValueError(f"shortcut linear needs output linear, not {self.output}.")
+
+    @property
+    def reduction(self) -> int:
+        """How many pixels of a side become one place of the last features."""
+        return 2 ** len(self.widths) if self.patch == 1 else self.patch * 2 ** (len(self.widths) - 1)
+
+    def num_blocks(self, stage: int) -> int:
+        """Residual blocks at a stage of the encoder, from 0."""
+        return self.residual_blocks[stage] if isinstance(self.residual_blocks, list) else self.residual_blocks
 
 
 class ImageShape(NamedTuple):
@@ -62,10 +98,10 @@ def feature_shape(image: ImageShape, config: ConvNetConfig) -> ImageShape:
     Raises:
         ValueError: A side that cannot be halved by every stage.
     """
-    factor = 2 ** len(config.widths)
+    factor = config.reduction
     if image.height % factor or image.width % factor:
         raise ValueError(
-            f"images of {image.height}x{image.width} cannot be halved {len(config.widths)} times: "
+            f"images of {image.height}x{image.width} cannot be halved {factor.bit_length() - 1} times: "
             f"use fewer model.network.widths or pack images whose sides are multiples of {factor}."
         )
     return ImageShape(config.widths[-1], image.height // factor, image.width // factor)
@@ -96,8 +132,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         last = nn.Conv2d(width, width, 3, padding=1)
         # Starting at f = 0, a deeper net behaves like the shallow one and needs no other learning rate.
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        set_to_zero(last)
         self.layers = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), *_after_conv(width, config), last)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -106,7 +141,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Images to a vector: stride-2 convolutions with normalization and activation, then the bottleneck."""
+    """Images to a vector: convolutions that halve the sides, then the bottleneck."""
 
     def __init__(self, image: ImageShape, out_features: int, config: ConvNetConfig, num_vectors: int = 1) -> None:
         """Builds for images of ``image``.
@@ -121,34 +156,40 @@ class ConvEncoder(nn.Module):
             ValueError: Images that cannot be halved often enough, or latents that do not fill a conv bottleneck.
         """
         super().__init__()
-        widths = [image.channels, *config.widths]
-        stages = [
-            [
-                nn.Conv2d(before, after, config.kernel_size, stride=2, padding=1),
-                *_after_conv(after, config),
-                *_residual_blocks(after, config),
-            ]
-            for before, after in zip(widths[:-1], widths[1:], strict=True)
-        ]
-        self.stages = nn.Sequential(*(layer for stage in stages for layer in stage))
+        self.num_vectors = num_vectors
+        layers: list[nn.Module] = []
+        for stage, (before, after) in enumerate(pairwise([image.channels, *config.widths])):
+            layers += _down(before, after, config, is_first=stage == 0)
+            layers += _after_conv(after, config)
+            layers += _residual_blocks(after, stage, image, config)
+        self.stages = nn.Sequential(*layers)
         features = feature_shape(image, config)
         if config.bottleneck == "linear":
-            self.head: nn.Module = nn.Linear(features.num_pixels, out_features)
+            channels = out_features
+            self.head: nn.Linear | nn.Conv2d = nn.Linear(features.num_pixels, channels)
         else:
             # Channels vary slowest in the flat output, so each vector is a whole group of channels.
             channels = num_vectors * latent_channels(out_features // num_vectors, features)
             self.head = nn.Conv2d(features.channels, channels, 1)
+        self.shortcut = PatchEncoder(_grid(image, features, config), channels) if config.shortcut == "linear" else None
 
     def forward(self, images: Tensor) -> Tensor:
         """N x C x H x W in [-1, 1] to N x out_features."""
         features = self.stages(images)
         if isinstance(self.head, nn.Linear):
             features = features.flatten(1)
-        return self.head(features).flatten(1)
+        latents = self.head(features).flatten(1)
+        return latents if self.shortcut is None else latents + self.shortcut(images).flatten(1)
+
+    def start_from(self, components: PrincipalComponents, noise_variance: float) -> None:
+        """Becomes the encoder of the best linear autoencoder or VAE; see ``PatchEncoder.start_from``."""
+        assert self.shortcut is not None
+        self.shortcut.start_from(components, noise_variance, has_logvar=self.num_vectors == 2)
+        set_to_zero(self.head)
 
 
 class ConvDecoder(nn.Module):
-    """A vector to images: the bottleneck, then stride-2 transposed convolutions."""
+    """A vector to images: the bottleneck, then convolutions that double the sides."""
 
     def __init__(self, image: ImageShape, in_features: int, config: ConvNetConfig) -> None:
         """Builds for ``in_features`` inputs and images of ``image``.
@@ -165,38 +206,86 @@ class ConvDecoder(nn.Module):
         else:
             self.latent_shape = (latent_channels(in_features, features), features.height, features.width)
             self.head = nn.Conv2d(self.latent_shape[0], features.channels, 1)
-        widths = [*reversed(config.widths), image.channels]
-        # A kernel of 3 needs one more row at the end to double the size exactly.
-        output_padding = 1 if config.kernel_size == 3 else 0
-        stages = [
-            [
-                *_residual_blocks(before, config),
-                nn.ConvTranspose2d(before, after, config.kernel_size, 2, 1, output_padding),
-                *_after_conv(after, config),
-            ]
-            for before, after in zip(widths[:-1], widths[1:], strict=True)
-        ]
-        # The last convolution makes pixels: no normalization, and its own activation.
-        stages[-1] = stages[-1][: config.residual_blocks + 1]
-        self.stages = nn.Sequential(*(layer for stage in stages for layer in stage))
+        layers: list[nn.Module] = []
+        for stage, (after, before) in reversed([*enumerate(pairwise([image.channels, *config.widths]))]):
+            layers += _residual_blocks(before, stage, image, config)
+            layers += _up(before, after, config, is_last=stage == 0)
+            # The last convolution makes pixels: no normalization, and its own activation.
+            layers += _after_conv(after, config) if stage else []
+        self.stages = nn.Sequential(*layers)
         self.output = config.output
+        grid = _grid(image, features, config)
+        self.shortcut = PatchDecoder(grid, self.latent_shape[0]) if config.shortcut == "linear" else None
 
     def forward(self, latents: Tensor) -> Tensor:
         """N x in_features to N x C x H x W, in [-1, 1] unless the output is linear."""
         features = self.head(latents.unflatten(1, self.latent_shape))
         images = self.stages(features.reshape(latents.shape[0], *self.features))
+        if self.shortcut is not None:
+            grid = self.shortcut.grid
+            images = images + self.shortcut(latents.view(-1, self.latent_shape[0], grid.rows, grid.columns))
         if self.output == "tanh":
             return images.tanh()
         return images.sigmoid() * 2 - 1 if self.output == "sigmoid" else images
 
+    def start_from(self, components: PrincipalComponents, noise_variance: float) -> None:
+        """Becomes the decoder of the best linear autoencoder or VAE; see ``PatchDecoder.start_from``."""
+        assert self.shortcut is not None
+        self.shortcut.start_from(components, noise_variance)
+        set_to_zero([layer for layer in self.stages if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)][-1])
+
+
+def set_to_zero(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Makes a layer's output 0 until it is trained."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def _grid(image: ImageShape, features: ImageShape, config: ConvNetConfig) -> Grid:
+    """One patch for each place that has latents of its own: the whole image where latents are a vector."""
+    rows, columns = (1, 1) if config.bottleneck == "linear" else (features.height, features.width)
+    return Grid(image.channels, rows, columns, image.height // rows, image.width // columns)
+
+
+def _down(before: int, after: int, config: ConvNetConfig, is_first: bool) -> list[nn.Module]:
+    if is_first and config.patch > 1:
+        return [nn.PixelUnshuffle(config.patch), nn.Conv2d(before * config.patch**2, after, 3, padding=1)]
+    return [nn.Conv2d(before, after, config.kernel_size, stride=2, padding=1)]
+
+
+def _up(before: int, after: int, config: ConvNetConfig, is_last: bool) -> list[nn.Module]:
+    if is_last and config.patch > 1:
+        return _shuffled(before, after, config.patch)
+    if config.upsample == "nearest":
+        return [nn.Upsample(scale_factor=2.0, mode="nearest"), nn.Conv2d(before, after, 3, padding=1)]
+    if config.upsample == "pixel_shuffle":
+        return _shuffled(before, after, 2)
+    # A kernel of 3 needs one more row at the end to double the size exactly.
+    output_padding = 1 if config.kernel_size == 3 else 0
+    return [nn.ConvTranspose2d(before, after, config.kernel_size, 2, 1, output_padding)]
+
+
+def _shuffled(before: int, after: int, factor: int) -> list[nn.Module]:
+    """A convolution and a pixel shuffle; the pixels of one place start equal (ICNR)."""
+    conv = nn.Conv2d(before, after * factor**2, 3, padding=1)
+    with torch.no_grad():
+        for values in (conv.weight, conv.bias):
+            assert values is not None
+            values.copy_(values[:: factor**2].repeat_interleave(factor**2, 0))
+    return [conv, nn.PixelShuffle(factor)]
+
 
 def _after_conv(width: int, config: ConvNetConfig) -> list[nn.Module]:
-    layers: list[nn.Module] = [nn.BatchNorm2d(width)] if config.norm == "batch" else []
+    norms = {"batch": nn.BatchNorm2d, "group": group_norm}
+    layers: list[nn.Module] = [norms[config.norm](width)] if config.norm != "none" else []
     layers.append(nn.LeakyReLU(config.negative_slope))
     if config.dropout:
         layers.append(nn.Dropout(config.dropout))
     return layers
 
 
-def _residual_blocks(width: int, config: ConvNetConfig) -> list[nn.Module]:
-    return [ResidualBlock(width, config) for _ in range(config.residual_blocks)]
+def _residual_blocks(width: int, stage: int, image: ImageShape, config: ConvNetConfig) -> list[nn.Module]:
+    blocks: list[nn.Module] = [ResidualBlock(width, config) for _ in range(config.num_blocks(stage))]
+    rows = image.height // (max(config.patch, 2) * 2**stage)
+    return [*blocks, SelfAttention(width)] if rows <= config.attention_side else blocks

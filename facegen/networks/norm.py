@@ -1,4 +1,4 @@
-"""Batch norm of a network outside its own turn."""
+"""Normalization layers, and batch norm of a network outside its own turn."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+
+
+GROUP_CHANNELS = 8
+"""Channels of a group of GroupNorm, at least; there are at most 32 groups, as in the paper."""
+
+
+def group_norm(width: int) -> nn.GroupNorm:
+    """GroupNorm (Wu and He 2018) with groups of ``GROUP_CHANNELS`` channels or more, as far as ``width`` divides."""
+    largest = max(1, min(32, width // GROUP_CHANNELS))
+    return nn.GroupNorm(next(groups for groups in range(largest, 0, -1) if width % groups == 0), width)
 
 
 @contextmanager
