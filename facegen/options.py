@@ -28,8 +28,12 @@ class OptimConfig:
     """Weight decay."""
     warmup_images: int = 5_000
     """Images over which the learning rate rises linearly from 0."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """``cosine`` falls to final_lr_fraction at the end of training."""
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    """``cosine`` falls to final_lr_fraction at the end of training, ``step`` by step_factor every step_images."""
+    step_images: int = 1_000_000
+    """Images between two steps of the schedule step."""
+    step_factor: float = 0.9
+    """Factor on the learning rate at each of these steps."""
     final_lr_fraction: float = 0.01
     """Where the cosine ends, as a fraction of lr."""
     max_grad_norm: float | None = None
@@ -44,15 +48,22 @@ class OptimConfig:
         for name in ("weight_decay", "warmup_images", "final_lr_fraction"):
             if getattr(self, name) < 0:
                 raise ValueError(f"optim.{name} must not be negative, not {getattr(self, name)}.")
+        if self.step_images < 1 or not 0 < self.step_factor <= 1:
+            raise ValueError(
+                "optim.step_images must be at least 1 and optim.step_factor in (0, 1], not "
+                f"{self.step_images} and {self.step_factor}."
+            )
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise ValueError(f"optim.max_grad_norm must be positive, not {self.max_grad_norm}.")
 
     def lr_at(self, images_seen: int, total_images: int) -> float:
-        """Learning rate of the step that starts at ``images_seen``: linear warm-up, then constant or cosine."""
+        """Learning rate of the step that starts at ``images_seen``: linear warm-up, then the schedule."""
         if images_seen < self.warmup_images:
             return self.lr * (images_seen + 1) / self.warmup_images
         if self.schedule == "constant":
             return self.lr
+        if self.schedule == "step":
+            return self.lr * self.step_factor ** (images_seen // self.step_images)
         progress = (images_seen - self.warmup_images) / max(1, total_images - self.warmup_images)
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return self.lr * (self.final_lr_fraction + (1 - self.final_lr_fraction) * cosine)
@@ -64,11 +75,16 @@ class EMAConfig:
 
     half_life_images: int = 0
     """Images after which a weight's share has halved; 0 keeps no average."""
+    ramp_up: float = 0.09
+    """Bounds the half-life by this share of the images seen, so that the average soon forgets the first weights; 0 sets
+    no bound."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
         if self.half_life_images < 0:
             raise ValueError(f"ema.half_life_images must not be negative, not {self.half_life_images}.")
+        if not 0 <= self.ramp_up < math.inf:
+            raise ValueError(f"ema.ramp_up must be 0 or more, not {self.ramp_up}.")
 
 
 @dataclass
@@ -200,6 +216,8 @@ class TrainConfig:
     """Build everything, train one step, keep no files."""
     profile: bool = False
     """Trace a few steps, after the first ones, with torch's profiler, into the run's folder profile."""
+    init: Literal["random", "pca"] = "random"
+    """Initial weights: random, or the best linear autoencoder of the images (needs model.network.shortcut linear)."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimizer and schedule."""
     ema: EMAConfig = field(default_factory=EMAConfig)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.losses.vae import Reduction, reconstruction_error
-from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape, linear_start, start_from
+from facegen.networks.patches import Grid, PrincipalComponents
 
 
 @dataclass
@@ -54,6 +55,14 @@ class AE(Family):
         super().__init__(config, image)
         self.latent_size = config.latent_size
         self.networks = nn.ModuleDict({"autoencoder": AutoencoderNetwork(config, image)})
+
+    def linear_start(self) -> tuple[Grid, int] | None:
+        """Asks for as many components of a patch as its place has latents."""
+        return linear_start(self.networks["autoencoder"])
+
+    def start_from(self, components: PrincipalComponents) -> None:
+        """Becomes the principal component analysis of the images: latents of variance 1."""
+        start_from(self.networks["autoencoder"], components, noise_variance=0.0)
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Squared error of the reconstruction."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from facegen.losses.terms import Term, values, weighted_sum
 from facegen.networks.conv import ImageShape
+from facegen.networks.patches import Grid, PrincipalComponents
 from facegen.randomness import SlotRandom
 from shards.dataset.dataset import Dataset
 from shards.loading.units import Units
@@ -131,6 +132,14 @@ class Family(nn.Module):
         Raises:
             UserError: Data or files that the family cannot train with.
         """
+
+    def linear_start(self) -> tuple[Grid, int] | None:
+        """The patches and the number of their principal components that ``start_from`` takes; None where it cannot."""
+        return None
+
+    def start_from(self, components: PrincipalComponents) -> None:
+        """Becomes the best linear model of the training images, before the first step (``--init pca``)."""
+        raise NotImplementedError
 
     def units(self, dataset: Dataset, split: str, seed: int) -> Units | None:
         """The groups or pairs that the plan draws from a split; None for single samples.

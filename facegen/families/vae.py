@@ -22,7 +22,8 @@ from facegen.losses.vae import (
     reparameterize,
     warmup_factor,
 )
-from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape, linear_start, start_from
+from facegen.networks.patches import Grid, PrincipalComponents
 from facegen.networks.variance import LearnedVariance
 from facegen.options import refuse_unused
 
@@ -193,6 +194,21 @@ class VAE(Family):
             ConvEncoder(image, 2 * config.latent_size, config.network, num_vectors=2),
             ConvDecoder(image, config.latent_size, config.network),
         )
+
+    def linear_start(self) -> tuple[Grid, int] | None:
+        """Asks for as many components of a patch as its place has latents."""
+        return linear_start(self.networks["autoencoder"])
+
+    def start_from(self, components: PrincipalComponents) -> None:
+        """Becomes the best linear VAE under its own objective; a decoder variance of its own starts at its optimum."""
+        if self.config.decoder_sigma != "fixed":
+            # The variance that components leave out, on average (Tipping and Bishop 1999).
+            variance = max(components.residual, MIN_VARIANCE)
+            if self.config.decoder_sigma == "learned":
+                self.networks["autoencoder"].variance.start_from(variance)  # type: ignore[union-attr,operator]
+            else:
+                self.observed_mse.fill_(variance)
+        start_from(self.networks["autoencoder"], components, self.decoder_variance or 0.0)
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Reconstruction + warm-up * kld_weight * KL."""

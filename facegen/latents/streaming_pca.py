@@ -1,8 +1,8 @@
 """Principal components of images or of their patches, streamed: memory does not grow with the number of images.
 
-Randomized subspace iteration (Halko, Martinsson and Tropp 2011): pass 1 multiplies the covariance with random directions,
-pass 2 with an orthonormal basis of the result, from which the components follow by the Nyström method (Tropp et al.
-2017). Small patches need one pass: their whole covariance fits. Sums are float64 and merge across processes.
+Randomized subspace iteration (Halko, Martinsson and Tropp 2011): pass 1 multiplies the covariance by random
+directions, pass 2 by an orthonormal basis of the result, from which the components follow by the Nyström method (Tropp
+et al. 2017). Small patches need one pass: their whole covariance fits. Sums are float64 and merge across processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Reduce = Callable[[Tensor], Tensor]
 
 @dataclass
 class _Moments:
-    """Sums over patches x (float64): their number, x for each place, x x^T Q, and |x|^2."""
+    """Sums over patches x, float64: x for each place, x x^T Q, |x|^2, and the number of images."""
 
     basis: Tensor
     image_sum: Tensor
@@ -36,22 +36,17 @@ class _Moments:
 
     @classmethod
     def zeros(cls, grid: Grid, basis: Tensor) -> _Moments:
-        device, kwargs = basis.device, {"dtype": torch.float64, "device": basis.device}
-        return cls(
-            basis,
-            torch.zeros(grid.num_values, grid.rows, grid.columns, **kwargs),
-            torch.zeros(basis.shape, **kwargs),
-            torch.zeros((), **kwargs),
-            torch.zeros((), dtype=torch.float64, device=device),
-        )
+        shapes = ((grid.num_values, grid.rows, grid.columns), basis.shape, (), ())
+        return cls(basis, *(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
 
     def add(self, patches: Tensor) -> None:
         """Adds N x num_values x rows x columns."""
-        self.image_sum += patches.sum(0, dtype=torch.float64)
-        self.square += patches.square().sum(dtype=torch.float64)
-        self.num_images += len(patches)
         columns = patches.permute(0, 2, 3, 1).reshape(-1, patches.shape[1])
-        self.product += (columns.T @ (columns @ self.basis)).double()
+        # Sums on the CPU: Apple's GPUs have no float64.
+        self.image_sum += patches.sum(0).cpu()
+        self.product += (columns.T @ (columns @ self.basis)).cpu()
+        self.square += patches.square().sum((1, 2, 3)).cpu().double().sum()
+        self.num_images += len(patches)
 
     def merge(self, reduce: Reduce) -> _Moments:
         """Sums over processes."""
@@ -63,7 +58,7 @@ class _Moments:
         mean = self.image_sum / self.num_images
         places = mean.flatten(1)
         scale = self.num_images * places.shape[1]
-        basis = self.basis.double()
+        basis = self.basis.cpu().double()
         product = self.product / scale - places @ (places.T @ basis) / places.shape[1]
         return mean, product, self.square / scale - places.square().sum() / places.shape[1]
 
@@ -103,16 +98,16 @@ def principal_components(
         generator = torch.Generator().manual_seed(seed)
         basis = torch.randn(grid.num_values, size, generator=generator).to(device)
         _, product, _ = _one_pass(batches, grid, basis, reduce)
-        basis = torch.linalg.qr(product)[0].float()
+        basis = torch.linalg.qr(product)[0].float().to(device)
     mean, product, total = _one_pass(batches, grid, basis, reduce)
-    directions, variances = _nystrom(basis.double(), product)
+    directions, variances = _nystrom(basis.cpu().double(), product)
     directions, variances = directions[:, :num_components], variances[:num_components]
     left_out = grid.num_values - num_components
     residual = float((total - variances.sum()).clamp(min=0)) / left_out if left_out else 0.0
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
     directions = directions * largest.sign()
     image = grid.join(mean[None].float())[0]
-    return PrincipalComponents(image.cpu(), directions.float().cpu(), variances.float().cpu(), residual)
+    return PrincipalComponents(image, directions.float(), variances.float(), residual)
 
 
 def _one_pass(batches: Batches, grid: Grid, basis: Tensor, reduce: Reduce) -> tuple[Tensor, Tensor, Tensor]:

@@ -46,8 +46,8 @@ class ConvNetConfig:
     attention_side: int = 0
     """Self-attention after the residual blocks of features with at most so many rows; 0 for none."""
     shortcut: Literal["none", "linear"] = "none"
-    """linear adds a linear map from pixels to latents and back; with ``--init pca`` training starts from the best linear
-    autoencoder. Needs output linear."""
+    """linear adds a linear map from pixels to latents and back; with ``--init pca`` training starts from the best
+    linear autoencoder. Needs output linear."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -233,6 +233,22 @@ class ConvDecoder(nn.Module):
         assert self.shortcut is not None
         self.shortcut.start_from(components, noise_variance)
         set_to_zero([layer for layer in self.stages if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)][-1])
+
+
+def linear_start(network: nn.Module) -> tuple[Grid, int] | None:
+    """What ``start_from`` needs: the patches and how many of their components; None without a shortcut."""
+    encoder, decoder = network.encoder, network.decoder
+    if not isinstance(encoder, ConvEncoder) or not isinstance(decoder, ConvDecoder) or decoder.shortcut is None:
+        return None
+    grid = decoder.shortcut.grid
+    return grid, min(decoder.latent_shape[0], grid.num_values)
+
+
+def start_from(network: nn.Module, components: PrincipalComponents, noise_variance: float) -> None:
+    """Starts a network's encoder and decoder from principal components."""
+    for half in (network.encoder, network.decoder):
+        assert isinstance(half, ConvEncoder | ConvDecoder)
+        half.start_from(components, noise_variance)
 
 
 def set_to_zero(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> None:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from torch import nn
 
-
 GROUP_CHANNELS = 8
 """Channels of a group of GroupNorm, at least; there are at most 32 groups, as in the paper."""
 

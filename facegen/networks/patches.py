@@ -1,7 +1,7 @@
 """Images as columns of patches, and the linear maps between patches and latents.
 
-A grid of latents h x w divides an image into h x w patches, each of which has latents of its own; a grid of 1 x 1 is one
-patch, the whole image. The linear map is the shortcut around an encoder or a decoder: initialized with principal
+A grid of h x w latents divides an image into h x w patches, each of which has latents of its own; a grid of 1 x 1 is
+one patch, the whole image. The linear map is the shortcut around an encoder or a decoder: initialized with principal
 components it is the best linear autoencoder, which a stack of convolutions takes long to find (compare the
 space-to-channel shortcuts of DC-AE, Chen et al. 2024, arXiv 2410.10733).
 """
@@ -96,7 +96,7 @@ class PatchEncoder(nn.Module):
         (probabilistic PCA, Tipping and Bishop 1999; Lucas et al. 2019). With b = 0 latents have variance 1.
 
         Args:
-            components: At least as many as there are latents at a place; more are ignored.
+            components: As many as there are latents at a place; more are ignored.
             noise_variance: b, in squared pixel units of [-1, 1].
             has_logvar: Whether the second half of the outputs are log variances.
         """
@@ -136,6 +136,8 @@ class PatchDecoder(nn.Module):
 
 
 def _leading(components: PrincipalComponents, num: int) -> tuple[Tensor, Tensor]:
-    assert components.directions.shape[1] >= num, "more latents than principal components"
+    """The first directions and variances; where there are fewer, the others are zero and carry nothing."""
+    missing = max(0, num - components.directions.shape[1])
+    directions = nn.functional.pad(components.directions[:, :num], (0, missing))
     # A direction in which nothing varies would be divided by zero.
-    return components.directions[:, :num], components.variances[:num].clamp(min=1e-12)
+    return directions, nn.functional.pad(components.variances[:num], (0, missing)).clamp(min=1e-12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -25,3 +27,8 @@ class LearnedVariance(nn.Module):
     def forward(self) -> Tensor:
         """The variance, a scalar."""
         return (2 * LOG_SIGMA_UNIT * self.scaled_log_sigma).exp() + self.minimum
+
+    @torch.no_grad()
+    def start_from(self, variance: float) -> None:
+        """Sets the variance, above the minimum."""
+        self.scaled_log_sigma.fill_(math.log(max(variance - self.minimum, 1e-12)) / (2 * LOG_SIGMA_UNIT))

@@ -25,10 +25,18 @@ class EMA:
     ones. Counters are copied.
     """
 
-    def __init__(self, family: Family, half_life_images: int) -> None:
-        """Starts from the family's current weights."""
+    def __init__(self, family: Family, half_life_images: int, ramp_up: float = 0.0) -> None:
+        """Starts from the family's current weights.
+
+        Args:
+            family: What to average.
+            half_life_images: Images after which a weight's share has halved.
+            ramp_up: Bounds the half-life by this share of the images seen, so that the first weights, which are good
+                for nothing, are soon forgotten (EDM2, Karras et al. 2024); 0 sets no bound.
+        """
         self.module = copy.deepcopy(family).eval().requires_grad_(False)
         self.half_life_images = half_life_images
+        self.ramp_up = ramp_up
         # Caches where tensors live: walking the modules costs as much as averaging. The tensors themselves cannot be
         # cached, as DDP replaces buffers.
         self._averaged: list[_Place] = []
@@ -48,12 +56,19 @@ class EMA:
             images_seen: Images of the run including this step, a multiple of ``num_images``.
             num_images: Images of each step.
         """
-        num_steps = max(1, self.half_life_images // (_MOVES_PER_HALF_LIFE * num_images))
+        half_life = min(self.half_life_images, self.ramp_up * images_seen) if self.ramp_up else self.half_life_images
+        num_steps = max(1, int(half_life // (_MOVES_PER_HALF_LIFE * num_images)))
         if images_seen // num_images % num_steps:
             return
-        weight = 1 - 0.5 ** (num_steps * num_images / self.half_life_images)
+        weight = 1 - 0.5 ** (num_steps * num_images / half_life)
         averages = [own[name] for own, _, name in self._averaged]
         values = [other[name] for _, other, name in self._averaged]
         torch._foreach_lerp_(averages, values, weight)  # type: ignore
         for own, other, name in self._copied:
+            own[name].copy_(other[name])
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Starts again from the family's current weights."""
+        for own, other, name in (*self._averaged, *self._copied):
             own[name].copy_(other[name])

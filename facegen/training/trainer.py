@@ -33,6 +33,7 @@ from facegen.runs.run_directory import claim
 from facegen.runs.state_file import read_facts
 from facegen.training.assembly import build_family, make_loader
 from facegen.training.batches import micro_batches
+from facegen.training.linear_start import start_from_components
 from facegen.training.performance import keep_freed_memory, set_float32_precision, training_networks
 from facegen.training.profiling import PROFILES, StepProfiler, span
 from facegen.training.saver import Saver
@@ -77,7 +78,7 @@ class Trainer:
         use_fp16 = self.accelerator.mixed_precision == "fp16"
         self.state = TrainState(
             self.family,
-            EMA(self.family, config.ema.half_life_images) if config.ema.half_life_images else None,
+            EMA(self.family, config.ema.half_life_images, config.ema.ramp_up) if config.ema.half_life_images else None,
             {name: Updater(network, config.optim, device, use_fp16) for name, network in self.family.networks.items()},
             EarlyStop(config.early_stop, self.reporter.held_out_metrics(self.family)),
         )
@@ -91,6 +92,10 @@ class Trainer:
             self.state.read(found)
             self._saver.mark_saved(self.state)
             self.reporter.warn_of_another_total(read_facts(found)["total_images"])
+        elif config.init == "pca":
+            start_from_components(self.family, config, self.dataset, self.accelerator)
+            if self.state.ema:
+                self.state.ema.restart()
         self._held_out: tuple[int, dict[str, float]] = (0, {})
         self._on_saved: OnSaved | None = None
         self._waited_sec = 0.0

@@ -1,0 +1,97 @@
+"""Initial weights from principal components of the training images (``--init pca``), cached for each data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from tqdm import tqdm
+
+from facegen.families.base import Family
+from facegen.latents.streaming_pca import principal_components
+from facegen.networks.patches import Grid, PrincipalComponents
+from facegen.options import TrainConfig
+from facegen.pixels import to_float
+from facegen.processes.group import sum_over_processes
+from shards.base.errors import UserError
+from shards.base.files import save_tensors
+from shards.base.places import cache_directory
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
+
+_CACHE_VERSION = 1
+_BATCH_SIZE = 256
+
+
+def start_from_components(family: Family, config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> None:
+    """Sets the family's initial weights; every process must call it.
+
+    Raises:
+        UserError: A family or network that has no linear shortcut, or a cache that cannot be written.
+    """
+    wanted = family.linear_start()
+    if wanted is None:
+        raise UserError(
+            f"--init pca needs a linear map around encoder and decoder, which this {config.family} lacks; set "
+            "--model.network.shortcut linear --model.network.output linear where it has them, or --init random."
+        )
+    family.start_from(_components(*wanted, dataset, config.augment.flip, accelerator))
+
+
+def _components(
+    grid: Grid, num_components: int, dataset: Dataset, flip: bool, accelerator: Accelerator
+) -> PrincipalComponents:
+    """Principal components of the training split, mirrored images included where training mirrors them."""
+    content = f"{_CACHE_VERSION} {dataset.fingerprint} {flip} {tuple(grid)} {num_components}"
+    path = cache_directory() / "components" / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.safetensors"
+    with accelerator.main_process_first():  # Where processes share no disk, each of them misses it or none does.
+        cached = _read(path)
+    if bool(sum_over_processes(torch.tensor(float(cached is None)), accelerator)):
+        cached = None
+    if cached is None:
+        cached = principal_components(
+            lambda: _images(dataset, flip, accelerator),
+            grid,
+            num_components,
+            device=accelerator.device,
+            reduce=lambda value: sum_over_processes(value, accelerator),
+        )
+        if accelerator.is_main_process:
+            _write(path, cached)
+    return cached
+
+
+def _images(dataset: Dataset, flip: bool, accelerator: Accelerator) -> Iterable[Tensor]:
+    batches = evaluation_batches(
+        dataset,
+        "train",
+        _BATCH_SIZE,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        fields=(),
+    )
+    num_batches = -(-dataset.num_samples("train") // (_BATCH_SIZE * accelerator.num_processes))
+    hidden = None if accelerator.is_main_process else True
+    for batch in tqdm(batches, "principal components", num_batches, leave=False, disable=hidden, unit="batch"):
+        images = to_float(batch.images)
+        yield torch.cat([images, images.flip(3)]) if flip else images
+
+
+def _read(path: Path) -> PrincipalComponents | None:
+    try:
+        tensors = load_file(path)
+        residual = float(tensors["residual"])
+        return PrincipalComponents(tensors["mean"], tensors["directions"], tensors["variances"], residual)
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+def _write(path: Path, components: PrincipalComponents) -> None:
+    tensors = {name: getattr(components, name).numpy() for name in ("mean", "directions", "variances")}
+    save_tensors(path, tensors | {"residual": torch.tensor(components.residual, dtype=torch.float64).numpy()})
