@@ -20,6 +20,8 @@ MAX_FULL_VALUES = 1024
 _OVERSAMPLING = 64
 """Random directions beside those that are asked for; more make the last components more exact."""
 
+_ROUNDING = 1e-7
+
 Batches = Callable[[], Iterable[Tensor]]
 Reduce = Callable[[Tensor], Tensor]
 
@@ -83,7 +85,8 @@ def principal_components(
         reduce: Sums a tensor over all processes.
 
     Returns:
-        Components on the CPU, each with its largest entry positive; the same on every process to float64 rounding.
+        Components on the CPU, each with its largest entry positive; the same on every process to float64 rounding. Fewer
+        than asked for where images have fewer dims.
 
     Raises:
         ValueError: No images, or more components than a patch has values.
@@ -101,8 +104,9 @@ def principal_components(
         basis = torch.linalg.qr(product)[0].float().to(device)
     mean, product, total = _one_pass(batches, grid, basis, reduce)
     directions, variances = _nystrom(basis.cpu().double(), product)
-    directions, variances = directions[:, :num_components], variances[:num_components]
-    left_out = grid.num_values - num_components
+    num_found = min(num_components, len(variances))
+    directions, variances = directions[:, :num_found], variances[:num_found]
+    left_out = grid.num_values - num_found
     residual = float((total - variances.sum()).clamp(min=0)) / left_out if left_out else 0.0
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
     directions = directions * largest.sign()
@@ -122,11 +126,10 @@ def _one_pass(batches: Batches, grid: Grid, basis: Tensor, reduce: Reduce) -> tu
 
 def _nystrom(basis: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvectors and eigenvalues, falling, of a positive matrix C from an orthonormal Q and C Q (float64)."""
-    # A shift keeps the Cholesky factor of a rank-deficient Q^T C Q real; it is taken off the eigenvalues again.
-    shift = 1e-12 * product.norm() + torch.finfo(product.dtype).tiny
-    shifted = product + shift * basis
-    inner = basis.T @ shifted
-    factor = torch.linalg.cholesky((inner + inner.T) / 2)
-    half = torch.linalg.solve_triangular(factor, shifted.T, upper=False).T
+    inner = basis.T @ product
+    weights, vectors = torch.linalg.eigh((inner + inner.T) / 2)
+    # Products of float32 images: what is smaller than their rounding is nothing, and may be negative.
+    kept = weights > _ROUNDING * weights.max()
+    half = product @ (vectors[:, kept] / weights[kept].sqrt())
     directions, singular, _ = torch.linalg.svd(half, full_matrices=False)
-    return directions, (singular.square() - shift).clamp(min=0)
+    return directions, singular.square()

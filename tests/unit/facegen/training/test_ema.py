@@ -76,3 +76,29 @@ def test_it_is_in_eval_mode_and_never_learns() -> None:
     ema = EMA(make_family(), 100)
     assert not any(module.training for module in ema.module.modules())
     assert not any(parameter.requires_grad for parameter in ema.module.parameters())
+
+
+def test_a_ramp_forgets_the_first_weights_soon() -> None:
+    family = make_family()
+    set_all(family, 1.0)
+    bounded, unbounded = EMA(family, 100_000, ramp_up=0.09), EMA(family, 100_000)
+    set_all(family, 0.0)
+    for images_seen in range(50, 2001, 50):
+        for ema in (bounded, unbounded):
+            ema.update(images_seen, 50)
+    assert max(value.abs().max().item() for value in bounded.module.parameters()) < 1e-6
+    assert max(value.abs().max().item() for value in unbounded.module.parameters()) > 0.98
+
+
+def test_a_ramp_ends_at_the_half_life() -> None:
+    family = make_family()
+    ema = EMA(family, half_life_images=400, ramp_up=0.5)
+    for images_seen in range(50, 4001, 50):
+        ema.update(images_seen, 50)
+    ema.restart()
+    set_all(ema.module, 1.0)
+    set_all(family, 0.0)
+    for images_seen in range(4050, 4401, 50):
+        ema.update(images_seen, 50)
+    for average in ema.module.parameters():
+        torch.testing.assert_close(average, torch.full_like(average, 0.5))

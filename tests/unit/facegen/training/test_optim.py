@@ -146,3 +146,15 @@ def test_fp16_scaling_does_not_change_the_gradient() -> None:
 def test_impossible_options(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"optim.{next(iter(options))}"):
         OptimConfig(**options)
+
+
+def test_a_step_schedule_falls_by_a_factor_every_so_many_images() -> None:
+    config = OptimConfig(lr=0.5, warmup_images=100, schedule="step", step_images=1000, step_factor=0.9)
+    assert config.lr_at(50, 5000) == pytest.approx(0.5 * 51 / 100)
+    assert [config.lr_at(images, 5000) / 0.5 for images in (100, 999, 1000, 2500)] == pytest.approx([1, 1, 0.9, 0.81])
+
+
+@pytest.mark.parametrize("options", [{"step_images": 0}, {"step_factor": 0.0}, {"step_factor": 1.5}])
+def test_impossible_steps(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"step_images must be at least 1 and optim.step_factor in \(0, 1\]"):
+        OptimConfig(**options)
