@@ -85,8 +85,8 @@ def principal_components(
         reduce: Sums a tensor over all processes.
 
     Returns:
-        Components on the CPU, each with its largest entry positive; the same on every process to float64 rounding. Fewer
-        than asked for where images have fewer dims.
+        Components on the CPU, each with its largest entry positive; the same on every process to float64 rounding.
+        Fewer than asked for where images have fewer dims.
 
     Raises:
         ValueError: No images, or more components than a patch has values.

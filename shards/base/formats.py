@@ -61,5 +61,9 @@ class Format:
             )
         upgraded = {name: value for name, value in content.items() if name != self.key}
         for number in range(version, self.version):
-            upgraded = self.upgrades[number](upgraded)
+            try:
+                upgraded = self.upgrades[number](upgraded)
+            except (KeyError, TypeError, AttributeError) as error:  # A part that every file of this version has.
+                kind = f"{self.kind} of format version {number}"
+                raise UserError(f"{path} does not hold a {kind} ({error!r}); restore it from a copy.") from None
         return upgraded

@@ -24,7 +24,10 @@ from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from training_runs import MakeConfig, train
 
-TOO_NEW = r"has format version 2 of a {}, and this facegen reads up to 1; install a newer facegen\.$"
+VERSION = 1 + len(file_formats.OPTION_HISTORY)
+TOO_NEW = (
+    rf"has format version {VERSION + 1} of a {{}}, and this facegen reads up to {VERSION}; install a newer facegen\.$"
+)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *history: Sequence[Change]) -> None:
@@ -71,7 +74,7 @@ def test_each_file_names_its_version(tiny_config: MakeConfig) -> None:
     state = json.loads((newest_checkpoint(config) / STATE_FILE).read_text())
     snapshot = json.loads((find_snapshot(Path(config.run)) / DESCRIPTION).read_text())
     written = yaml.safe_load((Path(config.run) / "config.yaml").read_text())
-    assert [next(iter(content.items())) for content in (state, snapshot, written)] == [("format_version", 1)] * 3
+    assert [next(iter(content.items())) for content in (state, snapshot, written)] == [("format_version", VERSION)] * 3
     assert read_config(Path(config.run)) == to_dict(config)
 
 
@@ -150,7 +153,7 @@ def test_newer_files_are_one_sentence(
     tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tiny_config(max_steps=1)
-    use(monkeypatch, [])
+    use(monkeypatch, *file_formats.OPTION_HISTORY, [])
     train(config)
     monkeypatch.undo()
     with pytest.raises(UserError, match=TOO_NEW.format("training state")):

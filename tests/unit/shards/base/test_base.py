@@ -110,6 +110,12 @@ def test_older_formats_are_upgraded_step_by_step(tmp_path: Path) -> None:
         assert FORMAT.read(tmp_path, content) == {"litres": 2, "color": "red"}
 
 
+@pytest.mark.parametrize("content", [{"format_version": 1}, {"format_version": 1, "litres": 2}])
+def test_older_files_that_lack_a_part_are_refused(content: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=r"x does not hold a kettle of format version 1 \(KeyError\('volume'\)\)"):
+        FORMAT.read(Path("x"), content)
+
+
 @pytest.mark.parametrize("content", [{"format_version": 4}, {"format_version": 10**30}])
 def test_newer_formats_are_refused(content: dict[str, int]) -> None:
     with pytest.raises(UserError, match=r"x has format version \d+ of a kettle, .* reads up to 3; install a newer"):
