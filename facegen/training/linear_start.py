@@ -50,21 +50,21 @@ def _components(
     """Principal components of the training split, mirrored images included where training mirrors them."""
     content = f"{_CACHE_VERSION} {dataset.fingerprint} {flip} {tuple(grid)} {num_components}"
     path = cache_directory() / "components" / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.safetensors"
-    with accelerator.main_process_first():  # Where processes share no disk, each of them misses it or none does.
-        cached = _read(path)
-    if bool(sum_over_processes(torch.tensor(float(cached is None)), accelerator)):
-        cached = None
-    if cached is None:
-        cached = principal_components(
-            lambda: _images(dataset, flip, accelerator),
-            grid,
-            num_components,
-            device=accelerator.device,
-            reduce=lambda value: sum_over_processes(value, accelerator),
-        )
-        if accelerator.is_main_process:
-            _write(path, cached)
-    return cached
+    cached = _read(path)
+    # All or none: processes of machines without a common disk may find different things.
+    num_missing = sum_over_processes(torch.tensor(float(cached is None)), accelerator)
+    if cached is not None and not num_missing:
+        return cached
+    components = principal_components(
+        lambda: _images(dataset, flip, accelerator),
+        grid,
+        num_components,
+        device=accelerator.device,
+        reduce=lambda value: sum_over_processes(value, accelerator),
+    )
+    if accelerator.is_main_process:
+        _write(path, components)
+    return components
 
 
 def _images(dataset: Dataset, flip: bool, accelerator: Accelerator) -> Iterable[Tensor]:

@@ -31,6 +31,20 @@ def test_two_and_four_processes_do_what_one_does(tiny_dataset: Path, tmp_path: P
             assert statistics.fmean(share["loss"] for share in shares) == pytest.approx(alone["loss"], abs=1e-5)
 
 
+def test_two_processes_start_from_the_components_that_one_finds(tiny_dataset: Path, tmp_path: Path) -> None:
+    options = ["vae", "--data", tiny_dataset, "--global_batch_size", 32, "--max_steps", 6, *TINY]
+    options += ["--init", "pca", "--model.network.shortcut", "linear", "--model.network.output", "linear"]
+    for world_size in (1, 2):
+        command = launch(world_size, RECORD, tmp_path / f"{world_size}.jsonl", *options)
+        cache = str(tmp_path / f"cache_{world_size}")
+        run([*command, "--run", str(tmp_path / str(world_size))], FACEGEN_CACHE=cache)
+    one = records(tmp_path / "1.jsonl", 0)
+    ranks = [records(tmp_path / "2.jsonl", rank) for rank in range(2)]
+    for alone, *shares in zip(one, *ranks, strict=True):
+        assert len({share["parameters"] for share in shares}) == 1
+        assert statistics.fmean(share["loss"] for share in shares) == pytest.approx(alone["loss"], abs=1e-5)
+
+
 def test_a_run_continues_on_another_number_of_processes(tiny_dataset: Path, tmp_path: Path) -> None:
     options = ["ae", "--data", tiny_dataset, "--global_batch_size", 32, *TINY]
     run(launch(1, RECORD, tmp_path / "whole.jsonl", *options, "--run", tmp_path / "whole", "--max_steps", 10))
