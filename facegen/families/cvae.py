@@ -174,7 +174,7 @@ class CVAE(VAE):
             # From a sample, as the decoder gets it: the noise hides whatever is weaker in mu.
             read = networks["predictor"](reparameterize(posterior.mu, posterior.logvar, noise))
             independence = _error_where_known(read, self.degree_mean.expand_as(degrees), degrees)
-            objective.terms["told"] = Term(independence, config.independence_weight)
+            objective.terms["independence_loss"] = Term(independence, config.independence_weight)
         return TurnLosses.of_terms(*objective)
 
     def _predictor_losses(

@@ -192,7 +192,7 @@ def test_each_turn_of_the_game_teaches_its_own_network() -> None:
     without = make(independence_weight=0.0)
     plain = without.losses("autoencoder", dict(without.networks.items()), batch)
     result = family.losses("autoencoder", networks, batch)
-    torch.testing.assert_close(result.loss - plain.loss, result.scalars["told"])
+    torch.testing.assert_close(result.loss - plain.loss, result.scalars["independence_loss"])
     assert without.turns == ("autoencoder",)
 
 
