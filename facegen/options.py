@@ -76,8 +76,7 @@ class EMAConfig:
     half_life_images: int = 0
     """Images after which a weight's share has halved; 0 keeps no average."""
     ramp_up: float = 0.09
-    """Bounds the half-life by this share of the images seen, so that the average soon forgets the first weights; 0 sets
-    no bound."""
+    """Bounds the half-life by this share of the images seen: the first weights are soon forgotten. 0: no bound."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""

@@ -235,22 +235,6 @@ class ConvDecoder(nn.Module):
         set_to_zero([layer for layer in self.stages if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)][-1])
 
 
-def linear_start(network: nn.Module) -> tuple[Grid, int] | None:
-    """What ``start_from`` needs: the patches and how many of their components; None without a shortcut."""
-    encoder, decoder = network.encoder, network.decoder
-    if not isinstance(encoder, ConvEncoder) or not isinstance(decoder, ConvDecoder) or decoder.shortcut is None:
-        return None
-    grid = decoder.shortcut.grid
-    return grid, min(decoder.latent_shape[0], grid.num_values)
-
-
-def start_from(network: nn.Module, components: PrincipalComponents, noise_variance: float) -> None:
-    """Starts a network's encoder and decoder from principal components."""
-    for half in (network.encoder, network.decoder):
-        assert isinstance(half, ConvEncoder | ConvDecoder)
-        half.start_from(components, noise_variance)
-
-
 def set_to_zero(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> None:
     """Makes a layer's output 0 until it is trained."""
     nn.init.zeros_(layer.weight)

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from facegen.families.base import Family
 from facegen.latents.streaming_pca import principal_components
 from facegen.networks.patches import Grid, PrincipalComponents
+from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
 from facegen.pixels import to_float
 from facegen.processes.group import sum_over_processes
@@ -29,19 +29,21 @@ _CACHE_VERSION = 1
 _BATCH_SIZE = 256
 
 
-def start_from_components(family: Family, config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> None:
-    """Sets the family's initial weights; every process must call it.
+def start_from_components(state: TrainState, config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> None:
+    """Sets the initial weights of the family and of its moving average; every process must call it.
 
     Raises:
         UserError: A family or network that has no linear shortcut, or a cache that cannot be written.
     """
-    wanted = family.linear_start()
+    wanted = state.family.linear_start()
     if wanted is None:
         raise UserError(
             f"--init pca needs a linear map around encoder and decoder, which this {config.family} lacks; set "
             "--model.network.shortcut linear --model.network.output linear where it has them, or --init random."
         )
-    family.start_from(_components(*wanted, dataset, config.augment.flip, accelerator))
+    state.family.start_from(_components(*wanted, dataset, config.augment.flip, accelerator))
+    if state.ema:
+        state.ema.restart()
 
 
 def _components(

@@ -93,9 +93,7 @@ class Trainer:
             self._saver.mark_saved(self.state)
             self.reporter.warn_of_another_total(read_facts(found)["total_images"])
         elif config.init == "pca":
-            start_from_components(self.family, config, self.dataset, self.accelerator)
-            if self.state.ema:
-                self.state.ema.restart()
+            start_from_components(self.state, config, self.dataset, self.accelerator)
         self._held_out: tuple[int, dict[str, float]] = (0, {})
         self._on_saved: OnSaved | None = None
         self._waited_sec = 0.0
