@@ -189,7 +189,7 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
 def _restore(old: Dataset, split: str | None) -> tuple[Manifest, list[ShardContents]]:
     """Reads the shards of an existing manifest again, after verifying them."""
     if split is not None:
-        raise UserError(f"{old.root} already has splits; pass --replace to index its shards anew.")
+        raise UserError(f"{old.root} already has splits; pass --replace to index its shards again.")
     damaged = verify(old)
     known = {shard.name for shard in old.manifest.shards}
     added = [path.name for path in sorted(old.root.glob("*.tar")) if path.name not in known]

@@ -51,7 +51,7 @@ def _components(
 ) -> PrincipalComponents:
     """Principal components of the training split, mirrored images included where training mirrors them."""
     content = f"{_CACHE_VERSION} {dataset.fingerprint} {flip} {tuple(grid)} {num_components}"
-    path = cache_directory() / "components" / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.safetensors"
+    path = cache_directory() / "image_components" / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.safetensors"
     cached = _read(path)
     # All or none: processes of machines without a common disk may find different things.
     num_missing = sum_over_processes(torch.tensor(float(cached is None)), accelerator)

@@ -1,6 +1,6 @@
 """Groups as units of the plan: samples that share some labels and differ in one.
 
-Every epoch deals its groups anew. For one *kind* of groups, such as "the same person in eleven poses", the samples that
+Every epoch forms new groups. For one *kind* of groups, such as "the same person in eleven poses", the samples that
 share all labels of ``same`` form a *pool*. A pool gives as many groups as it can without using a sample twice and
 without a value of ``varies`` twice in a group; a different rest of it sits out in every epoch. With several kinds, the
 scarcest relative to its ratio sets the epoch length, and the groups of the others take turns over the epochs.

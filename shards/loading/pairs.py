@@ -1,4 +1,4 @@
-"""Pairs of faces for verification: the same person or not, drawn anew in every epoch, or fixed for evaluation.
+"""Pairs of faces for verification: the same person or not, new ones in every epoch, or fixed for evaluation.
 
 Only images of people with at least two images are used. Each of them is as likely in a pair of one person as in a pair
 of two, so that an image by itself says nothing about its pair.

@@ -168,7 +168,7 @@ def test_the_command_writes_what_it_prints(
     config = tiny_config()
     Trainer(config).fit()
     monkeypatch.setattr("eval.factors.all_scores.MIN_IMAGES", 20)
-    monkeypatch.setattr("eval.factors.scores.ACTIVE_VARIANCE", 0.0)  # Four steps are no training.
+    monkeypatch.setattr("eval.factors.scores.ACTIVE_VARIANCE", 0.0)  # Four steps do not train anything.
     arguments = [config.run, "--data", config.data, "--split", "train", "--factors", "[smile,yaw]"]
     monkeypatch.setattr("sys.argv", ["x", *arguments, "--out", str(tmp_path / "numbers.json")])
     command.main()

@@ -23,7 +23,7 @@ LINEAR = ConvNetConfig(widths=[8, 16], norm="none", output="linear", shortcut="l
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "components"
+    return tmp_path / "cache" / "image_components"
 
 
 def training_images(trainer: Trainer) -> torch.Tensor:
