@@ -13,6 +13,7 @@ import math
 import webbrowser
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +21,18 @@ import numpy as np
 
 from shards.base.cli import parse_command, run
 from shards.base.errors import UserError
-from shards.base.files import replacing
+from shards.base.files import only_one, replacing, writing_to
 from shards.card.drawing import draw_histograms
 from shards.card.tables import histogram
 from shards.dataset.manifest import LabelField
 from shards.labeling.answers import read_answers
 from shards.labeling.scoring import Degrees, combine, notes
-from shards.labeling.server import HOST, Labeling, make_server
 from shards.labeling.session import SESSION_FILE, open_session
+from shards.labeling.subjects import Labeling
+from shards.serving.server import LOOPBACK, listen, require_web_packages, run_app
 from shards.sources.degree_table import DEGREE_COLUMN, FILE_COLUMN
+
+_LOCK = "server.lock"
 
 
 @dataclass
@@ -81,24 +85,28 @@ def serve(config: ServeConfig) -> None:
     """Serves until Ctrl-C.
 
     Raises:
-        UserError: No pictures, another labeling in the folder, or a port that is taken.
+        UserError: No pictures, another labeling in the folder, another server of it, a port that is taken, or the extra
+            ``studio`` is not installed.
     """
-    session = open_session(config.folder, config.images, config.seed, config.repeats)
-    labeling = Labeling(config.images, config.folder, session)
-    with make_server(labeling, config.port) as server:
-        address = f"http://{HOST}:{server.server_port}/"
+    require_web_packages("the labeling page")
+    from shards.labeling.label_app import make_label_app
+
+    with ExitStack() as lock:
+        with writing_to(config.folder, "give another folder"):
+            busy = f"another server collects answers in {config.folder}; stop it, or give another folder."
+            lock.enter_context(only_one(config.folder / _LOCK, busy))
+        session = open_session(config.folder, config.images, config.seed, config.repeats)
+        app = make_label_app(Labeling(config.images, config.folder, session))
+        listening = listen(LOOPBACK, config.port)
+        address = f"http://{LOOPBACK}:{listening.getsockname()[1]}/"
         print(
             f"{len(session.files)} pictures, {session.num_trials} answers of each subject. Open {address}", flush=True
         )
         print("Ctrl-C stops the server; every answer is already saved.", flush=True)
         if config.open:
             webbrowser.open(address)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            print()
-        finally:
-            labeling.close()
+        run_app(app, listening)
+    print()
 
 
 def export(config: ExportConfig) -> Degrees:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
-import socket
 import sys
 import webbrowser
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,10 +15,10 @@ from eval.studio.options import StudioConfig
 from eval.studio.studio import Studio
 from shards.base import cli
 from shards.base.errors import UserError
+from shards.serving.server import LOOPBACK, listen, require_web_packages, run_app
 
 PASSWORD_VARIABLE = "FACEGEN_STUDIO_PASSWORD"
 MIN_PASSWORD = 8
-MAX_CONNECTIONS = 256
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -33,10 +30,12 @@ def main(args: Sequence[str] | None = None) -> None:
         positional=["runs"],
         args=args,
     )
-    uvicorn, make_app = import_server()
+    require_web_packages("the studio")
+    from eval.studio.server.app import make_app
+
     password = ask_password() if config.share else None
     report = None if config.report is None else read_report(Path(config.report))
-    listening = listen("0.0.0.0" if config.share else "127.0.0.1", config.port)
+    listening = listen("0.0.0.0" if config.share else LOOPBACK, config.port)
     # One core for each picture: several are decoded at a time where there are more cores.
     torch.set_num_threads(1)
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
@@ -46,45 +45,12 @@ def main(args: Sequence[str] | None = None) -> None:
     for note in studio.notes:
         print(note)
     port = listening.getsockname()[1]
-    address = f"http://127.0.0.1:{port}/"
+    address = f"http://{LOOPBACK}:{port}/"
     elsewhere = f", and at port {port} of this machine's other addresses" if config.share else ""
     print(f"The studio is at {address}{elsewhere}. Stop it with Ctrl-C.", flush=True)
     if config.open_browser and has_screen():
         webbrowser.open(address)
-    options = {"log_level": "warning", "access_log": False, "server_header": False}
-    server = uvicorn.Server(uvicorn.Config(app, limit_concurrency=MAX_CONNECTIONS, **options))
-    with suppress(KeyboardInterrupt):
-        server.run(sockets=[listening])
-
-
-def import_server() -> tuple[Any, Any]:
-    """The web server and the application; their packages are optional.
-
-    Raises:
-        UserError: The packages are not installed.
-    """
-    try:
-        import uvicorn
-
-        from eval.studio.server.app import make_app
-    except ModuleNotFoundError as error:
-        if error.name not in ("fastapi", "uvicorn"):
-            raise
-        raise UserError("the studio needs fastapi and uvicorn; install: pip install 'facegen[studio]'") from None
-    return uvicorn, make_app
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Opens a port.
-
-    Raises:
-        UserError: The port is in use, or this user may not open it.
-    """
-    try:
-        return socket.create_server((host, port))
-    except OSError as error:
-        advice = "give another --port, or --port 0 for any free one"
-        raise UserError(f"port {port} cannot be used ({error.strerror}); {advice}.") from None
+    run_app(app, listening)
 
 
 def ask_password() -> str:

@@ -127,6 +127,23 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def only_one(path: Path, busy: str) -> Iterator[None]:
+    """As ``locked``, but refuses to wait for another holder.
+
+    Raises:
+        OSError: As ``locked``.
+        UserError: Another process or thread holds the lock; its sentence is ``busy``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(busy) from None
+        yield
+
+
 def fsync(path: Path) -> None:
     """Makes a file's content, or a folder's names, durable.
 

@@ -16,6 +16,10 @@ from shards.base.errors import UserError
 Content = dict[str, Any]
 
 
+class NewerFormat(UserError):
+    """A file of a newer version of this program."""
+
+
 @dataclass(frozen=True)
 class Format:
     """The versions of one kind of file.
@@ -47,7 +51,8 @@ class Format:
         """The content of a file, brought to the current version, without the version's key.
 
         Raises:
-            UserError: Not an object, no version that this program knows, or a newer one.
+            UserError: Not an object, or no version that this program knows.
+            NewerFormat: A newer version.
         """
         if not isinstance(content, dict):
             raise UserError(f"{path} does not hold a {self.kind}; restore it from a copy.")
@@ -55,7 +60,7 @@ class Format:
         if type(version) is not int or version < min([self.version, *self.upgrades]):
             raise UserError(f"{path} names no known format version of a {self.kind} ({version}); restore the file.")
         if version > self.version:
-            raise UserError(
+            raise NewerFormat(
                 f"{path} has format version {version} of a {self.kind}, and this facegen reads up to {self.version}; "
                 "install a newer facegen."
             )

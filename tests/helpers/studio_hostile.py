@@ -214,6 +214,12 @@ HOSTILE_CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "another site's page": ("POST", PICTURE, {"json": recipe(), "headers": {"origin": "https://evil.example"}}),
     "a file's page": ("POST", PICTURE, {"json": recipe(), "headers": {"origin": "null"}}),
     "sent across sites": ("POST", PICTURE, {"json": recipe(), "headers": {"sec-fetch-site": "cross-site"}}),
+    "origin that is no address": ("POST", PICTURE, {"json": recipe(), "headers": {"origin": "http://["}}),
+    "read by another site's page": (
+        "GET",
+        "/api/studio",
+        {"headers": {"sec-fetch-site": "cross-site", "sec-fetch-dest": "image"}},
+    ),
     "name that leads here": ("GET", "/api/studio", {"headers": {"host": "evil.example:7860"}}),
     "length that is no number": ("POST", PICTURE, {"content": b"{}", "headers": {"content-length": "-5"}}),
 }

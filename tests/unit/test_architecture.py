@@ -22,7 +22,7 @@ ROOMS = ("shards", "facegen", "eval", "tuning")
 ORDER: dict[str, tuple[str, ...]] = {
     "shards": (
         "base",
-        "dataset",
+        "dataset serving",
         "images",
         "sources loading",
         "card",

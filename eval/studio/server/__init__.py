@@ -1,1 +1,1 @@
-"""The web side of the studio: the application, its API and what guards it."""
+"""The web side of the studio: the application and its API."""

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from eval.latent.editing.background import Later, NotYet
-from eval.studio.__main__ import ask_password, import_server, listen, main, read_report
+from eval.studio.__main__ import ask_password, main, read_report
 from eval.studio.running import Training
 from eval.studio.studio import Studio
 from shards.base.errors import UserError
+from shards.serving.server import listen, require_web_packages
 from studio_runs import client_of, png
 from tiny_runs import untrained_run
 
@@ -73,7 +74,7 @@ def test_a_missing_server_package_says_how_to_install_it(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(UserError, match=r"pip install 'facegen\[studio\]'"):
-        import_server()
+        require_web_packages("the studio")
 
 
 def test_background_work_is_done_once_and_its_problem_is_kept():

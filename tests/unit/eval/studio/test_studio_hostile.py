@@ -16,8 +16,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from eval.latent.editing.uploads import Uploads
 from eval.latent.tools.tsne import later_map
-from eval.studio.server import guards
+from eval.studio import studio as studio_module
 from eval.studio.studio import Studio
+from shards.serving import guards
 from studio_hostile import HOSTILE_CALLS, HOSTILE_FILES, ODD_BUT_GOOD, PICTURE, SEED, recipe, saved
 from studio_runs import client_of, pixels_of, tiny_studio
 
@@ -110,7 +111,7 @@ def test_every_answer_forbids_what_the_page_does_not_use(client):
 
 
 def test_the_page_loads_nothing_from_elsewhere():
-    for path in (Path(guards.__file__).parents[1] / "page").iterdir():
+    for path in (Path(studio_module.__file__).parent / "page").iterdir():
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in text and "https://" not in text and 'src="//' not in text, path
         assert "style=" not in text and " onclick=" not in text and "eval(" not in text, path

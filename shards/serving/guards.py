@@ -7,7 +7,6 @@ import base64
 import binascii
 import hmac
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
@@ -68,7 +67,7 @@ class SameSite:
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] | None) -> None:
-        """``hosts``: host names that are answered; None for all, where a password protects the studio."""
+        """``hosts``: host names that are answered; None for all, where a password protects the page."""
         self.app = app
         self.hosts = hosts
 
@@ -83,23 +82,24 @@ class SameSite:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self.hosts is not None and _without_port(host) not in self.hosts:
-            return "the studio answers this machine only, at http://127.0.0.1 and its port."
-        if scope["method"] in ("GET", "HEAD"):
+            return "this page answers its own machine only, at http://127.0.0.1 and its port."
+        is_read = scope["method"] in ("GET", "HEAD")
+        if is_read and headers.get("sec-fetch-dest", "document") == "document":  # A link may lead here.
             return ""
-        origin = headers.get("origin")
-        is_own = origin is None or urlsplit(origin).netloc == host
+        is_own = is_read or headers.get("origin") in (None, f"http://{host}", f"https://{host}")
         if not is_own or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return "requests from other pages are refused; open the studio's own page."
+            return "requests from other pages are refused; open this address itself."
         return ""
 
 
 class Password:
     """Asks for a password, with any user name (HTTP Basic)."""
 
-    def __init__(self, app: ASGIApp, password: str) -> None:
-        """Wraps an application."""
+    def __init__(self, app: ASGIApp, password: str, realm: str) -> None:
+        """``realm``: what the browser says that the password is for."""
         self.app = app
         self.password = password.encode()
+        self.asks = {"www-authenticate": f'Basic realm="{realm}", charset="UTF-8"'}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -112,8 +112,7 @@ class Password:
             return
         if given is not None:
             await asyncio.sleep(WRONG_PASSWORD_SECONDS)
-        asks = {"www-authenticate": 'Basic realm="facegen studio", charset="UTF-8"'}
-        await refuse(401, "the studio asks for its password.", asks)(scope, receive, send)
+        await refuse(401, "this page asks for its password.", self.asks)(scope, receive, send)
 
 
 class BodyLimit:

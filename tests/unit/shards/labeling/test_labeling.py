@@ -1,16 +1,15 @@
-"""The labeling page without a browser: orders, durable answers, the formula, agreement, and what is served."""
+"""Labeling without its page: orders, durable answers, the formula, agreement, and the export."""
 
 from __future__ import annotations
 
-import http.client
-import io
+import errno
 import json
 import math
-import threading
-from collections.abc import Iterator
+import os
+import tracemalloc
 from pathlib import Path
-from typing import Any
 
+import krippendorff
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,8 +18,7 @@ from field_trees import write_images
 from shards.base.errors import UserError
 from shards.label import ExportConfig, export, main, report
 from shards.labeling.answers import Answer, AnswerLog, read_answers
-from shards.labeling.scoring import combine, evaluate, strength
-from shards.labeling.server import Labeling, make_server
+from shards.labeling.scoring import combine, evaluate, krippendorff_alpha, strength
 from shards.labeling.session import Session, check_subject, open_session
 from shards.pack import main as pack_main
 
@@ -61,15 +59,80 @@ def test_answers_are_appended_undone_and_read_again(tmp_path: Path) -> None:
     assert log.answers == [*answers[:3], changed] == read_answers(tmp_path)["ann"]
     path = tmp_path / "answers" / "ann.jsonl"
     assert len(path.read_text().splitlines()) == 8  # The file only grows.
-    log.close()
     # Killed while writing a line.
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"trial": 4, "ima')
     assert read_answers(tmp_path)["ann"] == [*answers[:3], changed]
     again = AnswerLog(tmp_path, "ann")
-    assert path.read_bytes() == whole and again.add(answers[4])
+    assert again.add(answers[4]) and path.read_bytes().startswith(whole) and path.read_bytes().count(b"\n") == 9
     assert [answer.trial for answer in again.answers] == [0, 1, 2, 3, 4]
     assert not AnswerLog(tmp_path, "bob").undo()
+
+
+def test_a_full_disk_stores_no_answer_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AnswerLog(tmp_path, "ann")
+    answers = [Answer(trial, FILES[trial], True, 500.0) for trial in range(3)]
+    assert log.add(answers[0])
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for _ in range(3):  # The page retries.
+            with pytest.raises(OSError, match="No space left"):
+                log.add(answers[1])
+            with pytest.raises(OSError, match="No space left"):
+                log.undo()
+    assert log.add(answers[1]) and log.add(answers[2])
+    assert len((tmp_path / "answers" / "ann.jsonl").read_text().splitlines()) == 3
+    assert read_answers(tmp_path)["ann"] == AnswerLog(tmp_path, "ann").answers == answers
+
+
+DAMAGED_LINES = {
+    "cut": b'{"format_version": 1, "tri\n',
+    "not UTF-8": b"\xff\xfe\x00\n",
+    "a list": b"[1, 2]\n",
+    "no version": b'{"format_version": "x", "undo": 0}\n',
+    "another object": b'{"format_version": 1, "name": "ann"}\n',
+    "text for a number": b'{"trial": "1", "image": "a.png", "smile": true, "rt_ms": 500.0}\n',
+    "a time before the picture": b'{"trial": 1, "image": "a.png", "smile": true, "rt_ms": -5.0}\n',
+    "infinite time": b'{"trial": 1, "image": "a.png", "smile": true, "rt_ms": 1e999}\n',
+    "undo of text": b'{"undo": "0"}\n',
+    "deep": b"[" * 100_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_LINES)
+def test_a_damaged_line_is_named_and_the_other_answers_are_kept(name: str, tmp_path: Path) -> None:
+    log = AnswerLog(tmp_path, "ann")
+    answers = [Answer(trial, FILES[trial], True, 500.0 + trial) for trial in range(4)]
+    assert all(map(log.add, answers))
+    path = tmp_path / "answers" / "ann.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + DAMAGED_LINES[name] + lines[2] + lines[3])
+    told: list[str] = []
+    assert read_answers(tmp_path, told.append)["ann"] == [answers[0], *answers[2:]]
+    assert len(told) == 1 and f"{path}, line 2 is damaged" in told[0] and len(told[0]) < len(str(path)) + 120
+    assert AnswerLog(tmp_path, "ann").next_trial == 4
+
+
+def test_an_answer_that_was_taken_back_by_a_damaged_line_is_replaced(tmp_path: Path) -> None:
+    log = AnswerLog(tmp_path, "ann")
+    answers = [Answer(trial, FILES[trial], True, 500.0) for trial in range(3)]
+    changed = Answer(1, FILES[1], False, 600.0)
+    assert all(map(log.add, answers)) and log.undo() and log.undo() and log.add(changed)
+    path = tmp_path / "answers" / "ann.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:3]) + b"?\n?\n" + lines[5])
+    assert read_answers(tmp_path, lambda sentence: None)["ann"] == [answers[0], changed]
+
+
+def test_only_plain_files_are_read_as_answers(tmp_path: Path) -> None:
+    (tmp_path / "answers").mkdir()
+    os.mkfifo(tmp_path / "answers" / "ann.jsonl")
+    with pytest.raises(UserError, match="ann.jsonl cannot be read .*not a plain file"):
+        read_answers(tmp_path)
 
 
 def test_the_formula_by_hand() -> None:
@@ -138,90 +201,40 @@ def test_alpha_by_hand() -> None:
     assert combine(answers).alpha_sign == pytest.approx(1 - observed / expected)
 
 
-@pytest.fixture
-def labeling(tmp_path: Path) -> Iterator[tuple[int, Labeling]]:
-    images = tmp_path / "images"
-    write_images(images, FILES[:6], size=(30, 20))
-    (images / "broken.png").write_text("no image")
-    (tmp_path / "secret.png").write_bytes((images / FILES[0]).read_bytes())
-    session = open_session(tmp_path / "out", images, seed=0, repeats=0.0)
-    shared = Labeling(images, tmp_path / "out", session)
-    with make_server(shared, 0) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server.server_port, shared
-        server.shutdown()
-    shared.close()
-
-
-def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    content = None if body is None else json.dumps(body)
-    if body is not None:
-        headers = {"Content-Type": "application/json", **headers}
-    connection.request(method, path, content, headers)
-    answer = connection.getresponse()
-    result = answer.status, answer.read()
-    connection.close()
-    return result
-
-
-def test_the_server_serves_the_page_its_pictures_and_nothing_else(
-    labeling: tuple[int, Labeling], tmp_path: Path
-) -> None:
-    port, shared = labeling
-    assert shared.session.files == FILES[:6]  # the broken one is left out
-    assert b"Smile or no smile" in ask(port, "GET", "/")[1]
-    status, data = ask(port, "GET", "/images/2")
-    assert status == 200 and Image.open(io.BytesIO(data)).size == (30, 20)
-    for path in ("/images/6", "/images/-1", "/images/../secret.png", "/secret.png", "/../secret.png", "/session.json",
-                 "/answers/ann.jsonl", "/images/%2e%2e/secret.png", "/server.py"):  # fmt: skip
-        assert ask(port, "GET", path)[0] == 404, path
-    assert ask(port, "GET", "/api/state?subject=..%2Fx")[0] == 400
-    assert ask(port, "GET", "/", Host="evil.example")[0] == 403
-    assert ask(port, "POST", "/api/undo", {"subject": "ann"}, Host="evil.example:80")[0] == 403
-    assert ask(port, "POST", "/api/undo", {"subject": "ann"}, **{"Content-Type": "text/plain"})[0] == 415
-    assert not (tmp_path / "out" / "answers").exists()
-
-
-def test_answers_over_http(labeling: tuple[int, Labeling], tmp_path: Path) -> None:
-    port, shared = labeling
-    state = json.loads(ask(port, "GET", "/api/state?subject=ann")[1])
-    assert state["total"] == 6 and state["done"] == 0 and len(state["upcoming"]) == 4
-    answer = {"subject": "ann", "trial": 0, "smile": True, "rt_ms": 432.5}
-    status, data = ask(port, "POST", "/api/answer", answer)
-    after = json.loads(data)
-    assert (
-        status == 200
-        and after["kept"]
-        and after["done"] == 1
-        and after["upcoming"]
-        == [
-            *state["upcoming"][1:],
-            after["upcoming"][-1],
-        ]
+@pytest.mark.parametrize("seed", range(8))
+def test_alpha_is_that_of_the_krippendorff_package(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = np.where(
+        rng.random((2 + seed % 4, 12)) < 0.7, rng.uniform(-1, 1, 12) + rng.normal(size=12) * seed / 4, np.nan
     )
-    assert not json.loads(ask(port, "POST", "/api/answer", answer)[1])["kept"]
-    stored = read_answers(tmp_path / "out")["ann"]
-    assert stored == [Answer(0, FILES[state["upcoming"][0]["image"]], True, 432.5)]
-    assert json.loads(ask(port, "POST", "/api/undo", {"subject": "ann"})[1])["done"] == 0
-    for wrong in (
-        {**answer, "smile": "yes"},
-        {**answer, "rt_ms": -1},
-        {**answer, "trial": "0"},
-        {"subject": "ann"},
-        [1],
-    ):
-        assert ask(port, "POST", "/api/answer", wrong)[0] == 400
-    assert ask(port, "POST", "/api/else", answer)[0] == 404
-    assert read_answers(tmp_path / "out")["ann"] == [] and not shared.answer("ann", -1, True, 1.0)
+    table[:2, 0] = 0.25, -0.5  # One picture with two answers at least.
+    for level, values in (("interval", table), ("nominal", np.sign(table))):
+        pictures = np.nonzero(~np.isnan(values).T)[0]
+        given = values.T[~np.isnan(values).T]
+        points = given[:, None] if level == "interval" else given[:, None] == np.array([-1, 0, 1])
+        expected = krippendorff.alpha(reliability_data=values, level_of_measurement=level)
+        assert krippendorff_alpha(pictures, points) == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_server_is_bound_to_this_machine(labeling: tuple[int, Labeling]) -> None:
-    port, shared = labeling
-    with pytest.raises(UserError, match=f"port {port} cannot be used"):
-        make_server(shared, port)
-    with make_server(shared, 0) as server:
-        assert server.server_address[0] == "127.0.0.1"
+def test_alpha_where_there_is_nothing_to_compare() -> None:
+    different = np.array([[0.1], [0.2], [0.3]])
+    assert math.isnan(krippendorff_alpha(np.arange(3), different))
+    assert math.isnan(krippendorff_alpha(np.zeros(0, int), np.zeros((0, 1))))
+    # The third answer has no other to the same picture.
+    assert krippendorff_alpha(np.array([0, 0, 1]), np.array([[0.1], [0.1], [0.3]])) == 1.0
+
+
+def test_the_agreement_of_many_answers_takes_memory_that_is_linear_in_them() -> None:
+    rng = np.random.default_rng(0)
+    answers = {
+        name: [Answer(i, f"{i}.png", bool(rng.random() < 0.5), rng.uniform(300, 900)) for i in range(3000)]
+        for name in ("ann", "bob")
+    }
+    tracemalloc.start()
+    alpha = combine(answers).alpha_degree
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert abs(alpha) < 0.1 and peak < 20e6  # A table of all pairs of values takes 288 MB.
 
 
 def test_resuming_needs_the_same_pictures_and_options(tmp_path: Path) -> None:
@@ -250,7 +263,6 @@ def test_files_of_an_older_release_are_read_and_newer_ones_refused(tmp_path: Pat
     answers = [Answer(0, FILES[0], True, 500.0), Answer(1, FILES[1], False, 600.0)]
     log = AnswerLog(out, "ann")
     assert all(map(log.add, answers)) and log.undo()
-    log.close()
 
     def rewrite(version: dict[str, int]) -> None:
         for path in (out / "session.json", out / "answers" / "ann.jsonl"):
