@@ -102,6 +102,8 @@ def read_upload(data: bytes) -> Image.Image:
             image = to_mode(image, "RGB")
         image.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.LANCZOS)
         return to_mode(image, "RGB")
+    except MemoryError:
+        raise UserError("this photo takes more memory than there is; give a smaller copy.") from None
     except BadImage as error:
         raise UserError(f"this photo cannot be used: {error.reason}; give a JPEG, PNG or WebP photograph.") from None
 

@@ -21,6 +21,7 @@ import docstring_parser
 import jsonargparse
 
 from shards.base.errors import ENDING, UserError
+from shards.base.printing import escape_output, printable
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -65,7 +66,7 @@ class Parser(jsonargparse.ArgumentParser):
 def fail(message: str) -> NoReturn:
     """Prints ``message`` as a one-line error and exits with code 2."""
     if not _raises.get():
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
     raise _Failure(message)
 
 
@@ -84,6 +85,7 @@ def raising() -> Iterator[None]:
 def run(main: Callable[[], None]) -> None:
     """Runs an entry point: a ``UserError`` becomes its one sentence and exit code 2."""
     ENDING.clear()
+    escape_output()
     try:
         main()
         sys.stdout.flush()

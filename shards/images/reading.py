@@ -1,7 +1,8 @@
 """Opening any image file safely, and bringing it to the shape that shards hold: upright, RGB or gray, cropped, resized.
 
-Whatever is wrong with a file becomes a ``BadImage`` with a short reason, which packing counts. Embedded color profiles
-are not applied: pixels are taken as sRGB, as every published face data set does.
+Whatever is wrong with a file becomes a ``BadImage`` with a short reason, which packing counts. Trouble of the machine
+is tried again, then a ``UserError``. Embedded color profiles are not applied: pixels are taken as sRGB, as every
+published face data set does.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from io import BytesIO
 from typing import BinaryIO, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from shards.base.errors import UserError
+from shards.base.retrying import is_passing, persistently
 
 MAX_PIXELS = 80_000_000
 """Largest width x height that is decoded: above every phone camera's default, and at most 240 MB of RGB."""
+
+PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20  # Pillow refuses PNGs with a color profile above 1 MiB; printers' have 3.
 
 # Only formats that decode in-process: Pillow would start Ghostscript for EPS. PDF and video are not photographs.
 _SUFFIXES_OF_FORMAT = {
@@ -81,12 +85,19 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 
     Raises:
         BadImage: Missing, empty, not a regular file, not an image, too many pixels, truncated or damaged.
+        UserError: The disk or the memory fails, several times.
     """
+    return persistently(os.fspath(path), lambda: _open_image(path))
+
+
+def _open_image(path: str | os.PathLike[str]) -> Image.Image:
     try:
         status = os.stat(path)
     except (FileNotFoundError, PermissionError) as error:
         raise BadImage("missing file" if isinstance(error, FileNotFoundError) else "no permission to read") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if is_passing(error):
+            raise
         raise BadImage("damaged image") from None
     if not stat.S_ISREG(status.st_mode):
         raise BadImage("not a regular file")
@@ -99,7 +110,7 @@ def open_image_bytes(data: bytes) -> Image.Image:
     """As ``open_image``, from the content of a file."""
     if not data:
         raise BadImage("empty file")
-    return decode_image(BytesIO(data))
+    return persistently("an image", lambda: decode_image(BytesIO(data)))
 
 
 def decode_image(
@@ -117,12 +128,17 @@ def decode_image(
 
     Raises:
         BadImage: Not an image of these formats, too many pixels, truncated or damaged.
+        OSError: The disk fails; ``shards.base.retrying.is_passing``.
+        MemoryError: Too little memory.
     """
     try:
         with Image.open(file, formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise BadImage(f"more than {max_pixels // 1_000_000} million pixels")
             image.load()
+            if image.format == "PPM" and image.mode == "I":
+                # Pillow scales gray of more than 8 bit to 16; without the format, the range of "I" is unknown.
+                return Image.fromarray(np.asarray(image).astype(np.uint16))
             return ImageOps.exif_transpose(image)
     except BadImage:
         raise
@@ -133,6 +149,8 @@ def decode_image(
     except PermissionError:
         raise BadImage("no permission to read") from None
     except Exception as error:  # Pillow's plugins raise nearly every built-in error on damaged files.
+        if is_passing(error):
+            raise
         raise BadImage("truncated image" if "truncated" in str(error).lower() else "damaged image") from None
 
 

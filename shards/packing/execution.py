@@ -88,5 +88,7 @@ def run_tasks(
         raise UserError(
             "a worker process died (out of memory?); rerun the command, perhaps with fewer --workers."
         ) from None
+    except MemoryError:
+        raise UserError("out of memory; rerun the command with fewer --workers.") from None
     except OSError as error:
         raise UserError(f"cannot write to {work.root} ({error}); fix this, then rerun the command.") from None

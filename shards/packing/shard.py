@@ -6,11 +6,14 @@ import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from shards.base.errors import UserError
+from shards.base.printing import printable
+from shards.base.retrying import persistently
 from shards.dataset.tar import ShardWriter, member_key, sha256_file
 from shards.images.alignment import NO_FACE, Alignment, prepare_aligned
 from shards.images.codecs import encode
@@ -74,18 +77,19 @@ def write_shard(job: ShardJob, task: ShardTask, path: Path, on_image: Callable[[
 
     Raises:
         OSError: The disk is full or not writable.
+        UserError: An image cannot be read for now; nothing is skipped for that.
     """
     positions, offsets, sizes, crc32, skipped, faceless, num_enlarged = [], [], [], [], [], [], 0
     with ShardWriter(path) as writer:
         for position in task.positions.tolist():
             item = job.source[position]
+            # Files are reported by their path, rendered items by their key.
+            name = printable(item.ref if isinstance(item.ref, str) else item.key)
             try:
-                pixels, enlarged, has_face = _prepare(job, item)
+                pixels, enlarged, has_face = persistently(name, partial(_prepare, job, item))
             except UserError:
                 raise
             except (OSError, ValueError) as error:
-                # Files are reported by their path, rendered items by their key.
-                name = item.ref if isinstance(item.ref, str) else item.key
                 reason = error.reason if isinstance(error, BadImage) else "damaged image"
                 skipped.append((name, reason))
                 faceless += [position] if reason == NO_FACE else []

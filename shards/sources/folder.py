@@ -10,6 +10,7 @@ from PIL import Image
 
 from shards.base.errors import UserError
 from shards.base.names import Names
+from shards.base.printing import printable
 from shards.dataset.label_types import Scalar, sorted_names
 from shards.dataset.manifest import LabelField
 from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
@@ -91,7 +92,8 @@ class FolderSource:
         return open_image(self._root / item.ref)
 
     def _label_by_subfolder(self, kind: Literal["class", "identity"], notes: list[str]) -> None:
-        tops = [file.split("/")[0] if "/" in file else None for file in self._files]
+        # A label is text everywhere else: in JSON, on pages, in tables.
+        tops = [printable(file.split("/")[0]) if "/" in file else None for file in self._files]
         names = sorted_names({top for top in tops if top is not None})
         if not names:
             return

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from shards.base import retrying
 from shards.base.errors import UserError
 from shards.images.reading import BadImage, Preparation, crop_box, open_image, parse_crop, prepare
 
@@ -63,6 +66,40 @@ def test_transparent_palette_is_laid_over_white() -> None:
 def test_16_bit_gray_is_scaled_not_clipped(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 32768, np.uint16)).save(tmp_path / "deep.png")
     assert pixel(open_image(tmp_path / "deep.png")) == [128, 128, 128]
+
+
+@pytest.mark.parametrize("largest", [1023, 65535])
+def test_gray_of_more_than_8_bit_from_portable_anymaps(tmp_path: Path, largest: int) -> None:
+    pixels = np.full((8, 8), round(largest * 0.6), ">u2")
+    (tmp_path / "deep.pgm").write_bytes(f"P5\n8 8\n{largest}\n".encode() + pixels.tobytes())
+    assert pixel(open_image(tmp_path / "deep.pgm")) == [153, 153, 153]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_color_profile_of_3_mb_is_no_damage(tmp_path: Path, suffix: str) -> None:
+    profile = np.random.default_rng(0).bytes(3_000_000)
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / f"print.{suffix}", icc_profile=profile)
+    assert pixel(open_image(tmp_path / f"print.{suffix}"))[0] > 190
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_trouble_of_the_machine_is_not_a_damaged_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
+    whole, errors = Image.open, [error]
+
+    def sometimes(*args: Any, **options: Any) -> Image.Image:
+        if errors:
+            raise errors.pop()
+        return whole(*args, **options)
+
+    monkeypatch.setattr(retrying, "_PAUSES_SEC", (0.0,))
+    monkeypatch.setattr(Image, "open", sometimes)
+    assert open_image(tmp_path / "good.png").size == (8, 8)
+    errors += [error, error]
+    with pytest.raises(UserError, match="good.png could not be read in 2 tries"):
+        open_image(tmp_path / "good.png")
 
 
 def test_float_pixels_are_refused_by_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bad_images import BAD_FILES, add_bad_images
+from shards.base import retrying
 from shards.base.cli import run
 from shards.base.errors import UserError
 from shards.base.names import Names
@@ -183,6 +185,33 @@ def test_bad_images_are_named_counted_and_skipped(tmp_path: Path, capsys: pytest
     assert "truncated.jpg" in skipped["reasons"]["truncated image"]["first"]
     printed = capsys.readouterr().out
     assert all(f"Skipped, {reason}: {found['num']}" in printed for reason, found in skipped["reasons"].items())
+
+
+class ShakySource(FolderSource):
+    """On a disk that fails at some images, a number of times."""
+
+    num_failures = 0
+
+    def load(self, item: Item) -> Image.Image:
+        if item.key.endswith("3") and self.num_failures:
+            self.num_failures -= 1
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return super().load(item)
+
+
+def test_no_image_is_lost_to_a_disk_that_fails_for_a_moment(
+    images: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "_PAUSES_SEC", (0.0, 0.0))
+    source = ShakySource(FolderConfig(images, subfolders="identity"))
+    source.num_failures = 2
+    pack_source(source, options(tmp_path / "out"))
+    assert contents(tmp_path / "out") == contents(packed)
+    source.num_failures = 3
+    with pytest.raises(UserError, match=r"person3/.*3.png could not be read in 3 tries \(Stale file handle\)"):
+        pack_source(source, options(tmp_path / "again", max_skipped_fraction=1))
+    pack_source(source, options(tmp_path / "again", max_skipped_fraction=1))
+    assert contents(tmp_path / "again") == contents(packed)
 
 
 def test_too_many_bad_images_fail_and_a_higher_limit_resumes(tmp_path: Path) -> None:

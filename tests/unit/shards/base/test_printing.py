@@ -1,0 +1,45 @@
+"""File names of any bytes on outputs that take only some."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from shards.base.printing import printable
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Ann_Lee/01.jpg", "Ann_Lee/01.jpg"),
+        ("Zoë 李\u200c", "Zoë 李\u200c"),
+        (os.fsdecode(b"\xff\xe4.jpg"), r"\xff\xe4.jpg"),
+        ("two\nlines\x1b[2J", r"two\nlines\x1b[2J"),
+        ("\ud800\u2028", r"\ud800\u2028"),
+    ],
+)
+def test_names_become_valid_text_in_one_line(name: str, text: str) -> None:
+    assert printable(name) == text
+    text.encode()
+
+
+def test_packing_files_with_any_names(tmp_path: Path) -> None:
+    folder = tmp_path / "images" / os.fsdecode(b"J\xf6rg")
+    folder.mkdir(parents=True)
+    for number in range(20):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
+    (folder / os.fsdecode(b"bad\xff\n.jpg")).write_text("x")
+    (folder / os.fsdecode(b"notes\xff.txt")).write_text("x")
+    command = [sys.executable, "-m", "shards.pack", "folder", tmp_path / "images", tmp_path / "out"]
+    command += ["--size", "8", "--workers", "1"]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONIOENCODING": "ascii:strict"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr
+    assert r"Skipped, not an image: 1 (J\xf6rg/bad\xff\n.jpg)" in done.stdout
+    assert r"left out: J\xf6rg/notes\xff.txt" in done.stdout
