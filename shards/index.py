@@ -21,7 +21,7 @@ from shards.base.cli import parse, run
 from shards.base.errors import UserError
 from shards.base.plain_files import check_plain, is_shard_name
 from shards.dataset.dataset import Dataset
-from shards.dataset.label_types import class_field, convert, infer_field, is_identity
+from shards.dataset.label_types import class_field, convert, doubts, infer_field, is_identity
 from shards.dataset.manifest import (
     DATASET_FILE,
     PACKING_DIR,
@@ -224,6 +224,7 @@ def _infer_fields(contents: Sequence[ShardContents]) -> tuple[dict[str, LabelFie
             notes.append(f"Label '{name}' is free text (all values differ) and was left out.")
         else:
             fields[name] = label
+            notes += doubts(name, values, label.kind) if name != "cls" else []
     ignored = sorted({name for content in contents for name in content.ignored})
     notes += [f"Label '{name}' holds lists or objects and was left out." for name in ignored]
     return fields, notes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
+from shards.base.printing import printable
 from shards.dataset.manifest import LabelField, LabelKind
 
 Scalar = float | bool | str | None
@@ -14,6 +16,12 @@ IDENTITY_NAMES = ("identity", "person", "person_id", "subject", "subject_id")
 MAX_TEXT_CLASSES = 100
 """From this number on, texts that are all different are captions, not classes."""
 
+MAX_NUMBER = 3.4028234663852886e38
+"""Largest number of 32 bits; columns hold no others."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+"""What ``float`` reads, but for ``1_2`` and ``nan``."""
+_NUM_SHOWN = 30
 _MISSING_WORDS = frozenset(("", "na", "n/a", "nan", "null", "?"))
 _TRUE_WORDS = frozenset(("true", "yes", "1"))
 _BOOL_WORDS = ({"true", "false"}, {"yes", "no"}, {"0", "1"}, {"-1", "1"})
@@ -23,8 +31,8 @@ def infer_field(name: str, values: Sequence[Scalar], description: str = "") -> L
     """Finds the kind of a column.
 
     A column of true/false, yes/no, whole 0/1 or whole -1/1 is a ``bool``, one of numbers a ``float``, any other a
-    ``class``; so is a person (``IDENTITY_NAMES``), numbered or not. None and NaN are missing values. Classes are
-    sorted, by value where all are whole numbers.
+    ``class``; so is a person (``IDENTITY_NAMES``), numbered or not. None, NaN and, among numbers, those beyond
+    ``MAX_NUMBER`` are missing values. Classes are sorted, by value where all are whole numbers.
 
     Args:
         name: Of the column.
@@ -39,11 +47,38 @@ def infer_field(name: str, values: Sequence[Scalar], description: str = "") -> L
     if not is_identity(name) and present:
         if any(texts <= words for words in _BOOL_WORDS):
             return LabelField("bool", description=description)
-        if all(_as_number(value) is not None for value in present):
+        if all(as_number(value) is not None for value in present):
             return LabelField("float", description=description)
         if len({str(value) for value in present}) == len(values) >= MAX_TEXT_CLASSES:
             return None
     return class_field(present, description)
+
+
+def doubts(name: str, values: Sequence[Scalar], kind: LabelKind) -> list[str]:
+    """What about a column may be a mistake in the input, as sentences for the user.
+
+    Args:
+        name: As for ``infer_field``.
+        values: As for ``infer_field``.
+        kind: What ``infer_field`` found.
+    """
+    present = [value for value in values if not _is_missing(value)]
+    numbers = [as_number(value) for value in present]
+    if kind == "float":
+        beyond = [value for value, number in zip(present, numbers, strict=True) if not _fits(number)]
+        if beyond:
+            return [
+                f"Label '{name}': {len(beyond)} of {len(present)} numbers are infinite or too large for 32 bits "
+                f"(first: {_shortened(beyond[0])}) and count as missing."
+            ]
+    if kind == "class" and not is_identity(name):
+        texts = [value for value, number in zip(present, numbers, strict=True) if number is None]
+        if 0 < 2 * len(texts) < len(present):
+            return [
+                f"Label '{name}' became classes, since {len(texts)} of {len(present)} values are not numbers (first: "
+                f"{_shortened(texts[0])}); if it is a number, fix them."
+            ]
+    return []
 
 
 def class_field(values: Sequence[Scalar], description: str = "") -> LabelField:
@@ -54,7 +89,8 @@ def class_field(values: Sequence[Scalar], description: str = "") -> LabelField:
 def convert(values: Sequence[Scalar], kind: LabelKind) -> list[Scalar]:
     """Brings a column to the type of its field: float, bool or class name; None where a value is missing."""
     if kind == "float":
-        return [None if _is_missing(value) else _as_number(value) for value in values]
+        numbers = [None if _is_missing(value) else as_number(value) for value in values]
+        return [number if _fits(number) else None for number in numbers]
     if kind == "bool":
         return [None if _is_missing(value) else str(value).strip().lower() in _TRUE_WORDS for value in values]
     return [None if _is_missing(value) else str(value) for value in values]
@@ -69,7 +105,9 @@ def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
     """Names in alphabetical order, or in the order of their values where all are whole numbers."""
     names = list(names)
     numeric = all(name.isascii() and name.isdigit() for name in names)
-    return tuple(sorted(names, key=lambda name: (int(name), name) if numeric else (0, name)))
+    # By length, then digit by digit: Python refuses to read numbers of more than 4,300 digits.
+    values = {name: name.lstrip("0") for name in names} if numeric else dict.fromkeys(names, "")
+    return tuple(sorted(names, key=lambda name: (len(values[name]), values[name], name)))
 
 
 def from_cell(text: str) -> str | None:
@@ -82,9 +120,19 @@ def _is_missing(value: Scalar) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _as_number(value: Scalar) -> float | None:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+def as_number(value: Scalar) -> float | None:
+    """The number that a value is or writes, infinite where it is too large; None for other text."""
+    if value is None or (isinstance(value, str) and not _NUMBER.fullmatch(value.strip())):
         return None
-    return number if math.isfinite(number) else None
+    try:
+        return float(value)
+    except OverflowError:  # JSON may hold whole numbers of any length.
+        return math.inf
+
+
+def _fits(number: float | None) -> bool:
+    return number is not None and abs(number) <= MAX_NUMBER
+
+
+def _shortened(value: Scalar) -> str:
+    return printable(str(value)[:_NUM_SHOWN])

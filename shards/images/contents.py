@@ -114,7 +114,7 @@ def _read_labels(path: Path, file: BinaryIO, sample: TarSample, ignored: set[str
         try:
             text = _read(file, member).decode()
             values: Any = json.loads(text) if member.extension == "json" else {member.extension: from_cell(text)}
-        except ValueError:
+        except (ValueError, RecursionError):  # The latter for thousands of brackets.
             raise UserError(f"{path}: {sample.key}.{member.extension} is not valid; fix or remove it.") from None
         for name, value in (values if isinstance(values, dict) else {"json": values}).items():
             if isinstance(value, list | dict):

@@ -155,7 +155,7 @@ def take_inventory(source: Source) -> Inventory:
     """Reads keys and labels of all items in chunks: only the columns stay in memory.
 
     Raises:
-        ValueError: Two items with the same key.
+        UserError: Two items with the same key.
     """
     partitions: list[str | None] = []
     chunks: dict[str, list[np.ndarray]] = {name: [] for name in source.fields}
@@ -169,8 +169,12 @@ def take_inventory(source: Source) -> Inventory:
             yield from (member_key(item.key) for item in items)
 
     keys = Names(read())
-    if find_repeated(lambda: keys):
-        raise ValueError(f"source '{source.name}' gives the same key to two items")
+    repeated = find_repeated(lambda: keys)
+    if repeated:
+        raise UserError(
+            f"source '{source.name}' has more than one image called '{min(repeated)}', such as a .jpg beside a .png; "
+            "keep one of them."
+        )
     return Inventory(keys, {name: np.concatenate(columns) for name, columns in chunks.items()}, partitions)
 
 

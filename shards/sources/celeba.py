@@ -24,6 +24,7 @@ from shards.dataset.label_types import sorted_names
 from shards.dataset.manifest import SPLITS, LabelField
 from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
 from shards.sources.base import Item, LabelValue, SourceEntry
+from shards.sources.listing import listing
 
 FACE_BOX: Crop = (15 / 178, 40 / 218, 163 / 178, 188 / 218)
 _IMAGE_FOLDERS = ("img_align_celeba", "img_align_celeba_png")
@@ -52,9 +53,12 @@ class CelebaSource:
             UserError: No images, or a label file that is not in CelebA's format.
         """
         self._folder = find_image_folder(config.input)
-        with os.scandir(self._folder) as entries:
+        with listing(self._folder), os.scandir(self._folder) as entries:
             self._files = sorted(entry.name for entry in entries if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
         rows = {Path(name).stem: row for row, name in enumerate(self._files)}
+        if len(rows) < len(self._files):  # A label file would describe both.
+            first = next(name for row, name in enumerate(self._files) if rows[Path(name).stem] != row)
+            raise UserError(f"{self._folder} holds {first} beside the same name with another extension; keep one.")
         tables = {
             stem: read_table(path) if (path := _find_table(config.input, self._folder, stem)) else None
             for stem in ("list_attr_celeba", "identity_CelebA", "list_eval_partition")
@@ -66,6 +70,8 @@ class CelebaSource:
         self._attributes = _align(attributes, rows, "attributes", notes)
         self._identity = _first_column(_align(tables["identity_CelebA"], rows, "an identity", notes))
         self._partition = _first_column(_align(tables["list_eval_partition"], rows, "a partition", notes))
+        _check_values(tables["list_attr_celeba"], (-1, 0, 1))
+        _check_values(tables["list_eval_partition"], tuple(range(len(SPLITS))))
 
         self.fields = {name: LabelField("bool", description="CelebA attribute") for name in self._attribute_names}
         self.identity_field = "identity" if self._identity is not None else None
@@ -136,8 +142,16 @@ def read_table(path: Path) -> CelebaTable:
         UserError: Rows of different lengths, or values that are not whole numbers.
     """
     delimiter = "," if path.suffix == ".csv" else None
-    with open(path, encoding="utf-8-sig") as file:
-        lines = [line.strip() for line in file if line.strip()]
+    another = UserError(
+        f"{path} is not in CelebA's format, rows of a file name and whole numbers; fetch the file again."
+    )
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError:
+        raise another from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); fix its permissions.") from None
     if lines and lines[0].isdigit():  # The number of rows.
         lines = lines[1:]
     columns: tuple[str, ...] = ()
@@ -150,13 +164,18 @@ def read_table(path: Path) -> CelebaTable:
         # Only numpy's own parser reads the 8 million attributes of the full set in seconds.
         cells = [line.split(delimiter, 1)[1] for line in lines]
         values = np.loadtxt(cells, np.int32, comments=None, delimiter=delimiter, ndmin=2)
-    except (ValueError, IndexError):
-        raise UserError(
-            f"{path} is not in CelebA's format, rows of a file name and whole numbers; fetch the file again."
-        ) from None
+    except (ValueError, IndexError, OverflowError):
+        raise another from None
     if columns and len(columns) != values.shape[1]:
         raise UserError(f"{path} names {len(columns)} columns and has {values.shape[1]}; fetch the file again.")
     return CelebaTable(path.name, columns, stems, values)
+
+
+def _check_values(table: CelebaTable | None, allowed: tuple[int, ...]) -> None:
+    if table is not None and not np.isin(table.values, allowed).all():
+        row = int(np.argwhere(~np.isin(table.values, allowed))[0][0])
+        values = ", ".join(map(str, allowed))
+        raise UserError(f"{table.file} gives {table.stems[row]} a value other than {values}; fetch the file again.")
 
 
 def _first_cell(line: str, delimiter: str | None) -> str:
@@ -172,14 +191,16 @@ def find_image_folder(root: Path) -> Path:
     # Kaggle's archive nests a folder of the same name.
     patterns = [f"{prefix}{name}" for name in _IMAGE_FOLDERS for prefix in ("", "*/", f"{name}/")]
     folders = [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_dir()]
-    for folder in [*folders[::-1], root]:
-        if folder.is_dir() and any(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in os.scandir(folder)):
-            return folder
+    for folder in filter(Path.is_dir, [*folders[::-1], root]):
+        with listing(folder), os.scandir(folder) as entries:
+            if any(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in entries):
+                return folder
     raise UserError(f"no CelebA images at {root}: looked there and one level down for img_align_celeba/000001.jpg.")
 
 
 def _find_table(root: Path, image_folder: Path, stem: str) -> Path | None:
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and path != image_folder)]
+    with listing(root):
+        folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and path != image_folder)]
     candidates = [
         folder / f"{stem}{suffix}" for folder in (*folders, image_folder.parent) for suffix in (".txt", ".csv")
     ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from shards.base.errors import UserError
+from shards.dataset.label_types import Scalar, as_number
 from shards.sources.file_source import name_key
 from shards.sources.label_table import read_label_file
 
@@ -56,11 +56,8 @@ def read_degrees(path: Path, folder: Path, files: Iterable[str]) -> tuple[dict[s
     return degrees, notes
 
 
-def _degree(value: object, path: Path, name: str) -> float:
-    try:
-        degree = float(str(value))
-    except ValueError:
-        degree = math.nan
-    if not -1 <= degree <= 1:
+def _degree(value: Scalar, path: Path, name: str) -> float:
+    degree = as_number(value)
+    if degree is None or not -1 <= degree <= 1:
         raise UserError(f"{path}: {DEGREE_COLUMN} of {name} is {value}, not a number from -1 to 1; fix the file.")
     return degree

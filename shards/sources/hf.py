@@ -19,7 +19,7 @@ from PIL import Image
 
 from shards.base.errors import UserError
 from shards.base.places import cache_directory
-from shards.dataset.label_types import Scalar, convert, infer_field, is_identity
+from shards.dataset.label_types import Scalar, convert, doubts, infer_field, is_identity
 from shards.dataset.manifest import LabelField
 from shards.images.reading import Crop, open_image_bytes
 from shards.sources.base import Item, SourceEntry
@@ -81,6 +81,7 @@ class HfSource:
             if label is None:
                 notes.append(f"Column '{name}' is free text (all values differ) and was left out.")
             else:
+                notes += doubts(name, values, label.kind)
                 self.fields[name], self._columns[name] = label, convert(values, label.kind)
         self.identity_field = self._identity(config.identity_column)
         others = sorted(set(splits) - set(_SPLIT_OF_WORD)) if self._partitions else []

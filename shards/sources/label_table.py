@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from shards.base.errors import UserError
-from shards.dataset.label_types import Scalar, convert, from_cell, infer_field, is_identity
+from shards.base.retrying import persistently
+from shards.dataset.label_types import Scalar, convert, doubts, from_cell, infer_field, is_identity
 from shards.dataset.manifest import LabelField
 from shards.sources.listing import first_few
 
@@ -46,9 +48,11 @@ def read_label_file(path: Path, key: str | None) -> LabelTable:
         UserError: Another format, ragged rows, or no such column.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = persistently(path, lambda: path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text; save the label file as UTF-8.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); fix its permissions.") from None
     rows = _read_jsonl(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else _read_csv(path, text)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     if not columns:
@@ -56,7 +60,7 @@ def read_label_file(path: Path, key: str | None) -> LabelTable:
     key = key or columns[0]
     if key not in columns:
         raise UserError(f"{path} has no column '{key}' to find images by; it has {', '.join(columns)}.")
-    names = [str(row.get(key) or "") for row in rows]
+    names = ["" if row.get(key) is None else str(row[key]) for row in rows]
     return LabelTable(path.name, names, [column for column in columns if column != key], rows)
 
 
@@ -92,6 +96,7 @@ def join_labels(table: LabelTable, files: Sequence[str]) -> JoinedLabels:
         if field is None:
             notes.append(f"Column '{column}' of {table.file} is free text (all values differ) and was left out.")
             continue
+        notes += doubts(column, values, field.kind)
         fields[column], columns[column] = field, convert(values, field.kind)
         if identity_field is None and is_identity(column):
             identity_field = column
@@ -124,27 +129,45 @@ def _match(table: LabelTable, files: Sequence[str]) -> tuple[dict[int, int], lis
 
 
 def _read_csv(path: Path, text: str) -> list[dict[str, Any]]:
-    lines = csv.reader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    rows = [row for row in lines if any(cell.strip() for cell in row)]
-    if not rows:
-        return []
-    header = [name.strip() for name in rows[0]]
+    # Not text.splitlines(), which also splits at characters that a cell may hold, such as U+2028.
+    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    header: list[str] = []
+    rows = []
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not header:
+                header = _header(path, cells)
+            elif len(cells) == len(header):
+                rows.append(dict(zip(header, map(from_cell, cells), strict=True)))
+            else:
+                raise UserError(
+                    f"{path}: row {len(rows) + 2} has {len(cells)} cells, the header {len(header)}; fix the file."
+                )
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: what follows row {len(rows) + 1} is not CSV ({error}); is a quotation mark missing?"
+        ) from None
+    return rows
+
+
+def _header(path: Path, cells: list[str]) -> list[str]:
+    header = [name.strip() for name in cells]
     if len(set(header)) < len(header) or "" in header:
-        raise UserError(f"{path}: the first line must name every column, each once; it is {','.join(rows[0])}")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise UserError(f"{path}: row {number} has {len(row)} cells, the header {len(header)}; fix the file.")
-    return [dict(zip(header, map(from_cell, row), strict=True)) for row in rows[1:]]
+        raise UserError(f"{path}: the first line must name every column, each once; it is {','.join(cells)}")
+    return header
 
 
 def _read_jsonl(path: Path, text: str) -> list[dict[str, Any]]:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+            json.dumps(row, ensure_ascii=False).encode()  # "\\ud800" alone is no character.
+        except (ValueError, RecursionError):  # The latter for thousands of brackets.
             row = None
         if not isinstance(row, dict):
             raise UserError(f"{path}: line {number} is not a JSON object; give one object a line.")

@@ -19,7 +19,7 @@ from shards.dataset.manifest import LabelField
 from shards.images.reading import Crop
 from shards.sources.base import LabelValue, SourceEntry
 from shards.sources.file_source import FileSource
-from shards.sources.listing import find_tree, probe
+from shards.sources.listing import find_tree, listing, probe
 from shards.sources.published import FIGSHARE, Published, PublishedFile
 
 LFWCROP_BOX: Crop = (83, 92, 167, 176)
@@ -77,8 +77,9 @@ def person_of(file: str) -> str:
 
 def _list_images(tree: Path) -> Iterator[str]:
     """Folder by folder: a published order, which sorting the paths would change (``Ann_Lee/`` before ``Ann/``)."""
-    for person in sorted(entry.name for entry in os.scandir(tree) if entry.is_dir()):
-        yield from (f"{person}/{name}" for name in sorted(os.listdir(tree / person)) if _NAME.fullmatch(name))
+    with listing(tree):
+        for person in sorted(entry.name for entry in os.scandir(tree) if entry.is_dir()):
+            yield from (f"{person}/{name}" for name in sorted(os.listdir(tree / person)) if _NAME.fullmatch(name))
 
 
 def _stem(file: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import pickle
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,8 @@ from PIL import Image
 
 from field_trees import TREES
 from shards.base.errors import UserError
-from shards.dataset.label_types import convert, infer_field, sorted_names
+from shards.dataset.label_types import convert, doubts, infer_field, sorted_names
+from shards.packing.pack import pack
 from shards.sources import SOURCES
 from shards.sources.base import Source
 from shards.sources.celeba import CelebaConfig, CelebaSource
@@ -120,6 +124,32 @@ def test_celeba_mistakes_are_one_sentence(tmp_path: Path) -> None:
         CelebaSource(CelebaConfig(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("list_eval_partition.txt", b"000001.jpg 0\n000002.jpg 3\n", "gives 000002 a value other than 0, 1, 2"),
+        ("list_attr_celeba.txt", b"1\nSmiling Male\n000001.jpg 1 7\n", "gives 000001 a value other than -1, 0, 1"),
+        ("identity_CelebA.txt", b"000001.jpg " + b"9" * 400, "not in CelebA's format"),
+        ("identity_CelebA.txt", b"000001.jpg \xff", "not in CelebA's format"),
+    ],
+)
+def test_celeba_values_that_cannot_be(tmp_path: Path, file: str, text: bytes, message: str) -> None:
+    celeba_files(tmp_path)
+    (tmp_path / file).write_bytes(text)
+    with pytest.raises(UserError, match=message):
+        CelebaSource(CelebaConfig(tmp_path))
+
+
+def test_one_picture_under_two_extensions(tmp_path: Path) -> None:
+    celeba_files(tmp_path / "celeba")
+    image_file(tmp_path / "celeba" / "img_align_celeba" / "000003.png")
+    with pytest.raises(UserError, match="holds 000003.jpg beside the same name with another extension"):
+        CelebaSource(CelebaConfig(tmp_path / "celeba"))
+    image_file(lfw_tree(tmp_path / "lfw") / "Bo" / "Bo_0001.png")
+    with pytest.raises(UserError, match="source 'lfw' has more than one image called 'Bo_0001'"):
+        pack("lfw", tmp_path / "lfw", tmp_path / "out", workers=1)
+
+
 def test_a_celeba_table_of_other_images_is_refused(tmp_path: Path) -> None:
     celeba_files(tmp_path)
     (tmp_path / "list_attr_celeba.txt").write_text("1\nSmiling Male\n000077.jpg 1 -1\n")
@@ -213,6 +243,8 @@ def test_folder_labels_are_joined_and_typed(tmp_path: Path, name: str, text: str
         ("file,x\na/1.jpg,1\n1.jpg,0\n", "two rows for a/1.jpg"),
         ("file,file\na/1.jpg,1\n", "name every column"),
         ("", "holds no rows"),
+        ('file,x\na/1.jpg,"1\na/2.jpg,0\n', "what follows row 1 is not CSV .*quotation mark"),
+        ("file,x\na/1.jpg," + "1" * 200_000, "what follows row 1 is not CSV .*field larger"),
     ],
 )
 def test_folder_label_mistakes(tmp_path: Path, text: str, message: str) -> None:
@@ -220,6 +252,30 @@ def test_folder_label_mistakes(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         FolderSource(FolderConfig(tmp_path, labels=Path("labels.csv")))
+
+
+@pytest.mark.parametrize("line", ['{"file": ' + "[" * 100_000, r'{"file": "\ud800"}', "[1]", "1" * 5000])
+def test_lines_that_are_no_json_objects(tmp_path: Path, line: str) -> None:
+    folder_with_labels(tmp_path)
+    (tmp_path / "labels.jsonl").write_text(line)
+    with pytest.raises(UserError, match="line 1 is not a JSON object"):
+        FolderSource(FolderConfig(tmp_path, labels=Path("labels.jsonl")))
+
+
+@pytest.mark.parametrize("space", ["\u2028", "\u0085", "\f", "\v", "\x1c"])
+@pytest.mark.parametrize("name", ["labels.csv", "labels.jsonl"])
+def test_only_line_breaks_separate_rows(tmp_path: Path, name: str, space: str) -> None:
+    folder_with_labels(tmp_path)
+    moods = {"a/1": f"very{space}glad", "a/2": f"rather{space}sad", "b/3": f"very{space}glad"}
+    if name.endswith("csv"):
+        text = "file,mood\n" + "".join(f"{file},{mood}\n" for file, mood in moods.items())
+    else:
+        text = "".join(
+            json.dumps({"file": file, "mood": mood}, ensure_ascii=False) + "\n" for file, mood in moods.items()
+        )
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found = items(FolderSource(FolderConfig(tmp_path, labels=Path(name), subfolders="ignore")))
+    assert found["a/1"] == {"mood": f"very{space}glad"} and found["b/3"] == found["a/1"]
 
 
 def test_folder_other_mistakes(tmp_path: Path) -> None:
@@ -244,6 +300,59 @@ def test_folder_keys_stay_unique_beside_equal_stems(tmp_path: Path) -> None:
     assert list(items(FolderSource(FolderConfig(tmp_path)))) == ["a.jpg", "a.png"]
 
 
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image_file(tmp_path / "ann" / "1.jpg")
+    image_file(tmp_path / "bo" / "private" / "2.jpg")
+    scandir = os.scandir
+
+    def refusing(path: str) -> Any:
+        if Path(path).name == "private":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UserError, match=r"bo/private cannot be listed \(Permission denied\)"):
+        FolderSource(FolderConfig(tmp_path))
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_a_linked_folder_counts_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_reversed: bool
+) -> None:
+    root = tmp_path / "root"
+    image_file(root / "cy" / "1.jpg")
+    image_file(tmp_path / "elsewhere" / "2.jpg")
+    for link, target in (("ann", root / "cy"), ("di", root / "cy"), ("bo", tmp_path / "elsewhere")):
+        (root / link).symlink_to(target)
+    (root / "cy" / "friend").symlink_to(tmp_path / "elsewhere")
+    scandir = os.scandir
+
+    class Shuffled:
+        """As the disk may list a folder."""
+
+        def __init__(self, path: str) -> None:
+            with scandir(path) as entries:
+                self._entries = iter(sorted(entries, key=lambda entry: entry.name, reverse=is_reversed))
+
+        def __enter__(self) -> Shuffled:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def __iter__(self) -> Shuffled:
+            return self
+
+        def __next__(self) -> os.DirEntry:
+            return next(self._entries)
+
+    monkeypatch.setattr(os, "scandir", Shuffled)
+    assert items(FolderSource(FolderConfig(root, subfolders="identity"))) == {
+        "bo/2": {"identity": "bo"},
+        "cy/1": {"identity": "cy"},
+    }
+
+
 def test_folder_follows_links_once(tmp_path: Path) -> None:
     image_file(tmp_path / "elsewhere" / "1.jpg")
     root = tmp_path / "root"
@@ -265,12 +374,43 @@ def test_folder_follows_links_once(tmp_path: Path) -> None:
         (["2", "1", "0"], "float", [2.0, 1.0, 0.0]),
         (["a", "1", None], "class", ["a", "1", None]),
         ([None, None, None], "class", [None, None, None]),
+        (["1.5", "inf", "1e400", "-1e39", "9" * 400], "float", [1.5, None, None, None, None]),
+        ([1, 10**400, float("-inf")], "float", [1.0, None, None]),
+        (["1_2", "3"], "class", ["1_2", "3"]),
     ],
 )
 def test_label_inference(values: list, kind: str, converted: list) -> None:
     field = infer_field("x", values)
     assert field is not None and field.kind == kind
     assert convert(values, field.kind) == converted
+
+
+@pytest.mark.parametrize(
+    ("values", "doubt"),
+    [
+        (["1", "2", "inf", "1e39"], "Label 'x': 2 of 4 numbers are infinite or too large for 32 bits (first: inf)"),
+        (["1.5", "2", None, "3o"], "Label 'x' became classes, since 1 of 3 values are not numbers (first: 3o)"),
+        (["1", "2", "3"], ""),
+        (["a", "b", "1"], ""),
+        (["yes", "no"], ""),
+    ],
+)
+def test_likely_mistakes_in_numbers_are_named(values: list, doubt: str) -> None:
+    field = infer_field("x", values)
+    assert field is not None
+    found = doubts("x", values, field.kind)
+    assert len(found) == bool(doubt) and all(text.startswith(doubt) for text in found)
+    assert not doubts("person", values, "class")
+
+
+def test_numbers_of_any_length_are_sorted() -> None:
+    assert sorted_names({"1" + "0" * 5000, "9" * 5000, "07", "7", "10"}) == (
+        "07",
+        "7",
+        "10",
+        "9" * 5000,
+        "1" + "0" * 5000,
+    )
 
 
 def test_free_text_is_not_a_class_but_persons_are() -> None:
