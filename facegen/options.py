@@ -77,11 +77,16 @@ class EMAConfig:
     """Images after which a weight's share has halved; 0 keeps no average."""
     ramp_up: float = 0.09
     """Bounds the half-life by this share of the images seen: the first weights are soon forgotten. 0: no bound."""
+    statistics_images: int = 1024
+    """Training images from which batch norm's statistics of the average are estimated whenever it is used; 0 averages
+    the running statistics instead."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
         if self.half_life_images < 0:
             raise ValueError(f"ema.half_life_images must not be negative, not {self.half_life_images}.")
+        if self.statistics_images < 0:
+            raise ValueError(f"ema.statistics_images must not be negative, not {self.statistics_images}.")
         if not 0 <= self.ramp_up < math.inf:
             raise ValueError(f"ema.ramp_up must be 0 or more, not {self.ramp_up}.")
 

@@ -67,10 +67,14 @@ class AE(Family):
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Squared error of the reconstruction."""
-        reconstructions = networks["autoencoder"](batch.images)
+        reconstructions = self.forward_as_trained(networks, batch)
         loss = reconstruction_error(batch.images, reconstructions, self.config.reconstruction).mean()
         mse = reconstruction_error(batch.images, reconstructions.detach(), "mean").mean()
         return TurnLosses(loss, {"loss": loss.detach(), "mse": mse})
+
+    def forward_as_trained(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> Tensor:
+        """Reconstructions."""
+        return networks["autoencoder"](batch.images)
 
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """The code of each image; no variance."""

@@ -153,6 +153,10 @@ class Family(nn.Module):
         """The loss of one turn; every gradient passes through the forward of ``networks[turn]``."""
         raise NotImplementedError
 
+    def forward_as_trained(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> Any:
+        """The forward by which ``losses`` trains the network of inference; its batch norm is estimated from it."""
+        raise NotImplementedError
+
     def observe(self, means: Mapping[str, float]) -> None:
         """Takes the terms named in ``observes`` after each step, averaged over processes.
 

@@ -163,26 +163,33 @@ class CVAE(VAE):
         error and an encoder that aims for an optimum: a predictor that can do no better than the mean degree.
         """
         config = self.config
-        noise = batch.random.normal("posterior", config.latent_size)
-        dropped = batch.random.uniform("label_dropout") < config.label_dropout
-        degrees = self._degrees(batch.labels, batch.images).masked_fill(dropped, torch.nan)
         if turn == "predictor":
-            return self._predictor_losses(networks, batch.images, degrees, noise)
-        posterior = networks["autoencoder"](batch.images, noise, degrees)
+            return self._predictor_losses(networks, batch)
+        posterior = self.forward_as_trained(networks, batch)
         objective = self.objective(batch, *posterior)
         if config.independence_weight:
+            noise, degrees = self._drawn(batch)
             # From a sample, as the decoder gets it: the noise hides whatever is weaker in mu.
             read = networks["predictor"](reparameterize(posterior.mu, posterior.logvar, noise))
             independence = _error_where_known(read, self.degree_mean.expand_as(degrees), degrees)
             objective.terms["independence_loss"] = Term(independence, config.independence_weight)
         return TurnLosses.of_terms(*objective)
 
-    def _predictor_losses(
-        self, networks: Mapping[str, nn.Module], images: Tensor, degrees: Tensor, noise: Tensor
-    ) -> TurnLosses:
+    def forward_as_trained(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> Posterior:
+        """Reconstructions from sampled latents and the degrees that are not dropped, and the latents' distribution."""
+        return networks["autoencoder"](batch.images, *self._drawn(batch))
+
+    def _drawn(self, batch: TrainBatch) -> tuple[Tensor, Tensor]:
+        """Noise N x L, and degrees N of which some are dropped; both turns of a step draw the same."""
+        noise = batch.random.normal("posterior", self.config.latent_size)
+        dropped = batch.random.uniform("label_dropout") < self.config.label_dropout
+        return noise, self._degrees(batch.labels, batch.images).masked_fill(dropped, torch.nan)
+
+    def _predictor_losses(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Squared error of the degree that the predictor reads from sampled latents."""
+        noise, degrees = self._drawn(batch)
         with torch.no_grad(), averages_kept(networks["autoencoder"]):
-            mu, logvar = networks["autoencoder"].posterior(images, degrees)  # type: ignore[operator]
+            mu, logvar = networks["autoencoder"].posterior(batch.images, degrees)  # type: ignore[operator]
         read = networks["predictor"](reparameterize(mu, logvar, noise))
         error = _error_where_known(read, degrees, degrees)
         return TurnLosses(error, {"predictor_error": error.detach()})

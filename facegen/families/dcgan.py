@@ -84,13 +84,17 @@ class DCGAN(Family):
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """The adversarial loss of the player whose turn it is; each draws its own noise."""
-        prior = batch.random.normal(f"prior_{turn}", self.config.latent_size)
         if turn == "discriminator":
+            prior = batch.random.normal("prior_discriminator", self.config.latent_size)
             return self._discriminator_losses(networks, batch.images, prior)
-        fakes = networks["generator"](prior)
+        fakes = self.forward_as_trained(networks, batch)
         (judged,) = networks["discriminator"]([fakes])
         loss = generator_loss(judged.logits, self.config.loss)
         return TurnLosses(loss, {"g_loss": loss.detach(), **variance_term("sample_variance", fakes)})
+
+    def forward_as_trained(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> Tensor:
+        """As many samples as there are images."""
+        return networks["generator"](batch.random.normal("prior_generator", self.config.latent_size))
 
     def _discriminator_losses(self, networks: Mapping[str, nn.Module], images: Tensor, prior: Tensor) -> TurnLosses:
         config = self.config

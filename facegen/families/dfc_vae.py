@@ -151,8 +151,7 @@ class DFCVAE(VAE):
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """mse_weight * pixel error + warm-up * kld_weight * KL + perceptual_weight * feature error."""
         config = self.config
-        noise = batch.random.normal("posterior", config.latent_size)
-        reconstructions, mu, logvar = networks["autoencoder"](batch.images, noise)
+        reconstructions, mu, logvar = self.forward_as_trained(networks, batch)
         objective = self.objective(batch, reconstructions, mu, logvar)
         if config.perceptual_weight:
             perceptual = self.perceptual(batch.images, reconstructions)

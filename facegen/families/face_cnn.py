@@ -13,7 +13,7 @@ from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.losses.contrastive import contrastive_loss
 from facegen.losses.terms import Term
 from facegen.networks.conv import ImageShape
-from facegen.networks.face_cnn import FaceNet, FaceNetConfig
+from facegen.networks.face_cnn import Comparison, FaceNet, FaceNetConfig
 from facegen.options import refuse_unused
 from shards.dataset.dataset import Dataset
 from shards.loading.pairs import SAME, PairUnits, require_separate_people
@@ -71,7 +71,7 @@ class FaceCNN(Family):
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Cross entropy of the pairs (images 0 and 1, 2 and 3, ...) + contrastive_weight * contrastive loss."""
         config, same = self.config, batch.labels[SAME][0::2]
-        logits, embeddings = networks["verifier"](batch.images)
+        logits, embeddings = self.forward_as_trained(networks, batch)
         logits = logits.float()
         terms = {"cross_entropy": Term(F.cross_entropy(logits, same))}
         if config.contrastive_weight:
@@ -79,6 +79,10 @@ class FaceCNN(Family):
             contrastive = contrastive_loss(embeddings, same, people, config.temperature)
             terms["contrastive"] = Term(contrastive, config.contrastive_weight)
         return TurnLosses.of_terms(terms, {"accuracy": (logits.detach().argmax(1) == same).float().mean()})
+
+    def forward_as_trained(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> Comparison:
+        """Logits of the pairs, and embeddings."""
+        return networks["verifier"](batch.images)
 
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """The embedding of each image; no variance."""

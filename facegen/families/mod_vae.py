@@ -152,14 +152,22 @@ class ModVAE(VAE):
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Reconstruction + kld_weight * KL + clamp_weight * clamp, over whole groups."""
         config = self.config
-        assert len(batch.images) % config.group_size == 0, "a group was cut"
-        noise = batch.random.normal("posterior", config.latent_size)
-        free = self._free[batch.labels[GROUP_KIND]]
-        result = networks["autoencoder"](batch.images, noise, free, config.group_size)
+        result = self.forward_as_trained(networks, batch)
         objective = self.objective(batch, *result)
-        clamp = clamp_loss(result.mu, free, config.group_size).mean()
+        clamp = clamp_loss(result.mu, self._free_of(batch), config.group_size).mean()
         objective.terms["clamp"] = Term(clamp, config.clamp_weight)
         return TurnLosses.of_terms(*objective)
+
+    def forward_as_trained(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> Posterior:
+        """Reconstructions from sampled and clamped latents, and their distribution."""
+        config = self.config
+        assert len(batch.images) % config.group_size == 0, "a group was cut"
+        noise = batch.random.normal("posterior", config.latent_size)
+        return networks["autoencoder"](batch.images, noise, self._free_of(batch), config.group_size)
+
+    def _free_of(self, batch: TrainBatch) -> Tensor:
+        """The mask of each image's group, N x L."""
+        return self._free[batch.labels[GROUP_KIND]]
 
     def pictures(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, FamilyPicture]:
         """For each kind, a row for each of its first free dims from -2 to 2, around the latents of two faces."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -213,8 +213,11 @@ class VAE(Family):
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Reconstruction + warm-up * kld_weight * KL."""
-        noise = batch.random.normal("posterior", self.config.latent_size)
-        return TurnLosses.of_terms(*self.objective(batch, *networks["autoencoder"](batch.images, noise)))
+        return TurnLosses.of_terms(*self.objective(batch, *self.forward_as_trained(networks, batch)))
+
+    def forward_as_trained(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> Any:
+        """Reconstructions from sampled latents, and their distribution."""
+        return networks["autoencoder"](batch.images, batch.random.normal("posterior", self.config.latent_size))
 
     def objective(
         self, batch: TrainBatch, reconstructions: Tensor, mu: Tensor, logvar: Tensor, variance: Tensor | None = None

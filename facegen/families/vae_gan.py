@@ -185,14 +185,21 @@ class VAEGAN(VAE):
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """The loss of the player whose turn it is; each draws its own noise."""
-        noise = batch.random.normal(f"posterior_{turn}", self.config.latent_size)
-        prior = batch.random.normal(f"prior_{turn}", self.config.latent_size)
         if turn == "discriminator":
-            losses = self._discriminator_losses(networks, batch.images, noise, prior)
+            losses = self._discriminator_losses(networks, batch)
         else:
-            losses = self._autoencoder_losses(networks, batch, noise, prior)
+            losses = self._autoencoder_losses(networks, batch)
         losses.update = self._learns(turn, batch.images_seen)
         return losses
+
+    def forward_as_trained(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> Generated:
+        """Reconstructions from sampled latents, and samples, in one batch."""
+        return self._generate(networks, batch, "autoencoder")
+
+    def _generate(self, networks: Mapping[str, nn.Module], batch: TrainBatch, turn: str) -> Generated:
+        noise = batch.random.normal(f"posterior_{turn}", self.config.latent_size)
+        prior = batch.random.normal(f"prior_{turn}", self.config.latent_size)
+        return networks["autoencoder"](batch.images, noise, prior)
 
     def _learns(self, turn: str, images_seen: int) -> bool:
         config = self.config
@@ -204,17 +211,15 @@ class VAEGAN(VAE):
         learns = players_in_turn(on_real, on_fakes, config.equilibrium, config.equilibrium_margin)
         return learns[self.turns.index(turn)]
 
-    def _discriminator_losses(
-        self, networks: Mapping[str, nn.Module], images: Tensor, noise: Tensor, prior: Tensor
-    ) -> TurnLosses:
+    def _discriminator_losses(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Equal thirds: real images against their reconstructions and samples from the prior.
 
         The two generated groups share their side's weight. If each weighed as much as the real group, the players would
         not be even at logit 0 and a loss of ln 2, and the hinge would drive the logits of all three groups below 0.
         """
-        config = self.config
+        config, images = self.config, batch.images
         with torch.no_grad(), averages_kept(networks["autoencoder"]):
-            generated = networks["autoencoder"](images, noise, prior)
+            generated = self._generate(networks, batch, "discriminator")
         if config.r1_weight:
             images = images.detach().requires_grad_()
         groups = [images, generated.reconstructions, generated.samples]
@@ -238,16 +243,14 @@ class VAEGAN(VAE):
         }
         return TurnLosses(weighted_sum(terms), values(terms) | metrics)
 
-    def _autoencoder_losses(
-        self, networks: Mapping[str, nn.Module], batch: TrainBatch, noise: Tensor, prior: Tensor
-    ) -> TurnLosses:
+    def _autoencoder_losses(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """The VAE's objective, and the game on reconstructions and samples.
 
         Real images only take part as the target of feature matching: their logits do not depend on the autoencoder, so
         an adversarial term on them would have no gradient.
         """
         config, images = self.config, batch.images
-        generated = networks["autoencoder"](images, noise, prior)
+        generated = self.forward_as_trained(networks, batch)
         terms, metrics, kl_dims = self.objective(batch, generated.reconstructions, generated.mu, generated.logvar)
         reconstruction = {"reconstruction": terms["reconstruction"]}
         layer = config.feature_layer if config.feature_weight else None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from facegen.families.base import Family
+from facegen.optimization.batch_statistics import BatchStatistics
 from facegen.optimization.early_stop import EarlyStop
 from facegen.optimization.ema import EMA
 from facegen.optimization.optim import Updater
+from facegen.processes.group import share_buffers
 from facegen.runs.checkpoint import load_module, load_state, save_module, save_state
 from facegen.runs.state_file import read_facts, write_facts
 
@@ -24,12 +26,23 @@ class TrainState:
     ema: EMA | None
     updaters: dict[str, Updater]
     early_stop: EarlyStop
+    statistics: BatchStatistics | None = None
+    """Estimates batch norm's statistics of the moving average; None leaves them as averaged."""
     images_seen: int = 0
+    _estimated_at: int | None = field(default=None, init=False)
 
-    @property
-    def inference_family(self) -> Family:
-        """The networks for inference: the moving average where there is one."""
-        return self.ema.module if self.ema else self.family
+    def prepare_inference(self) -> Family:
+        """The networks for inference, in eval mode and the same in every process; every process must call it.
+
+        That is the moving average where there is one. Its batch norm is estimated whenever it is used and written, so
+        that it follows from the weights alone.
+        """
+        if self.ema and self.statistics and self._estimated_at != self.images_seen:
+            self.statistics.estimate(self.ema.module)
+            self._estimated_at = self.images_seen
+        family = (self.ema.module if self.ema else self.family).eval()
+        share_buffers(family)
+        return family
 
     @property
     def inference_modules(self) -> dict[str, nn.Module]:

@@ -16,7 +16,6 @@ from facegen.losses.vae import COLLAPSE_NATS_PER_DIM
 from facegen.optimization.averages import Averages
 from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
-from facegen.processes.group import share_buffers
 from facegen.processes.preemption import StopFlag
 from facegen.reporting.held_out import image_batches, pair_batches
 from facegen.reporting.monitor import Meter, Monitor, progress_line
@@ -144,8 +143,7 @@ class Reporter:
         """
         if self._held_out is None:
             return {}
-        family = state.inference_family.eval()
-        share_buffers(family)
+        family = state.prepare_inference()
         held_out = self._encode(family) if {"encode", "decode"} <= family.can else None
         values = held_out.values if held_out else {}
         if self._pairs:
@@ -171,8 +169,7 @@ class Reporter:
         if "encode" not in state.family.can:
             return
         if self._last_stats is None or self._last_stats[0] != state.images_seen:
-            family = state.inference_family.eval()
-            share_buffers(family)
+            family = state.prepare_inference()
             self._last_stats = (state.images_seen, self._encode(family, only_encode=True).stats)
         epoch = state.images_seen / self._epoch_size
         self._monitor.latent_usage(self._split, epoch, *self._last_stats)
@@ -191,9 +188,9 @@ class Reporter:
         if self._held_out and self._pairs:
             rows, same = self._pairs.rows[: NUM_GRID_IMAGES // 2], self._pairs.same[: NUM_GRID_IMAGES // 2]
             pairs = self._read_on_main(read_pairs(self._dataset, self._held_out, chosen) for chosen in [rows])
+        family = state.prepare_inference()
         if batch is None:
             return
-        family = state.inference_family.eval()
         if {"encode", "decode"} <= family.can:
             picture = reconstruction_grid(family, batch.images, batch.labels)
             self._monitor.picture("reconstructions", picture, state.images_seen)

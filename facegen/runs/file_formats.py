@@ -43,7 +43,10 @@ class Removed(NamedTuple):
 
 Change = Added | Renamed | Removed
 
-OPTION_HISTORY: Sequence[Sequence[Change]] = ((Added("ema.ramp_up", 0.0),),)
+OPTION_HISTORY: Sequence[Sequence[Change]] = (
+    (Added("ema.ramp_up", 0.0),),
+    (Added("ema.statistics_images", 0),),
+)
 """The first entry leads from version 1 to version 2, and so on.
 
 To change the default of an option that version N may lack, append ``Added(option, the default until then)``.

@@ -1,4 +1,4 @@
-"""A run's family and its loader, from the config and the data set."""
+"""A run's family, its loader and its state, from the config and the data set."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from accelerate import Accelerator
 from facegen.families import build
 from facegen.families.base import Family
 from facegen.networks.conv import ImageShape
+from facegen.networks.norm import batch_norms
+from facegen.optimization.batch_statistics import BatchStatistics
+from facegen.optimization.early_stop import EarlyStop
+from facegen.optimization.ema import EMA
+from facegen.optimization.optim import Updater
+from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
 from facegen.randomness import derive_seed
+from facegen.training.batches import StatisticsBatches
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import TrainLoader
@@ -69,3 +76,19 @@ def build_family(config: TrainConfig, dataset: Dataset) -> Family:
             f"change at random; set {switched_off}."
         )
     return family
+
+
+def make_state(
+    config: TrainConfig, dataset: Dataset, family: Family, early_stop: EarlyStop, accelerator: Accelerator
+) -> TrainState:
+    """The state at the start of a run: initial weights, and optimizers that have seen nothing."""
+    use_fp16 = accelerator.mixed_precision == "fp16"
+    updaters = {
+        name: Updater(network, config.optim, accelerator.device, use_fp16) for name, network in family.networks.items()
+    }
+    ema, statistics = None, None
+    if config.ema.half_life_images:
+        ema = EMA(family, config.ema.half_life_images, config.ema.ramp_up)
+        if config.ema.statistics_images and batch_norms(family.networks):
+            statistics = BatchStatistics(StatisticsBatches(config, dataset, family, accelerator), accelerator)
+    return TrainState(family, ema, updaters, early_stop, statistics)

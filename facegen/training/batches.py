@@ -1,14 +1,23 @@
-"""One process's share of a global batch as families take it: on the device, augmented, split for accumulation."""
+"""Batches as families take them, on the device and augmented: of a training step, and for batch norm's statistics."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterator
+from dataclasses import replace
 
-from facegen.families.base import TrainBatch
+import torch
+from accelerate import Accelerator
+
+from facegen.families.base import Family, TrainBatch
 from facegen.options import TrainConfig
 from facegen.randomness import SlotRandom
 from facegen.training.augment import augment
+from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch
+from shards.loading.loader import TrainLoader
+
+_STATISTICS_BATCH = 64
+"""Images of a batch that statistics are estimated from, at most: the same on any number of processes."""
 
 
 def micro_batches(batch: Batch, config: TrainConfig, images_seen: int, device: torch.device) -> list[TrainBatch]:
@@ -34,3 +43,42 @@ def micro_batches(batch: Batch, config: TrainConfig, images_seen: int, device: t
         }
         parts.append(TrainBatch(augment(images, config.augment, random), labels, random, images_seen))
     return parts
+
+
+class StatisticsBatches:
+    """This process's share of the first training batches; images stay in memory as bytes after the first use."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, family: Family, accelerator: Accelerator) -> None:
+        """Reads nothing yet."""
+        self._config = config
+        self._dataset = dataset
+        self._family = family
+        self._accelerator = accelerator
+        self._read: list[tuple[int, Batch]] | None = None
+
+    def __call__(self) -> Iterator[TrainBatch]:
+        """Batches of ``ema.statistics_images`` images over all processes, one epoch at most; always the same."""
+        if self._read is None:
+            self._read = self._read_share()
+        for start, batch in self._read:
+            config = replace(self._config, global_batch_size=len(batch.images), gradient_accumulation_steps=1)
+            yield from micro_batches(batch, config, start, self._accelerator.device)
+
+    def _read_share(self) -> list[tuple[int, Batch]]:
+        """Batches, and the number of images before each."""
+        config, accelerator = self._config, self._accelerator
+        units = self._family.units(self._dataset, "train", config.seed)
+        unit_size = units.unit_size if units else 1
+        size = max(1, min(_STATISTICS_BATCH, config.global_batch_size) // unit_size) * unit_size
+        loader = TrainLoader(
+            self._dataset,
+            "train",
+            global_batch_size=size,
+            seed=config.seed,
+            num_threads=config.loader.num_threads,
+            fields=self._family.labels,
+            units=units,
+        )
+        num_batches = max(1, min(config.ema.statistics_images, loader.epoch_size) // size)
+        numbered = [*zip(range(0, num_batches * size, size), loader, strict=False)]
+        return numbered[accelerator.process_index :: accelerator.num_processes]

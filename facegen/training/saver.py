@@ -66,6 +66,7 @@ class Saver:
         """
         if self._run is None or state.images_seen == self._saved_at:
             return False
+        state.prepare_inference()
         problem = None
         if self._accelerator.is_main_process:
             try:

@@ -18,9 +18,6 @@ from facegen.families.base import TrainBatch
 from facegen.optimization.averages import means_of, means_over_processes
 from facegen.optimization.divergence import check_logged, check_update
 from facegen.optimization.early_stop import EarlyStop
-from facegen.optimization.ema import EMA
-from facegen.optimization.optim import Updater
-from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
 from facegen.processes.failures import DISK_ERRORS
 from facegen.processes.group import limit_waiting, make_accelerator, wrap
@@ -31,7 +28,7 @@ from facegen.runs.checkpoint import directory_name
 from facegen.runs.config_file import save_config
 from facegen.runs.run_directory import claim
 from facegen.runs.state_file import read_facts
-from facegen.training.assembly import build_family, make_loader
+from facegen.training.assembly import build_family, make_loader, make_state
 from facegen.training.batches import micro_batches
 from facegen.training.linear_start import start_from_components
 from facegen.training.performance import keep_freed_memory, set_float32_precision, training_networks
@@ -75,13 +72,8 @@ class Trainer:
         self.total_images = config.total_images(epoch_size)
         self._stop = StopFlag(device)
         self.reporter = Reporter(config, self.dataset, self.accelerator, self._stop, epoch_size, self.total_images)
-        use_fp16 = self.accelerator.mixed_precision == "fp16"
-        self.state = TrainState(
-            self.family,
-            EMA(self.family, config.ema.half_life_images, config.ema.ramp_up) if config.ema.half_life_images else None,
-            {name: Updater(network, config.optim, device, use_fp16) for name, network in self.family.networks.items()},
-            EarlyStop(config.early_stop, self.reporter.held_out_metrics(self.family)),
-        )
+        early_stop = EarlyStop(config.early_stop, self.reporter.held_out_metrics(self.family))
+        self.state = make_state(config, self.dataset, self.family, early_stop, self.accelerator)
         self.run = None if config.dry_run else Path(config.run)
         self._lock, found = None, None
         if self.run:

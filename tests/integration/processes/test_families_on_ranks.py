@@ -69,6 +69,16 @@ def test_batch_norm_averages_reach_the_moving_average(case: str, records: Path) 
         assert not torch.equal(*averages) and not any((average == 1).all() for average in averages)
 
 
+@pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.ema_half_life_images])
+def test_batch_norm_of_the_moving_average_is_that_of_one_process(case: str, records: Path) -> None:
+    one, ranks = (newest_complete(records / place / case / "checkpoints") for place in ("one", "ranks"))
+    assert one and ranks
+    expected, found = (load_file(checkpoint / "ema.safetensors") for checkpoint in (one, ranks))
+    for name in expected:
+        if name.endswith(("running_mean", "running_var")):
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("case", RECONSTRUCTING)
 def test_held_out_metrics_do_not_depend_on_the_rank_that_holds_an_image(
     case: str, records: Path, tiny_dataset: Path
