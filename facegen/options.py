@@ -22,6 +22,8 @@ class OptimConfig:
     """Adam, or AdamW with decoupled weight decay."""
     lr: float = 1e-3
     """Learning rate after warm-up."""
+    lr_of: dict[str, float] = field(default_factory=dict)
+    """Learning rates of networks that have another one, by name: --optim.lr_of.discriminator 0.0004."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of the two moment averages."""
     weight_decay: float = 0.0
@@ -41,8 +43,9 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"optim.lr must be a positive number, not {self.lr}.")
+        for name, lr in {"lr": self.lr, **{f"lr_of.{network}": lr for network, lr in self.lr_of.items()}}.items():
+            if not 0 < lr < math.inf:
+                raise ValueError(f"optim.{name} must be a positive number, not {lr}.")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"optim.betas must be in [0, 1), not {list(self.betas)}.")
         for name in ("weight_decay", "warmup_images", "final_lr_fraction"):
@@ -56,17 +59,18 @@ class OptimConfig:
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise ValueError(f"optim.max_grad_norm must be positive, not {self.max_grad_norm}.")
 
-    def lr_at(self, images_seen: int, total_images: int) -> float:
-        """Learning rate of the step that starts at ``images_seen``: linear warm-up, then the schedule."""
+    def lr_at(self, images_seen: int, total_images: int, network: str = "") -> float:
+        """Learning rate of a network in the step that starts at ``images_seen``: linear warm-up, then the schedule."""
+        lr = self.lr_of.get(network, self.lr)
         if images_seen < self.warmup_images:
-            return self.lr * (images_seen + 1) / self.warmup_images
+            return lr * (images_seen + 1) / self.warmup_images
         if self.schedule == "constant":
-            return self.lr
+            return lr
         if self.schedule == "step":
-            return self.lr * self.step_factor ** (images_seen // self.step_images)
+            return lr * self.step_factor ** (images_seen // self.step_images)
         progress = (images_seen - self.warmup_images) / max(1, total_images - self.warmup_images)
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return self.lr * (self.final_lr_fraction + (1 - self.final_lr_fraction) * cosine)
+        return lr * (self.final_lr_fraction + (1 - self.final_lr_fraction) * cosine)
 
 
 @dataclass

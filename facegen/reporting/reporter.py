@@ -125,7 +125,9 @@ class Reporter:
         terms = self._window.read(self._accelerator)
         images_seen = state.images_seen
         values = {f"train/{name}": value.item() for name, value in terms.items() if value.ndim == 0}
-        values["train/lr"] = self._config.optim.lr_at(images_seen, self._total_images)
+        optim = self._config.optim
+        for name, network in {"lr": "", **{f"lr_{network}": network for network in optim.lr_of}}.items():
+            values[f"train/{name}"] = optim.lr_at(images_seen, self._total_images, network)
         if "kl_per_dim" in terms:
             self._monitor.vector("train/kl_per_dim", terms["kl_per_dim"], images_seen)
             values["train/active_dims"] = (terms["kl_per_dim"] > COLLAPSE_NATS_PER_DIM).sum().item()

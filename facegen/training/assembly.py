@@ -81,7 +81,17 @@ def build_family(config: TrainConfig, dataset: Dataset) -> Family:
 def make_state(
     config: TrainConfig, dataset: Dataset, family: Family, early_stop: EarlyStop, accelerator: Accelerator
 ) -> TrainState:
-    """The state at the start of a run: initial weights, and optimizers that have seen nothing."""
+    """The state at the start of a run: initial weights, and optimizers that have seen nothing.
+
+    Raises:
+        UserError: A learning rate of a network that the family does not have.
+    """
+    unknown = [name for name in config.optim.lr_of if name not in family.networks]
+    if unknown:
+        raise UserError(
+            f"optim.lr_of names {', '.join(unknown)}; the networks of this {config.family} are "
+            f"{', '.join(family.networks)}."
+        )
     use_fp16 = accelerator.mixed_precision == "fp16"
     updaters = {
         name: Updater(network, config.optim, accelerator.device, use_fp16) for name, network in family.networks.items()

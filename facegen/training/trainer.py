@@ -223,10 +223,9 @@ class Trainer:
             seed_global_generators(layers_seed, self.accelerator.device)
         if not self.family.training:  # After an evaluation; walking all modules in every step takes time.
             self.family.train()
-        lr = self.config.optim.lr_at(self.images_seen, self.total_images)
         terms: dict[str, Tensor] = {}
         for turn in self.family.turns:
-            turn_terms = self._take_turn(turn, parts, lr)
+            turn_terms = self._take_turn(turn, parts)
             assert not terms.keys() & turn_terms.keys(), "turns must name their terms apart"
             terms |= turn_terms
         if self.family.observes:
@@ -238,7 +237,7 @@ class Trainer:
                 self.state.ema.update(self.images_seen, self.config.global_batch_size)
         return terms
 
-    def _take_turn(self, turn: str, parts: list[TrainBatch], lr: float) -> dict[str, Tensor]:
+    def _take_turn(self, turn: str, parts: list[TrainBatch]) -> dict[str, Tensor]:
         """Updates one network; returns its loss terms, means over the parts."""
         updater = self.state.updaters[turn]
         # Only the network whose turn it is learns and is synchronized; through the others gradients just pass.
@@ -259,6 +258,7 @@ class Trainer:
             grad_norm = updater.clip()
             moment = f"before step {self.step + 1} ({self.images_seen:,} images)"
             check_update(turn, terms, grad_norm, updater.scaler.is_enabled(), self.accelerator.device, moment)
+            lr = self.config.optim.lr_at(self.images_seen, self.total_images, turn)
             updater.step(lr, losses.update)
         return terms | {f"grad_norm_{turn}": grad_norm}
 

@@ -42,7 +42,7 @@ def _remove(values: dict[str, Any], option: str) -> None:
     *groups, name = option.split(".")
     for group in groups:
         values = values[group]
-    values.pop(name)
+    values.pop(name, None)  # A network's own learning rate has no default.
 
 
 def _changed(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:

@@ -164,14 +164,16 @@ def test_a_score_is_low_where_metrics_are_good() -> None:
 
 def test_the_best_configuration_is_a_preset_that_trains_the_same(tmp_path: Path) -> None:
     space = space_from_dict(VALUES | {"preset": "beta_vae_4", "family": "beta_vae", "options": {"seed": 3}}, "f.yaml")
-    config = plan(space, tmp_path).config("trial", {"model.kld_weight": 4.0})
+    searched = {"model.kld_weight": 4.0, "optim.lr_of.autoencoder": 0.002}
+    config = plan(space, tmp_path).config("trial", searched)
     run = Path(config.run)
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
-    write_preset(run, tmp_path / "best.yaml", "Best of two.\nReally.", ["model.kld_weight"])
+    write_preset(run, tmp_path / "best.yaml", "Best of two.\nReally.", [*searched])
     text = (tmp_path / "best.yaml").read_text()
     assert text.startswith("# Best of two.\n# Really.\nfamily: beta_vae\n")
     assert yaml.safe_load(text)["model"]["kld_weight"] == 4.0  # Named, though it is the family's default.
+    assert yaml.safe_load(text)["optim"]["lr_of"] == {"autoencoder": 0.002}
     again = parse_args(["beta_vae", "--config", str(tmp_path / "best.yaml"), "--data", "data", "--run", "run"])
     ours, theirs = to_dict(config), to_dict(again)
     for values in (ours, theirs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from facegen.optimization.optim import Updater
 from facegen.options import CheckpointConfig, OptimConfig, TrainConfig
 from facegen.randomness import SlotRandom
 from facegen.training.trainer import Trainer
+from shards.base.errors import UserError
 from tiny_families import IMAGE, tiny_family
+from training_runs import metrics_of
 
 UNNORMALIZED = DiscriminatorConfig(8, 16, norm="none")
 
@@ -238,6 +241,29 @@ def test_fp16_overflow_of_one_player_does_not_touch_the_other() -> None:
         assert torch.equal(parameter, before[name]) == ("discriminator" in name), name
     scales = {name: updater.scaler.get_scale() for name, updater in updaters.items()}
     assert scales["discriminator"] == 0.5 * scales["generator"]
+
+
+OWN_RATE = OptimConfig(lr=0.001, lr_of={"discriminator": 0.004}, warmup_images=32)
+
+
+def test_players_may_learn_at_different_rates(tiny_config: Callable[..., TrainConfig]) -> None:
+    config = tiny_config("dcgan", optim=OWN_RATE, max_steps=1)
+    trainer = Trainer(config)
+    trainer.fit()
+    rates = {name: updater.optimizer.param_groups[0]["lr"] for name, updater in trainer.state.updaters.items()}
+    assert rates == pytest.approx({"discriminator": 0.004 / 32, "generator": 0.001 / 32})
+    del trainer
+    gc.collect()
+    (line,) = [line for line in metrics_of(config) if "train/lr" in line]
+    assert line["train/lr_discriminator"] == pytest.approx(4 * line["train/lr"])
+    with pytest.raises(UserError, match=r"optim.lr_of.discriminator \(was 0.004, now None\)"):
+        Trainer(replace(config, optim=replace(OWN_RATE, lr_of={})))
+
+
+def test_a_rate_for_a_network_that_is_not_there(tiny_config: Callable[..., TrainConfig]) -> None:
+    optim = OptimConfig(lr_of={"generator": 0.1, "critic": 0.1})
+    with pytest.raises(UserError, match="^optim.lr_of names critic; the networks of this dcgan are discriminator, gen"):
+        Trainer(tiny_config("dcgan", optim=optim))
 
 
 @pytest.mark.parametrize(

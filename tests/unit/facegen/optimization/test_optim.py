@@ -45,6 +45,14 @@ def test_cosine_of_a_run_that_ends_within_its_warmup() -> None:
     assert config.lr_at(30, 40) == pytest.approx(0.5 * 31 / 100)
 
 
+def test_a_network_may_have_a_rate_of_its_own_under_the_same_schedule() -> None:
+    config = OptimConfig(lr=0.5, lr_of={"discriminator": 0.1}, warmup_images=100, schedule="step", step_images=1000)
+    for images_seen in (0, 99, 100, 2500):
+        own = config.lr_at(images_seen, 5000, "discriminator")
+        assert own == pytest.approx(0.2 * config.lr_at(images_seen, 5000, "generator"))
+        assert config.lr_at(images_seen, 5000, "generator") == config.lr_at(images_seen, 5000)
+
+
 def test_clipping_returns_the_norm_before_and_leaves_the_limit() -> None:
     network = nn.Linear(2, 1, bias=False)
     updater = make(network, max_grad_norm=1.0)
@@ -141,7 +149,7 @@ def test_fp16_scaling_does_not_change_the_gradient() -> None:
 @pytest.mark.parametrize(
     "options",
     [{"lr": 0.0}, {"lr": -1.0}, {"lr": math.nan}, {"betas": (0.9, 1.0)}, {"max_grad_norm": 0.0}, {"weight_decay": -1.0}]
-    + [{"warmup_images": -1}, {"final_lr_fraction": -0.1}],
+    + [{"warmup_images": -1}, {"final_lr_fraction": -0.1}, {"lr_of": {"discriminator": 0.0}}],
 )
 def test_impossible_options(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"optim.{next(iter(options))}"):
