@@ -8,7 +8,7 @@ from ``json`` (scalars of the object), ``cls`` (a class) and ``txt`` (by content
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +18,14 @@ import numpy as np
 from tqdm import tqdm
 
 from shards.base.cli import parse, run
-from shards.base.errors import UserError
+from shards.base.errors import DamagedFile, UserError
 from shards.base.plain_files import check_plain, is_shard_name
 from shards.dataset.dataset import Dataset
-from shards.dataset.label_types import class_field, convert, doubts, infer_field, is_identity
+from shards.dataset.label_types import Scalar, class_field, convert, doubts, infer_field, is_identity
 from shards.dataset.manifest import (
     DATASET_FILE,
     PACKING_DIR,
     SPLITS,
-    DamagedManifest,
     ImageFormat,
     LabelField,
     Manifest,
@@ -98,38 +97,24 @@ def index(root: Path, split: str | None = None, replace: bool = False) -> Datase
         size=np.array([image.size for image in images], np.int32),
         crc32=np.array([crc32 for content in contents for crc32 in content.crc32], np.uint32),
         keys=[key for content in contents for key in content.keys],
-        labels={
-            name: label.encode(convert([row.get(name) for row in rows], label.kind))
-            for name, label in manifest.fields.items()
-        },
+        labels={name: _encode(name, label, rows) for name, label in manifest.fields.items()},
     )
     write_dataset(root, manifest, columns)
     return Dataset(root)
 
 
 def verify(dataset: Dataset) -> list[str]:
-    """Compares every shard with its checksum.
+    """Compares every shard, and the index, with their checksums.
 
     Returns:
-        One sentence for each shard that is missing or damaged.
+        One sentence for each file that is missing or damaged.
     """
-
-    def check(shard: Shard) -> str | None:
-        path = dataset.root / shard.name
-        try:
-            check_plain(path)
-        except FileNotFoundError:
-            return f"{path} is missing."
-        except OSError as error:
-            return f"{path} cannot be read: {error.strerror}."
-        if path.stat().st_size != shard.num_bytes:
-            return f"{path} has {path.stat().st_size} bytes instead of {shard.num_bytes}."
-        return None if sha256_file(path) == shard.sha256 else f"{path} is damaged: its checksum differs."
-
-    shards = dataset.manifest.shards
-    with ThreadPoolExecutor(_VERIFY_THREADS) as pool:  # Hashing releases the GIL.
-        findings = tqdm(pool.map(check, shards), total=len(shards), unit=" shards", disable=None)
-        return [finding for finding in findings if finding]
+    damaged = _damaged_shards(dataset)
+    try:
+        dataset.check_index()
+    except DamagedFile as error:
+        damaged.append(str(error))
+    return damaged
 
 
 def split_of_name(name: str) -> str | None:
@@ -186,11 +171,32 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
     return manifest, contents
 
 
+def _damaged_shards(dataset: Dataset) -> list[str]:
+    """One sentence for each shard that is missing or differs from its checksum."""
+
+    def check(shard: Shard) -> str | None:
+        path = dataset.root / shard.name
+        try:
+            check_plain(path)
+        except FileNotFoundError:
+            return f"{path} is missing."
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror}."
+        if path.stat().st_size != shard.num_bytes:
+            return f"{path} has {path.stat().st_size} bytes instead of {shard.num_bytes}."
+        return None if sha256_file(path) == shard.sha256 else f"{path} is damaged: its checksum differs."
+
+    shards = dataset.manifest.shards
+    with ThreadPoolExecutor(_VERIFY_THREADS) as pool:  # Hashing releases the GIL.
+        findings = tqdm(pool.map(check, shards), total=len(shards), unit=" shards", disable=None)
+        return [finding for finding in findings if finding]
+
+
 def _restore(old: Dataset, split: str | None) -> tuple[Manifest, list[ShardContents]]:
     """Reads the shards of an existing manifest again, after verifying them."""
     if split is not None:
         raise UserError(f"{old.root} already has splits; pass --replace to index its shards again.")
-    damaged = verify(old)
+    damaged = _damaged_shards(old)
     known = {shard.name for shard in old.manifest.shards}
     added = [path.name for path in sorted(old.root.glob("*.tar")) if path.name not in known]
     if damaged or added:
@@ -199,7 +205,14 @@ def _restore(old: Dataset, split: str | None) -> tuple[Manifest, list[ShardConte
     paths = [old.root / shard.name for shard in old.manifest.shards]
     codec = find_codec(old.image.extension)
     codecs = dict.fromkeys(codec.extensions, codec)
-    return old.manifest, [read_contents(path, codecs) for path in tqdm(paths, unit=" shards", disable=None)]
+    contents = [read_contents(path, codecs) for path in tqdm(paths, unit=" shards", disable=None)]
+    for shard, content in zip(old.manifest.shards, contents, strict=True):
+        if len(content.keys) != shard.num_samples:
+            raise UserError(
+                f"{old.root / shard.name} holds {len(content.keys)} samples, and {DATASET_FILE} says "
+                f"{shard.num_samples}; pass --replace to index what is there now."
+            )
+    return old.manifest, contents
 
 
 def _existing(root: Path) -> Dataset | None:
@@ -208,9 +221,16 @@ def _existing(root: Path) -> Dataset | None:
         return None
     try:
         return Dataset(root)
-    except DamagedManifest:
+    except DamagedFile:
         print(f"{path} is damaged; making it again from the shards' names and contents.")
         return None
+
+
+def _encode(name: str, label: LabelField, rows: Sequence[Mapping[str, Scalar]]) -> np.ndarray:
+    try:
+        return label.encode(convert([row.get(name) for row in rows], label.kind))
+    except ValueError as error:
+        raise UserError(f"label '{name}': {error}; pass --replace to index the shards afresh.") from None
 
 
 def _infer_fields(contents: Sequence[ShardContents]) -> tuple[dict[str, LabelField], list[str]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shards.base.errors import UserError
+from shards.base.errors import DamagedFile, UserError, shown
 
 Content = dict[str, Any]
 
@@ -47,22 +47,27 @@ class Format:
         """The content as it is written: with its version, in first place."""
         return {self.key: self.version, **content}
 
-    def read(self, path: Path, content: Any) -> Content:
+    def read(self, path: Path, content: Any, advice: str = "restore it from a copy") -> Content:
         """The content of a file, brought to the current version, without the version's key.
 
+        Args:
+            path: The file, for messages.
+            content: What it holds.
+            advice: What the user can do about a damaged one, as the end of the sentence.
+
         Raises:
-            UserError: Not an object, or no version that this program knows.
+            DamagedFile: Not an object, no version, or not the content that files of its version have.
             NewerFormat: A newer version.
         """
         if not isinstance(content, dict):
-            raise UserError(f"{path} does not hold a {self.kind}; restore it from a copy.")
+            raise DamagedFile(f"{path} does not hold a {self.kind}; {advice}.")
         version = content.get(self.key, self.first)
         if type(version) is not int or version < min([self.version, *self.upgrades]):
-            raise UserError(f"{path} names no known format version of a {self.kind} ({version}); restore the file.")
+            raise DamagedFile(f"{path} names no known format version of a {self.kind} ({shown(version)}); {advice}.")
         if version > self.version:
             raise NewerFormat(
-                f"{path} has format version {version} of a {self.kind}, and this facegen reads up to {self.version}; "
-                "install a newer facegen."
+                f"{path} has format version {shown(version)} of a {self.kind}, and this facegen reads up to "
+                f"{self.version}; install a newer facegen."
             )
         upgraded = {name: value for name, value in content.items() if name != self.key}
         for number in range(version, self.version):
@@ -70,5 +75,5 @@ class Format:
                 upgraded = self.upgrades[number](upgraded)
             except (KeyError, TypeError, AttributeError) as error:  # A part that every file of this version has.
                 kind = f"{self.kind} of format version {number}"
-                raise UserError(f"{path} does not hold a {kind} ({error!r}); restore it from a copy.") from None
+                raise DamagedFile(f"{path} does not hold a {kind} ({shown(error)}); {advice}.") from None
         return upgraded

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from shards.base.errors import UserError
-from shards.base.plain_files import check_plain, open_plain
+from shards.base.plain_files import open_plain
+from shards.dataset.index_file import IndexFile
 from shards.dataset.manifest import DATASET_FILE, INDEX_FILE, SPLITS, ImageFormat, LabelField, Shard, read_manifest
 from shards.dataset.remote import Remote, is_address
 
@@ -74,13 +73,11 @@ class Dataset:
 
     def column(self, name: str, split: str) -> np.ndarray:
         """One index column (``offset`` or ``size``) of a split."""
-        return self._column(name)[self.rows(split)]
+        return self._index.column(name)[self.rows(split)]
 
     def checksums(self, split: str) -> np.ndarray | None:
         """CRC-32 (zlib's) of each image's bytes of a split, uint32; None in data sets without checksums."""
-        with self._index as index:
-            is_there = "crc32" in index.keys()  # noqa: SIM118 - not a mapping
-        return self.column("crc32", split) if is_there else None
+        return self.column("crc32", split) if self._index.has_checksums() else None
 
     def labels(self, name: str, split: str) -> np.ndarray:
         """One label column of a split.
@@ -92,22 +89,29 @@ class Dataset:
             raise UserError(
                 f"data set {self.address} has no label '{name}'; it has {', '.join(self.fields) or 'none'}."
             )
-        return self._column(f"label.{name}")[self.rows(split)]
+        return self._index.column(f"label.{name}")[self.rows(split)]
 
     def key(self, split: str, row: int) -> str:
         """The key of one sample; ``row`` counts within the split."""
+        text, ends = self._index.keys
         position = self.rows(split).start + row
-        ends = self._column("key_end")
         start = ends[position - 1] if position else 0
-        return self._column("key_bytes")[start : ends[position]].tobytes().decode()
+        return text[start : ends[position]].tobytes().decode()
 
     def keys(self, split: str) -> list[str]:
         """The sample keys of a split, in index order."""
         rows = self.rows(split)
-        ends = self._column("key_end")
+        text, ends = self._index.keys
         starts = np.concatenate([[0], ends[:-1]])
-        text = self._column("key_bytes")
         return [text[starts[row] : ends[row]].tobytes().decode() for row in range(rows.start, rows.stop)]
+
+    def check_index(self) -> None:
+        """Reads the whole index once.
+
+        Raises:
+            DamagedFile: It is missing or damaged.
+        """
+        self._index.check()
 
     def open_shard(self, shard: Shard) -> int:
         """Opens a shard's file; the caller closes the descriptor.
@@ -118,24 +122,12 @@ class Dataset:
         """
         return self.remote.open(shard) if self.remote else open_plain(self.root / shard.name)
 
-    def _column(self, name: str) -> np.ndarray:
-        if name not in self._columns:
-            with self._index as index:
-                self._columns[name] = index.get_tensor(name)
-        return self._columns[name]
-
     @cached_property
-    def _columns(self) -> dict[str, np.ndarray]:
-        return {}
-
-    @property
-    def _index(self) -> Any:
-        if self.remote:
-            self.remote.fetch(INDEX_FILE)
-        try:
-            check_plain(self.root / INDEX_FILE)
-            return safe_open(self.root / INDEX_FILE, framework="np")
-        except (OSError, SafetensorError) as error:
-            raise UserError(
-                f"{self.root / INDEX_FILE} cannot be read ({error}); make it again: python -m shards.index {self.root}"
-            ) from None
+    def _index(self) -> IndexFile:
+        path = self.root / INDEX_FILE
+        if self.remote is None:
+            return IndexFile(path, self.manifest, f"make it again with: python -m shards.index {self.root}")
+        self.remote.fetch(
+            INDEX_FILE, lambda fetched: IndexFile(fetched, self.manifest, "copy it to its address again").check()
+        )
+        return IndexFile(path, self.manifest, "delete it, then rerun the command")

@@ -19,15 +19,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from shards.base.errors import UserError
+from shards.base.errors import DamagedFile, UserError, shown
 from shards.base.formats import Format
 from shards.base.plain_files import is_shard_name
+from shards.base.records import Count, as_record, read_json
 
-DATASET_FORMAT = Format("data set", version=1)
+DATASET_FORMAT = Format("data set", version=2, upgrades={1: lambda content: {**content, "index": {}}})
+"""Version 2 adds the checksums of the index."""
 _FINGERPRINT_VERSION = 1
 """Part of the fingerprint; another number would give every existing data set another fingerprint."""
 SPLITS = ("train", "val", "test")
@@ -35,7 +38,11 @@ DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.safetensors"
 PACKING_DIR = ".packing"
 """Folder inside a data set that is still being packed."""
+_SAMPLE_BYTES = 1024
+"""Least that a sample takes in a tar: a block for its header, and one for its image."""
 
+Side = Annotated[int, Ge(1), Le(65_500)]
+"""Pixels, as many as JPEG allows."""
 LabelKind = Literal["float", "bool", "class"]
 _LABEL_DTYPES: dict[LabelKind, type[np.generic]] = {"float": np.float32, "bool": np.int8, "class": np.int32}
 
@@ -86,8 +93,8 @@ class Shard:
 
     name: str
     split: str
-    num_samples: int
-    num_bytes: int
+    num_samples: Count
+    num_bytes: Count
     sha256: str
 
 
@@ -95,9 +102,9 @@ class Shard:
 class ImageFormat:
     """How every image of the data set is stored: ``height`` x ``width`` x ``channels``, and the codec's settings."""
 
-    height: int
-    width: int
-    channels: int
+    height: Side
+    width: Side
+    channels: Annotated[int, Ge(1), Le(4)]
     extension: str
     """Name of the codec, see ``shards.images.codecs``."""
     codec_options: dict[str, Any] = field(default_factory=dict)
@@ -117,6 +124,8 @@ class Manifest:
     """Source, its options, crop, skipped inputs, library versions: all that says where the images come from."""
     identity_field: str | None = None
     """The class field that names the person, where there is one."""
+    index: dict[str, str] = field(default_factory=dict)
+    """sha256 of each column of the index; empty in data sets of format version 1."""
 
     @property
     def fingerprint(self) -> str:
@@ -127,25 +136,62 @@ class Manifest:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class DamagedManifest(UserError):
-    """A ``dataset.json`` that cannot be understood."""
+@dataclass(frozen=True)
+class _Reason:
+    num: Count
+    first: list[str]
+
+
+@dataclass(frozen=True)
+class _Skipped:
+    num: Count
+    reasons: dict[str, _Reason]
+
+
+@dataclass(frozen=True)
+class _Input:
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Provenance:
+    source: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    input: _Input = field(default_factory=_Input)
+    notes: list[str] = field(default_factory=list)
+    skipped: _Skipped | None = None
+    num_enlarged: Count = 0
+
+
+@dataclass(frozen=True)
+class _Described:
+    """The parts of a provenance that are shown; sources and options add others of any form."""
+
+    provenance: _Provenance
+
+
+def column_dtypes(manifest: Manifest, has_checksums: bool) -> dict[str, type[np.generic]]:
+    """Type of each column of an index.
+
+    Args:
+        manifest: Whose index it is.
+        has_checksums: Whether it holds checksums of the images.
+    """
+    checksums: dict[str, type[np.generic]] = {"crc32": np.uint32} if has_checksums else {}
+    labels = {f"label.{name}": label.dtype for name, label in manifest.fields.items()}
+    keys = {"key_bytes": np.uint8, "key_end": np.int64}
+    return {"offset": np.int64, "size": np.int32, **keys, **checksums, **labels}
 
 
 def read_manifest(root: Path) -> Manifest:
     """Reads the ``dataset.json`` of a folder.
 
     Raises:
-        DamagedManifest: It is damaged.
-        UserError: There is none, or one of a newer format.
+        DamagedFile: It is damaged.
+        UserError: There is none, or one of a newer format, or one that names shards outside its folder.
     """
     path = root / DATASET_FILE
-    try:
-        text = path.read_text() if path.is_file() else None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); ask its owner for read permission.") from None
-    except UnicodeDecodeError:
-        text = ""
-    if text is None:
+    if not path.is_file():
         if (root / PACKING_DIR).is_dir():
             advice = "finish it by rerunning its `python -m shards.pack` command"
         elif any(root.glob("*.tar")):
@@ -153,37 +199,39 @@ def read_manifest(root: Path) -> Manifest:
         else:
             advice = f"make one with: python -m shards.pack synthetic {root}"
         raise UserError(f"{root} holds no complete data set (no {DATASET_FILE}); {advice}.")
-    try:
-        content = json.loads(text)
-        _ = content[DATASET_FORMAT.key]
-    except (ValueError, KeyError, TypeError):
-        raise _damaged(path) from None
-    content = DATASET_FORMAT.read(path, content)
-    try:
-        manifest = _manifest(content)
-    except (KeyError, TypeError, AttributeError):
-        raise _damaged(path) from None
+    advice = f"make it again with: python -m shards.index {root}"
+    content = DATASET_FORMAT.read(path, read_json(path, advice), advice)
+    fingerprint = content.pop("fingerprint", None)
+    manifest = as_record(content, Manifest, path, advice)
+    as_record(content, _Described, path, advice, other_fields=True)
     _check_shard_names(path, [shard.name for shard in manifest.shards])
+    problem = _contradiction(manifest)
+    if not problem and manifest.fingerprint != fingerprint:
+        problem = f"its content has the fingerprint {manifest.fingerprint}, not {shown(fingerprint)}"
+    if problem:
+        raise DamagedFile(f"{path}: {problem}; {advice}.")
     return manifest
 
 
-def _damaged(path: Path) -> DamagedManifest:
-    return DamagedManifest(f"{path} is damaged; make it again with: python -m shards.index {path.parent}")
-
-
-def _manifest(content: dict[str, Any]) -> Manifest:
-    return Manifest(
-        name=content["name"],
-        image=ImageFormat(**content["image"]),
-        fields={
-            name: LabelField(**{**label, "classes": tuple(label["classes"])})
-            for name, label in content["fields"].items()
-        },
-        shards=tuple(Shard(**shard) for shard in content["shards"]),
-        split=content["split"],
-        provenance=content["provenance"],
-        identity_field=content["identity_field"],
-    )
+def _contradiction(manifest: Manifest) -> str | None:
+    """What cannot be true of a data set, as part of a sentence; None if nothing is found."""
+    for name, label in manifest.fields.items():
+        if len(set(label.classes)) < len(label.classes):
+            return f"fields.{shown(name)}.classes names a class twice"
+    identity = manifest.identity_field
+    if identity is not None and (identity not in manifest.fields or manifest.fields[identity].kind != "class"):
+        return f"identity_field is {shown(identity)}, which is not a field of classes"
+    for shard in manifest.shards:
+        if shard.split not in SPLITS:
+            return f"the shard {shard.name} has the split {shown(shard.split)}, not one of {', '.join(SPLITS)}"
+        if shard.num_samples * _SAMPLE_BYTES > shard.num_bytes:
+            return f"the shard {shard.name} has {shard.num_bytes:,} bytes, too few for {shard.num_samples:,} samples"
+    order = [SPLITS.index(shard.split) for shard in manifest.shards]
+    if order != sorted(order):
+        return f"the shards are not in the order of their splits, {', '.join(SPLITS)}"
+    if manifest.index and set(manifest.index) != set(column_dtypes(manifest, "crc32" in manifest.index)):
+        return "index does not name the columns of its label fields"
+    return None
 
 
 def _check_shard_names(path: Path, names: Sequence[object]) -> None:

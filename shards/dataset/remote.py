@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shards.base.errors import ENDING, UserError
+from shards.base.errors import ENDING, DamagedFile, UserError
 from shards.base.files import publish, write_bytes
 from shards.dataset.cache import SIZE_VARIABLE, cache_bytes, locked, make_room, shards_folder, writing
 from shards.dataset.tar import sha256_file
@@ -96,18 +96,36 @@ class Remote:
         self.__dict__.update(state)
         self._connect()
 
-    def fetch(self, name: str) -> Path:
+    def fetch(self, name: str, check: Callable[[Path], None]) -> None:
         """Fetches a file beside the manifest, once.
+
+        Args:
+            name: Of the file.
+            check: Gets the path of what has arrived, and raises ``DamagedFile`` if that must not be kept.
 
         Raises:
             UserError: It cannot be fetched.
         """
-        path = self.folder / name
+        path, part = self.folder / name, self.folder / f".{name}.part"
+
+        def attempt() -> None:
+            content = self._files.cat_file(self._path(name))
+            with writing(self.folder):
+                part.write_bytes(content)
+            try:
+                check(part)
+            except DamagedFile as error:  # Perhaps only on its way here.
+                raise _Damaged(str(error).replace(str(part), "what arrived")) from None
+            with writing(self.folder):
+                publish(part, path, durable=False)
+
         with self._locked(name):
-            if not path.is_file():
-                content = self._persistently(name, lambda: self._files.cat_file(self._path(name)))
-                self._write(name, content)
-        return path
+            if path.is_file():
+                return
+            try:
+                self._persistently(name, attempt)
+            finally:
+                part.unlink(missing_ok=True)
 
     def open(self, shard: Shard) -> int:
         """Opens a shard's checked copy, fetched if needed; the caller closes the descriptor.

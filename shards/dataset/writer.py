@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ from safetensors.numpy import save
 
 from shards.base.files import write_bytes, write_json
 from shards.base.names import Names
-from shards.dataset.manifest import DATASET_FILE, DATASET_FORMAT, INDEX_FILE, Manifest
+from shards.dataset.index_file import column_sha256
+from shards.dataset.manifest import DATASET_FILE, DATASET_FORMAT, INDEX_FILE, Manifest, column_dtypes
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,25 @@ def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
         ValueError: Columns of different lengths, or labels that the schema does not name.
     """
     num_samples = sum(shard.num_samples for shard in manifest.shards)
-    checksums = {} if columns.crc32 is None else {"crc32": np.asarray(columns.crc32, np.uint32)}
-    every = (columns.offset, columns.size, columns.keys, *columns.labels.values(), *checksums.values())
+    checksums = () if columns.crc32 is None else (columns.crc32,)
+    every = (columns.offset, columns.size, columns.keys, *columns.labels.values(), *checksums)
     lengths = {len(column) for column in every}
     if lengths - {num_samples}:
         raise ValueError(f"index columns have lengths {sorted(lengths)}, the shards {num_samples} samples")
     if set(columns.labels) != set(manifest.fields):
         raise ValueError(f"index labels {sorted(columns.labels)} are not the schema's {sorted(manifest.fields)}")
     keys = columns.keys if isinstance(columns.keys, Names) else Names(columns.keys)
-    tensors = {
-        "offset": np.asarray(columns.offset, np.int64),
-        "size": np.asarray(columns.size, np.int32),
+    values = {
+        "offset": columns.offset,
+        "size": columns.size,
         "key_bytes": np.frombuffer(keys.text, np.uint8),
         "key_end": keys.ends,
-        **checksums,
+        "crc32": columns.crc32,
+        **{f"label.{name}": column for name, column in columns.labels.items()},
     }
-    for name, label in manifest.fields.items():
-        tensors[f"label.{name}"] = np.asarray(columns.labels[name], label.dtype)
-
+    dtypes = column_dtypes(manifest, has_checksums=columns.crc32 is not None)
+    tensors = {name: np.ascontiguousarray(values[name], dtype) for name, dtype in dtypes.items()}
+    manifest = replace(manifest, index={name: column_sha256(tensor) for name, tensor in tensors.items()})
     write_bytes(root / INDEX_FILE, save(tensors))
     content = DATASET_FORMAT.stamp({"fingerprint": manifest.fingerprint, **asdict(manifest)})
     write_json(root / DATASET_FILE, content, indent=1)

@@ -14,12 +14,13 @@ Fault = Literal["breaks off", "short", "corrupt", "busy", "whole", "forbidden"]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves ``folder``; each request for a tar uses up the next of ``faults``, then ``always``."""
+    """Serves ``folder``; each request for a ``failing`` file uses up the next of ``faults``, then ``always``."""
 
     folder: Path
     url = ""
     faults: list[Fault] = []
     always: Fault | None = None
+    failing = ".tar"
     requests: list[str] = []
 
     def do_HEAD(self) -> None:
@@ -27,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.folder / self.path.lstrip("/")
-        fault = (self.faults.pop(0) if self.faults else self.always) if path.suffix == ".tar" else None
+        fault = (self.faults.pop(0) if self.faults else self.always) if path.suffix == self.failing else None
         if self.command == "GET":
             type(self).requests.append(path.name)
         if not path.is_file():

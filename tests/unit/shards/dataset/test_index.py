@@ -173,11 +173,19 @@ def test_a_lost_index_of_own_shards_is_restored_exactly(own: Dataset) -> None:
     assert {path.name: path.read_bytes() for path in own.root.iterdir()} == before
 
 
+def as_version_1(root: Path) -> None:
+    """Makes the manifest of a data set one of the first format, without checksums of the index."""
+    content = json.loads((root / "dataset.json").read_text()) | {"format_version": 1}
+    del content["index"]
+    (root / "dataset.json").write_text(json.dumps(content))
+
+
 def test_an_index_without_checksums_is_read_and_gets_them(own: Dataset) -> None:
     path = own.root / "index.safetensors"
     whole, columns = path.read_bytes(), load(path.read_bytes())
     del columns["crc32"]
     path.write_bytes(save(columns))
+    as_version_1(own.root)
     older = Dataset(own.root)
     assert older.checksums("train") is None
     assert next(Reader(older, "train").read(np.array([0])))
@@ -205,7 +213,7 @@ def test_damaged_manifest_is_made_again(tmp_path: Path, text: str) -> None:
     foreign_shard(tmp_path / "train.tar", 4)
     fingerprint = index(tmp_path).fingerprint
     (tmp_path / "dataset.json").write_text(text)
-    with pytest.raises(UserError, match="damaged; make it again with: python -m shards.index"):
+    with pytest.raises(UserError, match="dataset.json.*; make it again with: python -m shards.index"):
         Dataset(tmp_path)
     assert index(tmp_path).fingerprint == fingerprint
 
@@ -214,10 +222,10 @@ def test_the_manifest_of_a_newer_release_is_refused_in_one_sentence(tmp_path: Pa
     foreign_shard(tmp_path / "train.tar", 4)
     index(tmp_path)
     path = tmp_path / "dataset.json"
-    newer = path.read_text().replace('"format_version": 1', '"format_version": 2')
+    newer = path.read_text().replace('"format_version": 2', '"format_version": 3')
     path.write_text(newer)
     for read in (Dataset, index):
-        with pytest.raises(UserError, match="has format version 2 of a data set.*up to 1; install a newer facegen"):
+        with pytest.raises(UserError, match="has format version 3 of a data set.*up to 2; install a newer facegen"):
             read(tmp_path)
     assert path.read_text() == newer
 

@@ -38,7 +38,7 @@ from shards.loading.order import EpochOrder
 from shards.loading.pairs import PairUnits
 from shards.loading.reader import Reader
 from shards.pack import main as pack
-from unreliable_server import Handler
+from unreliable_server import Fault, Handler
 
 NUM = 240
 
@@ -115,6 +115,22 @@ def test_fetches_are_retried_while_a_server_fails(local: Path, server: type[Hand
     rows = np.arange(5)
     here, there = (list(Reader(Dataset(root), "val").read(rows)) for root in (str(local), server.url))
     assert there == here
+
+
+@pytest.mark.parametrize("fault", ["short", "corrupt"])
+def test_a_damaged_index_is_fetched_again_and_never_kept(
+    server: type[Handler], cache: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr(server, "failing", ".safetensors")
+    server.faults[:] = [fault]
+    assert len(Dataset(server.url).labels("identity", "train"))
+    assert server.requests.count("index.safetensors") == 2
+    shutil.rmtree(cache)
+    server.always = fault
+    with pytest.raises(UserError, match=f"index.safetensors could not be read in {NUM_TRIES} tries .*"):
+        Dataset(server.url).labels("identity", "train")
+    server.always = None
+    assert len(Dataset(server.url).labels("identity", "train"))
 
 
 def test_received_chunks_are_not_fetched_again(

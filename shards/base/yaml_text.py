@@ -1,0 +1,74 @@
+"""Reads YAML that may come from elsewhere: no bombs, no loops, and one sentence for all that PyYAML may raise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shards.base.errors import DamagedFile
+from shards.base.records import read_text
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MAX_VALUES = 100_000
+
+
+def read_yaml(path: Path, advice: str) -> Any:
+    """Reads a YAML file.
+
+    Args:
+        path: The file.
+        advice: What the user can do about a damaged one, as the end of the sentence.
+
+    Raises:
+        DamagedFile: It is not YAML, or not UTF-8.
+        UserError: It cannot be read.
+    """
+    try:
+        return parse_yaml(read_text(path, advice))
+    except DamagedFile:
+        raise
+    except yaml.YAMLError as error:
+        raise DamagedFile(f"{path} is not YAML: {error}; {advice}.") from None
+
+
+def parse_yaml(text: str, loader: Any = _Loader) -> Any:
+    """The value that YAML text stands for.
+
+    Args:
+        text: One document.
+        loader: A safe loader of PyYAML.
+
+    Raises:
+        yaml.YAMLError: With one line: not YAML, aliases that repeat more than 100,000 values or contain themselves, or
+            a value that its tag does not allow.
+    """
+    try:
+        _check_aliases(text)
+        return yaml.load(text, Loader=loader)
+    except Exception as error:  # PyYAML lets through what int() and datetime raise, and a few errors of its own.
+        raise yaml.YAMLError(" ".join(str(error).split())) from None
+
+
+def _check_aliases(text: str) -> None:
+    """Refuses aliases that make few bytes huge or endless, from the events alone."""
+    sizes: dict[str | None, int] = {}
+    unfinished: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            unfinished.append((event.anchor, 1))
+            continue
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in unfinished):
+                raise yaml.YAMLError(f"the alias *{event.anchor} contains itself")
+            anchor, size = None, sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = unfinished.pop()
+        else:
+            anchor, size = getattr(event, "anchor", None), int(isinstance(event, yaml.ScalarEvent))
+        sizes[anchor] = size
+        outer, total = unfinished.pop()
+        if total + size > _MAX_VALUES:
+            raise yaml.YAMLError(f"it holds more than {_MAX_VALUES:,} values")
+        unfinished.append((outer, total + size))
