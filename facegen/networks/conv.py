@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from facegen.networks.attention import SelfAttention
+from facegen.networks.components import ComponentDecoder, ComponentEncoder, ComponentsConfig
 from facegen.networks.norm import group_norm
 from facegen.networks.patches import Grid, PatchDecoder, PatchEncoder, PrincipalComponents
+from facegen.networks.refinement import Refinement, RefinementConfig
 
 
 @dataclass
@@ -20,7 +22,7 @@ class ConvNetConfig:
     """A stack of convolutions that halve the image, and its mirror image."""
 
     widths: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
-    """Channels after each halving convolution of the encoder; the decoder mirrors them."""
+    """Channels after each halving convolution of the encoder; the decoder mirrors them. Empty: only the shortcut."""
     kernel_size: int = 4
     """Kernel of every halving convolution; 3 and 4 halve even sizes exactly with padding 1."""
     norm: Literal["batch", "group", "none"] = "batch"
@@ -48,11 +50,19 @@ class ConvNetConfig:
     shortcut: Literal["none", "linear"] = "none"
     """linear adds a linear map from pixels to latents and back; with ``--init pca`` training starts from the best
     linear autoencoder. Needs output linear."""
+    components: ComponentsConfig = field(default_factory=ComponentsConfig)
+    """Principal components and MLPs inside the shortcut."""
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    """Convolutions over the decoder's image."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(f"widths must be at least one positive number, not {self.widths}.")
+        if min(self.widths, default=1) < 1:
+            raise ValueError(f"widths must be positive numbers, not {self.widths}.")
+        if self.shortcut == "none" and (not self.widths or self.components.num):
+            raise ValueError("a network without widths, or with components.num, needs shortcut linear.")
+        if not self.widths and self.bottleneck == "conv":
+            raise ValueError("bottleneck conv needs widths.")
         if self.kernel_size not in (3, 4):
             raise ValueError(f"kernel_size must be 3 or 4, not {self.kernel_size}.")
         if not 0 <= self.dropout < 1:
@@ -72,6 +82,8 @@ class ConvNetConfig:
     @property
     def reduction(self) -> int:
         """How many pixels of a side become one place of the last features."""
+        if not self.widths:
+            return 1
         return 2 ** len(self.widths) if self.patch == 1 else self.patch * 2 ** (len(self.widths) - 1)
 
     def num_blocks(self, stage: int) -> int:
@@ -104,7 +116,8 @@ def feature_shape(image: ImageShape, config: ConvNetConfig) -> ImageShape:
             f"images of {image.height}x{image.width} cannot be halved {factor.bit_length() - 1} times: "
             f"use fewer model.network.widths or pack images whose sides are multiples of {factor}."
         )
-    return ImageShape(config.widths[-1], image.height // factor, image.width // factor)
+    channels = config.widths[-1] if config.widths else image.channels
+    return ImageShape(channels, image.height // factor, image.width // factor)
 
 
 def latent_channels(latent_size: int, features: ImageShape) -> int:
@@ -166,26 +179,39 @@ class ConvEncoder(nn.Module):
         features = feature_shape(image, config)
         if config.bottleneck == "linear":
             channels = out_features
-            self.head: nn.Linear | nn.Conv2d = nn.Linear(features.num_pixels, channels)
+            self.head = nn.Linear(features.num_pixels, channels) if config.widths else None
         else:
             # Channels vary slowest in the flat output, so each vector is a whole group of channels.
             channels = num_vectors * latent_channels(out_features // num_vectors, features)
             self.head = nn.Conv2d(features.channels, channels, 1)
-        self.shortcut = PatchEncoder(_grid(image, features, config), channels) if config.shortcut == "linear" else None
+        grid = _grid(image, features, config)
+        self.shortcut: PatchEncoder | ComponentEncoder | None = None
+        if config.components.num:
+            self.shortcut = ComponentEncoder(grid, channels, num_vectors, config.components)
+        elif config.shortcut == "linear":
+            self.shortcut = PatchEncoder(grid, channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """N x C x H x W in [-1, 1] to N x out_features."""
+        if self.shortcut is None:
+            return self._latents(images)
+        latents = self.shortcut(images).flatten(1)
+        return latents if self.head is None else latents + self._latents(images)
+
+    def _latents(self, images: Tensor) -> Tensor:
+        """The latents of the convolutions."""
         features = self.stages(images)
         if isinstance(self.head, nn.Linear):
             features = features.flatten(1)
-        latents = self.head(features).flatten(1)
-        return latents if self.shortcut is None else latents + self.shortcut(images).flatten(1)
+        assert self.head is not None
+        return self.head(features).flatten(1)
 
     def start_from(self, components: PrincipalComponents, noise_variance: float) -> None:
         """Becomes the encoder of the best linear autoencoder or VAE; see ``PatchEncoder.start_from``."""
         assert self.shortcut is not None
         self.shortcut.start_from(components, noise_variance, has_logvar=self.num_vectors == 2)
-        set_to_zero(self.head)
+        if self.head is not None:
+            set_to_zero(self.head)
 
 
 class ConvDecoder(nn.Module):
@@ -202,7 +228,7 @@ class ConvDecoder(nn.Module):
         self.features = features
         if config.bottleneck == "linear":
             self.latent_shape: tuple[int, ...] = (in_features,)
-            self.head: nn.Module = nn.Linear(in_features, features.num_pixels)
+            self.head = nn.Linear(in_features, features.num_pixels) if config.widths else None
         else:
             self.latent_shape = (latent_channels(in_features, features), features.height, features.width)
             self.head = nn.Conv2d(self.latent_shape[0], features.channels, 1)
@@ -215,24 +241,39 @@ class ConvDecoder(nn.Module):
         self.stages = nn.Sequential(*layers)
         self.output = config.output
         grid = _grid(image, features, config)
-        self.shortcut = PatchDecoder(grid, self.latent_shape[0]) if config.shortcut == "linear" else None
+        self.shortcut: PatchDecoder | ComponentDecoder | None = None
+        if config.components.num:
+            self.shortcut = ComponentDecoder(grid, self.latent_shape[0], config.components)
+        elif config.shortcut == "linear":
+            self.shortcut = PatchDecoder(grid, self.latent_shape[0])
+        self.refinement = Refinement(*image, config.refinement) if config.refinement.widths else None
 
     def forward(self, latents: Tensor) -> Tensor:
         """N x in_features to N x C x H x W, in [-1, 1] unless the output is linear."""
-        features = self.head(latents.unflatten(1, self.latent_shape))
-        images = self.stages(features.reshape(latents.shape[0], *self.features))
-        if self.shortcut is not None:
+        if self.shortcut is None:
+            images = self._images(latents)
+        else:
             grid = self.shortcut.grid
-            images = images + self.shortcut(latents.view(-1, self.latent_shape[0], grid.rows, grid.columns))
+            images = self.shortcut(latents.view(-1, self.latent_shape[0], grid.rows, grid.columns))
+            images = images if self.head is None else images + self._images(latents)
+        if self.refinement is not None:
+            images = self.refinement(images)
         if self.output == "tanh":
             return images.tanh()
         return images.sigmoid() * 2 - 1 if self.output == "sigmoid" else images
+
+    def _images(self, latents: Tensor) -> Tensor:
+        """The images of the convolutions, before the last activation."""
+        assert self.head is not None
+        features = self.head(latents.unflatten(1, self.latent_shape))
+        return self.stages(features.reshape(latents.shape[0], *self.features))
 
     def start_from(self, components: PrincipalComponents, noise_variance: float) -> None:
         """Becomes the decoder of the best linear autoencoder or VAE; see ``PatchDecoder.start_from``."""
         assert self.shortcut is not None
         self.shortcut.start_from(components, noise_variance)
-        set_to_zero([layer for layer in self.stages if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)][-1])
+        if self.head is not None:
+            set_to_zero([layer for layer in self.stages if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)][-1])
 
 
 def set_to_zero(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> None:

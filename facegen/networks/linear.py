@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from facegen.networks.components import ComponentDecoder
 from facegen.networks.conv import ConvDecoder, ConvEncoder
 from facegen.networks.patches import Grid, PrincipalComponents
 
@@ -14,7 +15,10 @@ def linear_start(network: nn.Module) -> tuple[Grid, int] | None:
     if not isinstance(encoder, ConvEncoder) or not isinstance(decoder, ConvDecoder) or decoder.shortcut is None:
         return None
     grid = decoder.shortcut.grid
-    return grid, min(decoder.latent_shape[0], grid.num_values)
+    num = decoder.latent_shape[0]
+    if isinstance(decoder.shortcut, ComponentDecoder):
+        num = decoder.shortcut.basis.weight.shape[1]
+    return grid, min(num, grid.num_values)
 
 
 def start_from(network: nn.Module, components: PrincipalComponents, noise_variance: float) -> None:

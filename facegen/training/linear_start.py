@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facegen.latents.streaming_pca import principal_components
+from facegen.networks.components import ComponentDecoder
 from facegen.networks.patches import Grid, PrincipalComponents
 from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
@@ -29,12 +30,19 @@ _CACHE_VERSION = 1
 _BATCH_SIZE = 256
 
 
-def start_from_components(state: TrainState, config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> None:
-    """Sets the initial weights of the family and of its moving average; every process must call it.
+def initialize(state: TrainState, config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> None:
+    """Sets the initial weights of the family and of its moving average where ``--init pca`` asks for it.
+
+    Every process must call it.
 
     Raises:
-        UserError: A family or network that has no linear shortcut, or a cache that cannot be written.
+        UserError: A network that has no linear shortcut or, with random weights, one that works over components; or a
+            cache that cannot be written.
     """
+    if config.init == "random":
+        if any(isinstance(module, ComponentDecoder) for module in state.family.modules()):
+            raise UserError("model.network.components.num needs the components of the images: add --init pca.")
+        return
     wanted = state.family.linear_start()
     if wanted is None:
         raise UserError(

@@ -30,7 +30,7 @@ from facegen.runs.run_directory import claim
 from facegen.runs.state_file import read_facts
 from facegen.training.assembly import build_family, make_loader, make_state
 from facegen.training.batches import micro_batches
-from facegen.training.linear_start import start_from_components
+from facegen.training.linear_start import initialize
 from facegen.training.performance import keep_freed_memory, set_float32_precision, training_networks
 from facegen.training.profiling import PROFILES, StepProfiler, span
 from facegen.training.saver import Saver
@@ -84,8 +84,8 @@ class Trainer:
             self.state.read(found)
             self._saver.mark_saved(self.state)
             self.reporter.warn_of_another_total(read_facts(found)["total_images"])
-        elif config.init == "pca":
-            start_from_components(self.state, config, self.dataset, self.accelerator)
+        else:
+            initialize(self.state, config, self.dataset, self.accelerator)
         self._held_out: tuple[int, dict[str, float]] = (0, {})
         self._on_saved: OnSaved | None = None
         self._waited_sec = 0.0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from facegen.networks.components import ComponentsConfig
 from facegen.networks.conv import ConvNetConfig
 from facegen.options import EMAConfig, TrainConfig
 from facegen.pixels import to_float
@@ -109,3 +110,14 @@ def test_a_resumed_run_is_the_uninterrupted_one(tiny_config: Callable[..., Train
 def test_networks_without_a_shortcut_are_refused(tiny_config: Callable[..., TrainConfig], family: str) -> None:
     with pytest.raises(UserError, match=f"this {family} lacks; set --model.network.shortcut linear"):
         Trainer(tiny_config(family, init="pca"))
+
+
+def test_networks_over_components_are_refused_without_them(tiny_config: Callable[..., TrainConfig]) -> None:
+    network = ConvNetConfig(widths=[], output="linear", shortcut="linear", components=ComponentsConfig(num=16))
+    with pytest.raises(UserError, match="--init pca"):
+        Trainer(tiny_config("vae", model={"network": network}))
+    trainer = Trainer(tiny_config("vae", model={"network": network}, init="pca"))
+    images = training_images(trainer)
+    mu, _ = trainer.family.posterior(images, {})
+    error = (trainer.family.decode(mu, {}) - images).square().mean()
+    assert error < (images - images.mean(0)).square().mean()
