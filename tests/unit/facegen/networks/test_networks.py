@@ -41,7 +41,7 @@ def test_oblong_images() -> None:
 
 
 def test_the_keras_preset_has_the_references_parameters() -> None:
-    config = parse_args(["vae", "--config", "vae_celeba_128", "--data", "d", "--run", "r"])
+    config = parse_args(["vae", "--config", "vae_celeba_128_keras", "--data", "d", "--run", "r"])
     family = build("vae", config.model, ImageShape(3, 128, 128))
     assert sum(parameter.numel() for parameter in family.parameters()) == 2_649_299
     # In [0, 1] pixels the reference's weight is 2.4576; a squared error on [-1, 1] is four times as large.

@@ -62,18 +62,21 @@ def test_there_are_presets_for_the_runs_of_the_report() -> None:
 
 def test_presets_that_were_not_trained_here_say_so_and_who_did() -> None:
     papers = {"dcgan_radford": "Radford", "vae_gan_larsen": "Larsen", "dfc_vae_vgg19": "Hou"}
-    for preset in (*papers, "cvae_smile_gray", "beta_vae_500", "vae_lfw_residual"):
+    for preset in (*papers, "cvae_smile_gray", "beta_vae_500"):
         comment = (PRESETS / f"{preset}.yaml").read_text().partition("family:")[0]
         assert "Not trained here, for a GPU" in " ".join(comment.replace("#", " ").split()), preset
         assert papers.get(preset, "") in comment
 
 
-def test_the_residual_preset_differs_from_its_control_in_the_blocks_only() -> None:
-    ours, control = (
-        to_dict(parse_args(["vae", "--config", name, "--data", "d", "--run", "r"]))
-        for name in ("vae_lfw_residual", "vae_lfw_kld_0.2")
+@pytest.mark.parametrize("weight", ["0.2", "0.1", "0.01"])
+def test_each_kld_weight_has_the_reports_preset_and_ours(weight: str) -> None:
+    ours, report = (
+        to_dict(parse_args(["vae", "--config", f"vae_lfw_kld_{weight}{kind}", "--data", "d", "--run", "r"]))
+        for kind in ("", "_report")
     )
-    assert differences(control, ours) == ["model.network.residual_blocks (was 0, now 1)"]
+    assert ours["model"]["kld_weight"] == report["model"]["kld_weight"] == float(weight)
+    assert ours["init"] == "pca" and report["init"] == "random"
+    assert report["model"]["network"]["norm"] == "batch" and report["augment"]["saturation"] > 0
 
 
 @pytest.mark.parametrize("form", [["--config", "vae_demo"], ["--config=vae_demo"]])
