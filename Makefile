@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # By file: the tests of a file share fixtures. One thread each: the workers share the cores.
 PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --maxprocesses 16 --dist loadfile
 
-.PHONY: demo studio docs site test-unit test test-slow bench schema lint setup clean
+.PHONY: demo studio docs site test-unit test test-slow bench bench-quality schema lint setup clean
 
 setup: $(INSTALLED)
 
@@ -61,6 +61,13 @@ test-slow: $(INSTALLED)
 # Bounds on time and memory, as ratios within one run. The scripts beside them measure speeds and write results.
 bench: $(INSTALLED)
 	$(PYTEST) tests/benchmarks --bounds tests/benchmarks/results/bounds.json
+
+# Time to quality beside pythae and PyTorch-VAE, and the cost of a step, on a packed data set.
+DATA ?= data/lfw64
+bench-quality: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[benchmark]'
+	$(BIN)/python tests/benchmarks/quality.py $(DATA)
+	$(BIN)/python tests/benchmarks/cost.py $(DATA)
 
 schema: $(INSTALLED)
 	# report.schema.json, from the dataclasses of report.json.

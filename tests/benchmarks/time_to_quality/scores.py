@@ -1,0 +1,88 @@
+"""What reconstructions are compared with: principal components, and the images' own features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eval.features.spaces import FeatureSpace, frechet_name, load_efflite0, load_inception
+from eval.metrics.frechet import FeatureStatistics, frechet_distance
+from facegen.latents.streaming_pca import principal_components
+from facegen.networks.patches import Grid
+from facegen.pixels import to_float
+from shards.base.errors import UserError
+from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
+
+_BATCH_SIZE = 256
+_PCA = "pca-"
+
+
+class RFD:
+    """Fréchet distance of reconstructions from the images themselves."""
+
+    def __init__(self, images: Tensor, inception: Path | None) -> None:
+        """Takes the features of uint8 images N x H x W x C: Inception's, or without its weights EfficientNet-Lite0's.
+
+        Raises:
+            UserError: Weights that are not there.
+        """
+        cpu = torch.device("cpu")
+        self._space = load_inception(inception, cpu) if inception else load_efflite0(cpu)
+        self._images = _statistics(self._space, images)
+
+    @property
+    def name(self) -> str:
+        """Of the distance."""
+        return f"r{frechet_name(self._space.name)}"
+
+    def __call__(self, reconstructions: np.ndarray) -> float:
+        """The distance of uint8 images N x H x W x C."""
+        return frechet_distance(_statistics(self._space, torch.from_numpy(reconstructions)), self._images)
+
+
+def _statistics(space: FeatureSpace, images: Tensor) -> FeatureStatistics:
+    statistics = FeatureStatistics.empty(space.dim)
+    for part in images.split(_BATCH_SIZE):
+        statistics.update(space(part))
+    return statistics
+
+
+def parse_target(text: str) -> float | int:
+    """A target: a float is an MSE; an int is a number of principal components, whose MSE it is (``pca-256``).
+
+    Raises:
+        ValueError: Neither.
+    """
+    try:
+        value = int(text.removeprefix(_PCA)) if text.startswith(_PCA) else float(text)
+    except ValueError:
+        value = 0
+    if not value > 0:
+        raise ValueError(f"target must be an MSE, or pca-N for that of N principal components, not {text}.")
+    return value
+
+
+@torch.inference_mode()
+def pca_mse(num_components: int, dataset: Dataset, held_out: Tensor) -> float:
+    """MSE on [-1, 1] of uint8 images N x H x W x C, from the principal components of the training images."""
+    image = dataset.image
+    grid = Grid(image.channels, 1, 1, image.height, image.width)
+    if num_components > grid.num_values:
+        raise UserError(f"these images have {grid.num_values} values, so no {num_components} principal components.")
+
+    def batches() -> Iterator[Tensor]:
+        for batch in evaluation_batches(dataset, "train", _BATCH_SIZE, fields=()):
+            yield to_float(batch.images)
+
+    components = principal_components(batches, grid, num_components)
+    total = 0.0
+    for part in held_out.split(_BATCH_SIZE):
+        centered = (to_float(part) - components.mean).flatten(1)
+        rest = centered - centered @ components.directions @ components.directions.T
+        total += float(rest.double().square().sum())
+    return total / held_out.numel()
