@@ -20,7 +20,7 @@ from shards.base.files import write_json, writing_to
 from shards.base.unpacking import is_archive, unpack
 from shards.dataset.tar import sha256_file
 from shards.sources import SOURCES
-from shards.sources.published import PublishedFile
+from shards.sources.base import PublishedFile
 
 RECORD = "fetched.json"
 PUBLISHED = {name: data_set for entry in SOURCES.values() for name, data_set in entry.published.items()}
@@ -67,6 +67,7 @@ def _fetch_file(file: PublishedFile, config: FetchConfig) -> list[Path]:
     known = record.get(file.name)
     if known and all((config.folder / name).exists() for name in known["unpacked"] or [file.name]):
         print(f"{file.name} is already there.")
+        _tidy_up(config, file.name, known["unpacked"])
         return [config.folder / name for name in known["unpacked"] or [file.name]]
     url = f"{config.mirror.rstrip('/')}/{file.name}" if config.mirror else file.url
     path = config.folder / file.name
@@ -83,19 +84,29 @@ def _fetch_file(file: PublishedFile, config: FetchConfig) -> list[Path]:
     print(f"{file.name}: {path.stat().st_size:,} bytes, {checked}")
     names = unpack(path, config.folder) if is_archive(file.name) else []
     record[file.name] = {"url": url, "sha256": sha256, "num_bytes": path.stat().st_size, "unpacked": names}
-    write_json(config.folder / RECORD, record)
-    if names and not config.keep_archives:
-        path.unlink()
-    path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
+    with writing_to(config.folder):
+        write_json(config.folder / RECORD, record)
+    _tidy_up(config, file.name, names)
     return [config.folder / name for name in names or [file.name]]
+
+
+def _tidy_up(config: FetchConfig, name: str, unpacked: Sequence[str]) -> None:
+    with writing_to(config.folder):
+        if unpacked and not config.keep_archives:
+            (config.folder / name).unlink(missing_ok=True)
+        (config.folder / f".{name}.lock").unlink(missing_ok=True)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / RECORD).read_text())
+        record = json.loads((folder / RECORD).read_text())
+        _ = [entry["unpacked"] for entry in record.values()]
+        return record
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except OSError as error:
+        raise UserError(f"{folder / RECORD} cannot be read ({error.strerror}); fix its permissions.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{folder / RECORD} is damaged; delete it to fetch everything again.") from None
 
 

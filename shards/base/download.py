@@ -7,12 +7,13 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
 from shards.base.errors import UserError
-from shards.base.files import locked, make_folder, publish
+from shards.base.files import locked, make_folder, publish, write_bytes, writing_to
 
 TIMEOUT_SEC = 30.0
 _BLOCK_BYTES = 1 << 20
@@ -44,11 +45,13 @@ def download(
         md5: As ``sha256``, for files that are published with this weaker checksum only.
 
     Raises:
-        UserError: No answer, an incomplete file, a web page, or a wrong checksum.
+        UserError: No answer, an incomplete file, a web page, a wrong checksum, or a disk that refuses.
     """
     make_folder(path.parent)
     # All processes of a run come here at once: one downloads, the others then find the file.
-    with locked(path.with_name(f".{path.name}.lock")):
+    with ExitStack() as lock:
+        with writing_to(path.parent):
+            lock.enter_context(locked(path.with_name(f".{path.name}.lock")))
         if path.is_file():
             return
         part = path.with_name(f".{path.name}.part")
@@ -57,13 +60,15 @@ def download(
         try:
             _fetch(url, part, tag, timeout_sec)
             check_download(part, sha256, md5)
-            publish(part, path, durable=False)
-            tag.unlink(missing_ok=True)
+            with writing_to(path):
+                publish(part, path, durable=False)
+                tag.unlink(missing_ok=True)
         except (OSError, http.client.HTTPException) as error:
             is_resumable = isinstance(error, _Interrupted | TimeoutError | ConnectionError) and tag.is_file()
             if not is_resumable and not isinstance(error, urllib.error.URLError):
-                part.unlink(missing_ok=True)
-                tag.unlink(missing_ok=True)
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+                    tag.unlink(missing_ok=True)
             again = "; rerun to resume, or" if is_resumable else ";"
             raise UserError(f"{url} could not be downloaded ({_reason(error)}){again} {advice}.") from None
 
@@ -90,7 +95,8 @@ def _fetch(url: str, part: Path, tag: Path, timeout_sec: float) -> None:
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
             raise
-        part.unlink()  # It is not shorter than the file, so not a part of it.
+        with writing_to(part):
+            part.unlink()  # It is not shorter than the file, so not a part of it.
         return _fetch(url, part, tag, timeout_sec)
     with answer:
         resumes = answer.status == http.client.PARTIAL_CONTENT
@@ -98,18 +104,24 @@ def _fetch(url: str, part: Path, tag: Path, timeout_sec: float) -> None:
             raise OSError("the server sent a different part than requested")
         start = start if resumes else 0
         version = _version(answer.headers)
-        if version:
-            tag.write_text(version)
-        elif not resumes:
-            tag.unlink(missing_ok=True)
+        with writing_to(part):
+            if version:
+                write_bytes(tag, version.encode(), durable=False)
+            elif not resumes:
+                tag.unlink(missing_ok=True)
+            # Unbuffered, so that no error waits for the file's end.
+            file = open(part, "ab" if resumes else "wb", buffering=0)  # noqa: SIM115
         announced = answer.headers.get("Content-Length")
         total = start + int(announced) if announced else None
         with (
-            open(part, "ab" if resumes else "wb") as file,
+            file,
             tqdm(total=total, initial=start, desc=part.name[1:-5], unit="B", unit_scale=True, disable=None) as bar,
         ):
             while block := answer.read(_BLOCK_BYTES):
-                file.write(block)
+                rest = memoryview(block)
+                with writing_to(part, "free space, then rerun to resume"):
+                    while rest:
+                        rest = rest[file.write(rest) :]
                 bar.update(len(block))
     num_bytes = part.stat().st_size
     if total is not None and num_bytes != total:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import shutil
 import tarfile
 import zipfile
@@ -15,6 +16,20 @@ from tqdm import tqdm
 from shards.base.errors import UserError
 from shards.base.files import publish
 
+_MAX_DEPTH = 100
+"""Folders within each other: Python makes and deletes them recursively, and no data set has as many."""
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,  # An encrypted zip; NotImplementedError, an unknown method.
+)
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
@@ -37,19 +52,25 @@ def unpack(archive: Path, folder: Path) -> list[str]:
         UserError: A damaged archive, a path that leads out of the folder, or a full disk.
     """
     temporary = folder / f".{archive.name}.unpacking"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     extract: Callable[[Path, Path], None] = _unzip if archive.suffix == ".zip" else _untar
     try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         extract(archive, temporary)
         names = sorted(path.name for path in temporary.iterdir())
+        if not names:
+            raise ValueError("it holds no files")
         for name in names:
             if not (folder / name).exists():
                 publish(temporary / name, folder / name, durable=False)
-    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
+    except _DAMAGE as error:
         raise UserError(f"{archive} cannot be unpacked ({error}); delete it and fetch it again.") from None
     except OSError as error:
-        raise UserError(f"{archive} cannot be unpacked into {folder} ({error}); fix this, then rerun.") from None
+        if error.errno is None:  # Not of the disk: bz2 says so of damaged data.
+            raise UserError(f"{archive} cannot be unpacked ({error}); delete it and fetch it again.") from None
+        raise UserError(
+            f"{archive} cannot be unpacked into {folder} ({error.strerror}); fix this, then rerun the command."
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return names
@@ -83,3 +104,5 @@ def _unzip(archive: Path, folder: Path) -> None:
 def _check_inside(name: str) -> None:
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"'{name}' leads out of the folder")
+    if len(Path(name).parts) > _MAX_DEPTH:
+        raise ValueError(f"'{name[:40]}...' lies more than {_MAX_DEPTH} folders deep")

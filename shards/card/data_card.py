@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from shards.card.drawing import CaptionedImage, draw_histograms, draw_images, to_image
-from shards.card.duplicates import MAX_DISTANCE, MIN_CORRELATION, DuplicatePairs, across_splits, find_duplicates
+from shards.card.duplicates import MAX_DISTANCE, MIN_CORRELATION, Duplicates, find_duplicates
 from shards.card.outliers import MIN_SCORE, Outliers, find_outliers
 from shards.card.pixel_measures import HASH_BITS, THUMBNAIL, Measures, measure
 from shards.card.tables import GENDER_NAMES, SMILE_NAMES, CrossTable, all_values, cross_table, find_label, histogram
@@ -88,8 +88,7 @@ def make_card(
     rows, columns = find_label(dataset, gender, GENDER_NAMES), find_label(dataset, smile, SMILE_NAMES)
     table = cross_table(dataset, rows, columns) if rows and columns else None
     measures = measure(dataset, max_images)
-    pairs = find_duplicates(measures)
-    across = across_splits(pairs, measures)
+    pairs = find_duplicates(measures, _NUM_SHOWN_PAIRS)
     outliers = find_outliers(measures)
     pictures = [CardPicture("sheet.png", "Images", "Spread evenly over each split.", sheet)]
     if dataset.fields:
@@ -97,12 +96,12 @@ def make_card(
         pictures.append(
             CardPicture("labels.png", "Labels", "Images by the value of each label.", draw_histograms(histograms))
         )
-    pictures += [_pairs_picture(dataset, measures, pairs, across), _outliers_picture(dataset, measures, outliers)]
+    pictures += [_pairs_picture(dataset, measures, pairs), _outliers_picture(dataset, measures, outliers)]
     return Card(
         facts=facts,
         num_images=len(measures),
         table=table,
-        duplicates={"within a split": len(pairs) - len(across), "across splits": len(across)},
+        duplicates={"within a split": pairs.within.num, "across splits": pairs.across.num},
         outliers={kind.title: kind.num for kind in outliers},
         pictures=pictures,
     )
@@ -138,15 +137,13 @@ def write_card(card: Card, title: str, folder: Path) -> Path:
     return folder / PAGE
 
 
-def _pairs_picture(dataset: Dataset, measures: Measures, pairs: DuplicatePairs, across: DuplicatePairs) -> CardPicture:
-    within = pairs.where(measures.split[pairs.first] == measures.split[pairs.second])
+def _pairs_picture(dataset: Dataset, measures: Measures, pairs: Duplicates) -> CardPicture:
     rows = []
-    for name, found in (("across splits", across), ("within a split", within)):
-        shown = found.where(np.arange(min(len(found), _NUM_SHOWN_PAIRS)))
-        positions = np.stack([shown.first, shown.second], axis=1).reshape(-1)
-        notes = [f"{value:.3f}" for value in np.repeat(shown.correlation, 2)]
-        more = f", the first {len(shown)}" if len(shown) < len(found) else ""
-        rows.append((f"{len(found):,} pairs {name}{more}", _captioned(dataset, measures, positions, notes)))
+    for name, found in (("across splits", pairs.across), ("within a split", pairs.within)):
+        positions = np.stack([found.first, found.second], axis=1).reshape(-1)
+        notes = [f"{value:.3f}" for value in np.repeat(found.correlation, 2)]
+        more = f", the first {len(found.first)}" if len(found.first) < found.num else ""
+        rows.append((f"{found.num:,} pairs {name}{more}", _captioned(dataset, measures, positions, notes)))
     caption = "Side by side, with the correlation of their thumbnails."
     return CardPicture("duplicates.png", "Images that look alike", caption, draw_images(rows))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,54 +14,74 @@ MAX_DISTANCE = 8
 MIN_CORRELATION = 0.975
 """Least correlation of two thumbnails: on LFW and CelebA at 64x64 the 28 pairs above it are copies of one
 photograph, and the first two that are not have 0.971 and 0.972."""
-_ROWS = 64
+_ROWS, _COLUMNS = 64, 8_192
 
 
 @dataclass(frozen=True)
 class DuplicatePairs:
-    """Pairs of images that look alike, the most alike first.
+    """The most alike of the pairs of images that look alike, and how many there are.
 
     Attributes:
+        num: Number of all pairs; those listed below are fewer where copies abound.
         first: int64 (P,), position in ``Measures``.
         second: int64 (P,), position in ``Measures``, greater than ``first``.
-        correlation: float32 (P,), of their thumbnails.
+        correlation: float32 (P,), of their thumbnails, falling.
     """
 
+    num: int
     first: np.ndarray
     second: np.ndarray
     correlation: np.ndarray
 
-    def __len__(self) -> int:
-        """Number of pairs."""
-        return len(self.first)
 
-    def where(self, chosen: np.ndarray) -> DuplicatePairs:
-        """Some of the pairs, by a bool array (P,) or their positions."""
-        return DuplicatePairs(self.first[chosen], self.second[chosen], self.correlation[chosen])
+@dataclass(frozen=True)
+class Duplicates:
+    """Pairs of images that look alike."""
+
+    within: DuplicatePairs
+    """Both images are in one split."""
+    across: DuplicatePairs
+    """They are in two splits: a model may have seen what it is tested on."""
 
 
-def find_duplicates(measures: Measures) -> DuplicatePairs:
+def find_duplicates(measures: Measures, num_listed: int) -> Duplicates:
     """All pairs whose hashes differ in at most ``MAX_DISTANCE`` bits and whose thumbnails correlate.
 
     Plain images have no pattern to correlate and are in no pair. The time grows with the square of the number of
-    images.
+    images; the memory does not, even if all of them are equal.
+
+    Args:
+        measures: Hashes, thumbnails and splits of the images.
+        num_listed: Most pairs to list of each kind.
     """
-    hashes, found = measures.hash, []
-    for start in range(0, len(hashes), _ROWS):
-        distances = np.bitwise_count(hashes[start : start + _ROWS, None] ^ hashes[None, start:])
-        first, second = np.nonzero(distances <= MAX_DISTANCE)
-        later = first < second
-        first, second = first[later] + start, second[later] + start
-        correlation = (_patterns(measures.thumbnail[first]) * _patterns(measures.thumbnail[second])).sum(axis=1)
-        alike = correlation >= MIN_CORRELATION
-        found.append((first[alike], second[alike], correlation[alike]))
-    first, second, correlation = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return DuplicatePairs(first, second, correlation).where(np.argsort(-correlation, kind="stable"))
+    hashes, num = measures.hash, len(measures.hash)
+    within = across = DuplicatePairs(0, *(np.empty(0, kind) for kind in (np.int64, np.int64, np.float32)))
+    for start, column in itertools.product(range(0, num, _ROWS), range(0, num, _COLUMNS)):
+        rows, columns = slice(start, start + _ROWS), slice(max(column, start), column + _COLUMNS)
+        alike = np.bitwise_count(hashes[rows, None] ^ hashes[None, columns]) <= MAX_DISTANCE
+        if not alike.any():
+            continue
+        candidates = np.flatnonzero(alike.any(axis=0)) + columns.start
+        correlation = _patterns(measures.thumbnail[rows]) @ _patterns(measures.thumbnail[candidates]).T
+        first, second = np.nonzero(alike[:, candidates - columns.start] & (correlation >= MIN_CORRELATION))
+        found = DuplicatePairs(0, first + start, candidates[second], correlation[first, second])
+        later, same = found.first < found.second, measures.split[found.first] == measures.split[found.second]
+        within = _with_more(within, found, later & same, num_listed)
+        across = _with_more(across, found, later & ~same, num_listed)
+    return Duplicates(within, across)
 
 
-def across_splits(pairs: DuplicatePairs, measures: Measures) -> DuplicatePairs:
-    """The pairs whose images are in two splits: a model may have seen what it is tested on."""
-    return pairs.where(measures.split[pairs.first] != measures.split[pairs.second])
+def _with_more(pairs: DuplicatePairs, found: DuplicatePairs, chosen: np.ndarray, num_listed: int) -> DuplicatePairs:
+    """Counts the chosen ones of the found pairs, too, and lists the most alike of all."""
+    num = pairs.num + int(chosen.sum())
+    if len(pairs.first) == num_listed:
+        chosen = chosen & (found.correlation > pairs.correlation[-1])
+    columns = [
+        np.concatenate([getattr(pairs, name), getattr(found, name)[chosen]])
+        for name in ("first", "second", "correlation")
+    ]
+    order = np.argsort(-columns[2], kind="stable")[:num_listed]
+    return DuplicatePairs(num, *(column[order] for column in columns))
 
 
 def _patterns(thumbnails: np.ndarray) -> np.ndarray:

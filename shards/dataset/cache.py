@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,6 +14,7 @@ from shards.base.places import CACHE_VARIABLE, cache_directory
 
 SIZE_VARIABLE = "FACEGEN_SHARD_CACHE_GB"
 DEFAULT_CACHE_GB = 20.0
+_OF_SHARDS = (".tar", ".part")
 
 
 def cache_bytes() -> int:
@@ -36,15 +38,45 @@ def shards_folder() -> Path:
     return cache_directory() / "shards"
 
 
-def make_room(folder: Path, allowed_bytes: int) -> None:
-    """Deletes the least recently used shards until the others take at most ``allowed_bytes``."""
-    shards = [(path.stat(), path) for path in folder.glob("*/*.tar")]
-    total = sum(status.st_size for status, _ in shards)
-    for status, path in sorted(shards, key=lambda item: item[0].st_mtime):
+def make_room(folder: Path, allowed_bytes: int, in_use: Path) -> None:
+    """Deletes the least recently used files until the others take at most ``allowed_bytes``.
+
+    Shards count, what broken downloads left of them, and the indexes of data sets that nobody opened for long.
+
+    Args:
+        folder: Holds one folder for each data set.
+        allowed_bytes: How much may stay.
+        in_use: The folder of the data set that needs room; its own index and manifest stay and do not count.
+    """
+    files = [(status, path) for path in folder.glob("*/*") if (status := _status(path)) and path.suffix != ".lock"]
+    files = [(status, path) for status, path in files if path.parent != in_use or path.suffix in _OF_SHARDS]
+    total = sum(status.st_size for status, _ in files)
+    for status, path in sorted(files, key=lambda item: item[0].st_mtime):
         if total <= allowed_bytes:
             return
-        path.unlink(missing_ok=True)
-        total -= status.st_size
+        if not _is_being_fetched(path):
+            path.unlink(missing_ok=True)
+            total -= status.st_size
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """None for a file that another process has just deleted."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _is_being_fetched(path: Path) -> bool:
+    """Whether somebody holds the lock of a part's shard."""
+    if path.suffix != ".part":
+        return False
+    try:
+        with open(path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def writing(folder: Path) -> AbstractContextManager[None]:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -121,6 +121,8 @@ class Remote:
 
         with self._locked(name):
             if path.is_file():
+                with suppress(OSError):
+                    os.utime(path)  # It is in use: others make room for theirs elsewhere.
                 return
             try:
                 self._persistently(name, attempt)
@@ -180,9 +182,10 @@ class Remote:
         with self._locked(shard.name):
             if path.is_file():
                 return
-            with locked(shards_folder() / ".lock"):
-                make_room(shards_folder(), cache_bytes() - shard.num_bytes)
             part = self.folder / f".{shard.name}.part"
+            num_missing = shard.num_bytes - (part.stat().st_size if part.is_file() else 0)
+            with locked(shards_folder() / ".lock"):
+                make_room(shards_folder(), cache_bytes() - num_missing, self.folder)
             try:
                 self._persistently(shard.name, lambda: self._fetch_shard(shard, part), num_tries)
                 with writing(self.folder):

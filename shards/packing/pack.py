@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from shards.base.errors import UserError
+from shards.base.files import writing_to
 from shards.base.places import num_cores
 from shards.dataset.dataset import Dataset
 from shards.dataset.writer import write_dataset
@@ -107,11 +108,11 @@ def pack_source(source: Source, options: PackOptions, executor: Executor | None 
     if existing:
         print(f"{options.output} is already packed; nothing to do.")
         return existing
-    workspace = Workspace(options.output)
-    workspace.begin(plan.spec)
-    results = _write_missing(source, plan, workspace, options, executor)
-    _finish(source, plan, results, options)
-    workspace.close()
+    with Workspace(options.output) as workspace:
+        workspace.begin(plan.spec)
+        results = _write_missing(source, plan, workspace, options, executor)
+        _finish(source, plan, results, options)
+        workspace.clear()
     return Dataset(options.output)
 
 
@@ -164,7 +165,8 @@ def _finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], 
     faceless = sorted(position for result in results.values() for position in result.faceless)
     if plan.alignment is not None:
         print(f"No face was found in {len(faceless)} of {len(source)} images.")
-    write_dataset(options.output, manifest, columns)
+    with writing_to(f"to {options.output}", "fix this, then rerun the command"):
+        write_dataset(options.output, manifest, columns)
     if options.faceless_sheet is not None:
         pictures = ((source[position].key, source.load(source[position])) for position in faceless)
         save_faceless_sheet(options.faceless_sheet, pictures, len(faceless), len(source))

@@ -10,12 +10,13 @@ import fcntl
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from shards.base.errors import UserError
-from shards.base.files import publish, write_json
+from shards.base.files import publish, write_json, writing_to
 from shards.base.formats import Format
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import DATASET_FILE, PACKING_DIR
@@ -53,13 +54,13 @@ class ShardWork:
 
 
 class Workspace:
-    """The output folder of one packing, locked against a second one."""
+    """The output folder of one packing, locked against a second one until the block ends."""
 
     def __init__(self, root: Path) -> None:
         """Creates and locks the folder.
 
         Raises:
-            UserError: Another packing is running there, or it holds other files.
+            UserError: Another packing is running there, or it holds other files or cannot be written to.
         """
         self.root = root
         self.work = root / PACKING_DIR
@@ -67,34 +68,36 @@ class Workspace:
             raise UserError(f"{root} is a file; give a folder for the data set.")
         if root.is_dir() and not self.work.is_dir() and any(root.iterdir()):
             raise UserError(f"{root} is not empty and holds no unfinished packing; give a new or empty folder.")
-        try:
+        with writing_to(f"to {root}", "give another output folder"):
             self.work.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.work / "lock", "w")  # noqa: SIM115 - held until the process ends
-        except OSError as error:
-            raise UserError(f"cannot write to {root} ({error.strerror}); give another output folder.") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another packing is writing to {root}; wait for it or stop it.") from None
+            self._lock = _lock(self.work)
+        if self._lock is None:
+            raise UserError(f"another packing is writing to {root}; wait for it or stop it.")
+        if (root / DATASET_FILE).exists():
+            raise UserError(
+                f"another packing has just finished {root}; rerun the command to check that it is the same."
+            )
 
     def begin(self, spec: dict[str, Any]) -> None:
         """Records the plan, or checks it against the recorded one, and clears what an interruption left.
 
         Raises:
-            UserError: The interrupted packing was another one, or is of a newer version of this program.
+            UserError: The interrupted packing was another one, is damaged or is of a newer version of this program, or
+                the disk is full.
         """
         path = self.work / _PLAN_FILE
         if path.exists():
-            difference = spec_difference(_PLAN.read(path, json.loads(path.read_text())), spec)
+            difference = spec_difference(_PLAN.read(path, _read_json(path)), spec)
             if difference:
                 raise UserError(
                     f"{self.root} holds an unfinished packing with {difference}; finish it with its own command, "
                     "or delete the folder and start over."
                 )
-        else:
-            write_json(path, _PLAN.stamp(spec))
-        for leftover in self.work.glob("*.tmp"):
-            leftover.unlink()
+        with writing_to(f"to {self.root}", "fix this, then rerun the command"):
+            if not path.exists():
+                write_json(path, _PLAN.stamp(spec))
+            for leftover in self.work.glob("*.tmp"):
+                leftover.unlink()
 
     def finished(self, tasks: tuple[ShardTask, ...]) -> dict[str, ShardResult]:
         """Results of the shards that are already complete, by name."""
@@ -102,7 +105,7 @@ class Workspace:
         for task in tasks:
             path = self.work / f"{task.name}.json"
             if path.exists():
-                content = json.loads(path.read_text())
+                content = _read_json(path)
                 result = ShardResult(**{**content, "skipped": [(key, reason) for key, reason in content["skipped"]]})
                 shard = self.root / task.name
                 if len(result.crc32) != len(result.positions):
@@ -111,9 +114,24 @@ class Workspace:
                     results[task.name] = result.compact()
         return results
 
-    def close(self) -> None:
-        """Removes the working files; the data set is complete."""
-        shutil.rmtree(self.work)
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Not left to the garbage collector: a notebook keeps the frames of the last error.
+        if self._lock:
+            self._lock.close()
+
+    def clear(self) -> None:
+        """Removes the working files; the data set is complete.
+
+        Raises:
+            UserError: The disk refuses; the same command then tries again.
+        """
+        with writing_to(
+            f"to {self.root}", "the data set is complete, but rerun the command to remove its working files"
+        ):
+            shutil.rmtree(self.work)
 
 
 def existing_dataset(root: Path, spec: dict[str, Any]) -> Dataset | None:
@@ -128,9 +146,35 @@ def existing_dataset(root: Path, spec: dict[str, Any]) -> Dataset | None:
     difference = spec_difference(dataset.manifest.provenance, spec)
     if difference:
         raise UserError(f"{root} already holds a data set with {difference}; give another folder or delete that one.")
-    # An interruption between the last two steps of a packing leaves these behind.
-    shutil.rmtree(root / PACKING_DIR, ignore_errors=True)
+    # An interruption between the last two steps of a packing leaves these behind; or it is at them just now.
+    work = root / PACKING_DIR
+    if work.is_dir():
+        with suppress(OSError), _lock(work) or nullcontext() as lock:
+            if lock:
+                shutil.rmtree(work)
     return dataset
+
+
+def _lock(work: Path) -> TextIO | None:
+    """Takes the lock of a packing, held until the returned file is closed; None if another process has it.
+
+    Raises:
+        OSError: Nothing can be written there.
+    """
+    file = open(work / "lock", "w")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); delete {path.parent.parent} and start over.") from None
 
 
 def spec_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -143,13 +187,15 @@ def spec_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
         for name in dict.fromkeys([*new_options, *old_options])
         if old_options.get(name) != new_options.get(name)
     ]
+    old_facts, new_facts = old.get("input") or {}, new["input"]
+    # Without the notes, which another version may word differently, and without facts that it did not record.
+    shared = [name for name in new_facts if name in old_facts and name != "notes"]
+    if "commit" in shared and old_facts["commit"] != new_facts["commit"]:
+        changes.append(f"commit {old_facts['commit']} instead of {new_facts['commit']}")
+    elif "commit" in shared:
+        shared.remove("revision")  # Two names of one commit.
     if not changes and (
-        old.get("items_sha256") != new["items_sha256"] or _facts(old.get("input")) != _facts(new["input"])
+        old.get("items_sha256") != new["items_sha256"] or any(old_facts[name] != new_facts[name] for name in shared)
     ):
         return "other images or labels"
     return ", ".join(changes)
-
-
-def _facts(provenance: dict[str, Any] | None) -> dict[str, Any]:
-    """A source's provenance without its notes: another version may word them differently."""
-    return {name: value for name, value in (provenance or {}).items() if name != "notes"}

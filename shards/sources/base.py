@@ -1,4 +1,4 @@
-"""The interface of a source: an ordered list of items with labels, and a way to load the image of each."""
+"""The interface of a source: an ordered list of items with labels, a way to load the image of each, and downloads."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from PIL import Image
 
 from shards.dataset.manifest import LabelField
 from shards.images.reading import Crop
-from shards.sources.published import Published
 
 LabelValue = float | bool | str | None
+
+FIGSHARE = "https://ndownloader.figshare.com/files/"
+"""Where scikit-learn keeps its copies of published data sets."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,38 @@ class Source(Protocol):
     def load(self, item: Item) -> Image.Image | np.ndarray:
         """The item's image: a PIL image, or uint8 height x width x 3; bad input raises OSError or ValueError."""
         ...
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file; archives (``.tgz``, ``.tar.gz``, ``.tar``, ``.zip``) are unpacked.
+
+    Attributes:
+        name: File name on the disk.
+        url: Where it is.
+        sha256: Of its content, where one is published.
+        md5: The same, where only this is published.
+    """
+
+    name: str
+    url: str
+    sha256: str | None = None
+    md5: str | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A data set that may be downloaded.
+
+    Attributes:
+        source: The source that packs it.
+        files: What to download.
+        terms: The terms of use.
+    """
+
+    source: str
+    files: tuple[PublishedFile, ...]
+    terms: str
 
 
 @dataclass(frozen=True)

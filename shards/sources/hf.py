@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from shards.sources.spool import Spool, SpoolWriter
 
 _SPLIT_OF_WORD = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
 _ADVICE = "check the name, the network and, for a gated data set, HF_TOKEN"
+_MISSING_EXTRA = "source 'hf' needs the package datasets: pip install 'facegen[hf]'"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_TIMEOUT_SEC = 30.0
 
 
 @dataclass
@@ -41,7 +45,7 @@ class HfConfig:
     split: str | None = None
     """Split to take, such as train; when not given, all of them, which then are the data set's own partition."""
     revision: str | None = None
-    """Branch, tag or commit on the hub."""
+    """Branch, tag or commit on the hub; the data set records which commit it was. Offline, give the commit."""
     image_column: str | None = None
     """Column of the images; the first image column when not given."""
     identity_column: str | None = None
@@ -67,8 +71,8 @@ class HfSource:
         Raises:
             UserError: The extra is missing, no such data set, no images in it, or a stream that broke off.
         """
-        spool = fill_spool(config)
-        self._spool = Spool(spool)
+        commit = commit_of(config)
+        self._spool = Spool(fill_spool(replace(config, revision=commit)))
         splits, rows = self._spool.splits, self._spool.labels
         self._partitions = [_SPLIT_OF_WORD.get(split) for split in splits] if len(set(splits)) > 1 else None
         self._keys = _keys(splits)
@@ -91,6 +95,7 @@ class HfSource:
             **asdict(config),
             # A path of this machine means nothing elsewhere.
             "input": Path(config.input).resolve().name if Path(config.input).exists() else config.input,
+            **({"commit": commit} if commit else {}),
             "num_files": len(rows),
             "notes": notes,
         }
@@ -118,8 +123,31 @@ class HfSource:
         return wanted or next((name for name in names if is_identity(name)), None)
 
 
+def commit_of(config: HfConfig) -> str | None:
+    """The commit that the revision stands for on the hub today, so that a packing is of one version; None for a folder.
+
+    Raises:
+        UserError: The extra is missing, there is no such data set, or the hub does not answer.
+    """
+    if Path(config.input).exists():
+        return None
+    if config.revision and _COMMIT.fullmatch(config.revision):
+        return config.revision  # So that a packing that knows its commit needs no network.
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise UserError(_MISSING_EXTRA) from None
+    try:
+        return HfApi().dataset_info(config.input, revision=config.revision, timeout=_TIMEOUT_SEC).sha
+    except Exception as error:  # Network libraries have errors of their own.
+        raise _not_streamed(config, error) from None
+
+
 def fill_spool(config: HfConfig) -> Path:
     """Streams a data set into its spool, resuming a stream that broke off.
+
+    Args:
+        config: What to stream; its ``revision`` is a commit, so that a spool holds rows of one version.
 
     Returns:
         The folder of the complete spool.
@@ -147,8 +175,7 @@ def fill_spool(config: HfConfig) -> Path:
     except UserError:
         raise
     except Exception as error:  # The library's formats and file systems raise errors of every kind.
-        text = " ".join(str(error).split())[:300]
-        raise UserError(f"{config.input} cannot be streamed ({text}); {_ADVICE}, then rerun the command.") from None
+        raise _not_streamed(config, error) from None
     finally:
         writer.close()
     return folder
@@ -159,7 +186,7 @@ def _streams(config: HfConfig) -> Mapping[Any, Any]:
     try:
         import datasets
     except ImportError:
-        raise UserError("source 'hf' needs the package datasets: pip install 'facegen[hf]'") from None
+        raise UserError(_MISSING_EXTRA) from None
     path = Path(config.input)
     if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
         loaded = datasets.load_from_disk(str(path))
@@ -212,6 +239,11 @@ def _image_bytes(value: Mapping[str, Any] | None) -> bytes:
 
 def _is_scalar(value: object) -> bool:
     return value is None or isinstance(value, str | bool | int | float)
+
+
+def _not_streamed(config: HfConfig, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:300]
+    return UserError(f"{config.input} cannot be streamed ({reason}); {_ADVICE}, then rerun the command.")
 
 
 def _keys(splits: list[str]) -> list[str]:

@@ -17,10 +17,9 @@ from shards.base.errors import UserError
 from shards.base.names import Names
 from shards.dataset.manifest import LabelField
 from shards.images.reading import Crop
-from shards.sources.base import LabelValue, SourceEntry
+from shards.sources.base import FIGSHARE, LabelValue, Published, PublishedFile, SourceEntry
 from shards.sources.file_source import FileSource
 from shards.sources.listing import find_tree, listing, probe
-from shards.sources.published import FIGSHARE, Published, PublishedFile
 
 LFWCROP_BOX: Crop = (83, 92, 167, 176)
 _NAME = re.compile(r"(.+)_\d{4}\.(jpg|jpeg|png|ppm|pgm)", re.IGNORECASE)
@@ -95,16 +94,19 @@ def _is_tree(folder: Path) -> bool:
     return False
 
 
-_SITE = "http://vis-www.cs.umass.edu/lfw/"
-_TERMS = f"for research; see {_SITE}"
-# The copies and checksums of scikit-learn's fetch_lfw_pairs.
+# The copies and checksums that scikit-learn maintains: the host of the University of Massachusetts is gone, and with it
+# the deep-funneled images, of which no maintained copy exists.
+_TERMS = (
+    "for research; see Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild, UMass Amherst TR 07-49, 2007"
+)
 _PAIRS = PublishedFile(
     "pairs.txt", f"{FIGSHARE}5976006", sha256="ea42330c62c92989f9d7c03237ed5d591365e89b3e649747777b70e692dc1592"
 )
-_DEEP_FUNNELED = (
-    PublishedFile("lfw-deepfunneled.tgz", f"{_SITE}lfw-deepfunneled.tgz", md5="68331da3eb755a505a502b5aacb3c201"),
+_ORIGINAL = (
+    PublishedFile(
+        "lfw.tgz", f"{FIGSHARE}5976018", sha256="055f7d9c632d7370e6fb4afc7468d40f970c34a80d4c6f50ffec63f5a8d536c0"
+    ),
     _PAIRS,
-    PublishedFile("people.txt", f"{_SITE}people.txt", md5="450f0863dd89e85e73936a6d71a3474b"),
 )
 _FUNNELED = (
     PublishedFile(
@@ -119,7 +121,7 @@ SOURCE = SourceEntry(
     LfwConfig,
     lambda config, size: open_lfw(config),
     published={
-        "lfw": Published("lfw", _DEEP_FUNNELED, _TERMS),
+        "lfw": Published("lfw", _ORIGINAL, _TERMS),
         "lfw_funneled": Published("lfw", _FUNNELED, _TERMS),
     },
 )

@@ -17,8 +17,7 @@ import numpy as np
 from shards.base.errors import UserError
 from shards.dataset.manifest import LabelField
 from shards.images.reading import Crop
-from shards.sources.base import Item, SourceEntry
-from shards.sources.published import FIGSHARE, Published, PublishedFile
+from shards.sources.base import FIGSHARE, Item, Published, PublishedFile, SourceEntry
 
 SIZE, PICTURES_OF_PERSON = 64, 10
 

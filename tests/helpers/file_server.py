@@ -13,16 +13,25 @@ CONTENT = bytes(range(256)) * 400
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves one content, or ``files`` by path; the connection breaks off after ``stops_after`` bytes."""
+    """Serves one content, or ``files`` by path; the connection breaks off after ``stops_after`` bytes.
+
+    ``moved`` holds paths that redirect, as a host does whose files lie in an object store.
+    """
 
     content, etag, stops_after = CONTENT, '"v1"', None
     modified = ""
     url = ""
     files: dict[str, bytes] = {}
+    moved: dict[str, str] = {}
     ranges: list[str | None] = []
     sent: list[int] = []
 
     def do_GET(self) -> None:
+        if self.path in self.moved:
+            self.send_response(302)
+            self.send_header("Location", self.moved[self.path])
+            self.end_headers()
+            return
         if self.files and self.path not in self.files:
             self.send_error(404)
             return
@@ -60,6 +69,7 @@ def serving(name: str) -> Iterator[Any]:
         ranges: list[str | None] = []
         sent: list[int] = []
         files: dict[str, bytes] = {}
+        moved: dict[str, str] = {}
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mine) as running:
         Mine.url = f"http://127.0.0.1:{running.server_port}/{name}"

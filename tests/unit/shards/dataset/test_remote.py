@@ -28,7 +28,7 @@ from facegen.training.trainer import Trainer
 from shards.base.cli import run
 from shards.base.errors import UserError
 from shards.dataset import remote
-from shards.dataset.cache import cache_bytes, make_room, shards_folder
+from shards.dataset.cache import cache_bytes, locked, make_room, shards_folder
 from shards.dataset.dataset import Dataset
 from shards.dataset.remote import NUM_TRIES
 from shards.index import main as index
@@ -301,10 +301,32 @@ def test_the_least_recently_used_shards_make_room(tmp_path: Path) -> None:
         path.write_bytes(bytes(100))
         os.utime(path, (1e9 - age, 1e9 - age))
     (tmp_path / "set" / "index.safetensors").write_bytes(bytes(1000))
-    make_room(tmp_path, 250)
+    make_room(tmp_path, 250, tmp_path / "set")
     assert {path.stem for path in (tmp_path / "set").iterdir()} == {"newest", "middle", "index"}
-    make_room(tmp_path, 0)
+    make_room(tmp_path, 0, tmp_path / "set")
     assert {path.stem for path in (tmp_path / "set").iterdir()} == {"index"}
+
+
+def test_parts_and_old_indexes_count(tmp_path: Path) -> None:
+    for age, name in enumerate(
+        ("new/a.tar", "new/.b.tar.part", "old/index.safetensors", "old/.c.tar.part", "old/d.tar")
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(100))
+        os.utime(path, (1e9 - age, 1e9 - age))
+    (tmp_path / "old" / ".d.tar.lock").touch()
+
+    def left() -> set[str]:
+        return {path.name for path in tmp_path.glob("*/*") if path.suffix != ".lock"}
+
+    with locked(tmp_path / "old" / ".c.tar.lock"):
+        make_room(tmp_path, 400, tmp_path / "new")
+        assert left() == {"a.tar", ".b.tar.part", "index.safetensors", ".c.tar.part"}
+        make_room(tmp_path, 300, tmp_path / "new")  # What is being fetched stays, and counts.
+        assert left() == {"a.tar", ".b.tar.part", ".c.tar.part"}
+    make_room(tmp_path, 0, tmp_path / "new")
+    assert left() == set()
 
 
 def test_a_shard_that_is_deleted_while_it_is_read_is_read_to_its_end(

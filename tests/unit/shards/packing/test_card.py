@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from shards.base.errors import UserError
-from shards.card.duplicates import across_splits, find_duplicates
+from shards.card import duplicates
+from shards.card.duplicates import find_duplicates
 from shards.card.outliers import find_outliers, robust_scores
 from shards.card.pixel_measures import Measures, measure, measure_block, perceptual_hash
 from shards.card.tables import cross_table, histogram
@@ -63,13 +65,18 @@ def names(dataset: Dataset, measures, positions: np.ndarray) -> list[str]:
 def test_copies_are_found_and_nothing_else(dataset: Dataset) -> None:
     measures = measure(dataset, 10_000)
     assert len(measures) == NUM + len(COPIES)
-    pairs = find_duplicates(measures)
-    found = zip(names(dataset, measures, pairs.first), names(dataset, measures, pairs.second), strict=True)
-    assert {frozenset(pair) for pair in found} == {frozenset(pair) for pair in COPIES.items()}
-    assert pairs.correlation[0] == pytest.approx(1) and (np.diff(pairs.correlation) <= 0).all()
+    pairs = find_duplicates(measures, 10)
+    found = [
+        frozenset(pair)
+        for kind in (pairs.within, pairs.across)
+        for pair in zip(names(dataset, measures, kind.first), names(dataset, measures, kind.second), strict=True)
+    ]
+    assert len(found) == len(COPIES) and set(found) == {frozenset(pair) for pair in COPIES.items()}
+    correlation = np.concatenate([pairs.within.correlation, pairs.across.correlation])
+    assert correlation.max() == pytest.approx(1) and correlation.min() > 0.975
     split_of = {key: split for split in dataset.splits for key in dataset.keys(split)}
     expected = [copy for copy, original in COPIES.items() if split_of[copy] != split_of[original]]
-    assert len(across_splits(pairs, measures)) == len(expected)
+    assert pairs.across.num == len(expected)
     assert 0 < len(expected) < len(COPIES)  # both kinds are in this data set
 
 
@@ -82,7 +89,27 @@ def test_a_set_without_copies_has_no_pairs() -> None:
     assert brightness == pytest.approx(luma, abs=0.01)
     assert thumbnails.mean(axis=(1, 2)) == pytest.approx(luma, abs=1) and sharpness.min() > 0
     measures = Measures(np.zeros(150, np.int8), np.arange(150), brightness, sharpness, hashes, thumbnails)
-    assert len(find_duplicates(measures)) == 0
+    pairs = find_duplicates(measures, 10)
+    assert pairs.within.num == pairs.across.num == 0
+
+
+def test_many_equal_images_are_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_COLUMNS", 1_000)
+    num, odd = 3_000, [70, 2_500]
+    rng = np.random.default_rng(0)
+    thumbnails = np.broadcast_to(rng.integers(0, 200, (16, 16), np.uint8), (num, 16, 16)).copy()
+    thumbnails[odd] += rng.integers(0, 20, (2, 16, 16), np.uint8)  # The least alike, not those that come last.
+    splits = (np.arange(num) % 3 == 0).astype(np.int8)
+    nothing = np.zeros(num, np.float32)
+    measures = Measures(splits, np.arange(num), nothing, nothing, np.zeros(num, np.uint64), thumbnails)
+    tracemalloc.start()
+    pairs = find_duplicates(measures, 24)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pairs.across.num == 1_000 * 2_000 and pairs.within.num + pairs.across.num == num * (num - 1) // 2
+    assert len(pairs.within.first) == 24 and (np.diff(pairs.within.correlation) <= 0).all()
+    assert not {*odd} & {*pairs.within.first.tolist(), *pairs.within.second.tolist()}
+    assert peak < 30e6  # A list of the pairs takes 90 MB.
 
 
 def test_outliers(dataset: Dataset) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -433,6 +435,27 @@ def test_two_packings_at_once_are_refused(images: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another packing is writing"):
         pack_source(folder(images), options(tmp_path / "out"))
     del workspace
+
+
+def test_working_files_of_a_packing_that_is_ending_stay(images: Path, packed: Path, tmp_path: Path) -> None:
+    shutil.copytree(packed, tmp_path / "out")
+    (tmp_path / "out" / ".packing").mkdir()
+    with open(tmp_path / "out" / ".packing" / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Such as one that draws its sheet of images without a face.
+        pack_source(folder(images), options(tmp_path / "out"))
+        assert (tmp_path / "out" / ".packing" / "lock").exists()
+    pack_source(folder(images), options(tmp_path / "out"))
+    assert contents(tmp_path / "out") == contents(packed)
+
+
+def test_a_packing_that_ends_while_another_starts(
+    images: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(packed, tmp_path / "out")
+    (tmp_path / "out" / ".packing").mkdir()
+    monkeypatch.setattr("shards.packing.pack.existing_dataset", lambda root, spec: None)  # It was not there yet.
+    with pytest.raises(UserError, match="another packing has just finished"):
+        pack_source(folder(images), options(tmp_path / "out"))
 
 
 def test_occupied_and_unwritable_outputs(images: Path, tmp_path: Path) -> None:

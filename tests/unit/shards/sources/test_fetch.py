@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from shards.dataset.dataset import Dataset
 from shards.fetch import PUBLISHED, FetchConfig, fetch, main
 from shards.pack import main as pack_main
 from shards.sources import SOURCES
-from shards.sources.published import Published, PublishedFile
+from shards.sources.base import FIGSHARE, Published, PublishedFile
 
 
 @pytest.fixture
@@ -148,6 +150,31 @@ def test_tar_archives_and_kept_archives(server: Any, tmp_path: Path, monkeypatch
     assert len(entry.open(entry.config_class(input=config.folder), 16)) == 2
 
 
+@pytest.mark.parametrize("name", ["lfw", "lfw_funneled"])
+def test_lfw_comes_from_the_host_of_its_copy(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write_images(tmp_path / "tree", [f"{name}/{person}/{person}_0001.jpg" for person in ("Ann_Lee", "Bo")])
+    published, contents = PUBLISHED[name], (tarred(tmp_path / "tree"), b"10 300")
+    host = server.url.removesuffix("/")
+    files = []
+    for file, content in zip(published.files, contents, strict=True):
+        assert file.url.startswith(FIGSHARE) and file.sha256
+        server.moved[f"/files/{file.url.rsplit('/', 1)[-1]}"] = f"{host}/store/{file.name}?signature=1"
+        server.files[f"/store/{file.name}?signature=1"] = content
+        url = file.url.replace(FIGSHARE, f"{host}/files/")
+        files.append(replace(file, url=url, sha256=hashlib.sha256(content).hexdigest()))
+    monkeypatch.setitem(PUBLISHED, name, replace(published, files=tuple(files)))
+    server.stops_after = 200
+    with pytest.raises(UserError, match="rerun to resume"):
+        fetch(FetchConfig(name, tmp_path / "faces"))
+    server.stops_after = None
+    assert fetch(FetchConfig(name, tmp_path / "faces")) == [tmp_path / "faces" / name, tmp_path / "faces" / "pairs.txt"]
+    assert server.ranges[1] == "bytes=200-"
+    entry = SOURCES["lfw"]
+    assert len(entry.open(entry.config_class(input=tmp_path / "faces"), 16)) == 2
+
+
 def test_smiles_as_its_authors_pack_it(server: Any, tmp_path: Path) -> None:
     write_images(tmp_path / "tree" / "SMILEsmileD-master", SMILES, "L")
     server.files["/SMILEsmileD.zip"] = zipped(tmp_path / "tree")
@@ -173,6 +200,74 @@ def test_archives_write_nothing_outside_their_folder(kind: str, tmp_path: Path) 
     with pytest.raises(UserError, match="cannot be unpacked"):
         unpack(archive, tmp_path / "in")
     assert not (tmp_path / "evil.txt").exists() and list((tmp_path / "in").iterdir()) == []
+
+
+def _encrypted() -> bytes:
+    """A zip with the flag of encryption set, in the file's own header and in the directory."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("a.txt", "x" * 20)
+    content = bytearray(buffer.getvalue())
+    content[6] |= 1
+    content[content.index(b"PK\1\2") + 8] |= 1
+    return bytes(content)
+
+
+def _unknown_method() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("a.txt", "x" * 20)
+    content = bytearray(buffer.getvalue())
+    content[8] = content[content.index(b"PK\1\2") + 10] = 99
+    return bytes(content)
+
+
+def _deep(kind: str) -> bytes:
+    buffer, name = io.BytesIO(), "d/" * 3000 + "a.txt"
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w") as file:
+            file.writestr(name, "x")
+    else:
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo(name))
+    return buffer.getvalue()
+
+
+def _damaged(method: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        file.writestr("a.txt", bytes(range(256)) * 8)
+    content = bytearray(buffer.getvalue())
+    content[45:60] = b"\xff" * 15
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("encrypted.zip", _encrypted()),
+        ("method.zip", _unknown_method()),
+        ("deep.zip", _deep("zip")),
+        ("deep.tar", _deep("tar")),
+        ("deflated.zip", _damaged(zipfile.ZIP_DEFLATED)),
+        ("bzip2.zip", _damaged(zipfile.ZIP_BZIP2)),
+        ("lzma.zip", _damaged(zipfile.ZIP_LZMA)),
+        ("lzma.tar", lzma.compress(bytes(20_000))[:60]),
+        ("empty.zip", b""),
+    ],
+)
+def test_archives_that_cannot_be_unpacked(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} cannot be unpacked .*delete it and fetch it again"):
+        unpack(tmp_path / name, tmp_path / "in")
+    assert not list((tmp_path / "in").iterdir())
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"a.zip": {}}', '{"a.zip": 1}'])
+def test_a_damaged_record_of_downloads(fei: Any, tmp_path: Path, text: str) -> None:
+    (tmp_path / "fetched.json").write_text(text)
+    with pytest.raises(UserError, match="fetched.json is damaged; delete it"):
+        fetch(FetchConfig("fei", tmp_path, mirror=fei.url))
 
 
 @pytest.mark.parametrize("name", [name for name, entry in SOURCES.items() if not entry.published])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import itertools
 import json
 import pickle
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,13 @@ from bad_images import BAD_FILES
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.pack import main
+from shards.packing.pack import pack
 from shards.sources import hf
 from shards.sources.hf import HfConfig, HfSource, fill_spool
 
 datasets = pytest.importorskip("datasets")
 NUM = 30
+OLD, NEW = "0" * 40, "1" * 40
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +167,63 @@ def test_packing_counts_broken_images(tmp_path: Path) -> None:
     assert sum(map(dataset.num_samples, dataset.splits)) == 20
     reasons = {name: found["num"] for name, found in dataset.manifest.provenance["skipped"]["reasons"].items()}
     assert reasons["empty file"] == 2 and sum(reasons.values()) == 4
+
+
+class _Hub(http.server.BaseHTTPRequestHandler):
+    """Answers what commit a revision is."""
+
+    def do_GET(self) -> None:
+        revision = self.path.rsplit("/", 1)[-1]
+        commit = {"faces": NEW, "main": NEW, "v1": OLD}.get(revision)
+        body = json.dumps({"id": "some/faces", "sha": commit}).encode()
+        self.send_response(200 if commit else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(parquet: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str | None]]:
+    """A hub on this machine with one data set of two commits; yields the revisions that were streamed."""
+    streamed: list[str | None] = []
+    load = datasets.load_dataset
+
+    def load_dataset(name: str, *args: Any, revision: str | None = None, **options: Any) -> Any:
+        assert name == "some/faces"
+        streamed.append(revision)
+        return load(str(parquet), *args, **options)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hub) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        yield streamed
+        server.shutdown()
+
+
+def test_a_revision_becomes_the_commit_that_it_stands_for(hub: list[str | None], tmp_path: Path) -> None:
+    for revision, commit in ((None, NEW), ("v1", OLD)):
+        source = HfSource(HfConfig("some/faces", revision=revision))
+        assert hub[-1] == commit and source.provenance["commit"] == commit
+        assert source.provenance["revision"] == revision
+    assert HfSource(HfConfig("some/faces", revision="main")).provenance["commit"] == NEW
+    assert len(hub) == 2  # What is there already is not streamed again under another name.
+    with pytest.raises(UserError, match="some/faces cannot be streamed .*404.*check the name"):
+        HfSource(HfConfig("some/faces", revision="v2"))
+
+
+def test_a_packing_is_of_one_commit(
+    hub: list[str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack("hf", "some/faces", tmp_path / "out", size=16, workers=1)
+    monkeypatch.setattr(hf, "commit_of", lambda config: config.revision or OLD)
+    with pytest.raises(UserError, match=f"data set with commit {NEW} instead of {OLD}"):
+        pack("hf", "some/faces", tmp_path / "out", size=16, workers=1)
+    pack("hf", "some/faces", tmp_path / "out", size=16, workers=1, revision=NEW)
+    assert "already packed" in capsys.readouterr().out
 
 
 def test_mistakes_are_one_sentence(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
