@@ -18,19 +18,19 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from families import ROOT, configuration, merged
-from families import Member as Preset
-from time_to_quality.scores import RFD, pca_reconstructions
 
 import facegen
 from eval.drawing import svg
 from facegen.losses.vae import kl_per_dim
 from facegen.pixels import to_float, to_uint8
+from families import ROOT, configuration, merged
+from families import Member as Preset
 from shards.base.cli import parse, run
 from shards.base.errors import UserError
 from shards.base.files import write_json
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
+from time_to_quality.scores import RFD, pca_reconstructions
 
 _BATCH_SIZE = 64
 _VAE = {"family": "vae", "model": {"reconstruction": "sum", "kld_weight": 0.01}}
@@ -93,7 +93,7 @@ def main() -> None:
 def components(dataset: Dataset, images: torch.Tensor, latents: list[int], rfd: RFD | None) -> Iterator[Score]:
     """Principal components of the training images."""
     for num, reconstructions in zip(latents, pca_reconstructions(latents, dataset, images), strict=True):
-        yield Score("PCA", num, None, _mse(reconstructions, images), rfd and rfd(to_uint8(reconstructions)), None)
+        yield Score("PCA", num, None, _mse(reconstructions, images), _distance(rfd, reconstructions), None)
 
 
 def train(directory: Path, preset: Preset, latents: int, seed: int, config: Config) -> None:
@@ -121,12 +121,16 @@ def measured(directory: Path, kind: str, latents: int, seed: int, images: torch.
             kls.append(kl_per_dim(mu, logvar).sum(1))
     joined = torch.cat(reconstructions)
     kl = float(torch.cat(kls).mean()) if kls else None
-    return Score(kind, latents, seed, _mse(joined, images), rfd and rfd(to_uint8(joined)), kl)
+    return Score(kind, latents, seed, _mse(joined, images), _distance(rfd, joined), kl)
 
 
 def _mse(reconstructions: torch.Tensor, images: torch.Tensor) -> float:
     """On [-1, 1]; of images N x H x W x C against N x C x H x W."""
     return float((reconstructions - to_float(images)).double().square().mean())
+
+
+def _distance(rfd: RFD | None, reconstructions: torch.Tensor) -> float | None:
+    return rfd(to_uint8(reconstructions).numpy()) if rfd else None
 
 
 def write(scores: list[Score], config: Config) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,22 +67,26 @@ def parse_target(text: str) -> float | int:
     return value
 
 
-@torch.inference_mode()
 def pca_mse(num_components: int, dataset: Dataset, held_out: Tensor) -> float:
     """MSE on [-1, 1] of uint8 images N x H x W x C, from the principal components of the training images."""
+    (reconstructions,) = pca_reconstructions([num_components], dataset, held_out)
+    return float((reconstructions - to_float(held_out)).double().square().mean())
+
+
+@torch.inference_mode()
+def pca_reconstructions(numbers: Sequence[int], dataset: Dataset, held_out: Tensor) -> Iterator[Tensor]:
+    """Uint8 images N x H x W x C from each number of the training images' principal components, N x C x H x W."""
     image = dataset.image
     grid = Grid(image.channels, 1, 1, image.height, image.width)
-    if num_components > grid.num_values:
-        raise UserError(f"these images have {grid.num_values} values, so no {num_components} principal components.")
+    if max(numbers) > grid.num_values:
+        raise UserError(f"these images have {grid.num_values} values, so no {max(numbers)} principal components.")
 
     def batches() -> Iterator[Tensor]:
         for batch in evaluation_batches(dataset, "train", _BATCH_SIZE, fields=()):
             yield to_float(batch.images)
 
-    components = principal_components(batches, grid, num_components)
-    total = 0.0
-    for part in held_out.split(_BATCH_SIZE):
-        centered = (to_float(part) - components.mean).flatten(1)
-        rest = centered - centered @ components.directions @ components.directions.T
-        total += float(rest.double().square().sum())
-    return total / held_out.numel()
+    components = principal_components(batches, grid, max(numbers))
+    centered = (to_float(held_out) - components.mean).flatten(1)
+    for number in numbers:
+        directions = components.directions[:, :number]
+        yield (centered @ directions @ directions.T).view(-1, *components.mean.shape) + components.mean
