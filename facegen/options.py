@@ -225,7 +225,7 @@ class TrainConfig:
     profile: bool = False
     """Trace a few steps, after the first ones, with torch's profiler, into the run's folder profile."""
     init: Literal["random", "pca"] = "random"
-    """Initial weights: random, or the best linear autoencoder of the images (needs model.network.shortcut linear)."""
+    """Initial weights: random, or the best linear autoencoder of the images (needs a network with shortcut linear)."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimizer and schedule."""
     ema: EMAConfig = field(default_factory=EMAConfig)

@@ -64,6 +64,8 @@ class CVAEConfig(VAEConfig):
             )
         if self.network.bottleneck == "conv":
             raise ValueError("model.network.bottleneck conv has no place for a degree on its map; set linear.")
+        if self.conditioning == "both" and not self.network.widths:
+            raise ValueError("an encoder without model.network.widths does not see a degree; set conditioning decoder.")
 
 
 class ConditionalNetwork(nn.Module):
@@ -130,17 +132,19 @@ class CVAE(VAE):
     def make_network(self) -> nn.Module:
         """Builds the network for ``self.config`` and ``self.image``."""
         config, image = self.config, self.image
-        at_encoder = DegreeEmbedding(1) if config.conditioning == "both" else None
-        seen = image if at_encoder is None else image._replace(channels=image.channels + 1)
+        num_planes = 1 if config.conditioning == "both" else 0
+        seen = image._replace(channels=image.channels + num_planes)
         out_features, in_features = 2 * config.latent_size, config.latent_size + config.condition_size
         if config.architecture == "smile_rgb":
             encoder, decoder = SmileEncoder(seen, out_features), SmileDecoder(image, in_features)
         elif config.architecture == "smile_gray":
             encoder, decoder = GraySmileEncoder(seen, out_features), GraySmileDecoder(image, in_features)
         else:
-            encoder = ConvEncoder(seen, out_features, config.network, num_vectors=2)
-            decoder = ConvDecoder(image, in_features, config.network)
-        return ConditionalNetwork(encoder, decoder, DegreeEmbedding(config.condition_size), at_encoder)
+            encoder = ConvEncoder(image, out_features, config.network, num_vectors=2, num_conditions=num_planes)
+            decoder = ConvDecoder(image, in_features, config.network, num_conditions=config.condition_size)
+        return ConditionalNetwork(
+            encoder, decoder, DegreeEmbedding(config.condition_size), DegreeEmbedding(1) if num_planes else None
+        )
 
     def prepare(self, dataset: Dataset, device: torch.device) -> None:
         """Checks that the data set has the label, and stores the range and mean of the training degrees."""

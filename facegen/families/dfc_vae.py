@@ -1,4 +1,4 @@
-"""DFC-VAE: the deep feature consistent VAE (Hou et al. 2017), with facenet's three nets.
+"""DFC-VAE: the deep feature consistent VAE (Hou et al. 2017), with facenet's three nets or those of the other families.
 
 Reconstructions are compared in the layers of a frozen feature net, beside or instead of pixel by pixel.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import VAE, VAEConfig, VariationalNetwork
 from facegen.losses.terms import Term
 from facegen.losses.vae import Reduction
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv import ConvNetConfig, ImageShape
 from facegen.networks.dfc import DFCDecoder, DFCEncoder, DFCNetConfig
 from facegen.options import refuse_unused
 from facegen.perceptual.feature_net import FeatureNet, Frozen
@@ -44,12 +45,18 @@ class DFCVAEConfig(VAEConfig):
     """Feature error of a layer: ``sum`` of squared differences (facenet), or half their ``mean`` (Hou et al.)."""
     features: FeatureNetConfig = field(default_factory=FeatureNetConfig)
     """The frozen feature net."""
+    architecture: Literal["facenet", "conv"] = "facenet"
+    """``facenet``: the reference's nets, network. ``conv``: those of the other autoencoders, conv."""
     network: DFCNetConfig = field(default_factory=DFCNetConfig)  # type: ignore[assignment]
-    """Encoder and decoder."""
+    """Encoder and decoder of the architecture facenet."""
+    conv: ConvNetConfig = field(default_factory=ConvNetConfig)
+    """Encoder and decoder of the architecture conv; with ``shortcut linear`` they can start from ``--init pca``."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
         super().__post_init__()
+        unused = {"facenet": ("conv",), "conv": ("network", "wide_tail")}[self.architecture]
+        refuse_unused(self, unused, f"with architecture {self.architecture}")
         for name in ("mse_weight", "perceptual_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
@@ -118,14 +125,16 @@ class DFCVAE(VAE):
         return [] if self._frozen.net is None else [self._frozen.net]
 
     def make_network(self) -> nn.Module:
-        """Builds facenet's encoder and decoder."""
+        """Builds encoder and decoder of the chosen architecture."""
+        if self.config.architecture == "conv":
+            return VariationalNetwork(*self.conv_halves(self.config.conv))
         latent_size, network = self.config.latent_size, self.network_config()
         return VariationalNetwork(
             DFCEncoder(self.image, 2 * latent_size, network), DFCDecoder(self.image, latent_size, network)
         )
 
     def network_config(self) -> DFCNetConfig:
-        """Options of encoder and decoder."""
+        """Options of facenet's encoder and decoder."""
         return self.config.network
 
     def prepare(self, dataset: Dataset, device: torch.device) -> None:
@@ -196,7 +205,7 @@ class DFCVAELarge(DFCVAE):
     config: DFCVAELargeConfig
 
     def network_config(self) -> DFCNetConfig:
-        """Options of encoder and decoder, with the wide tail if chosen."""
+        """Options of facenet's encoder and decoder, with the wide tail if chosen."""
         network = self.config.network
         if not self.config.wide_tail:
             return network

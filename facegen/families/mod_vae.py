@@ -20,7 +20,6 @@ from facegen.families.base import FamilyPicture, TrainBatch, TurnLosses
 from facegen.families.vae import VAE, Posterior, VAEConfig, VariationalNetwork
 from facegen.losses.terms import Term
 from facegen.losses.vae import Reduction, reparameterize
-from facegen.networks.conv import ConvDecoder, ConvEncoder
 from shards.dataset.dataset import Dataset
 from shards.loading.groups import GROUP_KIND, GroupKind, GroupUnits
 
@@ -129,21 +128,19 @@ class ModVAE(VAE):
     """VAE on groups in which one factor varies, which the group's free dims learn."""
 
     augmentable = False
+    network_class = ClampedNetwork
     config: ModVAEConfig
     _free: Tensor
 
     def make_network(self) -> nn.Module:
         """Builds the network, and the mask of each kind."""
-        config, image = self.config, self.image
+        config = self.config
         free = torch.zeros(len(config.groups), config.latent_size)
         for mask, kind in zip(free, config.groups, strict=True):
             mask[kind.free_dims()] = 1
         # A buffer, to follow the networks to the device; not saved, since it follows from the config.
         self.register_buffer("_free", free, persistent=False)
-        return ClampedNetwork(
-            ConvEncoder(image, 2 * config.latent_size, config.network, num_vectors=2),
-            ConvDecoder(image, config.latent_size, config.network),
-        )
+        return super().make_network()
 
     def units(self, dataset: Dataset, split: str, seed: int) -> GroupUnits:
         """Groups of every kind, mixed by their ratios."""

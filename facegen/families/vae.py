@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -137,6 +137,7 @@ class VAE(Family):
 
     turns = ("autoencoder",)
     can = frozenset({"encode", "posterior", "decode", "sample"})
+    network_class: ClassVar[type[VariationalNetwork]] = VariationalNetwork
     observed_mse: Tensor
 
     def __init__(self, config: VAEConfig, image: ImageShape) -> None:
@@ -190,26 +191,33 @@ class VAE(Family):
 
     def make_network(self) -> nn.Module:
         """Builds the network for ``self.config`` and ``self.image``."""
-        config, image = self.config, self.image
-        return VariationalNetwork(
-            ConvEncoder(image, 2 * config.latent_size, config.network, num_vectors=2),
-            ConvDecoder(image, config.latent_size, config.network),
-        )
+        return self.network_class(*self.conv_halves(self.config.network))
+
+    def conv_halves(self, network: ConvNetConfig) -> tuple[ConvEncoder, ConvDecoder]:
+        """A convolutional encoder to mean and log variance, and a decoder."""
+        latent_size = self.config.latent_size
+        encoder = ConvEncoder(self.image, 2 * latent_size, network, num_vectors=2)
+        return encoder, ConvDecoder(self.image, latent_size, network)
 
     def linear_start(self) -> tuple[Grid, int] | None:
         """Asks for as many components of a patch as its place has latents."""
         return linear_start(self.networks["autoencoder"])
 
     def start_from(self, components: PrincipalComponents) -> None:
-        """Becomes the best linear VAE under its own objective; a decoder variance of its own starts at its optimum."""
-        if self.config.decoder_sigma != "fixed":
-            # The variance that components leave out, on average (Tipping and Bishop 1999).
-            variance = max(components.residual, MIN_VARIANCE)
-            if self.config.decoder_sigma == "learned":
-                self.networks["autoencoder"].variance.start_from(variance)  # type: ignore[union-attr,operator]
-            else:
-                self.observed_mse.fill_(variance)
-        start_from(self.networks["autoencoder"], components, self.decoder_variance or 0.0)
+        """Becomes the best linear VAE under ``pixel_weight * pixel error + kld_weight * KL``.
+
+        Features and discriminators have no closed form and are left out. Without a pixel error, or with a decoder
+        variance of its own, it becomes the likeliest linear VAE, whose variance is what the components leave out, on
+        average (Tipping and Bishop 1999).
+        """
+        is_likeliest = self.config.decoder_sigma != "fixed" or not self.pixel_weight
+        # Without a KL, the best posterior would have no variance, whose logarithm is no weight.
+        variance = max(components.residual if is_likeliest else float(self._variance()), MIN_VARIANCE)
+        if self.config.decoder_sigma == "learned":
+            self.networks["autoencoder"].variance.start_from(variance)  # type: ignore[union-attr,operator]
+        elif self.config.decoder_sigma == "analytic":
+            self.observed_mse.fill_(variance)
+        start_from(self.networks["autoencoder"], components, variance)
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Reconstruction + warm-up * kld_weight * KL."""

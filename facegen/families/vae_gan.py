@@ -28,7 +28,7 @@ from facegen.losses.adversarial import (
 from facegen.losses.collapse import CollapseDetector
 from facegen.losses.terms import Term, values, weighted_sum
 from facegen.losses.vae import reparameterize
-from facegen.networks.conv import ConvDecoder, ConvEncoder, ImageShape
+from facegen.networks.conv import ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, num_halvings
 from facegen.networks.norm import averages_kept
 from facegen.options import refuse_unused
@@ -138,6 +138,7 @@ class VAEGAN(VAE):
     """Variational autoencoder with a discriminator of real images, reconstructions and samples."""
 
     turns = ("discriminator", "autoencoder")
+    network_class = GeneratingNetwork
 
     def __init__(self, config: VAEGANConfig, image: ImageShape) -> None:
         """Builds both players, and the buffers for what past steps observed."""
@@ -174,14 +175,6 @@ class VAEGAN(VAE):
     def has_likelihood(self) -> bool:
         """Only without the game and without feature matching."""
         return not (self.config.adversarial_weight or self.config.feature_weight)
-
-    def make_network(self) -> nn.Module:
-        """Builds encoder and decoder."""
-        config, image = self.config, self.image
-        return GeneratingNetwork(
-            ConvEncoder(image, 2 * config.latent_size, config.network, num_vectors=2),
-            ConvDecoder(image, config.latent_size, config.network),
-        )
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """The loss of the player whose turn it is; each draws its own noise."""
@@ -280,9 +273,10 @@ class VAEGAN(VAE):
 
     @property
     def last_weight(self) -> nn.Parameter:
-        """Kernel of the decoder's last convolution."""
+        """Kernel of the decoder's last convolution; without convolutions, the last matrix that it learns."""
         decoder: nn.Module = self.networks["autoencoder"].decoder  # type: ignore[assignment]
-        return [weight for weight in decoder.parameters() if weight.ndim == 4][-1]
+        weights = [weight for weight in decoder.parameters() if weight.requires_grad and weight.ndim in (2, 4)]
+        return max(reversed(weights), key=lambda weight: weight.ndim)
 
     def observe(self, means: Mapping[str, float]) -> None:
         """Updates the averages that the options in use need."""

@@ -109,18 +109,20 @@ class ComponentEncoder(nn.Module):
 class ComponentDecoder(nn.Module):
     """Latents to principal components, and these to images."""
 
-    def __init__(self, grid: Grid, channels: int, config: ComponentsConfig) -> None:
-        """Builds for ``channels`` latents at each place."""
+    def __init__(self, grid: Grid, channels: int, config: ComponentsConfig, num_conditions: int = 0) -> None:
+        """Builds for ``channels`` inputs at each place; the last ``num_conditions`` are no latents: the MLP's alone."""
         super().__init__()
         self.grid = grid
-        self.basis = PatchDecoder(grid, max(config.num, channels)).requires_grad_(False)
-        self.scale = nn.Parameter(torch.ones(channels))
+        num_latents = channels - num_conditions
+        self.basis = PatchDecoder(grid, max(config.num, num_latents)).requires_grad_(False)
+        self.scale = nn.Parameter(torch.ones(num_latents))
         self.mlp = MLP(channels, self.basis.weight.shape[1], config)
 
     def forward(self, latents: Tensor) -> Tensor:
         """N x channels x rows x columns to images, N x C x H x W."""
         missing = self.basis.weight.shape[1] - len(self.scale)
-        linear = functional.pad(latents * self.scale[:, None, None], (0, 0, 0, 0, 0, missing))
+        scaled = latents[:, : len(self.scale)] * self.scale[:, None, None]
+        linear = functional.pad(scaled, (0, 0, 0, 0, 0, missing))
         return self.basis(linear + self.mlp(latents))
 
     @torch.no_grad()

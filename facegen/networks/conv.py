@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from facegen.networks.attention import SelfAttention
 from facegen.networks.components import ComponentDecoder, ComponentEncoder, ComponentsConfig
 from facegen.networks.norm import group_norm
 from facegen.networks.patches import Grid, PatchDecoder, PatchEncoder, PrincipalComponents
+from facegen.networks.pixel_shuffle import pixel_shuffle
 from facegen.networks.refinement import Refinement, RefinementConfig
 
 
@@ -156,7 +156,14 @@ class ResidualBlock(nn.Module):
 class ConvEncoder(nn.Module):
     """Images to a vector: convolutions that halve the sides, then the bottleneck."""
 
-    def __init__(self, image: ImageShape, out_features: int, config: ConvNetConfig, num_vectors: int = 1) -> None:
+    def __init__(
+        self,
+        image: ImageShape,
+        out_features: int,
+        config: ConvNetConfig,
+        num_vectors: int = 1,
+        num_conditions: int = 0,
+    ) -> None:
         """Builds for images of ``image``.
 
         Args:
@@ -164,6 +171,7 @@ class ConvEncoder(nn.Module):
             out_features: Length of the output.
             config: The network's options.
             num_vectors: Latent vectors concatenated in the output: 2 for mean and log variance.
+            num_conditions: Planes that follow the image's channels; only the convolutions see them.
 
         Raises:
             ValueError: Images that cannot be halved often enough, or latents that do not fill a conv bottleneck.
@@ -171,7 +179,7 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.num_vectors = num_vectors
         layers: list[nn.Module] = []
-        for stage, (before, after) in enumerate(pairwise([image.channels, *config.widths])):
+        for stage, (before, after) in enumerate(pairwise([image.channels + num_conditions, *config.widths])):
             layers += _down(before, after, config, is_first=stage == 0)
             layers += _after_conv(after, config)
             layers += _residual_blocks(after, stage, image, config)
@@ -192,10 +200,10 @@ class ConvEncoder(nn.Module):
             self.shortcut = PatchEncoder(grid, channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """N x C x H x W in [-1, 1] to N x out_features."""
+        """N x C x H x W in [-1, 1], with the planes of conditions among C, to N x out_features."""
         if self.shortcut is None:
             return self._latents(images)
-        latents = self.shortcut(images).flatten(1)
+        latents = self.shortcut(images[:, : self.shortcut.grid.channels]).flatten(1)
         return latents if self.head is None else latents + self._latents(images)
 
     def _latents(self, images: Tensor) -> Tensor:
@@ -217,8 +225,14 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """A vector to images: the bottleneck, then convolutions that double the sides."""
 
-    def __init__(self, image: ImageShape, in_features: int, config: ConvNetConfig) -> None:
-        """Builds for ``in_features`` inputs and images of ``image``.
+    def __init__(self, image: ImageShape, in_features: int, config: ConvNetConfig, num_conditions: int = 0) -> None:
+        """Builds for images of ``image``.
+
+        Args:
+            image: Shape of the images.
+            in_features: Length of the input.
+            config: The network's options.
+            num_conditions: How many inputs, the last ones, are no latents; only with bottleneck linear.
 
         Raises:
             ValueError: Images that cannot be halved often enough, or latents that do not fill a conv bottleneck.
@@ -243,9 +257,9 @@ class ConvDecoder(nn.Module):
         grid = _grid(image, features, config)
         self.shortcut: PatchDecoder | ComponentDecoder | None = None
         if config.components.num:
-            self.shortcut = ComponentDecoder(grid, self.latent_shape[0], config.components)
+            self.shortcut = ComponentDecoder(grid, self.latent_shape[0], config.components, num_conditions)
         elif config.shortcut == "linear":
-            self.shortcut = PatchDecoder(grid, self.latent_shape[0])
+            self.shortcut = PatchDecoder(grid, self.latent_shape[0], num_conditions)
         self.refinement = Refinement(*image, config.refinement) if config.refinement.widths else None
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -297,24 +311,14 @@ def _down(before: int, after: int, config: ConvNetConfig, is_first: bool) -> lis
 
 def _up(before: int, after: int, config: ConvNetConfig, is_last: bool) -> list[nn.Module]:
     if is_last and config.patch > 1:
-        return _shuffled(before, after, config.patch)
+        return pixel_shuffle(before, after, config.patch)
     if config.upsample == "nearest":
         return [nn.Upsample(scale_factor=2.0, mode="nearest"), nn.Conv2d(before, after, 3, padding=1)]
     if config.upsample == "pixel_shuffle":
-        return _shuffled(before, after, 2)
+        return pixel_shuffle(before, after, 2)
     # A kernel of 3 needs one more row at the end to double the size exactly.
     output_padding = 1 if config.kernel_size == 3 else 0
     return [nn.ConvTranspose2d(before, after, config.kernel_size, 2, 1, output_padding)]
-
-
-def _shuffled(before: int, after: int, factor: int) -> list[nn.Module]:
-    """A convolution and a pixel shuffle; the pixels of one place start equal (ICNR)."""
-    conv = nn.Conv2d(before, after * factor**2, 3, padding=1)
-    with torch.no_grad():
-        for values in (conv.weight, conv.bias):
-            assert values is not None
-            values.copy_(values[:: factor**2].repeat_interleave(factor**2, 0))
-    return [conv, nn.PixelShuffle(factor)]
 
 
 def _after_conv(width: int, config: ConvNetConfig) -> list[nn.Module]:

@@ -15,10 +15,8 @@ def linear_start(network: nn.Module) -> tuple[Grid, int] | None:
     if not isinstance(encoder, ConvEncoder) or not isinstance(decoder, ConvDecoder) or decoder.shortcut is None:
         return None
     grid = decoder.shortcut.grid
-    num = decoder.latent_shape[0]
-    if isinstance(decoder.shortcut, ComponentDecoder):
-        num = decoder.shortcut.basis.weight.shape[1]
-    return grid, min(num, grid.num_values)
+    linear = decoder.shortcut.basis if isinstance(decoder.shortcut, ComponentDecoder) else decoder.shortcut
+    return grid, min(linear.num_latents, grid.num_values)
 
 
 def start_from(network: nn.Module, components: PrincipalComponents, noise_variance: float) -> None:

@@ -115,10 +115,11 @@ class PatchEncoder(nn.Module):
 class PatchDecoder(nn.Module):
     """Latents to patches, linearly: ``weight z + mean``; the weight is equalized as in ``PatchEncoder``."""
 
-    def __init__(self, grid: Grid, channels: int) -> None:
-        """Builds for ``channels`` latents at each place of the grid."""
+    def __init__(self, grid: Grid, channels: int, num_conditions: int = 0) -> None:
+        """Builds for ``channels`` inputs at each place of the grid; the last ``num_conditions`` are no latents."""
         super().__init__()
         self.grid = grid
+        self.num_latents = channels - num_conditions
         self.mean = nn.Parameter(torch.zeros(grid.channels, grid.rows * grid.height, grid.columns * grid.width))
         self.weight = nn.Parameter(torch.randn(grid.num_values, channels))
         self.gain = 1 / math.sqrt(channels)
@@ -129,10 +130,11 @@ class PatchDecoder(nn.Module):
 
     @torch.no_grad()
     def start_from(self, components: PrincipalComponents, noise_variance: float) -> None:
-        """Sets the decoder that belongs to ``PatchEncoder.start_from``: ``u sqrt(l - b)``."""
-        directions, variances = _leading(components, self.weight.shape[1])
+        """Sets the decoder that belongs to ``PatchEncoder.start_from``, ``u sqrt(l - b)``; conditions start at 0."""
+        directions, variances = _leading(components, self.num_latents)
         self.mean.copy_(components.mean)
-        self.weight.copy_(directions * (variances - noise_variance).clamp(min=0).sqrt() / self.gain)
+        self.weight.zero_()
+        self.weight[:, : self.num_latents] = directions * (variances - noise_variance).clamp(min=0).sqrt() / self.gain
 
 
 def _leading(components: PrincipalComponents, num: int) -> tuple[Tensor, Tensor]:

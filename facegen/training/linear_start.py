@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +17,7 @@ from tqdm import tqdm
 
 from facegen.latents.streaming_pca import principal_components
 from facegen.networks.components import ComponentDecoder
+from facegen.networks.conv import ConvNetConfig
 from facegen.networks.patches import Grid, PrincipalComponents
 from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
@@ -41,17 +44,28 @@ def initialize(state: TrainState, config: TrainConfig, dataset: Dataset, acceler
     """
     if config.init == "random":
         if any(isinstance(module, ComponentDecoder) for module in state.family.modules()):
-            raise UserError("model.network.components.num needs the components of the images: add --init pca.")
+            raise UserError("a network with components.num needs the components of the images: add --init pca.")
         return
     wanted = state.family.linear_start()
     if wanted is None:
         raise UserError(
-            f"--init pca needs a linear map around encoder and decoder, which this {config.family} lacks; set "
-            "--model.network.shortcut linear --model.network.output linear where it has them, or --init random."
+            f"--init pca needs a linear map around encoder and decoder, which this {config.family} lacks; "
+            f"{_remedy(config.model)}."
         )
     state.family.start_from(_components(*wanted, dataset, config.augment.flip, accelerator))
     if state.ema:
         state.ema.restart()
+
+
+def _remedy(model: Any) -> str:
+    """The options of a family that give it the linear map."""
+    names = [item.name for item in fields(model) if isinstance(getattr(model, item.name), ConvNetConfig)]
+    if not names:
+        return "set --init random"
+    options = [f"--model.{names[0]}.shortcut linear --model.{names[0]}.output linear"]
+    if getattr(model, "architecture", "conv") != "conv":
+        options.insert(0, "--model.architecture conv")
+    return f"set {' '.join(options)}, or --init random"
 
 
 def _components(

@@ -304,6 +304,7 @@ def test_images_without_a_degree_are_skipped_on_request(label: str) -> None:
         {"label_dropout": 1.0},
         {"independence_weight": -0.1},
         {"architecture": "smile_rgb", "network": ConvNetConfig(widths=[8])},
+        {"network": ConvNetConfig(widths=[], output="linear", shortcut="linear")},
     ],
 )
 def test_impossible_options(options: dict[str, Any]) -> None:

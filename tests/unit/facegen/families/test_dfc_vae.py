@@ -16,7 +16,7 @@ from facegen.config import parse_args
 from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch
 from facegen.families.dfc_vae import DFCVAE
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
 from facegen.networks.dfc import DFCNetConfig, ScaledResidualBlock, ShiftBatchNorm2d
 from facegen.optimization.ema import EMA
 from facegen.options import OptimConfig, TrainConfig
@@ -34,6 +34,7 @@ from tiny_families import tiny_config as tiny_model
 CPU = torch.device("cpu")
 NAMES = ("dfc_vae", "dfc_vae_resnet", "dfc_vae_large")
 MakeConfig = Callable[..., TrainConfig]
+CONV = ConvNetConfig(widths=[8, 16], norm="none", output="linear", shortcut="linear", upsample="nearest")
 
 
 def images_of(num: int, image: ImageShape = IMAGE) -> Tensor:
@@ -210,9 +211,10 @@ def test_without_pixels_the_pixel_error_has_no_gradient() -> None:
         torch.testing.assert_close(both, one, rtol=1e-4, atol=1e-4 * float(one.abs().max()) + 1e-12)
 
 
-def test_the_perceptual_term_teaches_the_decoder() -> None:
+@pytest.mark.parametrize("options", [{}, {"architecture": "conv", "network": DFCNetConfig(), "conv": CONV}])
+def test_the_perceptual_term_teaches_the_decoder(options: dict[str, Any]) -> None:
     # A public trainer computed it under no_grad, so it was logged and had no effect.
-    family = tiny(mse_weight=0.0, kld_weight=0.0)
+    family = tiny(mse_weight=0.0, kld_weight=0.0, **options)
     loss, _ = terms_of(family, images_of(4))
     decoder: Any = family.networks["autoencoder"]
     for gradient in gradients(decoder.decoder, loss):
@@ -348,6 +350,8 @@ def test_the_preset_with_vgg_names_the_layers_of_the_paper() -> None:
         ({"perceptual_weight": -0.5}, "perceptual_weight"),
         ({"mse_weight": 0.0, "perceptual_weight": 0.0}, "both be 0"),
         ({"decoder_sigma": "learned", "kld_weight": 1.0, "reconstruction": "sum"}, "decoder_sigma"),
+        ({"conv": ConvNetConfig(norm="none")}, "conv has no effect with architecture facenet"),
+        ({"architecture": "conv", "network": DFCNetConfig(init_std=0.02)}, "network has no effect with architecture c"),
         ({"perceptual_weight": 0.0}, "features has no effect with perceptual_weight 0"),
         (
             {"perceptual_weight": 0.0, "features": FeatureNetConfig(), "perceptual_reduction": "mean"},
@@ -358,6 +362,14 @@ def test_the_preset_with_vgg_names_the_layers_of_the_paper() -> None:
 def test_impossible_options(options: Mapping[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny_model("dfc_vae", **options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_other_autoencoders_network_stands_beside_facenets(name: str) -> None:
+    model = FAMILIES[name].config_class(architecture="conv", conv=CONV)
+    network: Any = build(name, model, IMAGE).networks["autoencoder"]
+    assert isinstance(network.encoder, ConvEncoder) and isinstance(network.decoder, ConvDecoder)
+    assert network.decoder.shortcut is not None
 
 
 def test_a_wide_tail_needs_a_stage_before_the_last() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
+from facegen.families.vae import MIN_VARIANCE, VAE
+from facegen.losses.vae import beta_eff
 from facegen.networks.components import ComponentsConfig
 from facegen.networks.conv import ConvNetConfig
+from facegen.networks.dfc import DFCNetConfig
 from facegen.options import EMAConfig, TrainConfig
 from facegen.pixels import to_float
 from facegen.training import linear_start
@@ -20,6 +23,10 @@ from shards.loading.loader import evaluation_batches
 
 LINEAR = ConvNetConfig(widths=[8, 16], norm="none", output="linear", shortcut="linear", upsample="nearest")
 
+COMPONENTS = ConvNetConfig(
+    widths=[], output="linear", shortcut="linear", components=ComponentsConfig(num=16, mlp_blocks=1, mlp_width=8)
+)
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -27,9 +34,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "image_components"
 
 
-def training_images(trainer: Trainer) -> torch.Tensor:
+def training_images(trainer: Trainer, flip: bool = True) -> torch.Tensor:
     images = torch.cat([to_float(batch.images) for batch in evaluation_batches(trainer.dataset, "train", 64)])
-    return torch.cat([images, images.flip(3)])
+    return torch.cat([images, images.flip(3)]) if flip else images
 
 
 def test_an_autoencoder_starts_with_the_error_of_its_components(tiny_config: Callable[..., TrainConfig]) -> None:
@@ -44,16 +51,64 @@ def test_an_autoencoder_starts_with_the_error_of_its_components(tiny_config: Cal
     torch.testing.assert_close(latents.var(0, unbiased=False), torch.ones(12), rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("family", ["vae", "beta_vae", "vae_gan", "mod_vae"])
-def test_a_vae_starts_with_an_aggregated_posterior_of_variance_one(
-    tiny_config: Callable[..., TrainConfig], family: str
-) -> None:
-    trainer = Trainer(tiny_config(family, model={"network": LINEAR}, init="pca"))
+CONV: dict[str, Any] = {"architecture": "conv", "network": DFCNetConfig(), "conv": LINEAR}
+VAES: dict[str, tuple[str, dict[str, Any]]] = {
+    "vae": ("vae", {"network": LINEAR}),
+    "beta_vae": ("beta_vae", {"network": LINEAR}),
+    "mod_vae": ("mod_vae", {"network": LINEAR}),
+    "cvae": ("cvae", {"network": LINEAR, "condition_size": 3}),
+    "cvae_decoder": ("cvae", {"network": LINEAR, "conditioning": "decoder"}),
+    "cvae_components": ("cvae", {"network": COMPONENTS, "conditioning": "decoder"}),
+    "vae_gan": ("vae_gan", {"network": LINEAR}),
+    "vae_gan_components": ("vae_gan", {"network": COMPONENTS, "adaptive_weight": True}),
+    "vae_gan_weighted": ("vae_gan", {"network": LINEAR, "pixel_weight": 3.0}),
+    "dfc_vae": ("dfc_vae", {**CONV, "mse_weight": 0.5}),
+    "dfc_vae_features": ("dfc_vae", {**CONV, "mse_weight": 0.0}),
+    "dfc_vae_resnet": ("dfc_vae_resnet", {**CONV, "network": DFCNetConfig(num_residual_blocks=3)}),
+    "without_kl": ("vae", {"network": LINEAR, "kld_weight": 0.0}),
+}
+
+
+@pytest.mark.parametrize("case", VAES)
+def test_a_vae_starts_as_the_best_linear_one(tiny_config: Callable[..., TrainConfig], case: str) -> None:
+    family, model = VAES[case]
+    trainer = Trainer(tiny_config(family, model=model, init="pca"))
+    vae = cast(VAE, trainer.family)
+    flip = trainer.config.augment.flip
+    images = training_images(trainer, flip)
+    flat = (images - images.mean(0)).flatten(1).double()
+    _, singular, directions = torch.linalg.svd(flat, full_matrices=False)
+    variances = singular.square() / len(images)
+    size, config = vae.config.latent_size, vae.config
+    if vae.pixel_weight:
+        b = beta_eff(config.kld_weight / vae.pixel_weight, config.reconstruction, size, flat.shape[1])
+    else:
+        b = float(variances[size:].sum()) / (flat.shape[1] - size)
+    b = max(b, MIN_VARIANCE)
+    kept, along = variances[:size], directions[:size]
+    shrunk = (1 - b / kept).clamp(min=0)
+    expected = images.mean(0) + (flat @ along.T * shrunk @ along).view_as(images)
+    # A degree, of which the networks have learned nothing yet.
+    labels = {"smile": torch.linspace(-1, 1, len(images)).masked_fill(torch.arange(len(images)) % 3 == 0, torch.nan)}
     with torch.no_grad():
-        mu, logvar = trainer.family.posterior(training_images(trainer), {})
+        mu, logvar = vae.posterior(images, labels)
+        reconstructions = vae.decode(mu, labels)
+    torch.testing.assert_close(reconstructions, expected.float(), rtol=1e-2, atol=2e-3)
     assert logvar is not None
-    aggregated = mu.var(0, unbiased=False) + logvar.exp().mean(0)
-    torch.testing.assert_close(aggregated, torch.ones(mu.shape[1]), rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(logvar.mean(0).exp(), (b / kept).clamp(max=1).float(), rtol=2e-2, atol=1e-4)
+    torch.testing.assert_close(mu.var(0, unbiased=False), shrunk.float(), rtol=2e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("case", ["cvae", "cvae_components", "vae_gan", "vae_gan_components", "dfc_vae"])
+def test_training_leaves_the_start(tiny_config: Callable[..., TrainConfig], case: str) -> None:
+    family, model = VAES[case]
+    trainer = Trainer(tiny_config(family, model=model, init="pca"))
+    network = trainer.family.networks["autoencoder"]
+    before = {name: value.detach().clone() for name, value in network.named_parameters() if value.requires_grad}
+    trainer.fit()
+    for name, value in before.items():
+        learned = network.get_parameter(name)
+        assert learned.isfinite().all() and not torch.equal(learned, value), name
 
 
 @pytest.mark.parametrize("sigma", ["learned", "analytic"])
@@ -106,9 +161,22 @@ def test_a_resumed_run_is_the_uninterrupted_one(tiny_config: Callable[..., Train
         assert torch.equal(value, other)
 
 
-@pytest.mark.parametrize("family", ["vae", "dcgan", "cvae", "dfc_vae"])
-def test_networks_without_a_shortcut_are_refused(tiny_config: Callable[..., TrainConfig], family: str) -> None:
-    with pytest.raises(UserError, match=f"this {family} lacks; set --model.network.shortcut linear"):
+@pytest.mark.parametrize(
+    ("family", "remedy"),
+    [
+        ("vae", "set --model.network.shortcut linear --model.network.output linear, or --init random"),
+        ("cvae", "set --model.network.shortcut linear --model.network.output linear, or --init random"),
+        (
+            "dfc_vae",
+            "set --model.architecture conv --model.conv.shortcut linear --model.conv.output linear, or --init random",
+        ),
+        ("dcgan", "set --init random"),
+    ],
+)
+def test_networks_without_a_shortcut_are_refused(
+    tiny_config: Callable[..., TrainConfig], family: str, remedy: str
+) -> None:
+    with pytest.raises(UserError, match=f"which this {family} lacks; {remedy}.$"):
         Trainer(tiny_config(family, init="pca"))
 
 
