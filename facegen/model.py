@@ -21,7 +21,7 @@ from torch import Tensor
 
 from facegen.config import model_config_from_dict
 from facegen.families import Family, build
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.pixels import to_float, to_uint8
 from facegen.randomness import derive_seed
 from facegen.runs.checkpoint import load_module

@@ -21,7 +21,7 @@ from facegen.families.face_cnn import FaceCNN, FaceCNNConfig
 from facegen.families.mod_vae import ModVAE, ModVAEConfig
 from facegen.families.vae import VAE, VAEConfig
 from facegen.families.vae_gan import VAEGAN, VAEGANConfig
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 
 
 class Entry(NamedTuple):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.losses.vae import Reduction, reconstruction_error
-from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+from facegen.networks.conv import ConvDecoder, ConvEncoder
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.linear import linear_start, start_from
 from facegen.networks.patches import Grid, PrincipalComponents
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from facegen.losses.terms import Term, values, weighted_sum
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.networks.patches import Grid, PrincipalComponents
 from facegen.randomness import SlotRandom
 from shards.dataset.dataset import Dataset

@@ -14,7 +14,8 @@ from facegen.families.base import FamilyPicture, TrainBatch, TurnLosses
 from facegen.families.vae import VAE, Posterior, VAEConfig
 from facegen.losses.terms import Term
 from facegen.losses.vae import reparameterize
-from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+from facegen.networks.conv import ConvDecoder, ConvEncoder
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.degree import DegreeEmbedding, DegreePredictor
 from facegen.networks.norm import averages_kept
 from facegen.networks.smile import GraySmileDecoder, GraySmileEncoder, SmileDecoder, SmileEncoder

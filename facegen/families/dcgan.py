@@ -20,7 +20,7 @@ from facegen.losses.adversarial import (
 )
 from facegen.losses.collapse import CollapseDetector
 from facegen.losses.terms import Term, values, weighted_sum
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from facegen.networks.norm import averages_kept
 

@@ -16,7 +16,7 @@ from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import VAE, VAEConfig, VariationalNetwork
 from facegen.losses.terms import Term
 from facegen.losses.vae import Reduction
-from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.dfc import DFCDecoder, DFCEncoder, DFCNetConfig
 from facegen.options import refuse_unused
 from facegen.perceptual.feature_net import FeatureNet, Frozen

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.losses.contrastive import contrastive_loss
 from facegen.losses.terms import Term
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.networks.face_cnn import Comparison, FaceNet, FaceNetConfig
 from facegen.options import refuse_unused
 from shards.dataset.dataset import Dataset

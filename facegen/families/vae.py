@@ -22,7 +22,8 @@ from facegen.losses.vae import (
     reparameterize,
     warmup_factor,
 )
-from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+from facegen.networks.conv import ConvDecoder, ConvEncoder
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.linear import linear_start, start_from
 from facegen.networks.patches import Grid, PrincipalComponents
 from facegen.networks.variance import LearnedVariance

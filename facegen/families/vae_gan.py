@@ -28,7 +28,7 @@ from facegen.losses.adversarial import (
 from facegen.losses.collapse import CollapseDetector
 from facegen.losses.terms import Term, values, weighted_sum
 from facegen.losses.vae import reparameterize
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, num_halvings
 from facegen.networks.norm import averages_kept
 from facegen.options import refuse_unused

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from facegen.networks.conv import ConvNetConfig, ImageShape, feature_shape
+from facegen.networks.conv_config import ConvNetConfig, ImageShape, feature_shape
 
 NEGATIVE_SLOPE = 0.1
 RESIDUAL_SCALE = 0.1

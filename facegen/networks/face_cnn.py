@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 
 
 @dataclass

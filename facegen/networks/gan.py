@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 
 SMALLEST_SIDE = 4
 """Shorter side of the smallest feature map; up to 7 if the image's is not 4 times a power of 2."""

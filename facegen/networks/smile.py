@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 
 
 class _Stage(NamedTuple):

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.networks.face_cnn import FaceNetConfig, FaceTower
 from facegen.perceptual.efficientnet_lite import INPUT_MEAN, INPUT_STD, EfficientNetLite0, weights_file
 from facegen.perceptual.feature_net import FeatureNet, FeatureNetDescription, StagedNet

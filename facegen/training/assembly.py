@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from facegen.families import build
 from facegen.families.base import Family
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.networks.norm import batch_norms
 from facegen.optimization.batch_statistics import BatchStatistics
 from facegen.optimization.early_stop import EarlyStop

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from facegen.latents.streaming_pca import principal_components
 from facegen.networks.components import ComponentDecoder
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.networks.patches import Grid, PrincipalComponents
 from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from facegen.families import FAMILIES, Family, build
 from facegen.families.mod_vae import ClampedKind
-from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.dfc import DFCNetConfig
 from facegen.networks.face_cnn import FaceNetConfig
 from facegen.networks.gan import DiscriminatorConfig, GeneratorConfig

@@ -9,7 +9,7 @@ import torch
 
 from facegen.config import config_class
 from facegen.families import build
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.options import EMAConfig
 from facegen.runs.snapshot import save_snapshot
 from facegen.training.saver import describe

@@ -14,7 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.options import EMAConfig, OptimConfig, TrainConfig
 from facegen.training.trainer import OnStep, Trainer
 

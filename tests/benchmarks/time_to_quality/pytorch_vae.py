@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from facegen.families.vae import VariationalNetwork
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from shards.base.errors import UserError
 from time_to_quality.setup import Setup
 from time_to_quality.turns import Autoencoder, Codec, Facts, Turns

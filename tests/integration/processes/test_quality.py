@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import quality
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from launching import ROOT
 from launching import run as run_command
 from shards.base.cli import run

@@ -24,7 +24,7 @@ from facegen.families.base import TrainBatch
 from facegen.families.cvae import CVAE, CVAEConfig
 from facegen.losses.vae import reparameterize
 from facegen.model import load
-from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.smile import SmileDecoder, SmileEncoder
 from facegen.optimization.optim import Updater
 from facegen.options import AugmentConfig, MonitorConfig, OptimConfig, TrainConfig

@@ -19,7 +19,7 @@ from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.families.dcgan import DCGANConfig
 from facegen.losses import adversarial
 from facegen.losses.collapse import CollapseDetector
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from facegen.optimization.optim import Updater
 from facegen.options import CheckpointConfig, OptimConfig, TrainConfig

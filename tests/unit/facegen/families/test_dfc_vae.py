@@ -16,7 +16,8 @@ from facegen.config import parse_args
 from facegen.families import FAMILIES, build
 from facegen.families.base import TrainBatch
 from facegen.families.dfc_vae import DFCVAE
-from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+from facegen.networks.conv import ConvDecoder, ConvEncoder
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.dfc import DFCNetConfig, ScaledResidualBlock, ShiftBatchNorm2d
 from facegen.optimization.ema import EMA
 from facegen.options import OptimConfig, TrainConfig

@@ -21,7 +21,7 @@ from facegen.families import FAMILIES
 from facegen.families.face_cnn import FaceCNN
 from facegen.losses.contrastive import contrastive_loss
 from facegen.model import load
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.networks.face_cnn import FaceNet, FaceNetConfig
 from facegen.options import EMAConfig, MonitorConfig, TrainConfig
 from facegen.pixels import to_float, to_uint8

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from facegen.families import FAMILIES, Family
 from facegen.families.base import TrainBatch, TurnLosses
-from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.optimization.optim import Updater
 from facegen.options import OptimConfig
 from facegen.randomness import SlotRandom

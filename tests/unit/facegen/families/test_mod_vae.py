@@ -14,7 +14,7 @@ from facegen.families import FAMILIES
 from facegen.families.base import TrainBatch
 from facegen.families.mod_vae import ClampedKind, ClampedNetwork, ModVAE, ModVAEConfig, clamp_loss, group_means
 from facegen.losses.vae import kl_per_dim
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.options import AugmentConfig, TrainConfig, to_dict
 from facegen.randomness import SlotRandom
 from facegen.training.trainer import Trainer

@@ -14,7 +14,7 @@ from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae import MIN_VARIANCE, OBSERVATION_WEIGHT, VAE, VAEConfig
 from facegen.losses.vae import gaussian_nll
 from facegen.model import load
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.networks.variance import LOG_SIGMA_UNIT
 from facegen.optimization.optim import Updater
 from facegen.options import CheckpointConfig, EMAConfig, OptimConfig, TrainConfig

@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.vae_gan import VAEGAN, VAEGANConfig
 from facegen.losses import adversarial
-from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.gan import DiscriminatorConfig, Judgment
 from facegen.options import TrainConfig
 from facegen.randomness import SlotRandom

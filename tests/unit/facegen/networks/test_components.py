@@ -8,7 +8,8 @@ from test_patches import GRIDS, exact, images_for
 
 from facegen.losses.vae import kl_per_dim
 from facegen.networks.components import ComponentDecoder, ComponentEncoder, ComponentsConfig
-from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+from facegen.networks.conv import ConvDecoder, ConvEncoder
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.patches import Grid
 
 CONFIG = ComponentsConfig(num=8, mlp_blocks=1, mlp_width=16)

@@ -9,7 +9,8 @@ from torch import nn
 from facegen.config import parse_args
 from facegen.families import build
 from facegen.families.vae import VAEConfig
-from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape, ResidualBlock, feature_shape
+from facegen.networks.conv import ConvDecoder, ConvEncoder, ResidualBlock
+from facegen.networks.conv_config import ConvNetConfig, ImageShape, feature_shape
 
 
 def shape_chain(network: nn.Module, inputs: torch.Tensor) -> list[tuple[int, ...]]:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from facegen.losses.vae import kl_per_dim
-from facegen.networks.conv import ConvDecoder, ConvEncoder, ConvNetConfig, ImageShape
+from facegen.networks.conv import ConvDecoder, ConvEncoder
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.patches import Grid, PatchDecoder, PatchEncoder, PrincipalComponents
 
 GRIDS = [Grid(3, 1, 1, 8, 8), Grid(3, 2, 2, 4, 4), Grid(1, 2, 4, 4, 2)]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from facegen.families import FAMILIES
 from facegen.families.base import TrainBatch
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.networks.gan import DiscriminatorConfig, GeneratorConfig
 from facegen.networks.norm import batch_norms
 from facegen.optimization.batch_statistics import BatchStatistics

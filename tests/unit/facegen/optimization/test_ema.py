@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from facegen.families import FAMILIES, Family, build
-from facegen.networks.conv import ConvNetConfig, ImageShape
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.optimization.ema import EMA
 
 

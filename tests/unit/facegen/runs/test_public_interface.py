@@ -15,7 +15,7 @@ import pytest
 import facegen
 from facegen.config import config_class, parse_args
 from facegen.families.vae import VAEConfig
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.options import OptimConfig
 from facegen.reporting.reporter import Reporter
 from shards.base.errors import UserError

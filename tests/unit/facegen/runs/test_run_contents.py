@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.options import CheckpointConfig, MonitorConfig, OptimConfig
 from facegen.runs.snapshot import find_snapshot, read_description
 from shards.dataset.dataset import Dataset

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.options import EarlyStopConfig, OptimConfig
 from facegen.runs import run_directory
 from facegen.training.trainer import Trainer

@@ -14,7 +14,7 @@ import torch
 from facegen.config import config_class
 from facegen.families import FAMILIES
 from facegen.model import Model, load
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.options import EMAConfig, LoaderConfig, MonitorConfig, OptimConfig
 from facegen.pixels import to_float, to_uint8
 from facegen.runs.checkpoint import write_complete

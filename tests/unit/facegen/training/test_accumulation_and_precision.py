@@ -11,7 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from facegen.families import FAMILIES
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.options import MonitorConfig, OptimConfig
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError

@@ -12,7 +12,7 @@ import torch
 from facegen.families.vae import MIN_VARIANCE, VAE
 from facegen.losses.vae import beta_eff
 from facegen.networks.components import ComponentsConfig
-from facegen.networks.conv import ConvNetConfig
+from facegen.networks.conv_config import ConvNetConfig
 from facegen.networks.dfc import DFCNetConfig
 from facegen.options import EMAConfig, TrainConfig
 from facegen.pixels import to_float

@@ -13,7 +13,7 @@ import torch
 from facegen.families import build
 from facegen.latents.latent_stats import LatentStats
 from facegen.losses.vae import kl_per_dim
-from facegen.networks.conv import ImageShape
+from facegen.networks.conv_config import ImageShape
 from facegen.pixels import to_float
 from facegen.processes.preemption import Preempted, StopFlag
 from facegen.reporting.held_out import image_batches
