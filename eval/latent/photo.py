@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from shards.images.reading import (
     BadImage,
     Preparation,
     ResizeFilter,
+    TimedBytes,
     decode_image,
     open_image,
     parse_crop,
@@ -31,6 +31,8 @@ UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP")
 """Formats accepted from a network: what browsers, phones and webcams produce, and no other decoder."""
 MAX_UPLOAD_BYTES = 20_000_000
 MAX_UPLOAD_PIXELS = 50_000_000
+MAX_UPLOAD_SEC = 10.0
+"""Time to decode an upload: others wait for it."""
 KEPT_SIDE = 512
 """Uploaded photos are shrunk until their longest side has at most this many pixels."""
 _FILTERED_MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -89,7 +91,7 @@ def read_upload(data: bytes) -> Image.Image:
     """Decodes an uploaded photo: turned upright, RGB, its longest side at most ``KEPT_SIDE`` pixels.
 
     Raises:
-        UserError: Not one of ``UPLOAD_FORMATS``, damaged, or too large in bytes or pixels.
+        UserError: Not one of ``UPLOAD_FORMATS``, damaged, too slow, or too large in bytes or pixels.
     """
     if not data:
         raise UserError("the file is empty; choose a JPEG, PNG or WebP photograph.")
@@ -97,7 +99,7 @@ def read_upload(data: bytes) -> Image.Image:
         raise UserError(f"the file is larger than {MAX_UPLOAD_BYTES // 1_000_000} MB; give a smaller copy.")
     try:
         with _without(Warning):
-            image = decode_image(io.BytesIO(data), UPLOAD_FORMATS, MAX_UPLOAD_PIXELS)
+            image = decode_image(TimedBytes(data, MAX_UPLOAD_SEC), UPLOAD_FORMATS, MAX_UPLOAD_PIXELS)
         if image.mode not in _FILTERED_MODES:
             image = to_mode(image, "RGB")
         image.thumbnail((KEPT_SIDE, KEPT_SIDE), Image.Resampling.LANCZOS)

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from shards.base.errors import UserError
 from shards.base.retrying import is_passing, persistently
+from shards.images.jpeg_scans import MAX_SCANS, has_too_many_scans
 
 MAX_PIXELS = 80_000_000
 """Largest width x height that is decoded: above every phone camera's default, and at most 240 MB of RGB."""
@@ -57,6 +60,23 @@ class BadImage(ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class TimedBytes(BytesIO):
+    """The content of a file that must be decoded within some time of now: afterwards, reading it is a ``BadImage``."""
+
+    BLOCK_BYTES = 1024
+    """How much of a JPEG is decoded between two looks at the clock: at most ten or so passes over its pixels."""
+
+    def __init__(self, data: bytes, max_sec: float) -> None:
+        super().__init__(data)
+        self._end = time.monotonic() + max_sec
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As ``BytesIO.read``, while there is time."""
+        if time.monotonic() > self._end:
+            raise BadImage("takes too long to decode")
+        return super().read(size)
 
 
 @dataclass(frozen=True)
@@ -119,7 +139,7 @@ def decode_image(
     """Decodes an image; the first frame where it has several.
 
     Args:
-        file: A path, or the bytes.
+        file: A path, or the bytes; ``TimedBytes`` limit the time.
         formats: Formats to try, as Pillow calls them.
         max_pixels: Largest width x height that is decoded.
 
@@ -127,7 +147,7 @@ def decode_image(
         The decoded image, turned upright as its EXIF orientation says, in the file's own mode.
 
     Raises:
-        BadImage: Not an image of these formats, too many pixels, truncated or damaged.
+        BadImage: Not an image of these formats, too many pixels or scans, too slow, truncated or damaged.
         OSError: The disk fails; ``shards.base.retrying.is_passing``.
         MemoryError: Too little memory.
     """
@@ -135,6 +155,12 @@ def decode_image(
         with Image.open(file, formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise BadImage(f"more than {max_pixels // 1_000_000} million pixels")
+            if isinstance(image, JpegImageFile):
+                assert image.fp is not None
+                if has_too_many_scans(image.fp):
+                    raise BadImage(f"more than {MAX_SCANS} scans")
+                if isinstance(file, TimedBytes):
+                    image.decodermaxblock = file.BLOCK_BYTES
             image.load()
             if image.format == "PPM" and image.mode == "I":
                 # Pillow scales gray of more than 8 bit to 16; without the format, the range of "I" is unknown.

@@ -22,10 +22,20 @@ def _bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\x01IDAT"
 
 
+def jpeg_of_scans(num: int, size: tuple[int, int] = (40, 40)) -> bytes:
+    """A progressive JPEG of at least ten scans: the last one is repeated, which costs a decoder a pass each."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "olive").save(buffer, "JPEG", progressive=True)
+    whole = buffer.getvalue()
+    last_scan = whole[whole.rindex(b"\xff\xda") : -2]
+    return whole[:-2] + last_scan * (num - whole.count(b"\xff\xda")) + whole[-2:]
+
+
 BAD_FILES = {
     "empty.jpg": b"",
     "text.jpg": b"this is no image",
     "truncated.jpg": _truncated(),
+    "scans.jpg": jpeg_of_scans(101),
     "zeros.png": b"\0" * 500,
     "half_header.png": b"\x89PNG\r\n\x1a\n\0\0",
     "html.gif": b"<html>404</html>",

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save
 
+from bad_images import jpeg_of_scans
 from eval.latent.photo import MAX_UPLOAD_BYTES
 from studio_runs import png
 
@@ -92,6 +93,7 @@ HOSTILE_FILES: dict[str, Callable[[], bytes]] = {
     "bomb of 3.6 gigapixels": lambda: bomb(60_000, 60_000),
     "100 megapixels": lambda: bomb(10_000, 10_000),
     "a line of 60 million pixels": lambda: bomb(60_000_000, 1),
+    "JPEG of 500 scans": lambda: jpeg_of_scans(500),
     "truncated JPEG": lambda: saved(Image.effect_noise((300, 300), 90), "JPEG")[:3000],
     "truncated PNG": lambda: saved(Image.effect_noise((300, 300), 90), "PNG")[:3000],
     "PNG with wrong checksums": lambda: png().replace(b"IDAT", b"IDAU"),
@@ -119,6 +121,7 @@ HOSTILE_FILES: dict[str, Callable[[], bytes]] = {
 """Each is refused."""
 
 ODD_BUT_GOOD: dict[str, Callable[[], bytes]] = {
+    "JPEG of 100 scans": lambda: jpeg_of_scans(100),
     "JPEG with a ZIP behind it": lambda: saved(Image.new("RGB", (20, 20)), "JPEG") + zip_file(),
     "PNG with a script behind it": lambda: png() + b"<script>alert(1)</script>",
     "GPS and a long comment in EXIF": lambda: saved(Image.new("RGB", (20, 20)), "JPEG", exif=_exif()),

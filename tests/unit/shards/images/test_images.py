@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bad_images import jpeg_of_scans
 from shards.base import retrying
 from shards.base.errors import UserError
-from shards.images.reading import BadImage, Preparation, crop_box, open_image, parse_crop, prepare
+from shards.images.reading import (
+    BadImage,
+    Preparation,
+    TimedBytes,
+    crop_box,
+    decode_image,
+    open_image,
+    open_image_bytes,
+    parse_crop,
+    prepare,
+)
 
 
 def preparation(size: int = 8, channels: int = 3, crop: tuple[float, float, float, float] | None = None) -> Preparation:
@@ -138,6 +150,40 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(BadImage) as error:
             open_image(tmp_path / "bad.jpg")
         assert error.value.reason == reason, reason
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def test_scans_are_counted_where_a_decoder_finds_them() -> None:
+    good, bad = jpeg_of_scans(100), jpeg_of_scans(101)
+    start_of_scan = b"\xff\xda" * 5_000
+    for data in (
+        good,
+        good[:2] + segment(0xFE, start_of_scan) + good[2:],  # In a comment.
+        good + start_of_scan,  # Behind the end, as phones append a film.
+        good[:2] + b"\xff" * 40_000 + good[2:],  # Padding.
+    ):
+        assert open_image_bytes(data).size == (40, 40)
+    last_scan = bad.rindex(b"\xff\xda")
+    for data in (
+        bad,
+        bad[:2] + segment(0xFE, bytes(16_380)) + bad[2:],  # A marker on the border of two blocks.
+        bad[:last_scan] + b"\xff\x02\xff\xff" + bad[last_scan:],  # An unknown marker whose length hides the rest.
+    ):
+        with pytest.raises(BadImage, match="more than 100 scans"):
+            open_image_bytes(data)
+
+
+def test_an_image_that_takes_too_long_is_given_up() -> None:
+    data = jpeg_of_scans(100, (2400, 2400))
+    begun = time.monotonic()
+    with pytest.raises(BadImage, match="takes too long to decode"):
+        decode_image(TimedBytes(data, 0.1))
+    given_up = time.monotonic() - begun
+    assert decode_image(TimedBytes(data, 60)).size == (2400, 2400)
+    assert given_up < (time.monotonic() - begun) / 2
 
 
 def test_bomb_beyond_pillows_own_limit_is_not_decoded(tmp_path: Path) -> None:

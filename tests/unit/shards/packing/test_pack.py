@@ -179,7 +179,7 @@ def test_bad_images_are_named_counted_and_skipped(tmp_path: Path, capsys: pytest
     assert sum(map(dataset.num_samples, dataset.splits)) == 32
     skipped = dataset.manifest.provenance["skipped"]
     named = {key for found in skipped["reasons"].values() for key in found["first"]}
-    assert skipped["num"] == 11 == sum(found["num"] for found in skipped["reasons"].values())
+    assert skipped["num"] == 12 == sum(found["num"] for found in skipped["reasons"].values())
     assert named == {*BAD_FILES, "dangling.jpg"}
     assert skipped["reasons"]["missing file"]["first"] == ["dangling.jpg"]
     assert skipped["reasons"]["empty file"]["first"] == ["empty.jpg"]
@@ -220,7 +220,7 @@ def test_too_many_bad_images_fail_and_a_higher_limit_resumes(tmp_path: Path) -> 
     images = make_images(tmp_path / "images")
     add_bad_images(images)
     output = tmp_path / "out"
-    with pytest.raises(UserError, match=r"of 41 images are bad, more than --max_skipped_fraction 0.05 allows"):
+    with pytest.raises(UserError, match=r"of 42 images are bad, more than --max_skipped_fraction 0.05 allows"):
         pack_source(folder(images), options(output))
     assert not (output / "dataset.json").exists()
     with pytest.raises(UserError, match="finish it by rerunning"):
