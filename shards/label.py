@@ -13,7 +13,6 @@ import math
 import webbrowser
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from shards.base.cli import parse_command, run
 from shards.base.errors import UserError
-from shards.base.files import only_one, replacing, writing_to
+from shards.base.files import only_one, replacing
 from shards.card.drawing import draw_histograms
 from shards.card.tables import histogram
 from shards.dataset.manifest import LabelField
@@ -91,10 +90,8 @@ def serve(config: ServeConfig) -> None:
     require_web_packages("the labeling page")
     from shards.labeling.label_app import make_label_app
 
-    with ExitStack() as lock:
-        with writing_to(config.folder, "give another folder"):
-            busy = f"another server collects answers in {config.folder}; stop it, or give another folder."
-            lock.enter_context(only_one(config.folder / _LOCK, busy))
+    busy = f"another server collects answers in {config.folder}; stop it, or give another folder."
+    with only_one(config.folder / _LOCK, busy):
         session = open_session(config.folder, config.images, config.seed, config.repeats)
         app = make_label_app(Labeling(config.images, config.folder, session))
         listening = listen(LOOPBACK, config.port)

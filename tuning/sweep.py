@@ -20,7 +20,7 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 from facegen.processes.group import make_accelerator
 from shards.base import cli
 from tuning.driver.cluster import Need, connected, max_concurrent
-from tuning.driver.sweep_folder import claim, make_plan
+from tuning.driver.sweep_folder import claim, driving, make_plan
 from tuning.driver.tuner import run_trials
 from tuning.ledger import TrialRecord, ranked, table
 from tuning.sweep_config import SweepConfig
@@ -66,16 +66,17 @@ def main() -> None:
 
 def _run(config: SweepConfig) -> list[TrialRecord]:
     plan = make_plan(config)
-    is_new = claim(plan)
-    with connected(config.address, config.num_cpus):
-        limit = max_concurrent(Need.of(config))
-        records = run_trials(config, plan, is_new, limit)
-    print(f"\n{table(records)}\n", flush=True)
-    if config.report and _is_over(records) and any(record.values for record in records):
-        from tuning.report import SweepReportConfig, write_sweep_report
+    with driving(plan):
+        is_new = claim(plan)
+        with connected(config.address, config.num_cpus):
+            limit = max_concurrent(Need.of(config))
+            records = run_trials(config, plan, is_new, limit)
+        print(f"\n{table(records)}\n", flush=True)
+        if config.report and _is_over(records) and any(record.values for record in records):
+            from tuning.report import SweepReportConfig, write_sweep_report
 
-        request = SweepReportConfig(config.out, config.data, num_images=config.num_report_images)
-        write_sweep_report(request, make_accelerator())
+            request = SweepReportConfig(config.out, config.data, num_images=config.num_report_images)
+            write_sweep_report(request, make_accelerator())
     return ranked(records)
 
 

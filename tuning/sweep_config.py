@@ -45,6 +45,8 @@ class SweepConfig:
     """How often a trial that fails is retried from its newest checkpoint before it is given up."""
     retry_failed: bool = False
     """Retry trials that were given up before."""
+    trust: bool = False
+    """Resume a sweep that an older release or another user began, or whose folder was moved: its files can run code."""
     keep_best: int = 5
     """Finished trials that keep their checkpoints; the others keep only their newest weights."""
 

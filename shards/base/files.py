@@ -132,15 +132,18 @@ def only_one(path: Path, busy: str) -> Iterator[None]:
     """As ``locked``, but refuses to wait for another holder.
 
     Raises:
-        OSError: As ``locked``.
-        UserError: Another process or thread holds the lock; its sentence is ``busy``.
+        UserError: Another process or thread holds the lock (``busy`` is the sentence), the file cannot be made, or its
+            file system has no locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as lock:
+    make_folder(path.parent)
+    with writing_to(path):
+        lock = open(path, "w")  # noqa: SIM115 - closed below
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(busy) from None
+        except OSError as error:
+            no_locks = f"cannot lock {path} ({error.strerror}); choose another place."
+            raise UserError(busy if isinstance(error, BlockingIOError) else no_locks) from None
         yield
 
 

@@ -24,8 +24,9 @@ from tuning.sweep_config import SweepConfig
 
 
 @pytest.fixture(scope="module", autouse=True)
-def a_ray_of_two_cpus() -> Iterator[None]:
+def a_ray_of_two_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         with connected(None, 2):
@@ -63,7 +64,8 @@ def test_a_sweep_from_its_space_to_its_report(
     assert not (trial / "checkpoints").exists()
     assert [path.name for path in (trial / "snapshots").iterdir()] == ["images_000000000256"]
 
-    # The same command does nothing; another space is refused.
+    # The same command does nothing, and reads no file that was planted among Ray's; another space is refused.
+    (tmp_path / "out" / "ray" / "sweep" / "tuner.pkl").write_bytes(b"no pickle")
     before = (trial / "metrics.jsonl").stat().st_mtime_ns
     run(config)
     assert "resuming the sweep" in capsys.readouterr().out

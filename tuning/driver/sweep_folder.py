@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from facegen.runs.option_changes import differences
 from shards.base.errors import UserError
-from shards.base.files import writing_to
+from shards.base.files import only_one, writing_to
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 from tuning.driver.checks import check_trials
 from tuning.driver.cluster import Need
-from tuning.driver.tuner import is_started
+from tuning.driver.ray_state import RayState
 from tuning.search.objective import SPLIT
 from tuning.search.space import read_space, space_to_dict
 from tuning.sweep_config import SweepConfig
 from tuning.trials.sweep_file import SWEEP_FILE, plain, read_sweep, write_sweep
 from tuning.trials.sweep_plan import SweepPlan
+
+_LOCK = "driver.lock"
 
 
 def make_plan(config: SweepConfig) -> SweepPlan:
@@ -47,6 +51,18 @@ def make_plan(config: SweepConfig) -> SweepPlan:
     return plan
 
 
+@contextmanager
+def driving(plan: SweepPlan) -> Iterator[None]:
+    """Keeps other drivers out of the sweep's folder.
+
+    Raises:
+        UserError: Another one drives it, or the folder holds other files.
+    """
+    _refuse_other_files(plan)
+    with only_one(plan.out / _LOCK, f"another sweep is running in {plan.out}; wait for it, or stop it."):
+        yield
+
+
 def claim(plan: SweepPlan) -> bool:
     """Takes the sweep's folder.
 
@@ -71,10 +87,15 @@ def claim(plan: SweepPlan) -> bool:
             raise UserError(
                 f"{plan.out} was started with other options: {', '.join(changed)}; give the same, or another --out."
             )
-        return not is_started(plan)
-    if plan.out.is_dir() and any(plan.out.iterdir()):
-        raise UserError(f"{plan.out} holds other files; give a new --out, or one with an earlier sweep.")
+        return not RayState(plan).exists()
+    _refuse_other_files(plan)
     with writing_to(plan.out, "give another --out"):
         plan.out.mkdir(parents=True, exist_ok=True)
     write_sweep(plan.out, ours)
     return True
+
+
+def _refuse_other_files(plan: SweepPlan) -> None:
+    found = {path.name for path in plan.out.iterdir()} if plan.out.is_dir() else set()
+    if SWEEP_FILE not in found and found - {_LOCK}:
+        raise UserError(f"{plan.out} holds other files; give a new --out, or one with an earlier sweep.")

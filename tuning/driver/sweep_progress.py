@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial
 from facegen.runs.checkpoint import prune
 from facegen.runs.run_directory import CHECKPOINTS
 from facegen.runs.snapshot import SNAPSHOTS
+from tuning.driver.ray_state import RayState
 from tuning.ledger import TrialRecord, ranked, write_ledger
 from tuning.search.objective import METRICS, SCORE
 from tuning.trials.journal import IMAGES_SEEN, read_lines
@@ -24,6 +25,8 @@ _LINE = "  {name}: {images:,} images | {values}{best}"
 
 class SweepProgress(tune.Callback):
     """Called by Ray Tune in the process that drives the sweep."""
+
+    _ray_state: RayState | None = None  # Ray pickles this object, in older releases without it.
 
     def __init__(self, plan: SweepPlan, keep_best: int) -> None:
         """Follows the sweep of ``plan``; of the trials that are over, the best ``keep_best`` keep their checkpoints."""
@@ -76,7 +79,8 @@ class SweepProgress(tune.Callback):
         self._save(trials)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Updates the table when a trial is over: the hooks above run before its status changes."""
+        """Keeps Ray's files; updates the table when a trial is over: the hooks above run before its status changes."""
+        self._keep_ray_state(trials)
         num_ended = sum(trial.is_finished() for trial in trials)
         if num_ended != self._num_ended:
             self._num_ended = num_ended
@@ -85,8 +89,16 @@ class SweepProgress(tune.Callback):
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Completes the table."""
+        self._keep_ray_state(trials)
         self._save(trials)
         self._free_disk(trials)
+
+    def _keep_ray_state(self, trials: list[Trial]) -> None:
+        """Follows Ray's own saving, which comes before the hooks that call this."""
+        if not trials or trials[0].storage is None:
+            return
+        self._ray_state = self._ray_state or RayState(self._plan)
+        self._ray_state.keep(Path(trials[0].storage.experiment_driver_staging_path))
 
     def _save(self, trials: list[Trial]) -> None:
         write_ledger(self._plan.out, [self._record(trial) for trial in trials])

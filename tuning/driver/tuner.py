@@ -11,6 +11,7 @@ from ray import tune
 from shards.base.errors import UserError
 from tuning.driver import old_pickles
 from tuning.driver.cluster import Need
+from tuning.driver.ray_state import EXPERIMENT, SCHEDULER, RayState
 from tuning.driver.schedulers import MODE, make_scheduler, make_searcher
 from tuning.driver.sweep_progress import SweepProgress
 from tuning.ledger import TrialRecord, read_ledger
@@ -20,16 +21,8 @@ from tuning.sweep_config import SweepConfig
 from tuning.trials.ray_trial import run_trial
 from tuning.trials.sweep_plan import SweepPlan, trial_name
 
-_SCHEDULER = "scheduler.state"
-_EXPERIMENT = "sweep"
 _POINTERS_KEPT = 10
 """Pointers to checkpoints that Ray keeps of each trial: a few bytes each, and other trials may continue from them."""
-
-
-def is_started(plan: SweepPlan) -> bool:
-    """Whether Ray holds a sweep in this folder that can be resumed."""
-    path, system = plan.ray_storage()
-    return tune.Tuner.can_restore(f"{path}/{_EXPERIMENT}", storage_filesystem=system)
 
 
 def run_trials(config: SweepConfig, plan: SweepPlan, is_new: bool, limit: int) -> list[TrialRecord]:
@@ -42,12 +35,17 @@ def run_trials(config: SweepConfig, plan: SweepPlan, is_new: bool, limit: int) -
         limit: Trials that there are resources for.
 
     Raises:
-        UserError: A population that cannot run as a whole.
+        UserError: A population that cannot run as a whole, or a sweep that is not to be trusted.
     """
     space = plan.space
     objective = space.objective.describe()
     print(f"{space.num_trials} trials of {space.family}, {space.max_images:,} images each, by {objective}")
-    tuner = _new_tuner(config, plan, limit) if is_new else _restored_tuner(config, plan)
+    state = RayState(plan)
+    if not is_new and state.restore(config.trust):
+        tuner = _restored_tuner(config, plan)
+    else:
+        state.begin()
+        tuner = _new_tuner(config, plan, limit)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # SweepProgress prints what happens to a trial.
     tuner.fit()
     records, storage = read_ledger(plan.out), plan.run_storage()
@@ -69,7 +67,7 @@ def _new_tuner(config: SweepConfig, plan: SweepPlan, limit: int) -> tune.Tuner:
         tune_config=tune.TuneConfig(
             metric=SCORE,
             mode=MODE,
-            scheduler=make_scheduler(space, plan.out / _SCHEDULER),
+            scheduler=make_scheduler(space, plan.out / SCHEDULER),
             search_alg=make_searcher(space),
             num_samples=space.num_samples,
             max_concurrent_trials=concurrency(config, space, limit),
@@ -77,7 +75,7 @@ def _new_tuner(config: SweepConfig, plan: SweepPlan, limit: int) -> tune.Tuner:
             trial_name_creator=partial(_name, changes=space.scheduler.kind == "pbt"),
         ),
         run_config=tune.RunConfig(
-            name=_EXPERIMENT,
+            name=EXPERIMENT,
             storage_path=path,
             storage_filesystem=system,
             verbose=0,
@@ -93,7 +91,7 @@ def _restored_tuner(config: SweepConfig, plan: SweepPlan) -> tune.Tuner:
     old_pickles.make_readable()
     path, system = plan.ray_storage()
     return tune.Tuner.restore(
-        f"{path}/{_EXPERIMENT}",
+        f"{path}/{EXPERIMENT}",
         trainable=_trainable(config, plan),
         resume_errored=config.retry_failed,
         storage_filesystem=system,

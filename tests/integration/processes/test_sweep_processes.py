@@ -25,6 +25,11 @@ from tuning.ledger import read_ledger
 SWEEP_SEC = 580
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
+
+
 def as_arguments(options: dict) -> list[str]:
     texts = ((f"--{name}", value if isinstance(value, str) else json.dumps(value)) for name, value in options.items())
     return [text for pair in texts for text in pair]
