@@ -9,7 +9,7 @@ import numpy as np
 
 from shards.base.errors import UserError
 from shards.base.plain_files import open_plain
-from shards.dataset.index_file import IndexFile
+from shards.dataset.index_file import IndexFile, max_index_bytes
 from shards.dataset.manifest import DATASET_FILE, INDEX_FILE, SPLITS, ImageFormat, LabelField, Shard, read_manifest
 from shards.dataset.remote import Remote, is_address
 
@@ -128,6 +128,8 @@ class Dataset:
         if self.remote is None:
             return IndexFile(path, self.manifest, f"make it again with: python -m shards.index {self.root}")
         self.remote.fetch(
-            INDEX_FILE, lambda fetched: IndexFile(fetched, self.manifest, "copy it to its address again").check()
+            INDEX_FILE,
+            max_index_bytes(self.manifest),
+            lambda fetched: IndexFile(fetched, self.manifest, "copy it to its address again").check(),
         )
         return IndexFile(path, self.manifest, "delete it, then rerun the command")

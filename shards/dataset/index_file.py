@@ -14,10 +14,20 @@ from shards.base.errors import DamagedFile
 from shards.base.plain_files import check_plain
 from shards.dataset.manifest import Manifest, column_dtypes
 
+_HEADER_BYTES = 2**20
+_KEY_BYTES = 2**10
+"""Far above what a key takes."""
+
 
 def column_sha256(column: np.ndarray) -> str:
     """Checksum of a column's values, as the manifest lists it."""
     return hashlib.sha256(np.ascontiguousarray(column).view(np.uint8).data).hexdigest()
+
+
+def max_index_bytes(manifest: Manifest) -> int:
+    """More bytes than the index of a manifest can have."""
+    sample_bytes = sum(np.dtype(dtype).itemsize for dtype in column_dtypes(manifest, has_checksums=True).values())
+    return _HEADER_BYTES + sum(shard.num_samples for shard in manifest.shards) * (sample_bytes + _KEY_BYTES)
 
 
 class IndexFile:

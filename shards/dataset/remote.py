@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +34,8 @@ _FIRST_DELAY_SEC, _MAX_DELAY_SEC = 0.5, 15.0
 _TIMEOUT_SEC = 20.0
 """Shorter than the time that launchers give a process to end."""
 _CHUNK_BYTES = 8 * 2**20
+_MAX_MANIFEST_BYTES = 2**28
+"""Above that of a million shards. An index may be larger, up to the size of the cache."""
 _NUM_PREFETCHING = 2
 _ADDRESS = re.compile(r"(\w[\w+.-]+)://")
 # Gives up on silent servers, and leaves retries to the loop below.
@@ -46,6 +49,21 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 ResultT = TypeVar("ResultT")
+
+
+class _Bounded(RawIOBase):
+    """What fsspec writes a file to: refuses more bytes than the file can have."""
+
+    def __init__(self, write: Callable[[bytes], object], where: str, max_bytes: int) -> None:
+        self._write, self._left = write, max_bytes
+        self._sentence = f"{where} has more than {max_bytes:,} bytes; check the address, or raise {SIZE_VARIABLE}."
+
+    def write(self, data: Any) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise UserError(self._sentence)
+        self._write(data)
+        return len(data)
 
 
 class _Damaged(OSError):
@@ -84,7 +102,7 @@ class Remote:
         """
         self.address = address.rstrip("/")
         self._connect()
-        content = self._persistently(manifest_name, lambda: self._files.cat_file(self._path(manifest_name)))
+        content = self._persistently(manifest_name, lambda: self._manifest(manifest_name))
         self.folder = shards_folder() / hashlib.sha256(content).hexdigest()[:24]
         with self._locked(manifest_name):
             self._write(manifest_name, content)
@@ -96,11 +114,12 @@ class Remote:
         self.__dict__.update(state)
         self._connect()
 
-    def fetch(self, name: str, check: Callable[[Path], None]) -> None:
+    def fetch(self, name: str, max_bytes: int, check: Callable[[Path], None]) -> None:
         """Fetches a file beside the manifest, once.
 
         Args:
             name: Of the file.
+            max_bytes: More than it can have; a server that sends even more is refused.
             check: Gets the path of what has arrived, and raises ``DamagedFile`` if that must not be kept.
 
         Raises:
@@ -109,9 +128,16 @@ class Remote:
         path, part = self.folder / name, self.folder / f".{name}.part"
 
         def attempt() -> None:
-            content = self._files.cat_file(self._path(name))
             with writing(self.folder):
-                part.write_bytes(content)
+                file = open(part, "wb")  # noqa: SIM115
+
+            def write(data: bytes) -> None:
+                with writing(self.folder):
+                    file.write(data)
+                    file.flush()
+
+            with file:
+                self._copy(name, write, min(max_bytes, max(cache_bytes(), _MAX_MANIFEST_BYTES)))
             try:
                 check(part)
             except DamagedFile as error:  # Perhaps only on its way here.
@@ -217,6 +243,21 @@ class Remote:
             part.unlink()
             raise _Damaged("its sha256 differs from the manifest's")
 
+    def _manifest(self, name: str) -> bytes:
+        content = bytearray()
+        self._copy(name, content.extend, _MAX_MANIFEST_BYTES)
+        return bytes(content)
+
+    def _copy(self, name: str, write: Callable[[bytes], object], max_bytes: int) -> None:
+        """Reads a file of unknown length, piece by piece."""
+        path, file = self._path(name), _Bounded(write, f"{self.address}/{name}", max_bytes)
+        if self.address.startswith("http"):  # Where a server may send more than the part that it was asked for.
+            self._files.get_file(path, file)
+            return
+        size = self._files.size(path)
+        for start in range(0, size, _CHUNK_BYTES):
+            file.write(self._files.cat_file(path, start=start, end=min(start + _CHUNK_BYTES, size)))
+
     def _persistently(self, name: str, attempt: Callable[[], ResultT], num_tries: int = NUM_TRIES) -> ResultT:
         """Retries with growing pauses.
 
@@ -227,7 +268,7 @@ class Remote:
         for trial in range(1, num_tries + 1):
             try:
                 return attempt()
-            except UserError:  # The local disk refused.
+            except UserError:  # The local disk refused, or the file does not end.
                 raise
             except FileNotFoundError:
                 raise UserError(f"there is no {where}; copy the whole data set there, as it was packed.") from None

@@ -6,11 +6,11 @@ import http.server
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-Fault = Literal["breaks off", "short", "corrupt", "busy", "whole", "forbidden"]
+Fault = Literal["breaks off", "short", "corrupt", "busy", "whole", "forbidden", "endless"]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -43,6 +43,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = content[start:stop]
         else:
             body = content
+        if fault == "endless":
+            return self.send_endless()
         if fault == "corrupt":
             body = bytes([body[0] ^ 255]) + body[1:]
         if fault == "short":
@@ -56,6 +58,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2] if fault == "breaks off" else body)
         if fault == "breaks off":
             self.close_connection = True
+
+    def send_endless(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        if self.command == "GET":
+            with suppress(ConnectionError):
+                while True:
+                    self.wfile.write(bytes(1 << 16))
 
     def log_message(self, *args: Any) -> None:
         pass

@@ -117,6 +117,18 @@ def test_fetches_are_retried_while_a_server_fails(local: Path, server: type[Hand
     assert there == here
 
 
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_a_file_that_does_not_end_is_refused(
+    server: type[Handler], suffix: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_MAX_MANIFEST_BYTES", 1_000_000)
+    server.failing, server.always = suffix, "endless"
+    with pytest.raises(UserError, match="has more than [0-9,]+ bytes; check the address"):
+        Dataset(server.url).keys("val")
+    assert len(server.requests) == (1 if suffix == ".json" else 2)  # It is not tried again.
+    assert not list(cache.glob("*/.*.part"))
+
+
 @pytest.mark.parametrize("fault", ["short", "corrupt"])
 def test_a_damaged_index_is_fetched_again_and_never_kept(
     server: type[Handler], cache: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
