@@ -19,7 +19,7 @@ MAX_TEXT_CLASSES = 100
 MAX_NUMBER = 3.4028234663852886e38
 """Largest number of 32 bits; columns hold no others."""
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)
 """What ``float`` reads, but for ``1_2`` and ``nan``."""
 _NUM_SHOWN = 30
 _MISSING_WORDS = frozenset(("", "na", "n/a", "nan", "null", "?"))
@@ -65,6 +65,9 @@ def doubts(name: str, values: Sequence[Scalar], kind: LabelKind) -> list[str]:
     present = [value for value in values if not _is_missing(value)]
     numbers = [as_number(value) for value in present]
     if kind == "float":
+        flags = [value for value in present if isinstance(value, bool)]
+        if flags:
+            return [f"Label '{name}' became numbers, although {len(flags)} of {len(present)} values are true or false."]
         beyond = [value for value, number in zip(present, numbers, strict=True) if not _fits(number)]
         if beyond:
             return [
@@ -72,12 +75,14 @@ def doubts(name: str, values: Sequence[Scalar], kind: LabelKind) -> list[str]:
                 f"(first: {_shortened(beyond[0])}) and count as missing."
             ]
     if kind == "class" and not is_identity(name):
+        flags = min(([v for v in present if str(v).strip().lower() not in words] for words in _BOOL_WORDS), key=len)
         texts = [value for value, number in zip(present, numbers, strict=True) if number is None]
-        if 0 < 2 * len(texts) < len(present):
-            return [
-                f"Label '{name}' became classes, since {len(texts)} of {len(present)} values are not numbers (first: "
-                f"{_shortened(texts[0])}); if it is a number, fix them."
-            ]
+        for odd, are, is_meant in ((flags, "no yes or no", "has two values"), (texts, "not numbers", "is a number")):
+            if 0 < 2 * len(odd) < len(present):
+                return [
+                    f"Label '{name}' became classes, since {len(odd)} of {len(present)} values are {are} (first: "
+                    f"{_shortened(odd[0])}); if it {is_meant}, fix them."
+                ]
     return []
 
 

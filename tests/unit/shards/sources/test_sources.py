@@ -390,6 +390,9 @@ def test_label_inference(values: list, kind: str, converted: list) -> None:
     [
         (["1", "2", "inf", "1e39"], "Label 'x': 2 of 4 numbers are infinite or too large for 32 bits (first: inf)"),
         (["1.5", "2", None, "3o"], "Label 'x' became classes, since 1 of 3 values are not numbers (first: 3o)"),
+        ([True, False, 3], "Label 'x' became numbers, although 2 of 3 values are true or false."),
+        (["1", "2", "١٢"], "Label 'x' became classes, since 1 of 3 values are not numbers (first: ١٢)"),
+        (["yes", "no", "No", "n o"], "Label 'x' became classes, since 1 of 4 values are no yes or no (first: n o)"),
         (["1", "2", "3"], ""),
         (["a", "b", "1"], ""),
         (["yes", "no"], ""),
