@@ -27,6 +27,7 @@ jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 ConfigT = TypeVar("ConfigT")
 
+_MAX_CHARACTERS = 1000
 _raises = ContextVar("_raises", default=False)
 
 _UNKNOWN_OPTION = re.compile(
@@ -64,9 +65,12 @@ class Parser(jsonargparse.ArgumentParser):
 
 
 def fail(message: str) -> NoReturn:
-    """Prints ``message`` as a one-line error and exits with code 2."""
+    """Prints ``message`` as a one-line error and exits with code 2; a very long one without its middle."""
     if not _raises.get():
-        print(f"error: {printable(message)}", file=sys.stderr)
+        line = printable(message)
+        if len(line) > _MAX_CHARACTERS:  # Values from outside have any length; the advice is at the end.
+            line = f"{line[: _MAX_CHARACTERS // 2]} ... {line[-_MAX_CHARACTERS // 2 :]}"
+        print(f"error: {line}", file=sys.stderr)
     raise _Failure(message)
 
 

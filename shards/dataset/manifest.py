@@ -243,8 +243,8 @@ def _check_shard_names(path: Path, names: Sequence[object]) -> None:
     for name in names:
         if not is_shard_name(name):
             raise UserError(
-                f"{path} names a shard {name!r}; a shard's name has letters, digits, '.', '_' and '-', no leading dot, "
-                "and ends with .tar. Do not use this data set unless you trust where it comes from."
+                f"{path} names a shard {shown(name)}; a shard's name has letters, digits, '.', '_' and '-', no leading "
+                "dot, and ends with .tar. Do not use this data set unless you trust where it comes from."
             )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -15,7 +15,7 @@ import yaml
 from facegen.config import parse_args
 from facegen.options import to_dict
 from facegen.runs.config_file import save_config
-from shards.base.cli import parse
+from shards.base.cli import fail, parse
 from shards.base.errors import ENDING, UserError
 
 ROOT = Path(__file__).parents[4]
@@ -212,3 +212,10 @@ def test_an_error_that_one_process_finds_is_printed_by_it(
         assert capsys.readouterr().err == "error: no memory on this process.\n"
         # The launcher has ended this one by then where the first has said the same.
         assert (3 in waited) == (rank != "0")
+
+
+def test_a_value_of_any_length_leaves_the_advice_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        fail(f"there is no '{'x' * 100_000}'; give another.")
+    line = capsys.readouterr().err
+    assert len(line) < 1100 and line.startswith("error: there is no 'xxx") and line.endswith("give another.\n")
