@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import KILLS, survive
 from launching import json_lines
+from tests.benchmarks.victims.training import KILLS, survive
 
 
 @pytest.mark.parametrize(
-    ("world_size", "num_kills"), [(2, 4), *(pytest.param(size, 25, marks=pytest.mark.slow) for size in (1, 2))]
+    ("place", "num_kills"), [("2", 4), *(pytest.param(place, 25, marks=pytest.mark.slow) for place in ("1", "2"))]
 )
-def test_kills_at_random_moments_change_nothing(
-    world_size: int, num_kills: int, tiny_dataset: Path, tmp_path: Path
-) -> None:
-    survival = survive(world_size, tiny_dataset, tmp_path, num_kills, seed=world_size, tell=print)
+def test_kills_at_random_moments_change_nothing(place: str, num_kills: int, tiny_dataset: Path, tmp_path: Path) -> None:
+    survival = survive(place, tiny_dataset, tmp_path, num_kills, seed=int(place), tell=print)
     assert survival.differing == []
     assert len(survival.kills) == num_kills
     lines = json_lines(tmp_path / "killed" / "metrics.jsonl")

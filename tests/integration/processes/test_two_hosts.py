@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,55 +11,23 @@ from pathlib import Path
 import pytest
 
 from facegen.runs.checkpoint import newest_complete
-from launching import RECORD, ROOT, TINY, TRAIN, environment, launch, records, run
-
-HOSTS = {"facegen0": "10.213.7.1", "facegen1": "10.213.7.2"}
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
-
-
-def can_make_hosts() -> bool:
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        return False
-    probe = subprocess.run(["ip", "netns", "add", "facegen-probe"], capture_output=True)
-    subprocess.run(["ip", "netns", "delete", "facegen-probe"], capture_output=True)
-    return probe.returncode == 0
-
+from hosts import can_make_hosts, host_launch, ip, two_hosts
+from launching import RECORD, TINY, TRAIN, environment, launch, records, run
 
 pytestmark = pytest.mark.skipif(not can_make_hosts(), reason="needs root and `ip` to make network namespaces")
 
 
 @pytest.fixture
 def hosts() -> Iterator[None]:
-    """Two namespaces; each sees only its end of the cable and the loopback."""
-    try:
-        for name in HOSTS:
-            ip("netns", "add", name)
-        ip("link", "add", "cable0", "netns", "facegen0", "type", "veth", "peer", "name", "cable1", "netns", "facegen1")
-        for number, (name, address) in enumerate(HOSTS.items()):
-            ip("-n", name, "address", "add", f"{address}/24", "dev", f"cable{number}")
-            ip("-n", name, "link", "set", f"cable{number}", "up")
-            ip("-n", name, "link", "set", "lo", "up")
+    with two_hosts():
         yield
-    finally:
-        for name in HOSTS:
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
 
 
 def on_host(number: int, *script: str | Path) -> subprocess.Popen[str]:
     """Starts the documented line of one machine."""
-    name = list(HOSTS)[number]
-    command = ["ip", "netns", "exec", name, sys.executable, "-m", "accelerate.commands.launch"]
-    command += ["--config_file", str(ROOT / "jobs" / "accelerate" / "cpu_nodes.yaml"), "--machine_rank", str(number)]
-    command += ["--main_process_ip", HOSTS["facegen0"], "--main_process_port", "29517", *map(str, script)]
+    command, variables = host_launch(number, *script)
     return subprocess.Popen(
-        command,
-        env=environment() | {"GLOO_SOCKET_IFNAME": f"cable{number}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command, env=environment() | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
