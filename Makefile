@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TRUST := $(VENV)/.trust
 
 WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest
 # By file: the tests of a file share fixtures. One thread each: the workers share the cores.
 PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --maxprocesses 16 --dist loadfile
 
-.PHONY: demo studio docs site test-unit test test-slow bench bench-quality schema lint setup clean
+LOCK := jobs/kubernetes/requirements.lock
+
+.PHONY: demo studio docs site test-unit test test-slow campaigns fuzz bench bench-quality schema lock audit lint setup
+.PHONY: clean
 
 setup: $(INSTALLED)
 
@@ -69,6 +73,28 @@ bench-quality: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/quality.py $(DATA)
 	$(BIN)/python tests/benchmarks/cost.py $(DATA)
 
+# Bad inputs by the thousand, each judged; see tests/campaigns.
+campaigns: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns all --cases 2000 --out tests/campaigns/results/campaigns
+
+# Coverage-guided fuzzing of each parser of bytes, a minute each.
+fuzz: $(TRUST)
+	for target in tar index manifest image body; do $(BIN)/python -m tests.campaigns.fuzzing $$target || exit 1; done
+
+# Known holes in the packages that the container installs.
+audit: $(TRUST)
+	$(BIN)/pip-audit --disable-pip --requirement $(LOCK)
+
+# The packages of the container, with the hash of every file; setuptools builds the project itself.
+lock: $(TRUST)
+	echo '# What the container installs, with the hash of every file. Made by `make lock` from pyproject.toml and constraints.txt.' > $(LOCK)
+	echo 'setuptools>=77' | $(BIN)/uv pip compile pyproject.toml - -c constraints.txt --python-version 3.12 \
+	    --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header >> $(LOCK)
+
+$(TRUST): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[trust]'
+	touch $@
+
 schema: $(INSTALLED)
 	# report.schema.json, from the dataclasses of report.json.
 	$(BIN)/python -m eval.reports.output.schema
@@ -80,4 +106,4 @@ lint: $(INSTALLED)
 	$(BIN)/codespell
 
 clean:
-	rm -rf $(VENV) demo site *.egg-info
+	rm -rf $(VENV) demo site fuzzing kills *.egg-info

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -34,6 +34,7 @@ from facegen.families import FAMILIES
 from facegen.samplers import SAMPLERS
 from shards.base import cli
 from shards.sources import SOURCES
+from tests.campaigns.areas import AREAS
 from tiny_runs import untrained_run
 
 README = ROOT / "README.md"
@@ -98,6 +99,10 @@ def check(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         if re.match(r"(jobs|tests|facegen|docs)/.*\.\w+$", word):
             assert (ROOT / word).exists(), f"there is no {word}"
     match words:
+        case ["python", "-m", "tests.campaigns", area, *_]:
+            assert area in AREAS
+        case ["python", "-m", module, *_] if module.startswith("tests."):
+            assert importlib.util.find_spec(module) is not None
         case ["python", "-m", module, *rest]:
             check_module(module, rest, monkeypatch)
         case ["python", "facegen/train.py", family, "--help"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,16 @@ def test_the_container_installs_what_the_project_pins() -> None:
     copied = [line.split()[1] for line in lines if line.startswith("COPY")]
     assert all((JOBS.parent / path).exists() for path in copied)
     installs = [line for line in lines if "pip install" in line]
-    assert installs and all("-c constraints.txt" in line for line in installs)
+    assert installs and all("--require-hashes" in line or "--no-deps" in line for line in installs)
+    root = JOBS.parent
+    locked = dict(
+        re.findall(r"^([\w.-]+)==(\S+) \\\n    --hash", (JOBS / "kubernetes" / "requirements.lock").read_text(), re.M)
+    )
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", (root / "constraints.txt").read_text(), re.M))
+    pinned = {name.replace("_", "-").lower(): version for name, version in pinned.items()}
+    assert {name: version for name, version in locked.items() if pinned.get(name, version) != version} == {}
+    needed = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {re.match(r"[\w.-]+", package)[0] for package in needed} <= locked.keys()  # type: ignore[index]
 
 
 def test_the_batch_script_is_shell() -> None:
