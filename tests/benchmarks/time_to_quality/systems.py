@@ -66,7 +66,7 @@ SYSTEMS: dict[str, System] = {
 
 def work(name: str, setup: Setup, connection: Connection) -> None:
     """Trains one system in this process, turn by turn; what it prints goes to a file."""
-    log = os.open(setup.folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    log = os.open(setup.folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(log, stream.fileno())
     torch.set_num_threads(setup.threads)
