@@ -16,8 +16,9 @@ import yaml
 from facegen.families import FAMILIES
 from facegen.options import TrainConfig, plain
 from facegen.runs.config_file import upgraded_options
-from shards.base.cli import Parser, parse_command, raising
+from shards.base.cli import from_values, parse_command, raising
 from shards.base.errors import UserError
+from shards.base.yaml_text import read_yaml
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 
@@ -68,8 +69,8 @@ def make_config(what: str, **options: Any) -> TrainConfig:
         family, files = what, []
     else:
         preset = find_preset(what)
-        content = yaml.safe_load(preset.read_text())
-        if not isinstance(content, dict) or "family" not in content:
+        content = read_yaml(preset, "fix the file")
+        if not isinstance(content, dict) or not isinstance(content.get("family"), str):
             raise UserError(f"{preset} names no family; add one, such as family: vae.")
         family, files = content["family"], ["--config", str(preset)]
     with raising():
@@ -137,8 +138,6 @@ def _config_arguments(args: Sequence[str]) -> Iterator[tuple[int, str, str]]:
             yield position, "", arg
 
 
-def model_config_from_dict(family: str, values: dict[str, Any]) -> Any:
+def model_config_from_dict(family: str, values: Any) -> Any:
     """A family's config dataclass from plain values, checked like a YAML file."""
-    parser = Parser(exit_on_error=False)
-    parser.add_class_arguments(FAMILIES[family].config_class, "model")
-    return parser.instantiate(parser.parse_object({"model": values})).model
+    return from_values(FAMILIES[family].config_class, values, "model")

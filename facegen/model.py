@@ -20,16 +20,16 @@ import torch
 from torch import Tensor
 
 from facegen.config import model_config_from_dict
-from facegen.families import Family, build
+from facegen.families import FAMILIES, Family, build
 from facegen.networks.conv_config import ImageShape
 from facegen.pixels import to_float, to_uint8
 from facegen.randomness import derive_seed
-from facegen.runs.checkpoint import load_module
-from facegen.runs.snapshot import Description, find_snapshot, read_description
+from facegen.runs.checkpoint import build_described, load_module
+from facegen.runs.snapshot import DESCRIPTION, Description, find_snapshot, read_description
 from facegen.samplers.base import Sampler
 from facegen.samplers.fitted import load_sampler
 from facegen.samplers.prior import PriorSampler
-from shards.base.errors import UserError
+from shards.base.errors import UserError, shown
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 Labels = Mapping[str, Tensor | np.ndarray | Sequence[float]] | None
@@ -58,12 +58,19 @@ def load(
     """
     snapshot = find_snapshot(Path(path))
     description = read_description(snapshot)
-    chosen = weights or description.weights[0]
+    chosen = weights or next(iter(description.weights), "raw")
     if chosen not in description.weights:
         raise UserError(f"{snapshot} has no {chosen} weights; it has {' and '.join(description.weights)}.")
-    config = model_config_from_dict(description.family, description.config["model"])
-    family = build(description.family, config, ImageShape(*description.image_shape))
-    load_module(family, snapshot / f"{chosen}.safetensors")
+    source, file = snapshot / DESCRIPTION, snapshot / f"{chosen}.safetensors"
+    if description.family not in FAMILIES:
+        raise UserError(f"{source}: there is no family {shown(description.family)}; give a model of another family.")
+    try:
+        config = model_config_from_dict(description.family, description.config.get("model"))
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    shape = ImageShape(*description.image_shape)
+    family = build_described(lambda: build(description.family, config, shape), source, file)
+    load_module(family, file)
     model = Model(family.to(device).eval(), description, snapshot, chosen)
     if sampler is not None:
         if model.run_dir is None:

@@ -11,6 +11,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from shards.base.errors import shown
+from shards.base.records import MAX_COUNT
+
 DEFAULT_EPOCHS = 30
 
 
@@ -128,6 +131,10 @@ class LoaderConfig:
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
+        if not 0 <= self.num_threads <= 1_000:
+            raise ValueError(f"loader.num_threads must be from 0 to 1000, not {self.num_threads}.")
+        if not 1 <= self.prefetch_batches <= 100_000:
+            raise ValueError(f"loader.prefetch_batches must be from 1 to 100000, not {self.prefetch_batches}.")
         if not 0 <= self.decoded_gb < math.inf:
             raise ValueError(f"loader.decoded_gb must be 0 or more, not {self.decoded_gb}.")
 
@@ -258,8 +265,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("max_images", "max_steps", "max_epochs", "process_timeout_sec"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a positive number, not {value}.")
+            if value is not None and not 0 < value <= MAX_COUNT:
+                raise ValueError(f"{name} must be a positive number of at most {MAX_COUNT:,}, not {shown(value)}.")
 
     def total_images(self, epoch_size: int) -> int:
         """Images at which training stops: the smallest limit, in whole global batches.

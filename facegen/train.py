@@ -24,7 +24,7 @@ from facegen.processes.group import lost_process, run_process
 from facegen.training.trainer import Trainer
 from shards.base.cli import fail
 from shards.base.errors import ENDING, UserError
-from shards.base.printing import escape_output
+from shards.base.printing import lasting_output
 
 _FIRST_SPEAKS_SEC = 3.0
 
@@ -67,8 +67,12 @@ def train(what: TrainConfig | str, **options: Any) -> Trained:
 
 def main() -> int:
     """Parses, builds, trains; returns the exit code: 0, 1 training failed, 2 bad input, 143 preempted."""
+    with lasting_output():
+        return _main()
+
+
+def _main() -> int:
     trainer = None
-    escape_output()
     try:
         trainer = Trainer(parse_args(sys.argv[1:]))
         code = trainer.fit()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from shards.base.errors import UserError
 from shards.base.files import write_bytes
 from shards.base.formats import Format
+from shards.base.records import Count, as_record, read_json
 
 LEDGER = "trials.json"
 FORMAT = Format("table of trials", version=2, upgrades={1: lambda content: content})
@@ -28,11 +29,11 @@ class TrialRecord:
     params: dict[str, Any]
     """Its values of the options that are searched; the last ones if they changed in training."""
     status: Status
-    images_seen: int = 0
+    images_seen: Count = 0
     """At its last evaluation."""
     values: dict[str, float] = field(default_factory=dict)
     """Held-out metrics of its last evaluation, with the objective's value as ``score``."""
-    num_failures: int = 0
+    num_failures: Count = 0
     """How often it failed, whether it was retried or given up."""
     error: str = ""
     """Why it was given up."""
@@ -43,6 +44,11 @@ class TrialRecord:
     def score(self) -> float | None:
         """The objective's value; None if nothing was measured."""
         return self.values.get("score")
+
+
+@dataclass
+class _Ledger:
+    trials: list[TrialRecord]
 
 
 def write_ledger(out: Path, records: Sequence[TrialRecord]) -> None:
@@ -58,19 +64,13 @@ def read_ledger(out: Path) -> list[TrialRecord]:
     Raises:
         UserError: There is none, or it cannot be read.
     """
-    file = out / LEDGER
-    try:
-        content = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{out} holds no sweep; give the --out of python -m tuning.sweep.") from None
-    except ValueError as error:
-        raise UserError(f"{file} cannot be read: {error}.") from None
+    file, advice = out / LEDGER, "rerun the sweep, which writes it again"
+    if not file.is_file():
+        raise UserError(f"{out} holds no sweep; give the --out of python -m tuning.sweep.")
+    content = read_json(file, advice)
     if isinstance(content, list):
         content = {FORMAT.key: 1, "trials": content}
-    try:
-        return [TrialRecord(**values) for values in FORMAT.read(file, content)["trials"]]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read: {error}.") from None
+    return as_record(FORMAT.read(file, content, advice), _Ledger, file, advice).trials
 
 
 def ranked(records: Sequence[TrialRecord]) -> list[TrialRecord]:

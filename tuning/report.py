@@ -19,6 +19,7 @@ from eval.reports.output.embedded import encode
 from eval.reports.registry import choose_parts
 from facegen.processes.group import make_accelerator
 from shards.base import cli
+from shards.base.formats import Format
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 from tuning.ledger import TrialRecord, ranked, read_ledger
@@ -40,6 +41,8 @@ from tuning.search.objective import Objective
 from tuning.trials.sweep_file import read_sweep
 from tuning.trials.sweep_plan import TRIALS
 
+FORMAT = Format("report of a sweep", version=1, first=1)
+"""Of ``report.json``."""
 _PARTS = ["reconstruction", "distances:samples", "likelihood", "latent", "curves", "heatmap", "samples", "sweeps"]
 
 
@@ -113,7 +116,9 @@ def write_sweep_report(config: SweepReportConfig, accelerator: Accelerator) -> N
     page = make_page(sweep, dataset, config.split, num_images, objective, rows, charts, preset)
     (out / "report.html").write_text(html(page))
     (out / "report.md").write_text(markdown(page))
-    content = {"created": page["created"], "facts": page["facts"], "trials": [_row_json(row) for row in rows]}
+    content = FORMAT.stamp(
+        {"created": page["created"], "facts": page["facts"], "trials": [_row_json(row) for row in rows]}
+    )
     (out / "report.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     print(f"wrote {out / 'report.html'}" + (f" and {out / BEST}" if best else ""))
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
 from eval.drawing import svg
 from eval.metrics.latent_usage import ACTIVE_VARIANCE, GRID, LatentUsage
+from facegen.runs.metrics_file import Point
 
 NUM_HISTOGRAMS = 30
-METRICS_FILE = "metrics.jsonl"
 CURVES = {
     "mse": ("Reconstruction MSE on [-1, 1] in training", True),
     "kl": ("KL in nats per image in training", False),
@@ -21,21 +19,6 @@ CURVES = {
     "g_loss": ("Loss of the generator in training", False),
 }
 """Logged key without ``train/`` or ``val/``: the chart's title, and whether its y axis is logarithmic."""
-
-Point = Mapping[str, float]
-
-
-def read_metrics(run: Path | None) -> list[Point]:
-    """The points that training logged; none without a log file. Incomplete lines are skipped."""
-    if run is None or not (run / METRICS_FILE).is_file():
-        return []
-    points = []
-    for line in (run / METRICS_FILE).read_text().splitlines():
-        try:
-            points.append(json.loads(line))
-        except ValueError:
-            continue
-    return points
 
 
 def training_curves(key: str, runs: Sequence[tuple[str, Sequence[Point]]]) -> str | None:
@@ -58,7 +41,7 @@ def training_curves(key: str, runs: Sequence[tuple[str, Sequence[Point]]]) -> st
 
 def _curve(points: Sequence[Point], key: str, log: bool) -> tuple[list[float], list[float]]:
     # Non-finite numbers are logged as null.
-    values = [(point["images_seen"], point[key]) for point in points if point.get(key) is not None]
+    values = [(point["images_seen"], point[key]) for point in points if isinstance(point.get(key), (int, float))]
     kept = [(x, y) for x, y in values if math.isfinite(y) and (y > 0 or not log)]
     return [x for x, _ in kept], [y for _, y in kept]
 

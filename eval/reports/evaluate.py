@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.base.run_warnings import run_warnings
-from eval.drawing.charts import read_metrics
 from eval.reports.context import Protocol
 from eval.reports.part import Absent, Drawing, Features, Part, RunPicture, RunTable
 from eval.reports.prepare import Evaluation, features_of
@@ -18,6 +17,7 @@ from eval.reports.run_context import RunContext
 from eval.reports.run_pass import run_samples, run_split
 from eval.reports.statistic import Results
 from facegen.model import Model
+from facegen.runs.metrics_file import read_metrics
 from shards.base.errors import UserError
 
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, is_dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, MinLen
 from PIL import Image
 
-from shards.base.errors import UserError
+from shards.base.errors import DamagedFile, shown
 from shards.base.formats import Format
+from shards.base.records import read_record
 
 FORMAT = Format("report", version=1, key="schema_version")
 """Of ``report.json``."""
 
+_FORMAT_SPEC = re.compile(r"si|,?(\.\d)?[defg%]?")
 Better = Literal["lower", "higher", ""]
 Figure = Image.Image | str | bytes
 """A picture, the text of an SVG chart, or the content of an animated WebP."""
 
 
 LatentColumn = Literal["mean", "variance", "ks", "kl"]
-Count = Annotated[int, ("minimum", 0)]
-Amount = Annotated[float, ("minimum", 0)]
+Count = Annotated[int, Ge(0)]
+Amount = Annotated[float, Ge(0)]
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Report:
     """Name and text of each line that two reports must share to be comparable."""
     metrics: list[Metric]
     """Rows of the table, in order."""
-    runs: Annotated[list[RunResult], ("minItems", 1)]
+    runs: Annotated[list[RunResult], MinLen(1)]
     """In the order of the command line."""
     pictures: list[Picture] = field(default_factory=list)
     """Those that show all runs."""
@@ -231,43 +233,19 @@ def to_json(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def from_json(kind: Any, content: Any) -> Any:
-    """Reverses ``to_json``, given the type of the value; arrays become float64.
-
-    Raises:
-        KeyError: A field is missing.
-        TypeError: The content does not fit the type.
-    """
-    if content is None:
-        return None
-    if isinstance(kind, type) and is_dataclass(kind):
-        return kind(**{name: from_json(hint, content[name]) for name, hint in get_type_hints(kind).items()})
-    if kind is np.ndarray:
-        return np.array(content, np.float64)
-    match get_origin(kind):
-        case origin if origin is list:
-            return [from_json(get_args(kind)[0], item) for item in content]
-        case origin if origin is dict:
-            return {key: from_json(get_args(kind)[1], item) for key, item in content.items()}
-        case origin if origin is UnionType:
-            return from_json(get_args(kind)[0], content)  # An optional value: its type stands first.
-    return content
-
-
 def read_report(path: Path) -> Report:
     """Reads a ``report.json``, also one of an older version.
 
     Raises:
         UserError: It cannot be read, is not a report, or comes from a newer program.
     """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); make the report again.") from None
-    except ValueError:
-        raise UserError(f"{path} is not valid JSON; make the report again.") from None
-    content = FORMAT.read(path, content)
-    try:
-        return from_json(Report, content)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a complete report ({error}); make the report again.") from None
+    advice = "make the report again"
+    report = read_record(path, Report, advice, FORMAT)
+    for number, metric in enumerate(report.metrics):
+        if not _FORMAT_SPEC.fullmatch(metric.format):
+            raise DamagedFile(f"{path}: metrics[{number}].format cannot be {shown(metric.format)}; {advice}.")
+    for run in report.runs:
+        for metric in report.metrics:
+            if metric.key not in run.measures:
+                raise DamagedFile(f"{path}: runs lack the measure {shown(metric.key)}; {advice}.")
+    return report

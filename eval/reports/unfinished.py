@@ -10,14 +10,17 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from eval.latent.origin import snapshot_identity
 from eval.reports.output.embedded import content_of, figure_of
 from eval.reports.registry import PARTS
-from eval.reports.results import Figure, RunResult, Stage, from_json, to_json
+from eval.reports.results import Figure, RunResult, Stage, to_json
 from facegen import __version__
 from facegen.model import Model
 from shards.base.files import make_folder, write_bytes, writing_to
@@ -92,12 +95,30 @@ def load_finished(path: Path) -> FinishedRun | None:
         return None
     if hashlib.sha256(content).hexdigest().encode() != digest:
         return None
-    read = from_json(_Content, json.loads(content))
+    read = _from_json(_Content, json.loads(content))
     figures = {name: figure_of(name, base64.b64decode(figure)) for name, figure in read.figures.items()}
-    kept = {part: from_json(_kept_by(part), content) for part, content in read.kept.items()}
+    kept = {part: _from_json(_kept_by(part), content) for part, content in read.kept.items()}
     return FinishedRun(read.result, figures, kept, read.stages)
 
 
 def _kept_by(part: str) -> type | None:
     comparison = PARTS[part].compare
     return comparison.kept if comparison else None
+
+
+def _from_json(kind: Any, content: Any) -> Any:
+    """Reverses ``to_json``, given the type of the value; arrays become float64."""
+    if content is None:
+        return None
+    if isinstance(kind, type) and is_dataclass(kind):
+        return kind(**{name: _from_json(hint, content[name]) for name, hint in get_type_hints(kind).items()})
+    if kind is np.ndarray:
+        return np.array(content, np.float64)
+    match get_origin(kind):
+        case origin if origin is list:
+            return [_from_json(get_args(kind)[0], item) for item in content]
+        case origin if origin is dict:
+            return {key: _from_json(get_args(kind)[1], item) for key, item in content.items()}
+        case origin if origin is UnionType:
+            return _from_json(get_args(kind)[0], content)  # An optional value: its type stands first.
+    return content

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Literal
 
 from eval.base.run_pictures import training_pictures
-from eval.drawing.charts import CURVES, METRICS_FILE, read_metrics, training_curves
-from facegen.runs.config_file import CONFIG_FILE
+from eval.drawing.charts import CURVES, training_curves
+from facegen.runs.config_file import CONFIG_FILE, read_config
+from facegen.runs.metrics_file import METRICS_FILE, read_metrics
 from shards.base.errors import UserError
 
 PictureKind = Literal["reconstructions", "samples"]
@@ -96,8 +95,8 @@ def is_run(path: Path) -> bool:
 
 def _goal(run: Path) -> str:
     try:
-        config: Any = yaml.safe_load((run / CONFIG_FILE).read_text())
-        limits = {unit: config.get(f"max_{unit}") for unit in ("images", "steps", "epochs")}
-    except (OSError, yaml.YAMLError, AttributeError):
+        config = read_config(run)
+    except UserError:
         return ""
+    limits = {unit: config.get(f"max_{unit}") for unit in ("images", "steps", "epochs")}
     return " or ".join(f"{limit:,g} {unit}" for unit, limit in limits.items() if isinstance(limit, (int, float)))

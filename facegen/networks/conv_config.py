@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 from facegen.networks.components import ComponentsConfig
 from facegen.networks.refinement import RefinementConfig
 
+_MAX_BLOCKS = 1000
+
 
 @dataclass
 class ConvNetConfig:
@@ -61,8 +63,8 @@ class ConvNetConfig:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}.")
         blocks = self.residual_blocks if isinstance(self.residual_blocks, list) else [self.residual_blocks]
-        if min(blocks, default=0) < 0:
-            raise ValueError(f"residual_blocks must not be negative, not {self.residual_blocks}.")
+        if not all(0 <= number <= _MAX_BLOCKS for number in blocks):
+            raise ValueError(f"residual_blocks must be from 0 to {_MAX_BLOCKS}, not {self.residual_blocks}.")
         if isinstance(self.residual_blocks, list) and len(blocks) != len(self.widths):
             raise ValueError(f"residual_blocks must be a number, or {len(self.widths)} as widths has, not {blocks}.")
         if self.patch < 1 or self.patch & (self.patch - 1):

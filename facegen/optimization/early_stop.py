@@ -4,26 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from facegen.options import EarlyStopConfig
+from facegen.runs.state_file import Progress
 from shards.base.errors import UserError
-
-
-@dataclass
-class Progress:
-    """The state of early stopping, as checkpoints hold it."""
-
-    metric: str | None = None
-    goal: str = "min"
-    best: float | None = None
-    """Best value so far."""
-    best_images_seen: int = 0
-    validated_images_seen: int = 0
-    """Position of the last validation."""
-    num_without_gain: int = 0
-    """Validations since the best."""
 
 
 class EarlyStop:
@@ -79,9 +63,9 @@ class EarlyStop:
             progress.best, progress.best_images_seen, progress.num_without_gain = value, images_seen, 0
         return is_best
 
-    def restore(self, saved: Mapping[str, Any] | None) -> None:
+    def restore(self, saved: Progress | None) -> None:
         """Continues from the ``progress`` of a checkpoint, if it watched the same metric."""
-        found = Progress(**saved) if saved else Progress()
+        found = saved or Progress()
         if (found.metric, found.goal) == (self._config.metric, self._config.goal):
             self.progress = found
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -15,7 +14,8 @@ from facegen.optimization.ema import EMA
 from facegen.optimization.optim import Updater
 from facegen.processes.group import share_buffers
 from facegen.runs.checkpoint import load_module, load_state, save_module, save_state
-from facegen.runs.state_file import read_facts, write_facts
+from facegen.runs.state_file import RESTORE, Facts, read_facts, write_facts
+from shards.base.errors import UserError, shown
 
 
 @dataclass
@@ -50,23 +50,29 @@ class TrainState:
         averaged: dict[str, nn.Module] = {"ema": self.ema.module} if self.ema else {}
         return averaged | {"raw": self.family}
 
-    def write(self, directory: Path, facts: dict[str, Any]) -> None:
-        """Writes the state into an empty directory, with ``facts`` (config, fingerprint) in ``state.json``."""
-        progress = {"images_seen": self.images_seen, "early_stop": asdict(self.early_stop.progress)}
-        write_facts(directory, progress | facts)
+    def write(self, directory: Path, facts: Facts) -> None:
+        """Writes the state into an empty directory, with ``facts`` and how far it is in ``state.json``."""
+        write_facts(directory, replace(facts, images_seen=self.images_seen, early_stop=self.early_stop.progress))
         save_module(self.family, directory / "weights.safetensors")
         if self.ema:
             save_module(self.ema.module, directory / "ema.safetensors")
         save_state(directory / "optimizers.pt", {name: updater.state_dict() for name, updater in self.updaters.items()})
 
     def read(self, directory: Path) -> None:
-        """Restores what ``write`` wrote."""
+        """Restores what ``write`` wrote.
+
+        Raises:
+            UserError: A file that is damaged or of other networks or optimizers.
+        """
         facts = read_facts(directory)
-        self.images_seen = facts["images_seen"]
-        self.early_stop.restore(facts.get("early_stop"))
+        self.images_seen = facts.images_seen
+        self.early_stop.restore(facts.early_stop)
         load_module(self.family, directory / "weights.safetensors")
         if self.ema:
             load_module(self.ema.module, directory / "ema.safetensors")
         optimizers = load_state(directory / "optimizers.pt")
-        for name, updater in self.updaters.items():
-            updater.load_state_dict(optimizers[name])
+        try:
+            for name, updater in self.updaters.items():
+                updater.load_state_dict(optimizers[name])
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise UserError(f"{directory} holds the state of other optimizers ({shown(error)}); {RESTORE}.") from None

@@ -148,6 +148,6 @@ def run_process(main: Callable[[], int | None]) -> NoReturn:
         sys.excepthook(*cast(Any, sys.exc_info()))
         code = 1
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # The reader is gone.
+        with suppress(OSError, AttributeError):  # The reader is gone, or there was none.
             stream.flush()
     os._exit(code or 0)

@@ -19,9 +19,8 @@ from torch.utils.tensorboard import SummaryWriter
 from facegen.latents.latent_heatmap import heatmap_picture
 from facegen.latents.latent_history import LatentHistory, continue_latent_history, write_latent_history
 from facegen.latents.latent_stats import LatentStats
-from shards.base.files import write_bytes
+from facegen.runs.metrics_file import METRICS_FILE, WARNING, drop_later
 
-METRICS_FILE = "metrics.jsonl"
 PICTURES = "pictures"
 
 
@@ -39,7 +38,7 @@ class Monitor:
         if run is None:
             return
         (run / PICTURES).mkdir(parents=True, exist_ok=True)
-        _truncate(run / METRICS_FILE, images_seen)
+        drop_later(run, images_seen)
         self._metrics = open(run / METRICS_FILE, "a", buffering=1)  # noqa: SIM115
         # Without purge_step TensorBoard would draw the dropped steps of a resumed run over the new ones, also in a run
         # that was killed before its first checkpoint and starts again at 0.
@@ -65,7 +64,7 @@ class Monitor:
     def warning(self, text: str, images_seen: int) -> None:
         """Writes a sentence about a problem of the training."""
         if self.run is not None:
-            self._metrics.write(json.dumps({"images_seen": images_seen, "warning": text}) + "\n")
+            self._metrics.write(json.dumps({"images_seen": images_seen, WARNING: text}) + "\n")
             self._events.add_text("warnings", text, images_seen)
 
     def histogram(self, name: str, values: Tensor, images_seen: int) -> None:
@@ -155,17 +154,3 @@ def progress_line(images_seen: int, total_images: int, epoch: float, values: dic
         parts.append(f"{left_sec // 3600}:{left_sec // 60 % 60:02d}:{left_sec % 60:02d} left")
     parts.append(f"memory {values['peak_memory_mib']:.0f} MiB")
     return " | ".join(parts)
-
-
-def _truncate(path: Path, images_seen: int) -> None:
-    """Drops the lines of later images."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["images_seen"] <= images_seen:
-                kept.append(line)
-        except (ValueError, KeyError):
-            continue  # A killed process may leave its last line incomplete.
-    write_bytes(path, "".join(line + "\n" for line in kept).encode(), durable=False)

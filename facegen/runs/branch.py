@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from facegen.options import TrainConfig, to_dict
@@ -23,7 +24,7 @@ def branch(source: Path, config: TrainConfig) -> None:
         config: Options of the run from here on.
     """
     run = Path(config.run)
-    facts = read_facts(source) | {"config": to_dict(config)}
+    facts = replace(read_facts(source), config=to_dict(config))
 
     def write(directory: Path) -> None:
         for path in source.iterdir():

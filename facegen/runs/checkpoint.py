@@ -16,15 +16,18 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from shards.base.errors import UserError
+from shards.base.errors import DamagedFile, UserError, shown
 from shards.base.files import fsync
 from shards.base.plain_files import is_plain_name
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 MARKER = "COMPLETE"
 SET_ASIDE = "damaged_"
@@ -148,8 +151,37 @@ def save_module(module: nn.Module, path: Path) -> None:
 
 
 def load_module(module: nn.Module, path: Path) -> None:
-    """Reads what ``save_module`` wrote into a module of the same structure."""
-    module.load_state_dict(load_file(path))
+    """Reads what ``save_module`` wrote into a module of the same structure.
+
+    Raises:
+        DamagedFile: The file cannot be read, or holds another structure.
+    """
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise DamagedFile(f"{path} does not hold these networks ({shown(error)}); restore it from a copy.") from None
+
+
+def build_described(make: Callable[[], ModuleT], source: Path, weights: Path) -> ModuleT:
+    """Builds a module from a description that may come from elsewhere.
+
+    Args:
+        make: Builds it.
+        source: File of the description.
+        weights: File of its weights, which bounds how much memory the module may take.
+
+    Raises:
+        DamagedFile: It cannot be built, or would be larger than its weights.
+    """
+    try:
+        with torch.device("meta"):
+            num_bytes = sum(tensor.nbytes for tensor in make().state_dict().values())
+        if num_bytes <= weights.stat().st_size:
+            return make()
+        finding = f"{num_bytes:,} bytes of weights, and {weights.name} holds {weights.stat().st_size:,}"
+    except (OSError, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        finding = f"networks that cannot be built ({shown(error)})"
+    raise DamagedFile(f"{source} describes {finding}; restore it from a copy.")
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -161,8 +193,15 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Reads what ``save_state`` wrote, onto the CPU; nothing else is unpickled."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    """Reads what ``save_state`` wrote, onto the CPU; nothing else is unpickled.
+
+    Raises:
+        DamagedFile: The file cannot be read, or holds something else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has no error of its own for a damaged file.
+        raise DamagedFile(f"{path} cannot be read ({shown(error)}); restore it from a copy.") from None
 
 
 def damage(directory: Path) -> str | None:

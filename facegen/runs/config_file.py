@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import yaml
 
 from facegen.options import TrainConfig, to_dict
 from facegen.runs import file_formats
-from shards.base.errors import UserError
+from shards.base.errors import DamagedFile
 from shards.base.files import write_bytes
+from shards.base.yaml_text import read_yaml
 
 CONFIG_FILE = "config.yaml"
 
@@ -29,10 +31,8 @@ def read_config(run: Path) -> dict[str, Any]:
         UserError: No such file, a damaged one, or a newer version.
     """
     path = run / CONFIG_FILE
-    try:
-        return file_formats.CONFIG.read(path, yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
+    advice = "restore it from a copy"
+    return file_formats.CONFIG.read(path, read_yaml(path, advice), advice)
 
 
 def upgraded_options(path: Path) -> dict[str, Any] | None:
@@ -42,11 +42,11 @@ def upgraded_options(path: Path) -> dict[str, Any] | None:
     not name have today's defaults.
 
     Raises:
-        UserError: A newer version.
+        UserError: It cannot be read, or has a newer version.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        content = read_yaml(path, "fix the file") if os.path.isfile(path) else None
+    except DamagedFile:
         return None  # The parser says what is wrong.
     if isinstance(content, dict) and content.keys() & {file_formats.CONFIG.key, "run"}:
         return file_formats.CONFIG.read(path, content)

@@ -12,7 +12,8 @@ from facegen.runs.file_formats import with_defaults
 # raised to train on.
 _LIMITS = ("max_images", "max_steps", "max_epochs", "early_stop")
 _SECTIONS = ("loader", "monitor", "checkpoint", "performance")
-_FREE = ("data", "run", *_LIMITS, *_SECTIONS, "process_timeout_sec", "dry_run", "profile")
+_SHARING = ("gradient_accumulation_steps", "process_timeout_sec")
+_FREE = ("data", "run", *_LIMITS, *_SECTIONS, *_SHARING, "dry_run", "profile")
 
 
 def forbidden_changes(old: dict[str, Any], config: TrainConfig, file_options: Collection[str] = ()) -> list[str]:

@@ -117,7 +117,7 @@ def find_checkpoint(config: TrainConfig, fingerprint: str, file_options: Collect
     checkpoint = newest_complete(run / CHECKPOINTS)
     if checkpoint:
         facts = read_facts(checkpoint)
-        check_same(facts["config"], facts["dataset_fingerprint"])
+        check_same(facts.config, facts.dataset_fingerprint)
         return checkpoint
     if any((run / CHECKPOINTS).glob(f"{SET_ASIDE}*")):
         raise UserError(

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from annotated_types import Len
 from torch import nn
 
 from facegen.runs import file_formats
@@ -21,6 +22,8 @@ from facegen.runs.checkpoint import (
     write_complete,
 )
 from shards.base.errors import UserError
+from shards.base.records import Count, read_record
+from shards.dataset.manifest import Side
 
 SNAPSHOTS = "snapshots"
 BEST = "best"
@@ -36,18 +39,18 @@ class Description:
     family: str
     config: dict[str, Any]
     """The full resolved training config."""
-    image_shape: list[int]
+    image_shape: Annotated[list[Side], Len(3, 3)]
     """Channels, height, width."""
     label_fields: dict[str, Any]
     """Label schema of the training data."""
     dataset_name: str
     dataset_fingerprint: str
-    images_seen: int
-    step: int
+    images_seen: Count
+    step: Count
     epoch: float
     versions: dict[str, str]
     """Versions of facegen and torch that wrote it."""
-    weights: tuple[str, ...] = ()
+    weights: tuple[Literal["ema", "raw"], ...] = ()
     """Which of ``ema`` and ``raw`` are there, the better one first."""
 
 
@@ -94,17 +97,11 @@ def read_description(snapshot: Path) -> Description:
     Raises:
         UserError: A damaged file, or a newer version.
     """
-    path = snapshot / DESCRIPTION
-    try:
-        return Description(**file_formats.SNAPSHOT.read(path, json.loads(path.read_text())))
-    except UserError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from None
+    return read_record(snapshot / DESCRIPTION, Description, "give another snapshot", file_formats.SNAPSHOT)
 
 
 def _write(root: Path, description: Description, modules: Mapping[str, nn.Module]) -> Path:
-    described = replace(description, weights=tuple(modules))
+    described = replace(description, weights=tuple(modules))  # type: ignore[arg-type]
 
     def write(directory: Path) -> None:
         content = file_formats.SNAPSHOT.stamp(asdict(described))

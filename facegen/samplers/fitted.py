@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facegen.runs.checkpoint import MARKER, damage, load_module, save_module, write_complete
+from facegen.runs.checkpoint import MARKER, build_described, damage, load_module, save_module, write_complete
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Sampler
-from shards.base.errors import UserError
+from shards.base.errors import UserError, shown
 from shards.base.formats import Format
 from shards.base.plain_files import is_plain_name
+from shards.base.records import Count, as_record, read_json, read_record
 
 DIRECTORY = "samplers"
 DESCRIPTION = "sampler.json"
@@ -28,8 +29,8 @@ class SamplerDescription:
     """Name in the registry."""
     config: dict[str, Any]
     """The sampler's own options."""
-    latent_size: int
-    images_seen: int
+    latent_size: Count
+    images_seen: Count
     """Training images of the snapshot whose encoder made the latents."""
     weights: str
     """``ema`` or ``raw``."""
@@ -38,7 +39,7 @@ class SamplerDescription:
     dataset_fingerprint: str
     """Fingerprint of the data set that was encoded."""
     split: str
-    num_images: int
+    num_images: Count
     seed: int
     versions: dict[str, str]
 
@@ -55,7 +56,8 @@ def check_name(name: str) -> None:
 
 def weights_sha256(snapshot: Path, weights: str) -> str:
     """Checksum of a snapshot's weights file, from its marker."""
-    return json.loads((snapshot / MARKER).read_text())[f"{weights}.safetensors"]
+    checksums = read_json(snapshot / MARKER, "give another snapshot")
+    return checksums[f"{weights}.safetensors"]
 
 
 def save_sampler(run: Path, name: str, sampler: Sampler, description: SamplerDescription) -> Path:
@@ -96,15 +98,14 @@ def load_sampler(run: Path, name: str, snapshot: Path, weights: str) -> Sampler:
     problem = damage(directory)
     if problem:
         raise UserError(f"{directory} is damaged: {problem}; fit the sampler again.")
-    path = directory / DESCRIPTION
+    path, advice = directory / DESCRIPTION, "fit the sampler again"
+    description = read_record(path, SamplerDescription, advice, SAMPLER_FORMAT)
     try:
-        description = SamplerDescription(**SAMPLER_FORMAT.read(path, json.loads(path.read_text())))
         entry = SAMPLERS[description.sampler]
-        sampler = entry.sampler_class(entry.config_class(**description.config), description.latent_size)
-    except UserError:
-        raise
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} cannot be read ({error}); fit the sampler again.") from None
+        config = as_record(description.config, entry.config_class, path, advice)
+    except KeyError:
+        raise UserError(f"{path} names no sampler ({shown(description.sampler)}); {advice}.") from None
+    sampler = build_described(lambda: entry.sampler_class(config, description.latent_size), path, directory / TENSORS)
     if description.weights_sha256 != weights_sha256(snapshot, weights):
         raise UserError(
             f"the sampler {name} was fitted to {description.weights} weights at {description.images_seen:,} images, "

@@ -19,7 +19,7 @@ from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
 from facegen.randomness import derive_seed
 from facegen.training.batches import StatisticsBatches
-from shards.base.errors import UserError
+from shards.base.errors import UserError, shown
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import TrainLoader
 
@@ -68,6 +68,9 @@ def build_family(config: TrainConfig, dataset: Dataset) -> Family:
         family = build(config.family, config.model, ImageShape(image.channels, image.height, image.width))
     except ValueError as error:
         raise UserError(str(error)) from None
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        finding = shown(" ".join(str(error).split()))
+        raise UserError(f"the networks of these options cannot be made ({finding}); make them smaller.") from None
     augmented = {name: value for name, value in asdict(config.augment).items() if value}
     if augmented and not family.augmentable:
         switched_off = " ".join(f"--augment.{name} {'false' if on is True else 0}" for name, on in augmented.items())

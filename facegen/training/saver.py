@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -17,6 +16,7 @@ from facegen.processes.failures import SavingFailed
 from facegen.runs import checkpoint
 from facegen.runs.run_directory import CHECKPOINTS
 from facegen.runs.snapshot import Description, save_best, save_snapshot
+from facegen.runs.state_file import Facts
 from shards.dataset.dataset import Dataset
 
 
@@ -38,11 +38,7 @@ class Saver:
         self._dataset = dataset
         self._accelerator = accelerator
         self._epoch_size = epoch_size
-        self._facts: dict[str, Any] = {
-            "total_images": total_images,
-            "dataset_fingerprint": dataset.fingerprint,
-            "config": to_dict(config),
-        }
+        self._facts = Facts(0, total_images, dataset.fingerprint, to_dict(config))
         self._saved_at: int | None = None
 
     def mark_saved(self, state: TrainState) -> None:

@@ -83,7 +83,7 @@ class Trainer:
         if found:
             self.state.read(found)
             self._saver.mark_saved(self.state)
-            self.reporter.warn_of_another_total(read_facts(found)["total_images"])
+            self.reporter.warn_of_another_total(read_facts(found).total_images)
         else:
             initialize(self.state, config, self.dataset, self.accelerator)
         self._held_out: tuple[int, dict[str, float]] = (0, {})

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import docstring_parser
 import jsonargparse
+import yaml
 
-from shards.base.errors import ENDING, UserError
-from shards.base.printing import escape_output, printable
+from shards.base.arguments import check_files, config_first, join_lists
+from shards.base.errors import ENDING, UserError, shown
+from shards.base.option_checks import check_nulls, check_numbers, check_sections
+from shards.base.printing import lasting_output, printable
+from shards.base.yaml_text import guarded
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+jsonargparse.set_loader("yaml", guarded(jsonargparse.get_loader("yaml")), (yaml.YAMLError,))
 
 ConfigT = TypeVar("ConfigT")
 
@@ -89,17 +92,13 @@ def raising() -> Iterator[None]:
 def run(main: Callable[[], None]) -> None:
     """Runs an entry point: a ``UserError`` becomes its one sentence and exit code 2."""
     ENDING.clear()
-    escape_output()
-    try:
-        main()
-        sys.stdout.flush()
-    except UserError as error:
-        fail(str(error))
-    except BrokenPipeError:
-        # The reader, such as `head`, is done. Without this, the interpreter's flush at exit would fail, too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    finally:
-        ENDING.set()
+    with lasting_output():
+        try:
+            main()
+        except UserError as error:
+            fail(str(error))
+        finally:
+            ENDING.set()
 
 
 def parse(
@@ -126,13 +125,45 @@ def parse(
     arguments = list(sys.argv[1:] or ["--help"]) if args is None else list(args)
     parser = Parser(prog=prog, description=description)
     _add_config(parser, config_class, positional)
-    namespace = parser.parse_args(_config_first(_join_lists(parser, arguments)))
+    ordered = config_first(join_lists(parser, arguments))
     try:
-        values = vars(parser.instantiate(namespace))
-        names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
-        return config_class(**{name: values[name] for name in names})
-    except ValueError as error:
+        check_files(config_class, ordered)
+        namespace = parser.parse_args(ordered)
+        return _instantiate(parser, config_class, namespace)
+    except (ValueError, ArithmeticError) as error:
         parser.error(str(error))
+
+
+def from_values(config_class: type[ConfigT], values: Any, source: str) -> ConfigT:
+    """A config dataclass from nested plain values, checked like a file of options.
+
+    Args:
+        config_class: The dataclass.
+        values: Its options by name.
+        source: Where they come from, as the beginning of the sentence.
+
+    Raises:
+        UserError: A wrong name or value.
+    """
+    parser = Parser()
+    parser.add_class_arguments(config_class)
+    try:
+        with raising():
+            if not isinstance(values, Mapping):
+                raise UserError(f"expected options by name, not {shown(values)}.")
+            check_sections(config_class, values)
+            return _instantiate(parser, config_class, parser.parse_object(dict(values)))
+    except (ValueError, ArithmeticError) as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def _instantiate(parser: Parser, config_class: type[ConfigT], namespace: jsonargparse.Namespace) -> ConfigT:
+    check_nulls(config_class, namespace)
+    values = vars(parser.instantiate(namespace))
+    names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+    config = config_class(**{name: values[name] for name in names})
+    check_numbers(config)
+    return config
 
 
 def parse_command(
@@ -182,42 +213,6 @@ def parse_command(
         args=arguments[1:],
     )
     return name, config
-
-
-def _config_first(arguments: Sequence[str]) -> list[str]:
-    """Moves ``--config FILE`` to the front: the parser lets the later argument win, and options win over the file."""
-    files: list[str] = []
-    others: list[str] = []
-    for argument in arguments:
-        is_file = argument.startswith("--config=") or argument == "--config" or files[-1:] == ["--config"]
-        (files if is_file else others).append(argument)
-    return files + others
-
-
-def _join_lists(parser: Parser, arguments: Sequence[str]) -> list[str]:
-    """Lets a list option take several words: ``--rows 1 2 3`` for ``--rows [1,2,3]``."""
-    joined: list[str] = []
-    position = 0
-    while position < len(arguments):
-        joined.append(arguments[position])
-        position += 1
-        hint = getattr(parser._option_string_actions.get(joined[-1]), "_typehint", None)
-        if get_origin(hint) is not list:
-            continue
-        values: list[str] = []
-        while position < len(arguments) and not _is_option(arguments[position]):
-            values.append(arguments[position])
-            position += 1
-        if len(values) == 1 and values[0].startswith("[") and values[0].endswith("]"):
-            joined.append(values[0])
-        elif values:
-            is_text = get_args(hint) == (str,)
-            joined.append(json.dumps(values) if is_text else f"[{','.join(values)}]")
-    return joined
-
-
-def _is_option(argument: str) -> bool:
-    return argument.startswith("-") and not re.fullmatch(r"-\.?\d.*|-", argument)
 
 
 def _add_config(parser: Parser, config_class: type, positional: Sequence[str]) -> None:

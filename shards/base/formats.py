@@ -73,7 +73,12 @@ class Format:
         for number in range(version, self.version):
             try:
                 upgraded = self.upgrades[number](upgraded)
-            except (KeyError, TypeError, AttributeError) as error:  # A part that every file of this version has.
+            except (
+                KeyError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+            ) as error:  # A part that every file of this version has.
                 kind = f"{self.kind} of format version {number}"
                 raise DamagedFile(f"{path} does not hold a {kind} ({shown(error)}); {advice}.") from None
         return upgraded

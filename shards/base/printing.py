@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
 
 _ESCAPED = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of control characters, lone surrogates, and separators of lines and paragraphs."""
@@ -21,8 +25,47 @@ def _escaped(letter: str) -> str:
     return repr(letter)[1:-1] if unicodedata.category(letter) in _ESCAPED else letter
 
 
-def escape_output() -> None:
-    """Lets ``print`` escape what the output's encoding lacks; by default it raises, and ends hours of work."""
-    for stream in (sys.stdout, sys.stderr):
+@contextmanager
+def lasting_output() -> Iterator[None]:
+    """Lets ``print`` succeed inside whatever becomes of the output: losing a line must not end hours of work.
+
+    Letters that its encoding lacks are escaped. Once its reader has gone (``| head -c 1``), its terminal has closed or
+    its disk is full, the rest is dropped.
+    """
+    outputs = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, _Lasting(stream)) for stream in outputs)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        sys.stdout, sys.stderr = outputs
+
+
+class _Lasting:
+    """A text stream that drops what it cannot write."""
+
+    def __init__(self, stream: TextIO | None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+        self._stream = stream or io.StringIO()  # None where the program was started with a closed output.
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._drop_the_rest()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._drop_the_rest()
+
+    def _drop_the_rest(self) -> None:
+        # What is buffered, and the interpreter's flush at exit, then succeed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -42,16 +44,16 @@ def read_text(path: Path, advice: str) -> str:
         UserError: It cannot be read, or is not a file.
     """
     try:
-        if path.exists() and not path.is_file():  # Reading from a pipe would never end.
-            raise UserError(f"{path} is not a file; {advice}.")
-        return path.read_text("utf-8")
-    except (OSError, ValueError) as error:  # A ValueError for a path with a zero byte, too.
-        if isinstance(error, UserError):
-            raise
-        if isinstance(error, UnicodeDecodeError):
-            raise DamagedFile(f"{path} is not UTF-8 (byte {error.start}); {advice}.") from None
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path} cannot be read ({reason}); {advice}.") from None
+        # Without O_NONBLOCK, opening a pipe waits for a writer that may never come.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UserError(f"{path} is not a file; {advice}.")
+            return file.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DamagedFile(f"{path} is not UTF-8 (byte {error.start}); {advice}.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); fix this, then rerun the command.") from None
 
 
 def read_json(path: Path, advice: str) -> Any:

@@ -191,7 +191,11 @@ def read_manifest(root: Path) -> Manifest:
         UserError: There is none, or one of a newer format, or one that names shards outside its folder.
     """
     path = root / DATASET_FILE
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); ask its owner for read permission.") from None
+    if not is_there:
         if (root / PACKING_DIR).is_dir():
             advice = "finish it by rerunning its `python -m shards.pack` command"
         elif any(root.glob("*.tar")):

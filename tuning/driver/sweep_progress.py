@@ -16,9 +16,8 @@ from facegen.runs.snapshot import SNAPSHOTS
 from tuning.driver.ray_state import RayState
 from tuning.ledger import TrialRecord, ranked, write_ledger
 from tuning.search.objective import METRICS, SCORE
-from tuning.trials.journal import IMAGES_SEEN, read_lines
+from tuning.trials.journal import IMAGES_SEEN, read_branches
 from tuning.trials.sweep_plan import SweepPlan, plain
-from tuning.trials.task import BRANCHES
 
 _LINE = "  {name}: {images:,} images | {values}{best}"
 
@@ -114,7 +113,7 @@ class SweepProgress(tune.Callback):
             values=_values(result),
             num_failures=trial.num_failures,
             error=self._errors.get(str(trial), "") if trial.status == Trial.ERROR else "",
-            took_over_from=[entry["from"] for entry in read_lines(run / BRANCHES)],
+            took_over_from=[entry["from"] for entry in read_branches(run)],
         )
 
     def _status(self, trial: Trial) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -15,7 +16,8 @@ from eval.reports.output.render import prepare_out, write_report
 from eval.reports.protocol import split_title
 from eval.reports.results import read_report
 from facegen.runs.snapshot import find_snapshot
-from shards.base.errors import UserError
+from shards.base.errors import DamagedFile, UserError
+from shards.base.records import read_json
 from shards.dataset.dataset import Dataset
 
 REPORTS = "reports"
@@ -39,7 +41,7 @@ def trial_report(config: ReportConfig, dataset: Dataset, accelerator: Accelerato
     snapshot = find_snapshot(Path(run))
     request = asdict(config) | {"snapshot": snapshot.name, "dataset_fingerprint": dataset.fingerprint}
     file = out / _REQUEST
-    if not (file.is_file() and json.loads(file.read_text()) == request):
+    if _earlier_request(file) != request:
         file.unlink(missing_ok=True)
         prepare_out(out)
         models = open_runs(config.runs, dataset, accelerator.device, config.weights)
@@ -48,6 +50,13 @@ def trial_report(config: ReportConfig, dataset: Dataset, accelerator: Accelerato
         file.write_text(json.dumps(request) + "\n")  # Last: without it, an interrupted report is made again.
     measures = read_report(out / "report.json").runs[0].measures
     return {key: measure.value for key, measure in measures.items() if measure.value is not None}
+
+
+def _earlier_request(file: Path) -> Any:
+    try:
+        return read_json(file, "") if file.is_file() else None
+    except DamagedFile:
+        return None
 
 
 def has_snapshot(run: Path) -> bool:

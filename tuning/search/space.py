@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from facegen.families import FAMILIES
 from facegen.options import refuse_unused, to_dict
-from shards.base.cli import Parser, raising
+from shards.base.cli import from_values
 from shards.base.errors import UserError
+from shards.base.yaml_text import read_yaml
 from tuning.search.axis import SearchAxis
 from tuning.search.objective import Objective
 
@@ -31,6 +30,9 @@ _RESERVED = {
     "checkpoint.every_images": "evaluate_every_images of the space",
     "checkpoint.keep": "nothing",
 }
+
+
+_MAX_RUNGS = 1000
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class SchedulerConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"scheduler.{name} must be at least 1, not {value}.")
-        if self.reduction_factor <= 1:
-            raise ValueError(f"scheduler.reduction_factor must be above 1, not {self.reduction_factor}.")
+        if not 1 < self.reduction_factor < math.inf:
+            raise ValueError(f"scheduler.reduction_factor must be a number above 1, not {self.reduction_factor}.")
         if not 0 < self.quantile_fraction <= 0.5:
             raise ValueError(f"scheduler.quantile_fraction must be above 0 and at most 0.5: {self.quantile_fraction}.")
 
@@ -118,6 +120,13 @@ class Space:
         self._check_combination()
 
     def _check_combination(self) -> None:
+        first = self.scheduler.grace_images or self.evaluation_interval
+        num_rungs = math.log(max(1.0, self.max_images / first)) / math.log(self.scheduler.reduction_factor)
+        if num_rungs > _MAX_RUNGS:
+            raise ValueError(
+                f"scheduler.reduction_factor {self.scheduler.reduction_factor} halts trials at {num_rungs:,.0f} "
+                f"moments; raise it until there are at most {_MAX_RUNGS}."
+            )
         grids = [name for name, axis in self.search.items() if axis.is_grid]
         if grids and self.searcher == "optuna":
             raise ValueError(f"optuna searches no grids; make {', '.join(grids)} a choice.")
@@ -161,14 +170,13 @@ def read_space(name: str, changes: dict[str, Any] | None = None, options: dict[s
         shipped = sorted(file.stem for file in SPACES.glob("*.yaml"))
         near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.3) or shipped
         raise UserError(f"{name} is neither a file nor a space; near it: {', '.join(near)}.")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    values = read_yaml(path, "fix the file")
     if not isinstance(values, dict):
         raise UserError(f"{path} is not a space; it must name a family, max_images and the options to search.")
     values |= changes or {}
-    values["options"] = {**(values.get("options") or {}), **(options or {})}
+    if options:
+        fixed = values.get("options") or {}
+        values["options"] = {**fixed, **options} if isinstance(fixed, dict) else fixed
     return space_from_dict(values, str(path))
 
 
@@ -178,13 +186,7 @@ def space_from_dict(values: dict[str, Any], source: str) -> Space:
     Raises:
         UserError: A wrong name or value; the sentence begins with ``source``.
     """
-    parser = Parser()
-    parser.add_class_arguments(Space)
-    try:
-        with raising():
-            return Space(**vars(parser.instantiate(parser.parse_object(values))))
-    except ValueError as error:
-        raise UserError(f"{source}: {error}") from None
+    return from_values(Space, values, source)
 
 
 def space_to_dict(space: Space) -> dict[str, Any]:

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from facegen.runs.metrics_file import is_point
 from shards.base.files import write_bytes
+from shards.base.records import read_json_lines
 
+BRANCHES = "branches.jsonl"
 JOURNAL = "evaluations.jsonl"
 IMAGES_SEEN = "images_seen"
 
@@ -18,9 +21,9 @@ class Journal:
     """The evaluations of a run, in order of ``images_seen``; a new one replaces those of the same or a later moment."""
 
     def __init__(self, run: Path) -> None:
-        """Reads the entries of ``run``; a line that a kill truncated is left out."""
+        """Reads the entries of ``run``; a damaged line is left out."""
         self._path = run / JOURNAL
-        self.entries: list[Entry] = [entry for entry in read_lines(self._path) if IMAGES_SEEN in entry]
+        self.entries: list[Entry] = [entry for entry in read_json_lines(self._path) if _is_entry(entry)]
 
     def after(self, images_seen: int) -> list[Entry]:
         """The entries of later moments."""
@@ -46,14 +49,14 @@ class Journal:
         self.entries = entries
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; none if it does not exist. A truncated line is left out."""
-    if not path.is_file():
-        return []
-    found = []
-    for line in path.read_text().splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+def read_branches(run: Path) -> list[dict[str, Any]]:
+    """Where a run continued from another trial, in order: ``pointer``, ``from``, ``images_seen``, ``params``."""
+    return [
+        branch
+        for branch in read_json_lines(run / BRANCHES)
+        if isinstance(branch.get("from"), str) and {"pointer", "params"} <= branch.keys()
+    ]
+
+
+def _is_entry(entry: dict[str, Any]) -> bool:
+    return is_point(entry) and all(isinstance(value, (int, float)) for value in entry.values())

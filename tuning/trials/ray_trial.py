@@ -17,6 +17,7 @@ from ray import tune
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 
+from shards.base.records import read_record
 from tuning.trials.journal import IMAGES_SEEN, Entry
 from tuning.trials.sweep_plan import SweepPlan
 from tuning.trials.task import Pointer, Task, train_trial
@@ -46,7 +47,7 @@ def _start() -> Pointer | None:
     if checkpoint is None:
         return None
     with checkpoint.as_directory() as directory:
-        return Pointer(**json.loads((Path(directory) / _POINTER).read_text()))
+        return read_record(Path(directory) / _POINTER, Pointer, "rerun the sweep with another --out")
 
 
 def _report_to_ray(name: str, entry: Entry) -> None:

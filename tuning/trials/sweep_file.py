@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from shards.base.errors import UserError
 from shards.base.files import write_bytes, writing_to
 from shards.base.formats import Format
+from shards.base.records import Count, as_record
+from shards.base.yaml_text import read_yaml
 from tuning.search.space import space_from_dict, space_to_dict
 
 SWEEP_FILE = "sweep.yaml"
 FORMAT = Format("sweep", version=1, first=1)
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    space: dict[str, Any]
+    data: str
+    data_fingerprint: str = ""
+    workers_per_trial: Count = 1
+    storage: str | None = None
 
 
 def write_sweep(out: Path, values: dict[str, Any]) -> None:
@@ -32,13 +43,10 @@ def read_sweep(out: Path) -> dict[str, Any]:
     Raises:
         UserError: Not a sweep's file, or one of a newer release.
     """
-    file = out / SWEEP_FILE
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
-    values = FORMAT.read(file, content)
-    return values | {"space": plain(space_to_dict(space_from_dict(values["space"], str(file))))}
+    file, advice = out / SWEEP_FILE, "restore it from a copy, or give another sweep"
+    stored = as_record(FORMAT.read(file, read_yaml(file, advice), advice), _Sweep, file, advice)
+    space = space_from_dict(stored.space, f"{file}: space")
+    return asdict(stored) | {"space": plain(space_to_dict(space))}
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

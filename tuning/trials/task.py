@@ -14,9 +14,9 @@ from accelerate.utils import broadcast_object_list
 
 from facegen.options import TrainConfig
 from facegen.processes.group import make_accelerator
-from facegen.reporting.monitor import METRICS_FILE
 from facegen.runs.branch import branch
 from facegen.runs.checkpoint import directory_name, newest_complete
+from facegen.runs.metrics_file import read_metrics
 from facegen.runs.run_directory import CHECKPOINTS
 from facegen.runs.snapshot import SNAPSHOTS
 from facegen.runs.state_file import read_facts
@@ -24,10 +24,8 @@ from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from tuning.search.objective import METRICS, SCORE, Objective
-from tuning.trials.journal import IMAGES_SEEN, Entry, Journal, read_lines
+from tuning.trials.journal import BRANCHES, IMAGES_SEEN, Entry, Journal, read_branches
 from tuning.trials.sweep_plan import SweepPlan
-
-BRANCHES = "branches.jsonl"
 
 Report = Callable[[Entry], None]
 
@@ -132,7 +130,7 @@ def continue_from_other(task: Task, config: TrainConfig) -> None:
     start, run = task.start, Path(config.run)
     if start is None or start.trial == task.name:
         return
-    done = read_lines(run / BRANCHES)
+    done = read_branches(run)
     if done and done[-1]["pointer"] == start.id and done[-1]["params"] == dict(task.params):
         return
     checkpoints = task.plan.run_directory(start.trial) / CHECKPOINTS
@@ -144,7 +142,7 @@ def continue_from_other(task: Task, config: TrainConfig) -> None:
     entry = {
         "pointer": start.id,
         "from": start.trial,
-        IMAGES_SEEN: read_facts(source)[IMAGES_SEEN],
+        IMAGES_SEEN: read_facts(source).images_seen,
         "params": dict(task.params),
     }
     with open(run / BRANCHES, "a") as file:
@@ -161,18 +159,18 @@ def _catch_up(
         killed between the checkpoint and its evaluation.
     """
     newest = newest_complete(run / CHECKPOINTS)
-    images_seen = read_facts(newest)[IMAGES_SEEN] if newest else 0
+    images_seen = read_facts(newest).images_seen if newest else 0
     journal.cut(images_seen)
     for entry in journal.after(start.images_seen if start else 0):
         report(entry)
     if images_seen == 0 or journal.has(images_seen) or (start and start.images_seen >= images_seen):
         return images_seen, None
-    held_out = {
+    held_out: dict[str, float] = {
         name.removeprefix("val/"): value
-        for point in read_lines(run / METRICS_FILE)
+        for point in read_metrics(run)
         if point[IMAGES_SEEN] == images_seen
         for name, value in point.items()
-        if name.startswith("val/") and value is not None
+        if name.startswith("val/") and isinstance(value, (int, float))
     }
     return images_seen, held_out or None
 

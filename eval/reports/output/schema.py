@@ -11,6 +11,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from annotated_types import Ge, MinLen
 from docstring_parser import parse_from_object
 
 from eval.reports.results import FORMAT, Report
@@ -66,7 +67,7 @@ def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"$ref": f"#/$defs/{hint.__name__}"}
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return {**_schema(arguments[0], definitions), **dict(arguments[1:])}
+        return {**_schema(arguments[0], definitions), **_bound(arguments[1])}
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin is UnionType:
@@ -79,6 +80,10 @@ def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         properties = {name: _schema(value, definitions) for name in get_args(key)}
         return {"type": "object", "properties": properties, "additionalProperties": False}
     return {"type": "object", "additionalProperties": _schema(value, definitions)}
+
+
+def _bound(bound: Ge | MinLen) -> dict[str, Any]:
+    return {"minimum": bound.ge} if isinstance(bound, Ge) else {"minItems": bound.min_length}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from eval.latent.faces import even_rows
 from eval.reports.part import Absent, Drawing, Part, RunPicture, Shared, SideBySide
 from eval.reports.results import Picture
 from eval.reports.run_context import AllRuns, RunContext
+from facegen.runs.metrics_file import read_metrics
 
 MAX_FRAMES = 30
 FRAME_MS = 400
@@ -69,7 +70,7 @@ def _frame(path: Path, label: str) -> Image.Image:
 
 def curves(runs: AllRuns) -> Shared | Absent:
     """Training curves of everything that some run logged."""
-    logged = [(label, charts.read_metrics(model.run_dir)) for label, model in runs.models]
+    logged = [(label, read_metrics(model.run_dir)) for label, model in runs.models]
     caption = "Strong: held-out images where the run measured them; faint, or alone: training batches."
     found = [(key, title, charts.training_curves(key, logged)) for key, (title, _) in charts.CURVES.items()]
     pictures = [(Picture(f"training_{key}.svg", title, caption), chart) for key, title, chart in found if chart]

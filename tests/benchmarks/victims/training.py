@@ -246,7 +246,7 @@ def _tensors(run_dir: Path) -> dict[str, torch.Tensor]:
     newest = newest_complete(run_dir / "checkpoints")
     if newest is None:
         raise NotSurvivedError(f"{run_dir.name} has no complete checkpoint")
-    tensors = {"images_seen": torch.tensor(read_facts(newest)["images_seen"])}
+    tensors = {"images_seen": torch.tensor(read_facts(newest).images_seen)}
     for name in ("weights", "ema"):
         tensors |= {f"{name}.{key}": value for key, value in load_file(newest / f"{name}.safetensors").items()}
     for network, updater in load_state(newest / "optimizers.pt").items():

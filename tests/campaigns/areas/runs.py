@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from eval.base.run_warnings import run_warnings
-from eval.drawing.charts import CURVES, read_metrics
+from eval.drawing.charts import CURVES
 from eval.reports.results import read_report, to_json
 from eval.studio.running import Training
 from facegen.config import parse_args
 from facegen.model import load
 from facegen.runs.checkpoint import MARKER
+from facegen.runs.metrics_file import read_metrics
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from tests.campaigns.area import Area, Case, Change

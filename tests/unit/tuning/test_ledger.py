@@ -6,6 +6,7 @@ import json
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -66,7 +67,7 @@ def test_the_table_has_the_best_first_and_every_failure_with_its_reason(tmp_path
     assert [line.split()[0] for line in lines[:5]] == ["trial", "002", "000", "003", "001"]
     assert lines[-1] == "001 failed: loss is not finite"
     (tmp_path / "trials.json").write_text("[{")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="trials.json is not JSON"):
         read_ledger(tmp_path)
     with pytest.raises(UserError, match="holds no sweep"):
         read_ledger(tmp_path / "nowhere")
@@ -83,8 +84,32 @@ def test_a_table_of_the_first_release_is_read_and_a_newer_one_refused(tmp_path: 
     with pytest.raises(UserError, match="install a newer facegen"):
         read_ledger(tmp_path)
     (tmp_path / "trials.json").write_text('{"format_version": 2}')
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="trials is missing"):
         read_ledger(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        ({"name": 5}, r"trials\[0\].name should be a valid string, not 5"),
+        ({"status": "lost"}, r"trials\[0\].status should be .*, not 'lost'"),
+        ({"values": {"mse": "low"}}, r"trials\[0\].values.mse should be a valid number, not 'low'"),
+        ({"images_seen": -1}, r"trials\[0\].images_seen should be .*, not -1"),
+        ({"rank": 1}, r"trials\[0\].rank is not a field"),
+    ],
+)
+def test_a_damaged_table_is_one_sentence(tmp_path: Path, change: dict[str, Any], finding: str) -> None:
+    trial = {"name": "000", "params": {}, "status": "finished"} | change
+    (tmp_path / "trials.json").write_text(json.dumps({"format_version": 2, "trials": [trial]}))
+    with pytest.raises(UserError, match=f"trials.json: {finding}.*; rerun the sweep"):
+        read_ledger(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["space: 3", "data: [1]", "- 1", "space: {}\ndata: d\nx: 1", "a: &a [*a]", "x: ["])
+def test_a_damaged_sweep_is_one_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "sweep.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"sweep.yaml.*; restore it from a copy"):
+        read_sweep(tmp_path)
 
 
 def test_options_that_spaces_got_later_have_their_defaults_in_an_earlier_sweep(tmp_path: Path) -> None:

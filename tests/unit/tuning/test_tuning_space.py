@@ -77,6 +77,16 @@ def test_the_shipped_spaces_search_what_the_report_did() -> None:
         ({"scheduler": {"kind": "pbt"}}, "a choice or a range"),
         ({"scheduler": {"kind": "fifo", "reduction_factor": 2}}, "has no effect"),
         ({"scheduler": {"kind": "asha", "reduction_factor": 1}}, "above 1"),
+        ({"scheduler": {"kind": "asha", "reduction_factor": float("nan")}}, "number above 1, not nan"),
+        ({"scheduler": {"kind": "asha", "reduction_factor": float("inf")}}, "number above 1, not inf"),
+        ({"scheduler": {"kind": "asha", "reduction_factor": 1.0000001, "grace_images": 1}}, "at most 1000"),
+        ({"scheduler": -1}, "'scheduler' is a section of options, not -1"),
+        ({"search": -1}, "search"),
+        ({"max_images": None}, "max_images"),
+        ({"seed": None}, "'seed' cannot be null"),
+        ({"options": {"optim.lr": float("nan")}}, "'options.optim.lr' must be a number"),
+        ({"options": [1]}, "options"),
+        ({"seed": 10**30}, "'seed' must be a number of at most 64 bits"),
         ({"objective": {"weights": {"msee": 1}}}, "did you mean 'mse'"),
         ({"objective": {"weights": {"mse": -1}}}, "positive number"),
     ],
@@ -107,9 +117,13 @@ def test_a_space_is_looked_up_by_name_or_by_file(tmp_path: Path) -> None:
     file.write_text("- a list")
     with pytest.raises(UserError, match="is not a space"):
         read_space(str(file))
-    file.write_text("a: [")
-    with pytest.raises(UserError, match="is not YAML"):
-        read_space(str(file))
+    for content in (b"a: [", b"\xff", b"search: &a [*a]", b"max_images: " + b"9" * 5000):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="mine.yaml is not (YAML|UTF-8)"):
+            read_space(str(file))
+    file.write_text("options: [1]\n")
+    with pytest.raises(UserError, match="option"):
+        read_space(str(file), options={"seed": 1})
 
 
 def test_trials_are_counted() -> None:

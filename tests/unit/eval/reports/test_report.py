@@ -19,7 +19,6 @@ from PIL import Image
 
 from eval.base.run_warnings import run_warnings
 from eval.drawing import charts, svg
-from eval.drawing.charts import read_metrics
 from eval.drawing.grids import Row, face_grid
 from eval.features.feature_set import FeatureSets
 from eval.metrics.latent_usage import LatentStatistics
@@ -37,6 +36,7 @@ from eval.reports.run_context import RunContext
 from eval.reports.run_pass import run_samples, run_split
 from eval.reports.statistic import USAGE, Results
 from facegen.pixels import to_uint8
+from facegen.runs.metrics_file import read_metrics
 from shards.base.errors import UserError
 from shards.loading.batch import Batch
 
@@ -179,13 +179,13 @@ def test_log_ticks_cover_the_values():
 def test_curves_skip_what_was_not_logged_or_not_finite(tmp_path):
     lines = [{"images_seen": n * 100, "step": n, "val/mse": 1 / n, "train/kl": float("nan")} for n in range(1, 5)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"images_seen": 5')
-    points = charts.read_metrics(tmp_path)
+    points = read_metrics(tmp_path)
     assert len(points) == 4
     assert charts.training_curves("kl", [("run", points)]) is None
     chart = charts.training_curves("mse", [("a < b", points)])
     assert chart is not None
     assert len(ElementTree.fromstring(chart).findall(".//{*}polyline")) == 1
-    assert charts.read_metrics(tmp_path / "absent") == []
+    assert read_metrics(tmp_path / "absent") == []
 
 
 @pytest.mark.parametrize("has_posterior", [True, False])

@@ -253,7 +253,7 @@ def test_samplers_of_older_and_newer_versions(run: Path, tiny_dataset: Path, mon
     with pytest.raises(UserError, match="has format version 2 of a fitted sampler.*install a newer facegen"):
         load(run, sampler="gaussian")
     rewrite({"format_version": 1, "sampler": "gaussian"})
-    with pytest.raises(UserError, match="sampler.json cannot be read"):
+    with pytest.raises(UserError, match="sampler.json: config is missing; fit the sampler again"):
         load(run, sampler="gaussian")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_a_validation_that_was_cut_off_does_not_count() -> None:
 
 def test_a_resume_with_another_metric_starts_anew() -> None:
     _, stop = observe([2.0, 3.0])
-    saved = vars(stop.progress)
+    saved = replace(stop.progress)
     again = EarlyStop(EarlyStopConfig("mse", patience=5), ["mse"])
     again.restore(saved)
     assert again.progress == stop.progress

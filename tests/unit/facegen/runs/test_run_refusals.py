@@ -36,6 +36,11 @@ def test_a_run_resumes_only_with_its_own_options(changes: dict[str, Any], words:
     assert "\n" not in str(error.value)
 
 
+def test_accumulation_steps_may_change(tiny_config: MakeConfig) -> None:
+    train(tiny_config(max_steps=1))
+    assert train(tiny_config(max_steps=2, gradient_accumulation_steps=2)).images_seen == 32
+
+
 def test_a_run_resumes_only_with_its_own_data(tiny_config: MakeConfig, other_dataset: Path) -> None:
     train(tiny_config(max_steps=1))
     with pytest.raises(UserError, match="fingerprint .* but .* has .*another --run"):
@@ -50,6 +55,7 @@ def test_a_run_resumes_only_with_its_own_data(tiny_config: MakeConfig, other_dat
         ({"data": "nowhere"}, "nowhere holds no complete data set"),
         ({"model": {"network": ConvNetConfig(widths=[4] * 5)}}, "16x16 cannot be halved 5 times"),
         ({"seed": -1}, "seed"),
+        ({"model": {"latent_size": 10**12}}, "networks of these options cannot be made .*; make them smaller"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(

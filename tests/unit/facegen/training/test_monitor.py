@@ -10,9 +10,12 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from eval.base.run_warnings import run_warnings
+from eval.drawing import charts
 from facegen.latents.latent_history import read_latent_history
 from facegen.latents.latent_stats import LatentStats
 from facegen.reporting.monitor import Meter, Monitor, peak_memory_mib, progress_line
+from facegen.runs.metrics_file import read_metrics
 
 
 def write(run: Path, start: int, counts: list[int]) -> None:
@@ -46,6 +49,22 @@ def test_a_line_that_a_killed_process_left_incomplete_is_dropped(tmp_path: Path)
     write(tmp_path, 0, [2, 4])
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"images_seen": 3, "st')
+    write(tmp_path, 4, [6])
+    assert [line["images_seen"] for line in lines_of(tmp_path)] == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff\xfe", b"null", b"3", b'{"images_seen": "x"}', b'{"images_seen": 1e400}', b"[" * 100_000, b'{"val/mse": 1}']
+    + [b'{"images_seen": 3, "val/mse": {}}', b'{"images_seen": 3, "warning": 5}'],
+)
+def test_a_damaged_line_does_not_keep_a_run_from_resuming(tmp_path: Path, line: bytes) -> None:
+    write(tmp_path, 0, [2, 4])
+    lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines()
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([lines[0], line, lines[1]]) + b"\n")
+    points = read_metrics(tmp_path)
+    assert [point["images_seen"] for point in points] == [2, 4]
+    assert run_warnings(points, 4) == [] and charts.training_curves("mse", [("run", points)]) is None
     write(tmp_path, 4, [6])
     assert [line["images_seen"] for line in lines_of(tmp_path)] == [2, 4, 6]
 

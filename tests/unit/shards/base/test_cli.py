@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[4]
 NEEDED = ["--data", "d", "--run", "r"]
 
 
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)) + "optim: *a59"
+
+
 def sentence_of(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that a bad command line is answered with, behind exit code 2."""
     with pytest.raises(SystemExit) as exit_info:
@@ -48,6 +51,13 @@ def sentence_of(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--model.network.widths", "[]"], ["widths"]),
         (["--checkpoint.keep", "1"], ["checkpoint.keep", "at least 2"]),
         (["--config", "ae_lfw"], ["family", "vae", "ae"]),
+        (["--model=-1"], ["'model' is a section of options", "-1"]),
+        (["--model.network", "[1]"], ["'model.network' is a section of options", "[1]"]),
+        (["--seed", "9" * 400], ["'seed'", "64 bits"]),
+        (["--ema.ramp_up", "nan"], ["ema.ramp_up", "nan"]),
+        (["--max_epochs", "1e300"], ["max_epochs", "1e+300"]),
+        (["--loader.num_threads", "1000000000"], ["loader.num_threads"]),
+        (["--model.network.residual_blocks", "1000000000"], ["residual_blocks"]),
     ],
 )
 def test_mistakes(args: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,15 +72,34 @@ def test_mistakes(args: list[str], words: list[str], capsys: pytest.CaptureFixtu
         ("optim: {lrr: 0.1}", ["lrr", "optim.lr"]),
         ("optim: {lr: fast}", ["optim.lr", "fast"]),
         ("kld_weight: 3", ["kld_weight", "model.kld_weight"]),
-        ("optim: [", []),
+        ("optim: [", ["is not YAML"]),
+        ("optim: -1", ["'optim' is a section of options", "-1"]),
+        ("model: -1", ["'model' is a section of options", "-1"]),
+        ("model:", ["'model' is a section of options", "None"]),
+        ("model: {network: 3}", ["'model.network' is a section of options", "3"]),
+        ("seed: null", ["'seed' cannot be null"]),
+        ("seed: " + "9" * 5000, ["is not YAML", "5000 digits"]),
+        ("when: 2020-13-45", ["month"]),
+        ("data: !!timestamp x", ["is not YAML"]),
+        ("optim: &a {lr: *a}", ["the alias *a contains itself"]),
+        (BOMB, ["more than 100,000 values"]),
+        (b"data: \xff", ["is not UTF-8 (byte 6)"]),
     ],
 )
-def test_mistakes_in_a_file(content: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_in_a_file(
+    content: str | bytes, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     sentence = sentence_of(["vae", "--config", str(path), *NEEDED], capsys)
     for word in words:
         assert word in sentence
+
+
+def test_aliases_that_repeat_little_are_allowed(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("model: {network: {widths: &w [4, 8]}}\nloader: {num_threads: &n 1}\nseed: *n\n")
+    config = parse_args(["vae", "--config", str(tmp_path / "c.yaml"), *NEEDED])
+    assert (config.seed, config.model.network.widths) == (1, [4, 8])
 
 
 def test_an_unknown_family_gets_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

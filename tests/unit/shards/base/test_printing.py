@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from shards.base.printing import printable
+from shards.base.printing import lasting_output, printable
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,30 @@ from shards.base.printing import printable
 def test_names_become_valid_text_in_one_line(name: str, text: str) -> None:
     assert printable(name) == text
     text.encode()
+
+
+def test_prints_succeed_without_a_reader_and_without_an_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as dead:
+        for stream in (dead, None):
+            monkeypatch.setattr(sys, "stdout", stream)
+            with lasting_output():
+                print("x" * 100_000)
+                print("y", flush=True)
+                print("z")
+            assert sys.stdout is stream
+
+
+def test_a_command_whose_reader_is_gone_does_its_work(tiny_dataset: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_dataset, tmp_path / "copy")
+    (copy / "dataset.json").unlink()
+    command = [sys.executable, "-m", "shards.index", str(copy), "--split", "train"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 0
+    assert (copy / "dataset.json").is_file()
 
 
 def test_packing_files_with_any_names(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""Checks of options that the parser lets through: sections that are none, null, NaN, and numbers beyond 64 bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from shards.base.errors import UserError, shown
+
+
+def check_sections(config_class: type, values: Mapping[Any, Any], prefix: str = "") -> None:
+    """Refuses a value where a section of options belongs, such as ``optim: -1``; the parser ignores it or fails.
+
+    Args:
+        config_class: The config dataclass.
+        values: Its options as a file names them.
+        prefix: Dotted name of the section, with a dot at its end.
+
+    Raises:
+        UserError: Such a value.
+    """
+    for name, kind in _sections(config_class).items():
+        value = values.get(name, {})
+        if isinstance(value, Mapping):
+            check_sections(kind, value, f"{prefix}{name}.")
+        else:
+            raise UserError(f"option '{prefix}{name}' is a section of options, not {shown(value)}; name its options.")
+
+
+def section_class(config_class: type, option: str) -> type | None:
+    """The dataclass of a section by its dotted name; None for an option."""
+    found: type | None = config_class
+    for name in option.split("."):
+        found = _sections(found).get(name) if found else None
+    return found
+
+
+def check_nulls(config_class: type, values: Any, prefix: str = "") -> None:
+    """Refuses null for options that cannot be null; arguments as ``check_sections``, after parsing.
+
+    Raises:
+        UserError: Such an option.
+    """
+    sections = _sections(config_class)
+    for name, kind in get_type_hints(config_class).items():
+        value = values.get(name, "")
+        if name in sections and hasattr(value, "get"):
+            check_nulls(sections[name], value, f"{prefix}{name}.")
+        elif value is None and kind is not Any and NoneType not in get_args(kind):
+            raise UserError(f"option '{prefix}{name}' cannot be null; leave it out, or give a value.")
+
+
+def check_numbers(value: Any, name: str = "") -> None:
+    """Refuses NaN, and whole numbers beyond 64 bits, anywhere in a config.
+
+    Args:
+        value: A config dataclass, or a value of one.
+        name: Dotted name of the value.
+
+    Raises:
+        UserError: Such a number.
+    """
+    if dataclasses.is_dataclass(value):
+        value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check_numbers(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check_numbers(item, name)
+    elif isinstance(value, float) and math.isnan(value):
+        raise UserError(f"option '{name}' must be a number, not nan.")
+    elif isinstance(value, int) and value.bit_length() > 63:
+        raise UserError(f"option '{name}' must be a number of at most 64 bits, not {shown(value)}.")
+
+
+def _sections(config_class: type) -> dict[str, type]:
+    hints = get_type_hints(config_class)
+    return {name: kind for name, kind in hints.items() if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
