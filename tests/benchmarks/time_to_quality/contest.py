@@ -44,9 +44,9 @@ class Curve:
     ended: str = ""
     """Why it trained for less than the budget; empty if it did not."""
 
-    def seconds_until(self, mse: float) -> float | None:
-        """When the held-out MSE was first measured at or below this; None if it never was."""
-        return next((point.seconds for point in self.points if point.mse <= mse), None)
+    def reached(self, mse: float) -> Point | None:
+        """Where the held-out MSE was first measured at or below this; None if it never was."""
+        return next((point for point in self.points if point.mse <= mse), None)
 
 
 def moments(budget_sec: float, first_sec: float, turn_sec: float) -> list[float]:

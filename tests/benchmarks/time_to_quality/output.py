@@ -40,7 +40,7 @@ def as_json(results: Results) -> dict[str, Any]:
     """Everything, with the whole curves."""
     systems = []
     for curve in results.curves:
-        until = {name: curve.seconds_until(mse) for name, mse in results.targets.items()}
+        reached = {name: curve.reached(mse) for name, mse in results.targets.items()}
         systems.append(
             {
                 "name": curve.name,
@@ -50,7 +50,8 @@ def as_json(results: Results) -> dict[str, Any]:
                 "cpu_seconds": curve.cpu_seconds,
                 "images": curve.images,
                 "ended": curve.ended,
-                "seconds_until": until,
+                "seconds_until": {name: point and point.seconds for name, point in reached.items()},
+                "cpu_seconds_until": {name: point and point.cpu_seconds for name, point in reached.items()},
                 "points": [point._asdict() for point in curve.points],
             }
         )
@@ -67,7 +68,7 @@ def page(results: Results, name: str) -> str:
     header += [results.distance] if results.distance else []
     for target, mse in results.targets.items():
         shown = target if target == f"{mse:g}" else f"{target} ({mse:.5f})"
-        header += [f"seconds until {shown}", "times ours"]
+        header += [f"seconds until {shown}", "times ours", "in CPU time"]
     lines += ["", f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|"]
     lines += [row(curve, results) for curve in results.curves]
     lines += ["", *(f"* {curve.name}: {about(curve)}" for curve in results.curves)]
@@ -97,15 +98,21 @@ def row(curve: Curve, results: Results) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def until(curve: Curve, ours: Curve | None, mse: float) -> tuple[str, str]:
-    """When a system reached a target, and how many times as long as ours that took; or at least how many."""
-    seconds, our_seconds = curve.seconds_until(mse), ours.seconds_until(mse) if ours else None
-    reached = f"not within {curve.seconds:,.0f}" if seconds is None else f"{seconds:,.1f}"
-    if our_seconds is None:
-        return reached, ""
-    if seconds is None:
-        return reached, f"> {curve.seconds / our_seconds:.1f}" if curve.seconds > our_seconds else ""
-    return reached, f"{seconds / our_seconds:.1f}"
+def until(curve: Curve, ours: Curve | None, mse: float) -> tuple[str, str, str]:
+    """When a system reached a target, and how many times as long as ours that took, or at least how many.
+
+    The last is in CPU time, which other programs disturb less: on a busy machine a preparation of one turn may meet
+    more of them than another's.
+    """
+    point, our_point = curve.reached(mse), ours.reached(mse) if ours else None
+    reached = f"not within {curve.seconds:,.0f}" if point is None else f"{point.seconds:,.1f}"
+    if our_point is None:
+        return reached, "", ""
+    last = point or curve
+    ratios = last.seconds / our_point.seconds, last.cpu_seconds / our_point.cpu_seconds
+    if point is None:
+        return reached, *(f"> {ratio:.1f}" if ratio > 1 else "" for ratio in ratios)
+    return reached, *(f"{ratio:.1f}" for ratio in ratios)
 
 
 def about(curve: Curve) -> str:
