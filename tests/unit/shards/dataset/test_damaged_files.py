@@ -58,7 +58,7 @@ def read_all(root: Path) -> None:
         (lambda m: m["shards"][0].update(num_bytes=10**400), r"shards\[0\].num_bytes should be .*, not 10"),
         (lambda m: m["shards"][0].update(num_samples=10**9), r"the shard .*train.* too few for 1,000,000,000 samples"),
         (lambda m: m["shards"][0].pop("sha256"), r"shards\[0\].sha256 is missing"),
-        (lambda m: m["shards"][0].update(split="trian"), "has the split 'trian', not one of train"),
+        (lambda m: m["shards"][0].update(split="practice"), "has the split 'practice', not one of train"),
         (lambda m: m["shards"].reverse(), "not in the order of their splits"),
         (lambda m: m["image"].update(height=3.5), "image.height should be .*, not 3.5"),
         (lambda m: m["image"].update(width=0), "image.width should be .*, not 0"),
