@@ -26,7 +26,7 @@ def served(password: str | None = None) -> Iterator[tuple[str, int]]:
     app = guarded_app("test", password=password)
     app.add_api_route("/", lambda: {"is": "here"})
     app.add_api_route("/large", lambda: {"is": "x" * LARGE})
-    app.add_api_route("/slow", lambda: time.sleep(0.6))
+    app.add_api_route("/slow", lambda: time.sleep(1.0))
     listening = listen(LOOPBACK, 0)
     server = make_server(app)
     thread = threading.Thread(target=server.run, args=([listening],))
@@ -74,26 +74,38 @@ def test_bytes_that_trickle_do_not_set_the_clock_back(monkeypatch: pytest.Monkey
 
 
 def test_an_answer_that_is_never_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped: list[Exception | None] = []
+    lost = connections.ImpatientProtocol.connection_lost
+
+    def noted(protocol: connections.ImpatientProtocol, error: Exception | None) -> None:
+        dropped.append(error)
+        lost(protocol, error)
+
+    monkeypatch.setattr(connections.ImpatientProtocol, "connection_lost", noted)
     monkeypatch.setattr(connections, "WAITING_SECONDS", 0.4)
     with served() as address, socket.create_connection(address) as connection:
         connection.sendall(HEAD.replace(b"/ ", b"/large ") + b"\r\n")
-        time.sleep(1.5)
-        received = 0
+        received = len(connection.recv(1))  # The answer has begun.
+        end = time.monotonic() + 20
+        while not dropped and time.monotonic() < end:
+            time.sleep(0.05)
         with suppress(ConnectionError):
             while part := connection.recv(1 << 20):
                 received += len(part)
-        assert received < LARGE
+        assert dropped and received < LARGE
 
 
 def test_a_slow_answer_and_a_slow_reader_are_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "WAITING_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "WAITING_SECONDS", 0.8)
     with served() as address:
         assert answers(address, "/slow") == 200
         with socket.create_connection(address) as connection:
             connection.sendall(HEAD.replace(b"/ ", b"/large ") + b"\r\n")
             received = 0
             while received < LARGE:
-                received += len(connection.recv(1 << 20))
+                part = connection.recv(1 << 20)
+                assert part, f"dropped after {received} bytes"
+                received += len(part)
                 time.sleep(0.05)
 
 
