@@ -20,7 +20,7 @@ from eval.latent.options import FaceOptions, ModelOptions, open_model
 from eval.latent.tools.attributes import TOOL, FitAttributesConfig, edit_faces, fit
 from eval.metrics.attribute_effect import attribute_effect
 from shards.base import cli
-from shards.base.files import make_folder, write_json, writing_to
+from shards.base.files import check_writable, write_json, writing_to
 
 MEASURED_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
@@ -64,6 +64,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def measure(config: MeasureConfig) -> None:
     """Edits the faces, shows them to the judge, and prints and writes its judgments."""
+    check_writable(config.out)
     attributes, origin = load_attributes(config.file)
     vector = attributes.vector(config.attribute, config.without)
     judge = load_judge(Path(config.judge), torch.device("cpu"))
@@ -89,10 +90,8 @@ def measure(config: MeasureConfig) -> None:
         "monotone": effect.monotone,
         "rises": effect.rises,
     }
-    path = Path(config.out)
-    make_folder(path.parent)
-    with writing_to(path):
-        write_json(path, results, indent=1)
+    with writing_to(config.out):
+        write_json(Path(config.out), results, indent=1)
     print(f"wrote {config.out}")
 
 

@@ -14,7 +14,7 @@ from eval.biases.counting import BiasOptions, find_bias
 from eval.features.spaces import load_efflite0
 from eval.latent.options import ModelOptions, open_data, open_model
 from shards.base import cli
-from shards.base.files import make_folder, write_bytes, write_json, writing_to
+from shards.base.files import output_folder, write_bytes, write_json, writing_to
 
 
 @dataclass(kw_only=True)
@@ -36,10 +36,10 @@ def main(args: Sequence[str] | None = None) -> None:
         positional=["run"],
         args=args,
     )
+    out = output_folder(config.out)
     model = open_model(config, "sample")
     dataset = open_data(config.data, model, "train", config.split)
     result = find_bias(config, model, dataset, load_efflite0(model.device))
-    out = make_folder(config.out)
     picture = chart(result)
     with writing_to(out):
         if picture:

@@ -24,12 +24,13 @@ from eval.controls.judge import as_judge, judge_faces, judge_quality, judge_samp
 from eval.controls.response import ASKED, Judge, control, telling
 from eval.drawing.grids import Row, face_grid
 from eval.latent.encode import decode_images, encode_split
+from eval.latent.options import save_png
 from facegen.model import Model
 from facegen.pixels import to_uint8
 from facegen.processes.group import make_accelerator
 from shards.base import cli
 from shards.base.errors import UserError
-from shards.base.files import make_folder, write_bytes, writing_to
+from shards.base.files import output_folder, write_bytes, writing_to
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 
@@ -92,7 +93,7 @@ def main(args: Sequence[str] | None = None) -> None:
     check_split(dataset, config.split)
     models = open_runs(config.runs, dataset, device)
     chosen = choose_judge(common_condition(models), dataset, config, device)
-    out = make_folder(config.out)
+    out = output_folder(config.out)
     results = {
         "dataset_fingerprint": dataset.fingerprint,
         "split": config.split,
@@ -105,7 +106,7 @@ def main(args: Sequence[str] | None = None) -> None:
         results["runs"].append({"run": name} | measure(model, dataset, config, chosen))
         print("\n".join(summary(results["runs"][-1])))
         picture = sweep_picture(model, dataset, config)
-        picture.save(out / f"sweep_{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}.png")
+        save_png(str(out / f"sweep_{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}.png"), picture)
     with writing_to(out):
         write_bytes(out / "control.json", (json.dumps(results, indent=1) + "\n").encode())
     print(f"wrote {out / 'control.json'} and sweep_*.png beside it")

@@ -20,7 +20,7 @@ from facegen.model import Model, load
 from facegen.pixels import to_float
 from shards.base import cli
 from shards.base.errors import UserError
-from shards.base.files import write_bytes, writing_to
+from shards.base.files import check_writable, write_bytes, writing_to
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split
@@ -70,6 +70,8 @@ def main() -> None:
         description="Measures how well single latent dims represent single factors, on images whose factors are known.",
         positional=["runs"],
     )
+    if config.out:
+        check_writable(config.out)
     dataset = Dataset(config.data)
     check_split(dataset, config.split)
     names = config.factors or ground_truth(dataset)

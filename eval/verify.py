@@ -26,7 +26,7 @@ from eval.verification.seen import seen_in_training
 from facegen.model import load
 from shards.base import cli
 from shards.base.errors import UserError
-from shards.base.files import make_folder, write_bytes, write_json, writing_to
+from shards.base.files import output_folder, write_bytes, write_json, writing_to
 from shards.dataset.dataset import Dataset
 
 _NUM_MISTAKES = 10
@@ -101,7 +101,7 @@ def main(args: Sequence[str] | None = None) -> None:
     for _, model in models[1:]:
         open_data(config.data, model)
     pairs, source = _choose_pairs(config, dataset)
-    out = make_folder(config.out)
+    out = output_folder(config.out)
     result = verify(config, dataset, models, pairs, source, out)
     with writing_to(out):
         write_bytes(out / "verify.md", markdown(result).encode())

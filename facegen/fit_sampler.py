@@ -19,9 +19,10 @@ from facegen.pixels import to_float
 from facegen.randomness import derive_seed
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents, Sampler
-from facegen.samplers.fitted import SamplerDescription, check_name, save_sampler, weights_sha256
+from facegen.samplers.fitted import DIRECTORY, SamplerDescription, check_name, save_sampler, weights_sha256
 from shards.base import cli
 from shards.base.errors import UserError
+from shards.base.files import output_folder
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split
@@ -78,6 +79,8 @@ def main() -> None:
     check_fit(model, dataset)
     if dataset.fingerprint != model.dataset_fingerprint:
         print(f"note: {model.name} was trained on other data than {config.data}, which the sampler is fitted to.")
+    assert model.run_dir is not None
+    output_folder(model.run_dir / DIRECTORY)
     latents = encode(model, dataset, config.num_images, config.batch_size)
     config_class = SAMPLERS[name].config_class
     own = config_class(**{item.name: getattr(config, item.name) for item in dataclasses.fields(config_class)})
@@ -95,7 +98,6 @@ def main() -> None:
         seed=config.seed,
         versions={"facegen": __version__, "torch": version("torch")},
     )
-    assert model.run_dir is not None
     directory = save_sampler(model.run_dir, called, sampler, description)
     print(
         f"fitted {name} to {len(latents.mu):,} latents of {model.name} at {model.images_seen:,} images: {directory}\n"

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from shards.base.cli import parse, run
-from shards.base.errors import UserError
+from shards.base.files import check_writable, output_folder, replacing, writing_to
 from shards.card.data_card import make_card, write_card
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
@@ -183,23 +183,23 @@ def main(args: Sequence[str] | None = None) -> None:
         args=args,
     )
     dataset = Dataset(config.root)
+    if config.out is not None:
+        check_writable(config.out, "give another file name")
+    if config.card is not None:
+        output_folder(config.card, "give another folder")
     facts = describe(dataset)
     print("\n".join(facts))
     if config.out is not None:
-        try:
-            contact_sheet(dataset).save(config.out, "PNG")
-        except OSError as error:
-            raise UserError(f"cannot write {config.out} ({error.strerror}); give another file name.") from None
+        with writing_to(config.out), replacing(config.out, durable=False) as temporary:
+            contact_sheet(dataset).save(temporary, "PNG")
         print(f"Contact sheet: {config.out}")
     if config.card is not None:
         # Cards may be passed on: they do not say where the data set is.
         facts[0] = facts[0].removeprefix(f"{dataset.address}: ")
         card = make_card(dataset, facts, config.gender, config.smile, config.max_images, contact_sheet(dataset))
         print("\n".join(["", *card.lines()]))
-        try:
+        with writing_to(f"to {config.card}"):
             page = write_card(card, dataset.manifest.name, config.card)
-        except OSError as error:
-            raise UserError(f"cannot write to {config.card} ({error.strerror}); give another folder.") from None
         print(f"Data card: {page}")
 
 

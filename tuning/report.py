@@ -5,7 +5,6 @@ Writes report.html, report.md, report.json, figures/, a report of each trial bel
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from eval.reports.output.embedded import encode
 from eval.reports.registry import choose_parts
 from facegen.processes.group import make_accelerator
 from shards.base import cli
+from shards.base.files import output_folder, write_bytes, write_json, writing_to
 from shards.base.formats import Format
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
@@ -92,12 +92,13 @@ def write_sweep_report(config: SweepReportConfig, accelerator: Accelerator) -> N
     sweep = read_sweep(out)
     dataset = Dataset(config.data)
     check_split(dataset, config.split)
+    output_folder(out / FIGURES)
     rows = make_rows(config, ranked(records), dataset, accelerator)
-    (out / FIGURES).mkdir(exist_ok=True)
     charts = draw_charts(rows, list(sweep["space"]["search"]))
-    for name, chart in charts.items():
-        (out / FIGURES / f"{name}.svg").write_text(chart.svg)
-        (out / FIGURES / f"{name}.png").write_bytes(encode(svg_picture(chart.svg), "PNG"))
+    with writing_to(f"to {out}"):
+        for name, chart in charts.items():
+            write_bytes(out / FIGURES / f"{name}.svg", chart.svg.encode())
+            write_bytes(out / FIGURES / f"{name}.png", encode(svg_picture(chart.svg), "PNG"))
     objective = Objective(**sweep["space"]["objective"])
     best = next((row for row in rows if row.is_best), None)
     if best is not None:
@@ -114,12 +115,13 @@ def write_sweep_report(config: SweepReportConfig, accelerator: Accelerator) -> N
     preset = (out / BEST).read_text() if best else ""
     num_images = min(config.num_images, dataset.num_samples(config.split))
     page = make_page(sweep, dataset, config.split, num_images, objective, rows, charts, preset)
-    (out / "report.html").write_text(html(page))
-    (out / "report.md").write_text(markdown(page))
     content = FORMAT.stamp(
         {"created": page["created"], "facts": page["facts"], "trials": [_row_json(row) for row in rows]}
     )
-    (out / "report.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    with writing_to(f"to {out}"):
+        write_bytes(out / "report.html", html(page).encode())
+        write_bytes(out / "report.md", markdown(page).encode())
+        write_json(out / "report.json", content, indent=1)
     print(f"wrote {out / 'report.html'}" + (f" and {out / BEST}" if best else ""))
 
 

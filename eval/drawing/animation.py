@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from shards.base.errors import UserError
-from shards.base.files import make_folder, writing_to
+from shards.base.files import make_folder, write_bytes, writing_to
 
 SUFFIXES = (".webp", ".gif")
 FRAME_MS = 100
@@ -48,7 +48,7 @@ def save_animation(path: str | Path, frames: Sequence[Image.Image], frame_ms: in
     file = Path(path)
     make_folder(file.parent)
     with writing_to(file):
-        file.write_bytes(encode_animation(frames, file.suffix.lower(), frame_ms))
+        write_bytes(file, encode_animation(frames, file.suffix.lower(), frame_ms), durable=False)
 
 
 def encode_animation(frames: Sequence[Image.Image], suffix: str = ".webp", frame_ms: int = FRAME_MS) -> bytes:

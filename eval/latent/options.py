@@ -14,7 +14,7 @@ from PIL import Image
 from eval.drawing.animation import check_animation_path, save_animation
 from facegen.model import Model, load
 from shards.base.errors import UserError
-from shards.base.files import make_folder, writing_to
+from shards.base.files import check_writable, make_folder, replacing, writing_to
 from shards.dataset.dataset import Dataset
 from shards.images.alignment import Alignment, TemplateName
 from shards.images.reading import parse_crop
@@ -27,6 +27,20 @@ class Options:
 
     def __post_init__(self) -> None:
         """Nothing to check."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """The files that the command writes at its end."""
+        return []
+
+    def check_outputs(self) -> None:
+        """Checks before the work that they can be written.
+
+        Raises:
+            UserError: One cannot.
+        """
+        for path in self.outputs:
+            check_writable(path)
 
 
 @dataclass(kw_only=True)
@@ -106,6 +120,11 @@ class PictureOptions(Options):
         if self.animation is not None:
             check_animation_path(self.animation)
 
+    @property
+    def outputs(self) -> list[str]:
+        """The grid, and the animation where one is asked for."""
+        return [self.out, *([self.animation] if self.animation else [])]
+
     def save_grid(self, grid: Image.Image) -> None:
         """Writes the grid and prints its path."""
         save_png(self.out, grid)
@@ -130,8 +149,8 @@ def check_png_path(option: str, path: str) -> None:
 def save_png(path: str, image: Image.Image) -> None:
     """Writes a picture, makes the folders above it, and prints its path."""
     make_folder(Path(path).parent)
-    with writing_to(path):
-        image.save(path)
+    with writing_to(path), replacing(Path(path), durable=False) as temporary:
+        image.save(temporary, "PNG")
     print(f"wrote {path}")
 
 

@@ -9,6 +9,7 @@ import json
 import math
 import resource
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -96,10 +97,14 @@ class Monitor:
         self._is_history_drawn = True
 
     def close(self) -> None:
-        """Flushes and closes the files."""
+        """Flushes and closes the files.
+
+        Raises:
+            OSError: Something of this run could not be written, now or earlier in the background.
+        """
         if self.run is not None:
-            self._metrics.close()
-            self._events.close()
+            with closing(self._metrics), closing(self._events):
+                self._events.flush()  # Unlike close, it raises what the writing thread met.
 
 
 class Meter:

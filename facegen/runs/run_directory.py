@@ -85,6 +85,8 @@ def claim(
             answer[1] = f"cannot write to {config.run} ({error.strerror}); fix this, then rerun the command."
     found, problem = broadcast_object_list(answer)
     if problem:
+        if held:
+            held.close()  # Not left to the garbage collector: a notebook keeps the frames of the last error.
         raise UserError(problem)
     return held, found
 

@@ -11,6 +11,7 @@ from facegen.runs.checkpoint import MARKER, build_described, damage, load_module
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Sampler
 from shards.base.errors import UserError, shown
+from shards.base.files import writing_to
 from shards.base.formats import Format
 from shards.base.plain_files import is_plain_name
 from shards.base.records import Count, as_record, read_json, read_record
@@ -67,7 +68,7 @@ def save_sampler(run: Path, name: str, sampler: Sampler, description: SamplerDes
         The directory.
 
     Raises:
-        UserError: A name that is not allowed, or a folder there that is not a sampler.
+        UserError: A name that is not allowed, a folder there that is not a sampler, or a disk that refuses.
     """
 
     def write(directory: Path) -> None:
@@ -76,7 +77,8 @@ def save_sampler(run: Path, name: str, sampler: Sampler, description: SamplerDes
 
     check_name(name)
     directory = run / DIRECTORY / name
-    write_complete(directory, write)
+    with writing_to(directory):
+        write_complete(directory, write)
     return directory
 
 

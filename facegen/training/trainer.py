@@ -127,8 +127,6 @@ class Trainer:
         """
         self._on_saved = on_saved
         try:
-            if self.run and self.accelerator.is_main_process:
-                save_config(self.config)
             # All is closed however training ends: the last events of a run that diverged explain why. Signals are
             # heeded until then: a launcher sends one as soon as one process has ended, and it must not end this one.
             with (
@@ -137,6 +135,8 @@ class Trainer:
                 closing(self._step_profiler()) as profiler,
                 self._lock or nullcontext(),
             ):
+                if self.run and self.accelerator.is_main_process:
+                    save_config(self.config)
                 self.reporter.open(self.run, self.state)
                 return self._train(profiler, on_step)
         except OSError as error:

@@ -90,13 +90,18 @@ def raising() -> Iterator[None]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs an entry point: a ``UserError`` becomes its one sentence and exit code 2."""
+    """Runs an entry point: a ``UserError``, or an error of a disk, becomes one sentence and exit code 2."""
     ENDING.clear()
     with lasting_output():
         try:
             main()
         except UserError as error:
             fail(str(error))
+        except OSError as error:
+            if error.errno is None:  # Raised by a library, not by the system.
+                raise
+            place = "a file" if error.filename is None else error.filename
+            fail(f"{place} cannot be used ({error.strerror}); fix this, then rerun the command.")
         finally:
             ENDING.set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -42,12 +43,16 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     Raises:
         OSError: As ``publish``.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         publish(temporary, path, durable)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
 def write_bytes(path: Path, content: bytes | bytearray | memoryview, durable: bool = True) -> None:
@@ -112,6 +117,38 @@ def make_folder(path: str | Path) -> Path:
     with writing_to(path):
         Path(path).mkdir(parents=True, exist_ok=True)
     return Path(path)
+
+
+def check_writable(path: str | Path, advice: str = "free space, or choose another place") -> None:
+    """Checks before long work that a file can be written at its end, and makes the folders above it.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    path = Path(path)
+    with writing_to(path, advice):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _try_out(path)
+
+
+def output_folder(path: str | Path, advice: str = "free space, or choose another place") -> Path:
+    """Makes a folder for the results of long work, and checks that files can be written in it.
+
+    Raises:
+        UserError: It cannot be made or written to.
+    """
+    with writing_to(f"to {path}", advice):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        _try_out(Path(path) / "output")
+    return Path(path)
+
+
+def _try_out(path: Path) -> None:
+    temporary = _temporary(path)
+    temporary.touch()
+    temporary.unlink()
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""Text for people: a file may have any bytes in its name, and a terminal or a log takes only some."""
+"""What programs print: names of any bytes as valid text, and no traceback for a disk that refuses."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +31,10 @@ def lasting_output() -> Iterator[None]:
     """Lets ``print`` succeed inside whatever becomes of the output: losing a line must not end hours of work.
 
     Letters that its encoding lacks are escaped. Once its reader has gone (``| head -c 1``), its terminal has closed or
-    its disk is full, the rest is dropped.
+    its disk is full, the rest is dropped. Threads report an error of a disk in one line instead of a traceback.
     """
-    outputs = sys.stdout, sys.stderr
+    outputs, hook = (sys.stdout, sys.stderr), threading.excepthook
+    threading.excepthook = _report_of_thread
     sys.stdout, sys.stderr = (cast(TextIO, _Lasting(stream)) for stream in outputs)
     try:
         yield
@@ -40,6 +42,7 @@ def lasting_output() -> Iterator[None]:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         sys.stdout, sys.stderr = outputs
+        threading.excepthook = hook
 
 
 class _Lasting:
@@ -69,3 +72,11 @@ class _Lasting:
     def _drop_the_rest(self) -> None:
         # What is buffered, and the interpreter's flush at exit, then succeed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+def _report_of_thread(failure: threading.ExceptHookArgs) -> None:
+    error = failure.exc_value
+    if isinstance(error, OSError) and error.errno is not None:
+        print(f"error: {printable(str(error.filename or failure.thread))} ({error.strerror})", file=sys.stderr)
+    else:
+        threading.__excepthook__(failure)

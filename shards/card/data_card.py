@@ -12,6 +12,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from shards.base.files import write_bytes
 from shards.card.drawing import CaptionedImage, draw_histograms, draw_images, to_image
 from shards.card.duplicates import MAX_DISTANCE, MIN_CORRELATION, Duplicates, find_duplicates
 from shards.card.outliers import MIN_SCORE, Outliers, find_outliers
@@ -108,7 +109,7 @@ def make_card(
 
 
 def write_card(card: Card, title: str, folder: Path) -> Path:
-    """Writes the page and, beside it, the pictures that it embeds.
+    """Writes the page and, beside it, the pictures that it embeds; the folder exists.
 
     Returns:
         Path of the page.
@@ -116,7 +117,6 @@ def write_card(card: Card, title: str, folder: Path) -> Path:
     Raises:
         OSError: The folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -124,7 +124,7 @@ def write_card(card: Card, title: str, folder: Path) -> Path:
     for picture in card.pictures:
         buffer = BytesIO()
         picture.image.save(buffer, "PNG", optimize=True)
-        (folder / picture.file).write_bytes(buffer.getvalue())
+        write_bytes(folder / picture.file, buffer.getvalue(), durable=False)
         embedded.append((picture, base64.b64encode(buffer.getvalue()).decode()))
     method = (
         f"Alike: perceptual hashes differ in at most {MAX_DISTANCE} of {HASH_BITS} bits, and thumbnails of "
@@ -133,7 +133,7 @@ def write_card(card: Card, title: str, folder: Path) -> Path:
     )
     template = environment.get_template("card.html.j2")
     page = template.render(title=title, card=card, pictures=embedded, method=method)
-    (folder / PAGE).write_text(page, encoding="utf-8")
+    write_bytes(folder / PAGE, page.encode(), durable=False)
     return folder / PAGE
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from shards.base.errors import UserError
-from shards.base.files import writing_to
+from shards.base.files import check_writable, writing_to
 from shards.base.places import num_cores
 from shards.dataset.dataset import Dataset
 from shards.dataset.writer import write_dataset
@@ -94,6 +94,8 @@ def pack_source(source: Source, options: PackOptions, executor: Executor | None 
     """
     if options.alignment is not None:
         require_detector()
+    if options.faceless_sheet is not None:
+        check_writable(options.faceless_sheet, "give another file name")
     plan = make_plan(
         source,
         Preparation(options.size, options.channels, parse_crop(options.crop, source.crop), options.resize_filter),

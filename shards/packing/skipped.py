@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from shards.base.errors import UserError
-from shards.base.files import writing_to
+from shards.base.files import replacing, writing_to
 from shards.images.reading import to_mode
 from shards.packing.shard import ShardResult
 
@@ -78,6 +78,6 @@ def save_faceless_sheet(
         images.append(CaptionedImage(ImageOps.pad(to_mode(picture, "RGB"), (_CELL_PX, _CELL_PX), color="white"), name))
     more = f", the first {_NUM_DRAWN}" if num > _NUM_DRAWN else ""
     title = f"No face was found in {num:,} of {total:,} images{more}"
-    with writing_to(path, "give another file name"):
-        draw_images([(title, images)], _CELL_PX).save(path, "PNG")
+    with writing_to(path, "give another file name"), replacing(path, durable=False) as temporary:
+        draw_images([(title, images)], _CELL_PX).save(temporary, "PNG")
     print(f"Images without a face: {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -11,13 +12,15 @@ from typing import Any
 import pytest
 import torch
 
-from eval.report import main
+from eval.report import main, report
 from eval.reports import make
 from eval.reports.unfinished import UNFINISHED, finished_file
 from facegen.model import load
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents
 from facegen.samplers.gaussian import GaussianConfig
+from faulty_disk import fail_at_every_change
+from shards.base.errors import UserError
 from shards.pack import main as pack
 from tiny_runs import untrained_run
 
@@ -130,6 +133,20 @@ def test_runs_with_damaged_files_are_evaluated_again(command, tmp_path, monkeypa
     resumed = command("out", "latent", "samples")
     assert "reused" not in capsys.readouterr().out
     assert resumed == command("whole", "latent", "samples")
+
+
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7])
+def test_a_disk_that_fails_at_each_write(runs: list[Path], dataset: Path, tmp_path: Path, step: int) -> None:
+    def command(folder: Path) -> None:
+        report(runs[:2], dataset, folder / "out", device="cpu", only=["latent", "samples"])
+
+    def result(folder: Path) -> Any:
+        content = json.loads((folder / "out" / "report.json").read_text())
+        return without_times(content), figures(folder / "out"), sorted(path.name for path in (folder / "out").iterdir())
+
+    faults = (errno.ENOSPC, errno.EIO, errno.EROFS)
+    failed = fail_at_every_change(tmp_path / "reports", faults, command, result, (UserError,), step)
+    assert len(failed) * step > 20
 
 
 @pytest.mark.parametrize("options", [["latent", "samples"], ["latent", "--seed", "1"]])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from facegen.config import parse_args
 from facegen.processes.group import make_accelerator
 from facegen.runs.snapshot import find_snapshot
+from faulty_disk import fail_at_every_change
 from launching import json_lines
 from shards.base.errors import UserError
 from sweeps import write_space
@@ -148,6 +151,24 @@ def test_runs_come_from_a_storage_where_machines_share_no_files(tiny_dataset: Pa
         assert (kept / "evaluations.jsonl").read_bytes() == (copy / "evaluations.jsonl").read_bytes()
         assert find_snapshot(kept).name == "images_000000000256"
     assert not (tmp_path / "out" / "ray").exists()
+
+
+@pytest.mark.slow
+def test_a_disk_that_fails_at_each_write_of_the_driver(tiny_dataset: Path, tmp_path: Path) -> None:
+    space = write_space(tmp_path / "space.yaml", search={"seed": {"grid": [0]}}, max_images=64)
+
+    def command(folder: Path) -> None:
+        run(SweepConfig(str(space), str(tiny_dataset), str(folder / "out")))
+        request = SweepReportConfig(str(folder / "out"), str(tiny_dataset), num_images=20, only=["reconstruction"])
+        write_sweep_report(request, make_accelerator())
+
+    def result(folder: Path) -> list[dict[str, Any]]:
+        trials = json.loads((folder / "out" / "report.json").read_text())["trials"]
+        return [{name: trial[name] for name in ("name", "status", "score", "measures")} for trial in trials]
+
+    faults = (errno.ENOSPC, errno.EIO, errno.EROFS)
+    failed = fail_at_every_change(tmp_path / "sweeps", faults, command, result, (UserError,))
+    assert any("trials.json" in change for change in failed)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import yaml
 from facegen.config import config_class
 from facegen.options import to_dict
 from facegen.runs.config_file import read_config
+from shards.base.files import write_bytes, writing_to
 
 # Where it was trained, and what the sweep sets for its own purposes.
 _LEFT_OUT = ("data", "run", "dry_run", "profile", "checkpoint")
@@ -35,7 +36,8 @@ def write_preset(run: Path, file: Path, comment: str, named: Sequence[str]) -> N
     changed.get("monitor", {}).pop("validate_every_images", None)
     kept = {"family": family} | {name: value for name, value in changed.items() if value != {}}
     lines = "".join(f"# {line}\n" for line in comment.splitlines())
-    file.write_text(lines + yaml.safe_dump(kept, sort_keys=False))
+    with writing_to(file):
+        write_bytes(file, (lines + yaml.safe_dump(kept, sort_keys=False)).encode())
 
 
 def _remove(values: dict[str, Any], option: str) -> None:

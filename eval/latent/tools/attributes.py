@@ -50,6 +50,11 @@ class FitAttributesConfig(ModelOptions, Options):
     h5: str | None = None
     """HDF5 file for the same; needs h5py."""
 
+    @property
+    def outputs(self) -> list[str]:
+        """Both files."""
+        return [self.out, *([self.h5] if self.h5 else [])]
+
 
 @dataclass(kw_only=True)
 class ApplyConfig(PictureOptions, FaceOptions, ModelOptions):
@@ -76,6 +81,7 @@ def fit(config: FitAttributesConfig) -> None:
     """Fits and writes the vectors, and prints the counts and length of each."""
     if config.h5:
         import_h5py()
+    config.check_outputs()
     model = open_model(config, "encode")
     dataset = open_data(config.data, model, config.split)
     attributes = split_attributes(model, dataset, config.split)

@@ -67,6 +67,11 @@ class NeighborsConfig(ModelOptions):
         if self.split == self.held_out:
             raise ValueError("split and held_out must be two different splits.")
 
+    @property
+    def outputs(self) -> list[str]:
+        """The picture."""
+        return [self.out]
+
 
 def draw(config: NeighborsConfig, model: Model) -> None:
     """Prints how near samples and held-out faces are to the training faces, and draws the nearest samples."""

@@ -19,7 +19,7 @@ from eval.latent.options import ModelOptions, check_png_path, save_png
 from eval.latent.tools.tool import Tool
 from facegen.model import Model
 from facegen.pixels import to_uint8
-from shards.base.files import make_folder
+from shards.base.files import make_folder, replacing, writing_to
 
 STD_ROWS = tuple(np.arange(1, 9) * 0.25)
 """Standard deviations from 0.25 to 2."""
@@ -95,6 +95,11 @@ class SampleConfig(ModelOptions):
         if self.std_rows and self.files is not None:
             raise ValueError("--std_rows makes a grid; leave out --files.")
 
+    @property
+    def outputs(self) -> list[str]:
+        """The grid; single files are written from the start."""
+        return [self.out] if self.out else []
+
 
 def draw(config: SampleConfig, model: Model) -> None:
     """Writes what the options name: a row for each standard deviation, a grid, single files."""
@@ -121,7 +126,9 @@ def _save_samples(config: SampleConfig, batches: Iterator[np.ndarray]) -> None:
             if config.out:
                 kept.append(images)
             for image in images if folder else ():
-                Image.fromarray(image.squeeze()).save(folder / f"sample_{number:08d}.png")  # type: ignore[operator]
+                path = folder / f"sample_{number:08d}.png"  # type: ignore[operator]
+                with writing_to(path), replacing(path, durable=False) as temporary:
+                    Image.fromarray(image.squeeze()).save(temporary, "PNG")
                 number += 1
             progress.update(len(images))
     if folder:

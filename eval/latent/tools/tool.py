@@ -81,6 +81,7 @@ class Tool(Generic[OptionsT]):
         Raises:
             UserError: The model or the data cannot do what the options ask for.
         """
+        options.check_outputs()
         model = open_model(options, *self.needs)
         if self.is_conditional:
             require_condition(model)

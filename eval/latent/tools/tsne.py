@@ -109,6 +109,11 @@ class TsneConfig(ModelOptions):
         if not 1 <= self.perplexity < float("inf"):
             raise ValueError(f"perplexity must be at least 1, not {self.perplexity:g}.")
 
+    @property
+    def outputs(self) -> list[str]:
+        """The picture."""
+        return [self.out]
+
 
 def draw(config: TsneConfig, model: Model) -> None:
     """Draws the map."""

@@ -15,7 +15,7 @@ from eval.reports.output.table import build_table
 from eval.reports.results import FORMAT, Figure, Picture, Report, read_report, to_json
 from eval.reports.unfinished import UNFINISHED
 from shards.base.errors import UserError
-from shards.base.files import write_bytes, write_json, writing_to
+from shards.base.files import output_folder, write_bytes, write_json, writing_to
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
@@ -28,10 +28,7 @@ def prepare_out(out: Path) -> None:
     """
     if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ("report.json", FIGURES)):
         raise UserError(f"{out} holds other files; give a new --out, or one with an earlier report.")
-    try:
-        (out / FIGURES).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write a report to {out} ({error.strerror}); give another --out.") from None
+    output_folder(out / FIGURES, "give another --out")
 
 
 def write_report(out: Path, report: Report, figures: Mapping[str, Figure], split_title: str) -> None:

@@ -365,6 +365,25 @@ def test_a_place_where_nothing_can_be_written(
     assert f"cannot write {tmp_path / 'file' / 'below'}" in message and "choose another place" in message
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (sample.main, ["nowhere"]),
+        (tsne.main, ["nowhere", "--data", "nowhere"]),
+        (neighbors.main, ["nowhere", "--data", "nowhere"]),
+        (morph.main, ["nowhere"]),
+        (attributes.main, ["apply", "nowhere", "--run", "nowhere", "--attribute", "Smiling"]),
+        (attributes.main, ["fit", "nowhere", "--data", "nowhere"]),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_found_before_the_work(
+    tmp_path: Path, fails: Callable[..., str], command: Callable[..., None], arguments: list[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "out.png"
+    assert f"cannot write {out}" in fails(command, *arguments, "--out", str(out))
+
+
 def test_mistakes_with_samples(runs: dict[str, str], tmp_path: Path, fails: Callable[..., str]) -> None:
     out = ["--out", tmp_path / "grid.png"]
     assert "cannot sample" in fails(sample.main, runs["ae"], *out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import subprocess
@@ -12,8 +13,20 @@ from types import ModuleType
 
 import pytest
 
+from faulty_disk import faulty_disk
+from shards.base.cli import run
 from shards.base.errors import UserError
-from shards.base.files import locked, publish, replacing, save_tensors, write_bytes, write_json, writing_to
+from shards.base.files import (
+    check_writable,
+    locked,
+    output_folder,
+    publish,
+    replacing,
+    save_tensors,
+    write_bytes,
+    write_json,
+    writing_to,
+)
 from shards.base.formats import Format
 from shards.base.interface import publish as publish_names
 
@@ -92,6 +105,32 @@ def test_an_error_of_the_disk_is_one_sentence(tmp_path: Path) -> None:
         save_tensors(tmp_path / "file" / "tensors", {})
     with pytest.raises(UserError, match="; rerun"), writing_to("x", "rerun"):
         raise OSError(28, "No space left on device")
+
+
+def test_places_are_tried_out_before_the_work(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "picture.png")
+    (tmp_path / "new" / "old.png").write_text("kept")
+    check_writable(tmp_path / "new" / "old.png")
+    assert output_folder(tmp_path / "results") == tmp_path / "results"
+    assert {path.name for path in tmp_path.rglob("*")} == {"new", "old.png", "results"}
+    assert (tmp_path / "new" / "old.png").read_text() == "kept"
+    for path in (tmp_path / "new", tmp_path / "new" / "old.png" / "picture.png"):
+        with pytest.raises(UserError, match="cannot write .*; name another"):
+            check_writable(path, "name another")
+    with faulty_disk(tmp_path, 2, errno.EROFS), pytest.raises(UserError, match="cannot write to .*Read-only"):
+        output_folder(tmp_path / "results")
+
+
+def test_an_error_of_the_disk_that_nobody_expected_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/some/file")
+
+    with pytest.raises(SystemExit) as stop:
+        run(main)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: /some/file cannot be used (Permission denied); fix this, then rerun the command.\n"
+    )
 
 
 FORMAT = Format(
