@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from shards.base.errors import UserError
+from shards.base.records import parse_json
 from shards.dataset.label_types import Scalar, from_cell
 from shards.dataset.tar import Member, TarSample, read_samples
 from shards.images.codecs import PICTURE_CODECS, Codec
@@ -113,8 +113,8 @@ def _read_labels(path: Path, file: BinaryIO, sample: TarSample, ignored: set[str
             continue
         try:
             text = _read(file, member).decode()
-            values: Any = json.loads(text) if member.extension == "json" else {member.extension: from_cell(text)}
-        except (ValueError, RecursionError):  # The latter for thousands of brackets.
+            values: Any = parse_json(text) if member.extension == "json" else {member.extension: from_cell(text)}
+        except ValueError:
             raise UserError(f"{path}: {sample.key}.{member.extension} is not valid; fix or remove it.") from None
         for name, value in (values if isinstance(values, dict) else {"json": values}).items():
             if isinstance(value, list | dict):

@@ -6,24 +6,24 @@ file for each finished shard, and temporary files. ``dataset.json`` comes last; 
 
 from __future__ import annotations
 
-import fcntl
-import json
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from shards.base.errors import UserError
-from shards.base.files import publish, write_json, writing_to
+from shards.base.errors import DamagedFile, UserError
+from shards.base.files import only_one, publish, write_json, writing_to
 from shards.base.formats import Format
+from shards.base.records import read_json
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import DATASET_FILE, PACKING_DIR
 from shards.packing.plan import ShardTask
 from shards.packing.shard import ShardJob, ShardResult, write_shard
 
-_PLAN_FILE = "plan.json"
+_PLAN_FILE, _LOCK = "plan.json", "lock"
+_ADVICE = "delete the folder of the unfinished packing and start over"
 _PLAN = Format("packing plan", version=1, first=1)
 """Versions of all that ``.packing`` holds: the plan names its own, which is also that of the results beside it."""
 
@@ -70,13 +70,14 @@ class Workspace:
             raise UserError(f"{root} is not empty and holds no unfinished packing; give a new or empty folder.")
         with writing_to(f"to {root}", "give another output folder"):
             self.work.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.work)
-        if self._lock is None:
-            raise UserError(f"another packing is writing to {root}; wait for it or stop it.")
-        if (root / DATASET_FILE).exists():
-            raise UserError(
-                f"another packing has just finished {root}; rerun the command to check that it is the same."
-            )
+        busy = f"another packing is writing to {root}; wait for it or stop it."
+        with ExitStack() as held:
+            held.enter_context(only_one(self.work / _LOCK, busy))
+            if (root / DATASET_FILE).exists():
+                raise UserError(
+                    f"another packing has just finished {root}; rerun the command to check that it is the same."
+                )
+            self._held = held.pop_all()
 
     def begin(self, spec: dict[str, Any]) -> None:
         """Records the plan, or checks it against the recorded one, and clears what an interruption left.
@@ -87,7 +88,7 @@ class Workspace:
         """
         path = self.work / _PLAN_FILE
         if path.exists():
-            difference = spec_difference(_PLAN.read(path, _read_json(path)), spec)
+            difference = spec_difference(_PLAN.read(path, read_json(path, _ADVICE)), spec)
             if difference:
                 raise UserError(
                     f"{self.root} holds an unfinished packing with {difference}; finish it with its own command, "
@@ -104,14 +105,18 @@ class Workspace:
         results = {}
         for task in tasks:
             path = self.work / f"{task.name}.json"
-            if path.exists():
-                content = _read_json(path)
+            if not path.exists():
+                continue
+            try:
+                content = read_json(path, _ADVICE)
                 result = ShardResult(**{**content, "skipped": [(key, reason) for key, reason in content["skipped"]]})
-                shard = self.root / task.name
-                if len(result.crc32) != len(result.positions):
-                    continue  # Written before results had checksums.
-                if not result.num_bytes or (shard.exists() and shard.stat().st_size == result.num_bytes):
-                    results[task.name] = result.compact()
+            except (DamagedFile, KeyError, TypeError, ValueError):
+                continue  # The shard is written again.
+            shard = self.root / task.name
+            if len(result.crc32) != len(result.positions):
+                continue  # Written before results had checksums.
+            if not result.num_bytes or (shard.exists() and shard.stat().st_size == result.num_bytes):
+                results[task.name] = result.compact()
         return results
 
     def __enter__(self) -> Workspace:
@@ -119,8 +124,7 @@ class Workspace:
 
     def __exit__(self, *error: object) -> None:
         # Not left to the garbage collector: a notebook keeps the frames of the last error.
-        if self._lock:
-            self._lock.close()
+        self._held.close()
 
     def clear(self) -> None:
         """Removes the working files; the data set is complete.
@@ -149,32 +153,9 @@ def existing_dataset(root: Path, spec: dict[str, Any]) -> Dataset | None:
     # An interruption between the last two steps of a packing leaves these behind; or it is at them just now.
     work = root / PACKING_DIR
     if work.is_dir():
-        with suppress(OSError), _lock(work) or nullcontext() as lock:
-            if lock:
-                shutil.rmtree(work)
+        with suppress(OSError, UserError), only_one(work / _LOCK, "it is at them"):
+            shutil.rmtree(work)
     return dataset
-
-
-def _lock(work: Path) -> TextIO | None:
-    """Takes the lock of a packing, held until the returned file is closed; None if another process has it.
-
-    Raises:
-        OSError: Nothing can be written there.
-    """
-    file = open(work / "lock", "w")  # noqa: SIM115
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); delete {path.parent.parent} and start over.") from None
 
 
 def spec_difference(old: dict[str, Any], new: dict[str, Any]) -> str:

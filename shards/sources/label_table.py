@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from shards.base.errors import UserError
+from shards.base.records import parse_json
 from shards.base.retrying import persistently
 from shards.dataset.label_types import Scalar, convert, doubts, from_cell, infer_field, is_identity
 from shards.dataset.manifest import LabelField
@@ -165,9 +166,9 @@ def _read_jsonl(path: Path, text: str) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             json.dumps(row, ensure_ascii=False).encode()  # "\\ud800" alone is no character.
-        except (ValueError, RecursionError):  # The latter for thousands of brackets.
+        except ValueError:
             row = None
         if not isinstance(row, dict):
             raise UserError(f"{path}: line {number} is not a JSON object; give one object a line.")

@@ -7,16 +7,16 @@ pyarrow, which would cost each packing process seconds and 120 MB.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from shards.base.errors import UserError
+from shards.base.files import only_one, write_bytes, writing_to
 from shards.dataset.label_types import Scalar
 
 _IMAGES, _ROWS, _COMPLETE, _LOCK = "images.bin", "rows.jsonl", "complete", "lock"
@@ -36,24 +36,20 @@ class SpoolWriter:
             UserError: Another process is filling it, or it cannot be written to.
         """
         self._folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(folder / _LOCK, "w")  # noqa: SIM115 - held until close()
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is filling {folder}; wait for it or stop it.") from None
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {folder} ({error.strerror}); set FACEGEN_CACHE to another folder."
-            ) from None
-        self._images = open(folder / _IMAGES, "ab")  # noqa: SIM115
-        self._rows = open(folder / _ROWS, "ab")  # noqa: SIM115
-        self._counts = self._recover()
+        with self._writing(), ExitStack() as files:
+            busy = f"another process is filling {folder}; wait for it or stop it."
+            files.enter_context(only_one(folder / _LOCK, busy))
+            self._images = files.enter_context(open(folder / _IMAGES, "ab"))
+            self._rows = files.enter_context(open(folder / _ROWS, "ab"))
+            self._counts = self._recover()
+            self._files = files.pop_all()
 
     @property
     def is_complete(self) -> bool:
         """Whether the spool holds all rows of the stream."""
-        return (self._folder / _COMPLETE).exists()
+        path = self._folder / _COMPLETE
+        # Empty in the spools of older versions. Another number: what was complete has been damaged since.
+        return path.exists() and path.read_text() in ("", str(self.num_rows))
 
     @property
     def num_rows(self) -> int:
@@ -65,24 +61,32 @@ class SpoolWriter:
         return self._counts[split]
 
     def add(self, split: str, image: bytes, labels: Mapping[str, Scalar]) -> None:
-        """Appends a row."""
+        """Appends a row.
+
+        Raises:
+            UserError: The disk refuses.
+        """
         line = json.dumps({"split": split, "size": len(image), "labels": dict(labels)})
-        self._images.write(image)
-        self._rows.write(f"{line}\n".encode())
-        self._counts[split] += 1
-        if self.num_rows % _SYNC_EVERY == 0:
-            self._sync()
+        with self._writing():
+            self._images.write(image)
+            self._rows.write(f"{line}\n".encode())
+            self._counts[split] += 1
+            if self.num_rows % _SYNC_EVERY == 0:
+                self._sync()
 
     def complete(self) -> None:
         """Marks the stream as complete."""
-        self._sync()
-        (self._folder / _COMPLETE).touch()
+        with self._writing():
+            self._sync()
+            write_bytes(self._folder / _COMPLETE, str(self.num_rows).encode())
 
     def close(self) -> None:
         """Writes buffered rows and releases the lock."""
-        self._images.close()
-        self._rows.close()
-        self._lock.close()
+        with self._writing():
+            self._files.close()
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing_to(f"to {self._folder}", "free space, or set FACEGEN_CACHE to another folder")
 
     def _sync(self) -> None:
         # Images first: a line must never name bytes that are missing.
@@ -97,7 +101,10 @@ class SpoolWriter:
         row_end = image_end = 0
         with open(self._folder / _ROWS, "rb") as file:
             for line in file:
-                row = json.loads(line) if line.endswith(b"\n") else None
+                try:
+                    row = json.loads(line) if line.endswith(b"\n") else None
+                except ValueError:
+                    row = None
                 if row is None or image_end + row["size"] > num_image_bytes:
                     break
                 counts[row["split"]] += 1

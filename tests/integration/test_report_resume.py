@@ -19,7 +19,7 @@ from facegen.model import load
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents
 from facegen.samplers.gaussian import GaussianConfig
-from faulty_disk import fail_at_every_change
+from failing_disk import fail_at_every_change
 from shards.base.errors import UserError
 from shards.pack import main as pack
 from tiny_runs import untrained_run

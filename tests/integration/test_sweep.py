@@ -14,7 +14,7 @@ import pytest
 from facegen.config import parse_args
 from facegen.processes.group import make_accelerator
 from facegen.runs.snapshot import find_snapshot
-from faulty_disk import fail_at_every_change
+from failing_disk import fail_at_every_change
 from launching import json_lines
 from shards.base.errors import UserError
 from sweeps import write_space

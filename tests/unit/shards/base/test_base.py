@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from faulty_disk import faulty_disk
+from failing_disk import failing_disk
 from shards.base.cli import run
 from shards.base.errors import UserError
 from shards.base.files import (
@@ -117,7 +117,7 @@ def test_places_are_tried_out_before_the_work(tmp_path: Path) -> None:
     for path in (tmp_path / "new", tmp_path / "new" / "old.png" / "picture.png"):
         with pytest.raises(UserError, match="cannot write .*; name another"):
             check_writable(path, "name another")
-    with faulty_disk(tmp_path, 2, errno.EROFS), pytest.raises(UserError, match="cannot write to .*Read-only"):
+    with failing_disk(tmp_path, 2, errno.EROFS), pytest.raises(UserError, match="cannot write to .*Read-only"):
         output_folder(tmp_path / "results")
 
 

@@ -458,6 +458,21 @@ def test_a_packing_that_ends_while_another_starts(
         pack_source(folder(images), options(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"name": 1}', "\xff"])
+def test_damaged_working_files(images: Path, packed: Path, tmp_path: Path, text: str) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        pack_source(StoppingSource(images, 20), options(output))
+    next((output / ".packing").glob("*.tar.json")).write_text(text, encoding="latin-1")
+    plan = (output / ".packing" / "plan.json").read_text()
+    (output / ".packing" / "plan.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match="plan.json|unfinished packing"):
+        pack_source(folder(images), options(output))
+    (output / ".packing" / "plan.json").write_text(plan)
+    pack_source(folder(images), options(output))  # The shard of the damaged result is written again.
+    assert contents(output) == contents(packed)
+
+
 def test_occupied_and_unwritable_outputs(images: Path, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match="is not empty"):

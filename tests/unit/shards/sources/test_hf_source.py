@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import io
 import itertools
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 from bad_images import BAD_FILES
+from failing_disk import fail_at_every_change
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.pack import main
@@ -143,6 +145,30 @@ def test_a_half_written_row_is_cut_off(parquet: Path) -> None:
     (folder / "rows.jsonl").write_bytes(whole["rows.jsonl"][:-5])
     assert fill_spool(config) == folder
     assert {name: (folder / name).read_bytes() for name in whole} == whole
+
+
+def test_a_complete_spool_that_was_damaged_is_streamed_on(parquet: Path) -> None:
+    config = HfConfig(str(parquet))
+    folder = fill_spool(config)
+    whole = {name: (folder / name).read_bytes() for name in ("images.bin", "rows.jsonl")}
+    for name, content in whole.items():
+        (folder / name).write_bytes(content[: len(content) // 2])
+        assert fill_spool(config) == folder
+        assert {name: (folder / name).read_bytes() for name in whole} == whole
+
+
+def test_a_disk_that_fails_at_every_change_of_a_spool(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(folder: Path) -> None:
+        monkeypatch.setenv("FACEGEN_CACHE", str(folder))
+        fill_spool(HfConfig(str(parquet), limit=5))
+
+    def result(folder: Path) -> list[bytes]:
+        return [next(folder.glob(f"hf/*/{name}")).read_bytes() for name in ("images.bin", "rows.jsonl", "complete")]
+
+    failed = fail_at_every_change(tmp_path / "spools", (errno.ENOSPC, errno.EIO), command, result, (UserError,))
+    assert any("images.bin" in change for change in failed)
 
 
 def test_changed_files_are_streamed_anew(parquet: Path) -> None:

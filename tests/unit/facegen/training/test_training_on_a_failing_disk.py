@@ -9,7 +9,7 @@ import pytest
 
 from facegen.options import CheckpointConfig, MonitorConfig
 from facegen.processes.failures import TrainingFailed
-from faulty_disk import fail_at_every_change
+from failing_disk import fail_at_every_change
 from shards.base.errors import UserError
 from training_runs import MakeConfig, train
 
@@ -17,7 +17,7 @@ FULL_OR_BROKEN = (errno.ENOSPC, errno.EIO, errno.EROFS)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # Training raises it, too.
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 13])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 29])
 def test_training(tiny_config: MakeConfig, tmp_path: Path, step: int) -> None:
     monitor = MonitorConfig(
         log_every_images=16, validate_every_images=32, grid_every_images=32, num_validation_images=20

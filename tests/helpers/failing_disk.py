@@ -15,7 +15,7 @@ import pytest
 _FLAGS_OF_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-class FaultyDisk:
+class FailingDisk:
     """Counts the changes below a folder, and fails one of them.
 
     Attributes:
@@ -44,9 +44,9 @@ class FaultyDisk:
 
 
 @contextmanager
-def faulty_disk(root: Path, fails_at: int, number: int) -> Iterator[FaultyDisk]:
+def failing_disk(root: Path, fails_at: int, number: int) -> Iterator[FailingDisk]:
     """Replaces Python's ways to the disk; libraries that write on their own are not seen."""
-    disk = FaultyDisk(root, fails_at, number)
+    disk = FailingDisk(root, fails_at, number)
 
     class Raw(io.FileIO):
         def write(self, data: Any) -> int:
@@ -89,7 +89,7 @@ def faulty_disk(root: Path, fails_at: int, number: int) -> Iterator[FaultyDisk]:
         yield disk
 
 
-def _counted(disk: FaultyDisk, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _counted(disk: FailingDisk, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def counted(path: Any, *args: Any, **options: Any) -> Any:
         disk.change(name, args[0] if name in ("replace", "rename") else path)
         return function(path, *args, **options)
@@ -126,7 +126,7 @@ def fail_at_every_change(
     for position in range(1, 10_000, step):
         folder = root / f"fault_{position}"
         folder.mkdir()
-        with faulty_disk(folder, position, numbers[position % len(numbers)]) as disk:
+        with failing_disk(folder, position, numbers[position % len(numbers)]) as disk:
             try:
                 command(folder)
                 outcome: Exception | None = None
