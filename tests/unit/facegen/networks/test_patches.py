@@ -144,7 +144,7 @@ def test_a_whole_network_starts_at_its_shortcut(options: dict[str, object], chan
         ({"shortcut": "linear"}, "needs output linear"),
         ({"patch": 3}, "power of 2"),
         ({"residual_blocks": [1]}, "or 4 as widths has"),
-        ({"residual_blocks": [1, 1, -1, 1]}, "not be negative"),
+        ({"residual_blocks": [1, 1, -1, 1]}, "must be from 0"),
         ({"attention_side": -1}, "attention_side"),
     ],
 )
