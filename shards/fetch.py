@@ -7,7 +7,6 @@ file came from, and its sha256.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from shards.base.cli import parse, run
 from shards.base.download import check_download, download
 from shards.base.errors import UserError
 from shards.base.files import write_json, writing_to
+from shards.base.records import parse_json
 from shards.base.unpacking import is_archive, unpack
 from shards.dataset.tar import sha256_file
 from shards.sources import SOURCES
@@ -99,7 +99,7 @@ def _tidy_up(config: FetchConfig, name: str, unpacked: Sequence[str]) -> None:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = parse_json((folder / RECORD).read_bytes())
         _ = [entry["unpacked"] for entry in record.values()]
         return record
     except FileNotFoundError:

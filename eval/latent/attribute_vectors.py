@@ -20,6 +20,7 @@ from eval.latent.origin import Origin
 from shards.base.errors import UserError
 from shards.base.files import make_folder
 from shards.base.formats import Format
+from shards.base.records import parse_json
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
 
@@ -30,7 +31,7 @@ _PARALLEL = 1e-6
 _TENSORS = ("vectors", "unit_vectors", "num_present", "num_absent")
 _FILE = FittedFile(
     Format("file of attribute vectors", version=1, first=1),
-    tensors=("vectors", "num_present", "num_absent"),
+    tensors={"vectors": 2, "num_present": 1, "num_absent": 1},
     texts=("names",),
     command="python -m eval.attributes fit",
 )
@@ -184,7 +185,13 @@ def load_attributes(path: str | Path) -> tuple[Attributes, Origin]:
         UserError: Not such a file, or one that a newer facegen wrote.
     """
     tensors, texts, origin = _FILE.load(Path(path))
-    return Attributes(tuple(json.loads(texts["names"])), **tensors), origin
+    try:
+        names = parse_json(texts["names"])
+    except ValueError:
+        raise _FILE.damaged(Path(path)) from None
+    if not isinstance(names, list) or {len(names)} != {len(tensor) for tensor in tensors.values()}:
+        raise _FILE.damaged(Path(path))
+    return Attributes(tuple(map(str, names)), **tensors), origin
 
 
 def edited_latents(latents: np.ndarray, vector: np.ndarray, strengths: Sequence[float] | np.ndarray) -> np.ndarray:

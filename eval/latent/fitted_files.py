@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from eval.latent.origin import Origin
-from shards.base.errors import UserError
+from shards.base.errors import DamagedFile, UserError
 from shards.base.files import save_tensors
 from shards.base.formats import Format
 
@@ -21,13 +21,13 @@ class FittedFile:
 
     Attributes:
         format: Its versions; files of release 0.1 name none and have version 1.
-        tensors: Names of the tensors that are read.
+        tensors: Names of the tensors that are read, and how many dims each has.
         texts: Names of the metadata that are read, beside the origin.
         command: Makes such a file.
     """
 
     format: Format
-    tensors: tuple[str, ...]
+    tensors: Mapping[str, int]
     command: str
     texts: tuple[str, ...] = ()
 
@@ -56,10 +56,17 @@ class FittedFile:
             with safe_open(path, framework="np") as file:
                 metadata = read_version(self.format, path, file.metadata() or {})
                 tensors = {name: file.get_tensor(name) for name in self.tensors}
+            if any(tensors[name].ndim != dims for name, dims in self.tensors.items()):
+                raise KeyError
             return tensors, {name: metadata[name] for name in self.texts}, Origin.from_metadata(metadata)
-        except (OSError, SafetensorError, KeyError):
-            advice = f"make one with: {self.command}"
-            raise UserError(f"{path} is not a readable {self.format.kind}; {advice}") from None
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise self.damaged(path) from None
+
+    def damaged(self, path: Path) -> DamagedFile:
+        """The error of a file whose content does not fit together."""
+        return DamagedFile(f"{path} is not a readable {self.format.kind}; make one with: {self.command}")
 
 
 def read_version(format_: Format, path: Path, metadata: Mapping[str, str]) -> dict[str, str]:

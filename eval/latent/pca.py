@@ -17,7 +17,7 @@ from shards.dataset.dataset import Dataset
 
 _FILE = FittedFile(
     Format("file of principal components", version=1, first=1),
-    tensors=("count", "mean", "components", "variances"),
+    tensors={"count": 1, "mean": 1, "components": 2, "variances": 1},
     command="python -m eval.traverse --pca",
 )
 _CHUNK = 8192
@@ -104,4 +104,7 @@ def load_pca(path: str | Path) -> tuple[Pca, Origin]:
         UserError: Not such a file, or one that a newer facegen wrote.
     """
     tensors, _, origin = _FILE.load(Path(path))
+    shape = (len(tensors["variances"]), len(tensors["mean"]))
+    if tensors["components"].shape != shape or len(tensors["count"]) != 1:
+        raise _FILE.damaged(Path(path))
     return Pca(int(tensors.pop("count")[0]), **tensors, total_variance=float(tensors["variances"].sum())), origin

@@ -57,7 +57,10 @@ def check_name(name: str) -> None:
 
 def weights_sha256(snapshot: Path, weights: str) -> str:
     """Checksum of a snapshot's weights file, from its marker."""
-    checksums = read_json(snapshot / MARKER, "give another snapshot")
+    path, advice = snapshot / MARKER, "give another snapshot"
+    checksums = as_record(read_json(path, advice), dict[str, str], path, advice)
+    if f"{weights}.safetensors" not in checksums:
+        raise UserError(f"{path} has no checksum of the {weights} weights; {advice}.")
     return checksums[f"{weights}.safetensors"]
 
 

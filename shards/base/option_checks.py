@@ -12,7 +12,7 @@ from shards.base.errors import UserError, shown
 
 
 def check_sections(config_class: type, values: Mapping[Any, Any], prefix: str = "") -> None:
-    """Refuses a value where a section of options belongs, such as ``optim: -1``; the parser ignores it or fails.
+    """Refuses what the parser ignores: values for sections, such as ``optim: -1``, and empty sections of other names.
 
     Args:
         config_class: The config dataclass.
@@ -22,6 +22,10 @@ def check_sections(config_class: type, values: Mapping[Any, Any], prefix: str = 
     Raises:
         UserError: Such a value.
     """
+    hints = get_type_hints(config_class)
+    for name, value in values.items():
+        if isinstance(value, Mapping) and not value and str(name).partition(".")[0] not in hints:
+            raise UserError(f"there is no option '{prefix}{name}'; --help lists them all.")
     for name, kind in _sections(config_class).items():
         value = values.get(name, {})
         if isinstance(value, Mapping):

@@ -68,3 +68,32 @@ def test_a_latent_of_release_0_1_is_read_and_a_newer_one_is_one_sentence() -> No
     with pytest.raises(UserError, match="install a newer facegen") as caught:
         read_latent(save(latent, {"snapshot": "0123", "format_version": "9" * 100_000}))
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("write", "read", "tensors", "texts"),
+    [
+        (write_components, load_pca, {"count": np.ones(0)}, {}),
+        (write_components, load_pca, {"mean": np.ones(2)}, {}),
+        (write_components, load_pca, {"components": np.ones(3)}, {}),
+        (write_attributes, load_attributes, {"vectors": np.ones((2, 3))}, {}),
+        (write_attributes, load_attributes, {}, {"names": "["}),
+        (write_attributes, load_attributes, {}, {"names": "[" * 100_000}),
+        (write_attributes, load_attributes, {}, {"names": '["a", "b"]'}),
+        (write_attributes, load_attributes, {}, {"names": "3"}),
+    ],
+)
+def test_a_file_whose_content_does_not_fit_together(
+    tmp_path: Path,
+    write: Callable[[Path], None],
+    read: Callable[[Path], object],
+    tensors: dict[str, np.ndarray],
+    texts: dict[str, str],
+) -> None:
+    path = tmp_path / "f.safetensors"
+    write(path)
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    path.write_bytes(save(load(path.read_bytes()) | tensors, metadata | texts))
+    with pytest.raises(UserError, match="f.safetensors is not a readable file of .*; make one with: python -m eval"):
+        read(path)

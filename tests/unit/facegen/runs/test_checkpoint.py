@@ -171,7 +171,7 @@ def test_a_file_that_may_not_be_read_is_not_damaged(
     def refused(*_: Any) -> Any:
         raise OSError(number, os.strerror(number))
 
-    for attribute in ("hashlib.file_digest", "pathlib.Path.read_text", "os.listdir"):
+    for attribute in ("hashlib.file_digest", "pathlib.Path.read_bytes", "os.listdir"):
         with monkeypatch.context() as patch, pytest.raises(UserError, match=f"{os.strerror(number)}.*fix this"):
             patch.setattr(attribute, refused)
             set_aside_damaged(tmp_path)

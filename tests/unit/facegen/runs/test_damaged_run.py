@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,15 @@ def test_a_snapshot_that_is_damaged(run: Path, edit: Edit, finding: str) -> None
     reseal(snapshot, "snapshot.json", edited(snapshot / "snapshot.json", edit))
     with pytest.raises(UserError, match=finding):
         load(snapshot)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_marker_that_does_not_end(run: Path, make: Callable[[Path], None]) -> None:
+    [snapshot] = (run / "snapshots").iterdir()
+    (snapshot / MARKER).unlink()
+    make(snapshot / MARKER)
+    with pytest.warns(UserWarning, match="not a plain file"), pytest.raises(UserError, match="no complete snapshot"):
+        load(run)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100, (2**50).to_bytes(8, "little") + b"{}"])
