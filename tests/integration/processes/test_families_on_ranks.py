@@ -74,9 +74,14 @@ def test_batch_norm_of_the_moving_average_is_that_of_one_process(case: str, reco
     one, ranks = (newest_complete(records / place / case / "checkpoints") for place in ("one", "ranks"))
     assert one and ranks
     expected, found = (load_file(checkpoint / "ema.safetensors") for checkpoint in (one, ranks))
-    for name in expected:
-        if name.endswith(("running_mean", "running_var")):
-            torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
+    for name in (name for name in expected if name.endswith("running_var")):
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
+        # The bias before a norm has no gradient, so Adam follows the rounding of sums; it moves the mean only.
+        norm = name.removesuffix(".running_var")
+        stages, position = norm.rsplit(".", 1)
+        bias = f"{stages}.{int(position) - 1}.bias"
+        means = [saved[f"{norm}.running_mean"] - saved[bias] for saved in (found, expected)]
+        torch.testing.assert_close(*means, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", RECONSTRUCTING)
