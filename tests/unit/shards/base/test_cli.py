@@ -77,7 +77,7 @@ def test_mistakes(args: list[str], words: list[str], capsys: pytest.CaptureFixtu
         ("model: -1", ["'model' is a section of options", "-1"]),
         ("model:", ["'model' is a section of options", "None"]),
         ("model: {network: 3}", ["'model.network' is a section of options", "3"]),
-        ("model: {netwrok: {}}", ["there is no option 'model.netwrok'"]),
+        ("model: {netz: {}}", ["there is no option 'model.netz'"]),
         ("seed: null", ["'seed' cannot be null"]),
         ("seed: " + "9" * 5000, ["is not YAML", "5000 digits"]),
         ("when: 2020-13-45", ["month"]),
