@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -206,6 +206,9 @@ def read_manifest(root: Path) -> Manifest:
     advice = f"make it again with: python -m shards.index {root}"
     content = DATASET_FORMAT.read(path, read_json(path, advice), advice)
     fingerprint = content.pop("fingerprint", None)
+    missing = [item.name for item in fields(Manifest) if item.name not in content]
+    if missing:  # Not even those with a default: without identity_field, persons would not count.
+        raise DamagedFile(f"{path}: {missing[0]} is missing; {advice}.")
     manifest = as_record(content, Manifest, path, advice)
     as_record(content, _Described, path, advice, other_fields=True)
     _check_shard_names(path, [shard.name for shard in manifest.shards])

@@ -65,6 +65,8 @@ def read_all(root: Path) -> None:
         (lambda m: m["image"].update(colour=1), "image.colour is not a field of this file"),
         (lambda m: m["fields"]["skin"].update(kind="bool"), "has the fingerprint .*, not '"),
         (lambda m: m["fields"]["identity"].update(classes=["a", "a"]), "names a class twice"),
+        (lambda m: m.pop("identity_field"), "identity_field is missing"),
+        (lambda m: m.pop("index"), "index is missing"),
         (lambda m: m.update(fields=[]), "fields should be an object, not"),
         (lambda m: m.update(identity_field="nobody"), "identity_field is 'nobody', which is not a field"),
         (lambda m: m.update(fingerprint="0123456789abcdef"), "has the fingerprint .*, not '0123456789abcdef'"),
