@@ -155,10 +155,15 @@ def _damage_column(path: Path, name: str, how: str) -> None:
     elif how == "shuffle":
         columns[name] = column[::-1].copy()
     else:
-        values = {"negative": -1000, "huge": np.inf, "nan": np.nan}
         new = column.copy()
-        limit = np.iinfo(column.dtype).max if column.dtype.kind in "iu" and how != "negative" else values[how]
-        new[len(new) // 2] = limit if np.dtype(column.dtype).kind != "u" or how != "negative" else 2**7
+        new[len(new) // 2] = _extreme(column.dtype, how)
         columns[name] = new
     path.unlink()
     save_file(columns, path)
+
+
+def _extreme(dtype: np.dtype, how: str) -> float:
+    """A value that a column cannot have, as far as its type has one."""
+    if dtype.kind == "f":
+        return {"negative": -1000.0, "huge": np.inf, "nan": np.nan}[how]
+    return np.iinfo(dtype).min if how == "negative" else np.iinfo(dtype).max
