@@ -125,7 +125,9 @@ _COMMANDS = {
     "pack": _pack,
     "fit": _fit,
     "index": lambda folder, home: index.main([str(folder / "data"), "--replace"]),
-    "inspect": lambda folder, home: inspect.main([str(folder / "data"), "--card", str(folder / "card")]),
+    "inspect": lambda folder, home: inspect.main(
+        [str(folder / "data"), "--card", str(folder / "card"), "--max_images", "8"]
+    ),
     "export": lambda folder, home: label.main(["export", str(home / "labeling"), str(folder / "degrees.csv")]),
 }
 
