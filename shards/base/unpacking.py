@@ -102,6 +102,8 @@ def _unzip(archive: Path, folder: Path) -> None:
 
 
 def _check_inside(name: str) -> None:
+    if not name:
+        raise ValueError("an entry has no name")
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"'{name}' leads out of the folder")
     if len(Path(name).parts) > _MAX_DEPTH:

@@ -32,8 +32,8 @@ ROOT = Path(__file__).resolve().parents[3]
 KILLS = ("SIGKILL to all", "SIGKILL to the command", "SIGKILL to one process", "SIGTERM to the command")
 END_SEC = 90.0
 """Longest time from a kill to the end of all processes; what is left of Ray then counts as hanging."""
-_TIMES = ("rate", "latency", "seconds", "_sec", "memory", "made_at", "versions")
-"""Parts of the names of measures that differ from one run to the next."""
+_TIMES = ("/created", "/stages", "rate", "latency")
+"""Parts of the names of what differs from one report to the next."""
 
 
 class Program(ABC):

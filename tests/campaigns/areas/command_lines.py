@@ -106,7 +106,8 @@ class CommandLines(Area):
         if "space" in case.use:
             return dict(_flat(space_to_dict(read_space(str(file)))))
         files = ["--config", str(file)] if file.exists() else []
-        needed = [word for word in ("--data=d", "--run=r") if not word.startswith(tuple(_heads(arguments)))]
+        given = [f"--{change.where}=" for change in case.changes if change.kind in ("option", "value")]
+        needed = [word for word in ("--data=d", "--run=r") if not word.startswith(("\0", *given))]
         if case.use == "preset":
             family = yaml.safe_load((PRESETS / named["copy"]).read_text())["family"] if "copy" in named else family
         config = parse_args([family, *files, *needed, *arguments])

@@ -223,10 +223,14 @@ def _unknown_method() -> bytes:
 
 
 def _deep(kind: str) -> bytes:
-    buffer, name = io.BytesIO(), "d/" * 3000 + "a.txt"
+    return _archive(kind, "d/" * 3000 + "a.txt")
+
+
+def _archive(kind: str, name: str) -> bytes:
+    buffer = io.BytesIO()
     if kind == "zip":
         with zipfile.ZipFile(buffer, "w") as file:
-            file.writestr(name, "x")
+            file.writestr(zipfile.ZipInfo(name), "x")
     else:
         with tarfile.open(fileobj=buffer, mode="w") as tar:
             tar.addfile(tarfile.TarInfo(name))
@@ -247,6 +251,7 @@ def _damaged(method: int) -> bytes:
     [
         ("encrypted.zip", _encrypted()),
         ("method.zip", _unknown_method()),
+        ("nameless.zip", _archive("zip", "")),
         ("deep.zip", _deep("zip")),
         ("deep.tar", _deep("tar")),
         ("deflated.zip", _damaged(zipfile.ZIP_DEFLATED)),
