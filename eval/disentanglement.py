@@ -16,6 +16,7 @@ import torch
 
 from eval.factors.all_scores import SCORES, Disentanglement, measure_factors
 from eval.factors.known import ground_truth, read_factors
+from facegen.degrees import condition_fields
 from facegen.model import Model, load
 from facegen.pixels import to_float
 from shards.base import cli
@@ -58,7 +59,8 @@ class DisentanglementConfig:
 @torch.inference_mode()
 def latents_of(model: Model, dataset: Dataset, split: str, num_images: int, batch_size: int) -> np.ndarray:
     """Posterior means of the first images of a split, float32 (N, L)."""
-    batches = evaluation_batches(dataset, split, batch_size, limit=num_images)
+    fields = condition_fields(model.condition, dataset)
+    batches = evaluation_batches(dataset, split, batch_size, limit=num_images, fields=fields)
     return np.concatenate([model.encode(to_float(batch.images), batch.labels).numpy() for batch in batches])
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from shards.base.errors import UserError
+from shards.base.errors import UserError, shown
 from shards.dataset.dataset import Dataset
 
 
@@ -22,6 +25,43 @@ def degrees_of(labels: Tensor) -> Tensor:
     if labels.is_floating_point():
         return labels.float()
     return (2.0 * labels - 1).masked_fill(labels < 0, torch.nan)
+
+
+def given_condition(
+    model: str, condition: str | None, labels: Mapping[str, Any], num: int, of_images: bool
+) -> dict[str, Tensor]:
+    """The label that a model reads, among labels given to it.
+
+    Args:
+        model: Its name, for messages.
+        condition: Name of that label; None if the model reads none.
+        labels: ``num`` values each by name. A list holds degrees, even if they are written as whole numbers.
+        num: Number of images.
+        of_images: The labels describe images that the model reads, and may hold others than the condition.
+
+    Returns:
+        The condition by its name; empty without labels.
+
+    Raises:
+        UserError: A label that would be ignored, no condition among the labels, or a wrong number of values.
+    """
+    if not labels or (of_images and condition is None):
+        return {}
+    others = ", ".join(shown(name) for name in labels if name != condition)
+    if condition is None:
+        raise UserError(f"{model} is not conditional and reads no label; leave out {others}.")
+    if condition not in labels or (others and not of_images):
+        raise UserError(f"{model} reads the label '{condition}', not {others}; give that label alone.")
+    given = labels[condition]
+    degrees = torch.as_tensor(given if hasattr(given, "dtype") else np.array(given, np.float32))
+    if degrees.shape != (num,):
+        raise UserError(f"give {num} degrees of '{condition}', one for each image, not {list(degrees.shape)}.")
+    return {condition: degrees}
+
+
+def condition_fields(condition: str | None, dataset: Dataset) -> list[str]:
+    """The label field that a model with this condition reads; none where the data set lacks it."""
+    return [condition] if condition is not None and condition in dataset.fields else []
 
 
 def known_degrees(dataset: Dataset, label: str, split: str) -> np.ndarray:

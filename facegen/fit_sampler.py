@@ -13,10 +13,12 @@ from tqdm import tqdm
 
 from facegen import __version__
 from facegen.config import PRESETS, resolve_presets
+from facegen.degrees import condition_fields
 from facegen.model import Model, load
 from facegen.options import to_dict
 from facegen.pixels import to_float
 from facegen.randomness import derive_seed
+from facegen.runs.run_name import parse_run
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents, Sampler
 from facegen.samplers.fitted import DIRECTORY, SamplerDescription, check_name, save_sampler, weights_sha256
@@ -101,7 +103,7 @@ def main() -> None:
     directory = save_sampler(model.run_dir, called, sampler, description)
     print(
         f"fitted {name} to {len(latents.mu):,} latents of {model.name} at {model.images_seen:,} images: {directory}\n"
-        f'use it: facegen.load("{config.run}", sampler="{called}"), or {config.run}:{called} in eval.report'
+        f"name the run with it: {parse_run(config.run).path}:{called}"
     )
 
 
@@ -141,7 +143,8 @@ def encode(model: Model, dataset: Dataset, num_images: int | None, batch_size: i
     total = available if num_images is None else min(num_images, available)
     means, logvars = [], []
     with tqdm(total=total, desc="encoding", leave=False, disable=None, unit="image") as progress:
-        for batch in evaluation_batches(dataset, "train", batch_size, limit=total):
+        fields = condition_fields(model.condition, dataset)
+        for batch in evaluation_batches(dataset, "train", batch_size, limit=total, fields=fields):
             mu, logvar = model.posterior(to_float(batch.images), batch.labels)
             means.append(mu.float())
             logvars += [] if logvar is None else [logvar.float()]

@@ -12,6 +12,7 @@ without gradients.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,14 +21,16 @@ import torch
 from torch import Tensor
 
 from facegen.config import model_config_from_dict
+from facegen.degrees import given_condition
 from facegen.families import FAMILIES, Family, build
 from facegen.networks.conv_config import ImageShape
 from facegen.pixels import to_float, to_uint8
 from facegen.randomness import derive_seed
 from facegen.runs.checkpoint import build_described, load_module
+from facegen.runs.run_name import parse_run
 from facegen.runs.snapshot import DESCRIPTION, Description, find_snapshot, read_description
 from facegen.samplers.base import Sampler
-from facegen.samplers.fitted import load_sampler
+from facegen.samplers.fitted import fitted_samplers, load_sampler
 from facegen.samplers.prior import PriorSampler
 from shards.base.errors import UserError, shown
 
@@ -46,9 +49,11 @@ def load(
 
     Args:
         path: A run directory (for its newest snapshot, or its best one after early stopping) or a snapshot directory.
+            ``RUN:SAMPLER`` names a fitted sampler, too, as in every command.
         device: Device of the networks.
         weights: The moving average (``ema``) or the trained weights (``raw``); None takes the average if there is one.
-        sampler: Name of a sampler fitted to this run, for ``Model.sample``; None takes the family's prior.
+        sampler: Name of a sampler fitted to this run, for ``Model.sample``; None takes that of ``path``, or else the
+            family's prior.
 
     Returns:
         The model, in eval mode.
@@ -56,7 +61,10 @@ def load(
     Raises:
         UserError: There is no complete snapshot, it lacks the weights, or the sampler was not fitted to them.
     """
-    snapshot = find_snapshot(Path(path))
+    run, named = parse_run(path)
+    if named and sampler:
+        raise UserError(f"{path} and {sampler} name two samplers; name one.")
+    snapshot = find_snapshot(run)
     description = read_description(snapshot)
     chosen = weights or next(iter(description.weights), "raw")
     if chosen not in description.weights:
@@ -72,18 +80,16 @@ def load(
     family = build_described(lambda: build(description.family, config, shape), source, file)
     load_module(family, file)
     model = Model(family.to(device).eval(), description, snapshot, chosen)
-    if sampler is not None:
-        if model.run_dir is None:
-            raise UserError(f"{path} is not in a run, and samplers are stored in runs; give the run directory.")
-        model.use_sampler(sampler, load_sampler(model.run_dir, sampler, snapshot, chosen))
-    return model
+    chosen_sampler = sampler or named
+    return model if chosen_sampler is None else model.with_sampler(chosen_sampler)
 
 
 class Model:
     """A trained model, as ``load`` returns it.
 
-    ``labels``, where a method takes them, are the labels of its images or latents by name, N values each; only
-    conditional families read one, ``condition``. See the module for the two forms of images.
+    ``labels``, where a method takes them, are labels by name, N values each. Only conditional families read one,
+    ``condition``; without ``labels`` its degrees are unknown. Labels of images may be those of a whole batch, with the
+    condition among them; labels to generate by are the condition alone. See the module for the two forms of images.
 
     Attributes:
         name: Name of the run.
@@ -151,10 +157,10 @@ class Model:
             Mean and log variance of the latents, each float32 N x L; the latter is None for a deterministic encoder.
 
         Raises:
-            UserError: The family cannot encode, or images or labels of another shape.
+            UserError: The family cannot encode, images or labels of another shape, or labels without the condition.
         """
         self._require("encode")
-        mu, logvar = self.network.posterior(self._input(images), self._labels(labels, len(images)))
+        mu, logvar = self.network.posterior(self._input(images), self._condition(labels, len(images), of_images=True))
         return _like(mu, images), None if logvar is None else _like(logvar, images)
 
     def encode(self, images: Array, labels: Labels = None) -> Array:
@@ -167,19 +173,19 @@ class Model:
 
         Args:
             latents: Float, N x L, numpy or torch.
-            labels: As for the class; without the condition's, degrees are unknown.
+            labels: As for the class: ``{condition: degrees}``.
 
         Returns:
             N images in the form of the latents' library.
 
         Raises:
-            UserError: The family cannot decode, or latents or labels of another shape.
+            UserError: The family cannot decode, latents or labels of another shape, or labels beside the condition.
         """
         self._require("decode")
         tensor = torch.as_tensor(latents, dtype=torch.float32, device=self.device)
         if tensor.ndim != 2 or tensor.shape[1] != self.latent_size:
             raise UserError(f"{self.name} decodes latents of N x {self.latent_size}, not of {list(tensor.shape)}.")
-        images = self.network.decode(tensor, self._labels(labels, len(tensor)))
+        images = self.network.decode(tensor, self._condition(labels, len(tensor)))
         return to_uint8(images).cpu().numpy() if isinstance(latents, np.ndarray) else images
 
     @torch.inference_mode()
@@ -191,7 +197,7 @@ class Model:
         """
         self._require("encode")
         self._require("decode")
-        known = self._labels(labels, len(images))
+        known = self._condition(labels, len(images), of_images=True)
         mu, _ = self.network.posterior(self._input(images), known)
         reconstructions = self.network.decode(mu, known)
         return to_uint8(reconstructions).cpu().numpy() if isinstance(images, np.ndarray) else reconstructions
@@ -233,7 +239,8 @@ class Model:
             float, num x C x H x W in [-1, 1]; ``facegen.pixels.to_uint8`` converts them to bytes.
 
         Raises:
-            UserError: The family cannot sample and no sampler was loaded, or ``num`` is below 1.
+            UserError: The family cannot sample and no sampler was loaded, ``num`` is below 1, or labels beside the
+                condition.
         """
         return self.decode(self.sample_latents(num, seed=seed, std=std, first=first), labels)
 
@@ -255,6 +262,25 @@ class Model:
         """Makes ``sample`` draw from a fitted sampler, with which families without a prior can sample too."""
         self.sampler, self._sampler = name, sampler.to(self.device)
         self.can = self.can | {"sample"}
+
+    def with_sampler(self, name: str) -> Model:
+        """A copy that shares the networks and samples with a sampler fitted to this run.
+
+        Raises:
+            UserError: The snapshot is not in a run, or the sampler was not fitted to these weights.
+        """
+        if self.run_dir is None:
+            raise UserError(
+                f"{self.snapshot} is not in a run, and samplers are stored in runs; give the run directory."
+            )
+        model = copy(self)
+        model.use_sampler(name, load_sampler(self.run_dir, name, self.snapshot, self.weights))
+        return model
+
+    @property
+    def samplers(self) -> list[str]:
+        """Names of the samplers that ``with_sampler`` takes."""
+        return [] if self.run_dir is None else fitted_samplers(self.run_dir, self.snapshot, self.weights)
 
     def _noise(self, size: int, num: int, seed: int, first: int) -> Tensor:
         """Standard normal numbers, num x size, of samples ``first`` to ``first + num - 1``."""
@@ -284,16 +310,10 @@ class Model:
             )
         return tensor.to(self.device, memory_format=torch.channels_last)
 
-    def _labels(self, labels: Labels, num: int) -> Mapping[str, Tensor]:
-        """Labels of ``num`` images as tensors; a list holds degrees, even if they are written as whole numbers."""
-        found = {
-            name: torch.as_tensor(label if hasattr(label, "dtype") else np.array(label, np.float32)).to(self.device)
-            for name, label in (labels or {}).items()
-        }
-        given = found.get(self.condition or "")
-        if given is not None and given.shape != (num,):
-            raise UserError(f"give {num} degrees of '{self.condition}', one for each image, not {list(given.shape)}.")
-        return found
+    def _condition(self, labels: Labels, num: int, of_images: bool = False) -> Mapping[str, Tensor]:
+        """The condition among labels, on the device; those of images may hold others."""
+        found = given_condition(self.name, self.condition, labels or {}, num, of_images)
+        return {name: degrees.to(self.device) for name, degrees in found.items()}
 
 
 def _like(values: Tensor, images: np.ndarray | Tensor) -> Any:

@@ -16,6 +16,7 @@ from eval.latent.sample_conditions import sample_labels
 from eval.reports.context import ReportContext
 from eval.reports.part import NUM_QUERIES, Amount
 from eval.reports.statistic import SplitBatch, Statistic
+from facegen.degrees import condition_fields
 from facegen.pixels import to_uint8
 from shards.loading.loader import evaluation_batches
 
@@ -61,6 +62,7 @@ def run_split(
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         limit=protocol.num_images,
+        fields=condition_fields(model.condition, protocol.dataset),
     )
     num_batches = -(-protocol.num_images // protocol.batch_size // accelerator.num_processes)
     quiet = not accelerator.is_main_process

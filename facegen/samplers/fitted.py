@@ -85,6 +85,19 @@ def save_sampler(run: Path, name: str, sampler: Sampler, description: SamplerDes
     return directory
 
 
+def fitted_samplers(run: Path, snapshot: Path, weights: str) -> list[str]:
+    """Names of the undamaged samplers of a run that were fitted to the weights of a snapshot, sorted."""
+    wanted, found = weights_sha256(snapshot, weights), []
+    for directory in sorted((run / DIRECTORY).glob("[!.]*")):
+        try:
+            description = read_record(directory / DESCRIPTION, SamplerDescription, "fit it again", SAMPLER_FORMAT)
+        except UserError:
+            continue
+        if description.weights_sha256 == wanted and is_plain_name(directory.name) and not damage(directory):
+            found.append(directory.name)
+    return found
+
+
 def load_sampler(run: Path, name: str, snapshot: Path, weights: str) -> Sampler:
     """Loads a sampler for the weights of a snapshot.
 
