@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -21,7 +20,7 @@ def open_runs(
     Raises:
         UserError: No snapshot, or a model of images of another size than the data set's.
     """
-    models = [load_run(path, device, weights) for path in paths]
+    models = [load(path, device=device, weights=weights) for path in paths]
     image = dataset.image
     for path, model in zip(paths, models, strict=True):
         if tuple(model.image_shape) != (image.channels, image.height, image.width):
@@ -31,14 +30,6 @@ def open_runs(
                 f"{image.height}x{image.width}x{image.channels}; pack the data set at the run's size."
             )
     return list(zip(distinct_names(models), models, strict=True))
-
-
-def load_run(path: str, device: str | torch.device, weights: Literal["ema", "raw"] | None) -> Model:
-    """Loads ``RUN``, which samples from its prior, or ``RUN:NAME``, which samples with a fitted sampler."""
-    run, colon, sampler = path.rpartition(":")
-    if colon and not Path(path).exists():
-        return load(run, device=device, weights=weights, sampler=sampler)
-    return load(path, device=device, weights=weights)
 
 
 def distinct_names(models: Sequence[Model]) -> list[str]:

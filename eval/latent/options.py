@@ -48,7 +48,7 @@ class ModelOptions(Options):
     """The model, and the device it runs on."""
 
     run: str
-    """Run directory (its newest snapshot) or snapshot directory."""
+    """Run directory (its newest snapshot) or snapshot directory; RUN:NAME samples with a sampler fitted to the run."""
     weights: Literal["ema", "raw"] | None = None
     """Moving average or trained weights; null takes the average where there is one."""
     device: Literal["auto", "cpu"] = "auto"

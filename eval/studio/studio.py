@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from eval.base.runs import distinct_names, load_run
+from eval.base.runs import distinct_names
 from eval.latent.attribute_vectors import load_attributes
 from eval.latent.editing.editor import Editor
 from eval.latent.editing.uploads import Uploads
 from eval.latent.photo import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, UPLOAD_FORMATS
 from eval.latent.tools.tsne import held_out_split
 from eval.studio.running import Training, is_run
-from facegen.model import Model
+from facegen.model import Model, load
+from facegen.runs.run_name import parse_run
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.images.alignment import Alignment
@@ -136,12 +137,13 @@ class Studio:
     def _load(self, path: str, device: str) -> Model | None:
         """Loads a run; None where only its training, if anything, can be shown."""
         try:
-            model = load_run(path, device, None)
+            model = load(path, device=device)
         except UserError as error:
-            if not is_run(Path(path)):
+            run = parse_run(path).path
+            if not is_run(run):
                 raise
-            self._add_training(Path(path))
-            self.notes.append(f"Only the training of {Path(path).resolve().name} is shown: {error}")
+            self._add_training(run)
+            self.notes.append(f"Only the training of {run.resolve().name} is shown: {error}")
             return None
         if model.run_dir is not None:
             self._add_training(model.run_dir)
@@ -208,6 +210,7 @@ def _describe_run(run: Editor) -> dict[str, Any]:
         "latent_size": model.latent_size,
         "condition": condition,
         "sampler": model.sampler,
+        "samplers": model.samplers,
         "images_seen": model.images_seen,
         "num_parameters": model.num_parameters,
     }

@@ -26,6 +26,7 @@ from shards.images.alignment import Alignment, prepare_aligned
 from shards.images.reading import BadImage, Preparation, prepare
 
 _KEPT_LATENTS = 256
+_KEPT_SAMPLERS = 4
 Result = TypeVar("Result")
 
 
@@ -85,6 +86,7 @@ class Editor:
         self._jobs: dict[Hashable, Later] = {}
         # A slider moves one face many times; it is encoded once.
         self.start = lru_cache(maxsize=_KEPT_LATENTS)(self._start)
+        self.drawn_by = lru_cache(maxsize=_KEPT_SAMPLERS)(self._drawn_by)
 
     @property
     def can_encode(self) -> bool:
@@ -181,12 +183,22 @@ class Editor:
         return Point(self.model.encode(image[None], condition_labels(self.model, np.array([degree])))[0], degree)
 
     def _sample(self, face: Sample) -> np.ndarray:
-        if "sample" in self.model.can:
-            return self.model.sample_latents(1, seed=face.seed, std=face.std)[0].cpu().numpy()
+        model = self.drawn_by(face.sampler)
+        if "sample" in model.can:
+            return model.sample_latents(1, seed=face.seed, std=face.std)[0].cpu().numpy()
         # Without a prior or a sampler: a normal distribution with the components' variances.
         axes = self.sliders.get().axes
         noise = self.model.prior(1, seed=face.seed)[0].cpu().numpy()
         return ((axes.centers + face.std * axes.units * noise) @ axes.directions).astype(np.float32)
+
+    def _drawn_by(self, sampler: str | None) -> Model:
+        """The model that samples with one of the run's samplers; None for the one that it was opened with."""
+        if sampler in (None, self.model.sampler):
+            return self.model
+        if sampler not in self.model.samplers:
+            there = ", ".join(self.model.samplers) or "none"
+            raise UserError(f"{self.name} has no sampler of this name; it has {there}.")
+        return self.model.with_sampler(sampler)
 
     def _given(self, face: Given) -> np.ndarray:
         latent = self._uploads.latent(face.token)

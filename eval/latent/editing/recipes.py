@@ -32,6 +32,10 @@ class Sample(Strict):
     kind: Literal["sample"]
     seed: int = Field(ge=0, le=2**31 - 1)
     std: float = Field(1.0, ge=0, le=4, description="Standard deviation of the noise; 1 is the prior.")
+    sampler: Name | None = Field(
+        None,
+        description="One of the run's samplers; null takes the one that the run was opened with, or else the prior.",
+    )
 
 
 class Mean(Strict):

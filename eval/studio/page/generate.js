@@ -10,7 +10,7 @@ const SPAN = 3;
 
 export function makeGenerate(page) {
   let run;
-  let state = { seed: 0, std: 1, mean: false, axes: {}, degree: null };
+  let state = { seed: 0, std: 1, sampler: null, mean: false, axes: {}, degree: null };
   let sliders = [];
   let total = 0;
   let stdSlider;
@@ -25,7 +25,7 @@ export function makeGenerate(page) {
     $("generate-ms"),
   );
 
-  const face = () => (state.mean ? { kind: "mean" } : { kind: "sample", seed: state.seed, std: state.std });
+  const face = () => (state.mean ? { kind: "mean" } : { kind: "sample", seed: state.seed, std: state.std, sampler: state.sampler });
   const recipe = () => ({ face: face(), axes: state.axes, degree: run.condition ? state.degree : null });
   const moves = () => Object.keys(state.axes).length;
   const describe = () => (state.mean ? "the average" : `seed ${state.seed}`) + (moves() ? `, ${moves()} moved` : "");
@@ -40,6 +40,7 @@ export function makeGenerate(page) {
       run: run.name,
       seed: state.mean ? "mean" : state.seed,
       std: state.std === 1 ? "" : state.std,
+      sampler: state.sampler,
       axes: packNumbers(state.axes),
       degree: state.degree,
       keep: sliders.filter((slider) => slider.locked).map((slider) => slider.axis).join(","),
@@ -144,6 +145,13 @@ export function makeGenerate(page) {
     $("generate-degree").append(degree.element);
   }
 
+  function makeSampler() {
+    const prior = run.sampler ? [] : [option("", run.can.includes("sample") ? "prior" : "components")];
+    $("generate-sampler").replaceChildren(...prior, ...run.samplers.map((name) => option(name, name)));
+    $("generate-sampler").value = state.sampler ?? run.sampler ?? "";
+    $("generate-sampler-field").hidden = $("generate-sampler").options.length < 2;
+  }
+
   stdSlider = new Slider({ label: "Standard deviation", min: 0, max: 2, limit: 4, value: 1, note: "of the noise behind the face: 1 is as trained, 0 the middle" });
   stdSlider.number.min = 0;
   stdSlider.onmove = (value, since) => {
@@ -157,6 +165,10 @@ export function makeGenerate(page) {
   on($("generate-random"), "click", () => newFace(randomSeed()));
   on($("generate-mean"), "click", () => newFace(state.seed, true));
   on($("generate-seed"), "change", () => newFace(numberOr($("generate-seed").value, 0)));
+  on($("generate-sampler"), "change", () => {
+    state.sampler = $("generate-sampler").value || null;
+    return newFace(state.seed);
+  });
   on($("generate-reset"), "click", () => {
     state = { ...state, axes: {}, std: 1, degree: null };
     makeDegree();
@@ -183,6 +195,7 @@ export function makeGenerate(page) {
         seed: numberOr(linked.get("seed"), state.seed),
         mean: linked.get("seed") === "mean",
         std: numberOr(linked.get("std"), 1),
+        sampler: linked.has("seed") ? linked.get("sampler") : (run.sampler ?? run.samplers[0] ?? null),
         axes: unpackNumbers(linked.get("axes")),
         degree: linked.has("degree") ? numberOr(linked.get("degree"), null) : null,
       };
@@ -190,6 +203,7 @@ export function makeGenerate(page) {
       $("generate-axes").setAttribute("aria-busy", "true");
       $("generate-seed").value = state.seed;
       stdSlider.show(state.std);
+      makeSampler();
       makeDegree();
       const first = painter.paint(recipe()).then(() => ($("generate-caption").textContent = describe()));
       if (page.tab() === "generate") write();

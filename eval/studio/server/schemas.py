@@ -32,6 +32,9 @@ class RunAnswer(BaseModel):
     latent_size: int
     condition: Condition | None
     sampler: str | None
+    """The one that the run was opened with."""
+    samplers: list[str]
+    """Those fitted to its weights, by which a recipe can sample."""
     images_seen: int
     num_parameters: int
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from shards.dataset.dataset import Dataset
 from studio_runs import client_of, pixels_of, pixels_of_uri, png, tiny_studio
 from tiny_runs import untrained_run
 
+OLD_RUN = Path(__file__).parents[3] / "fixtures" / "release_0_1" / "run"
 SEED = {"kind": "sample", "seed": 7}
 HELD_OUT = {"kind": "data", "split": "test", "row": 3}
 
@@ -63,6 +65,19 @@ def test_a_seed_is_the_sample_of_that_seed(client, studio):
     np.testing.assert_array_equal(picture(client, "vae", face=SEED), to_uint8(model.sample(1, seed=7))[0])
     wide = picture(client, "vae", face={**SEED, "std": 2})
     np.testing.assert_array_equal(wide, to_uint8(model.sample(1, seed=7, std=2))[0])
+
+
+def test_a_face_is_drawn_by_a_sampler_that_was_fitted_to_the_run(tmp_path):
+    run = Path(shutil.copytree(OLD_RUN, tmp_path / "run"))
+    studio = Studio([str(run)])
+    fitted, face = load_model(run, sampler="gaussian"), {**SEED, "sampler": "gaussian"}
+    assert studio.describe()["runs"][0]["samplers"] == ["gaussian"]
+    with client_of(studio) as client:
+        np.testing.assert_array_equal(picture(client, "run", face=face), to_uint8(fitted.sample(1, seed=7))[0])
+        np.testing.assert_array_equal(picture(client, "run", face=SEED), to_uint8(load_model(run).sample(1, seed=7))[0])
+        answer = client.post("/api/runs/run/picture", json={"face": {**SEED, "sampler": "../.."}})
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "run has no sampler of this name; it has gaussian."
 
 
 def test_a_slider_sets_one_component_and_leaves_the_others(studio, tiny_dataset):
