@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from shards.base.cli import parse, run
-from shards.base.download import check_download, download
 from shards.base.errors import UserError
 from shards.base.files import write_json, writing_to
 from shards.base.records import parse_json
-from shards.base.unpacking import is_archive, unpack
 from shards.dataset.tar import sha256_file
+from shards.downloads.download import check_download, download
+from shards.downloads.unpacking import is_archive, unpack
 from shards.sources import SOURCES
 from shards.sources.base import PublishedFile
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from shards.base.cli import parse, run
 from shards.base.errors import DamagedFile, UserError
 from shards.base.plain_files import check_plain, is_shard_name
+from shards.dataset.addresses import refuse_address
 from shards.dataset.dataset import Dataset
 from shards.dataset.label_types import Scalar, class_field, convert, doubts, infer_field, is_identity
 from shards.dataset.manifest import (
@@ -31,7 +32,6 @@ from shards.dataset.manifest import (
     Manifest,
     Shard,
 )
-from shards.dataset.remote import refuse_address
 from shards.dataset.tar import sha256_file
 from shards.dataset.writer import Columns, write_dataset
 from shards.images.codecs import find_codec

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from facegen.perceptual.torchvision_ops import make_torchvision_importable
-from shards.base.download import download
 from shards.base.errors import UserError
+from shards.downloads.download import download
 
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 CONNECT_TIMEOUT_SEC = 10.0

@@ -16,10 +16,10 @@ from facegen.perceptual.inception_resnet import STAGES
 from facegen.perceptual.loading import INCEPTION_URLS, load_feature_net
 from facegen.perceptual.options import FeatureNetConfig
 from facegen.perceptual.weight_files import cached_path
-from shards.base.download import download, is_web_page
 from shards.base.errors import UserError
 from shards.base.files import make_folder, replacing, writing_to
 from shards.dataset.tar import sha256_file
+from shards.downloads.download import download, is_web_page
 
 _CPU = torch.device("cpu")
 EFFLITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shards.base.download import TIMEOUT_SEC, download
 from shards.base.errors import UserError
 from shards.base.places import cache_directory
 from shards.dataset.tar import sha256_file
+from shards.downloads.download import TIMEOUT_SEC, download
 
 _ADVICE = "download it elsewhere and give --model.features.weights FILE"
 

@@ -1,1 +1,1 @@
-"""What every step needs: errors, command lines, files, downloads, and where things are kept."""
+"""What every step needs: errors, command lines, files, and where things are kept."""

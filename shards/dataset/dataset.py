@@ -9,9 +9,10 @@ import numpy as np
 
 from shards.base.errors import UserError
 from shards.base.plain_files import open_plain
+from shards.dataset.addresses import is_address
 from shards.dataset.index_file import IndexFile, max_index_bytes
 from shards.dataset.manifest import DATASET_FILE, INDEX_FILE, SPLITS, ImageFormat, LabelField, Shard, read_manifest
-from shards.dataset.remote import Remote, is_address
+from shards.dataset.remote import Remote
 
 
 class Dataset:

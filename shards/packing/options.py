@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from shards.dataset.remote import refuse_address
+from shards.dataset.addresses import refuse_address
 from shards.images.alignment import Alignment, TemplateName
 from shards.images.codecs import CodecName, find_codec
 from shards.images.detector import FaceChoice

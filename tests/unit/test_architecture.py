@@ -22,7 +22,7 @@ ROOMS = ("shards", "facegen", "eval", "tuning")
 ORDER: dict[str, tuple[str, ...]] = {
     "shards": (
         "base",
-        "dataset serving",
+        "dataset downloads serving",
         "images",
         "sources loading",
         "card",

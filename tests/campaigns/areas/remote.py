@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from shards.base.download import download
-from shards.base.unpacking import unpack
-from shards.dataset import remote
+from shards.dataset import addresses
 from shards.dataset.manifest import DATASET_FILE, INDEX_FILE
+from shards.downloads.download import download
+from shards.downloads.unpacking import unpack
 from tests.campaigns.area import Area, Case, Change
 from tests.campaigns.areas.data_sets import SIGN, pack_small, read_everything, sign
 from tests.campaigns.damage import draw_bytes, draw_json, make
@@ -90,7 +90,7 @@ class Remote(Area):
         if case.use in _ARCHIVES:
             return self._unpack(folder, case)
         faults = [(change.where, change.value) for change in case.changes if change.kind == "fault"]
-        with _serving(self._server, served, faults) as address, mock.patch.object(remote, "_FIRST_DELAY_SEC", 0.001):
+        with _serving(self._server, served, faults) as address, mock.patch.object(addresses, "_FIRST_DELAY_SEC", 0.001):
             if case.use == "address":
                 return read_everything(address)
             out = folder / "out" / "good.zip"

@@ -27,10 +27,10 @@ from facegen.processes.preemption import Preempted, StopFlag
 from facegen.training.trainer import Trainer
 from shards.base.cli import run
 from shards.base.errors import UserError
-from shards.dataset import remote
+from shards.dataset import addresses, remote
+from shards.dataset.addresses import NUM_TRIES
 from shards.dataset.cache import cache_bytes, locked, make_room, shards_folder
 from shards.dataset.dataset import Dataset
-from shards.dataset.remote import NUM_TRIES
 from shards.index import main as index
 from shards.inspect import main as inspect
 from shards.loading.loader import TrainLoader, evaluation_batches
@@ -59,8 +59,8 @@ def server(local: Path) -> Iterator[type[Handler]]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote, "_FIRST_DELAY_SEC", 0.001)
-    monkeypatch.setattr(remote, "_MAX_DELAY_SEC", 0.002)
+    monkeypatch.setattr(addresses, "_FIRST_DELAY_SEC", 0.001)
+    monkeypatch.setattr(addresses, "_MAX_DELAY_SEC", 0.002)
     return tmp_path / "cache" / "shards"
 
 
@@ -129,6 +129,18 @@ def test_a_file_that_does_not_end_is_refused(
     assert not list(cache.glob("*/.*.part"))
 
 
+def test_a_shard_that_does_not_end_is_refused(local: Path, server: type[Handler], cache: Path) -> None:
+    [shard] = Dataset(local).shards("val")
+    dataset = Dataset(server.url)
+    server.always = "endless"
+    with pytest.raises(
+        UserError, match=f"val-000000.tar has more than {shard.num_bytes:,} bytes; its manifest says so"
+    ):
+        next(Reader(dataset, "val").read(np.array([0])))
+    assert server.requests.count(shard.name) == 2  # A part, then the whole: some servers send no parts.
+    assert not list(cache.glob("*/*.part"))
+
+
 @pytest.mark.parametrize("fault", ["short", "corrupt"])
 def test_a_damaged_index_is_fetched_again_and_never_kept(
     server: type[Handler], cache: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
@@ -148,12 +160,22 @@ def test_a_damaged_index_is_fetched_again_and_never_kept(
 def test_received_chunks_are_not_fetched_again(
     local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "_CHUNK_BYTES", 8192)
+    monkeypatch.setattr(remote, "CHUNK_BYTES", 8192)
     shard = Dataset(local).shards("val")[0]
     num_chunks = -(-shard.num_bytes // 8192)
     server.faults += [None, None, "busy"]  # type: ignore[list-item]
     next(Reader(Dataset(server.url), "val").read(np.array([0])))
     assert server.requests.count(shard.name) == num_chunks + 1
+
+
+def test_a_server_that_sends_whole_files_only(
+    local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "CHUNK_BYTES", 8192)
+    server.always = "whole"
+    here, there = (list(Reader(Dataset(root), "val").read(np.arange(5))) for root in (str(local), server.url))
+    assert there == here
+    assert server.requests.count("val-000000.tar") == 2
 
 
 @pytest.mark.parametrize(
@@ -241,7 +263,7 @@ def test_prefetching_tries_once(server: type[Handler], cache: Path) -> None:
 def test_prefetched_chunks_are_not_fetched_again(
     local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "_CHUNK_BYTES", 8192)
+    monkeypatch.setattr(remote, "CHUNK_BYTES", 8192)
     [shard] = Dataset(local).shards("val")
     dataset = Dataset(server.url)
     assert dataset.remote
@@ -253,7 +275,7 @@ def test_prefetched_chunks_are_not_fetched_again(
 
 
 def test_a_server_that_accepts_no_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_TIMEOUT_SEC", 0.2)
+    monkeypatch.setattr(addresses, "_TIMEOUT_SEC", 0.2)
     with socket.socket() as listener, ExitStack() as waiting:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -268,7 +290,7 @@ def test_a_server_that_accepts_no_connection_is_given_up(monkeypatch: pytest.Mon
 
 
 def test_a_silent_s3_server_gets_as_many_tries_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(remote._OPTIONS["s3"]["config_kwargs"], "read_timeout", 0.3)
+    monkeypatch.setitem(addresses._OPTIONS["s3"]["config_kwargs"], "read_timeout", 0.3)
     calls = []
 
     class Silent(socketserver.BaseRequestHandler):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from file_server import CONTENT, serving
-from shards.base.download import download, is_web_page
 from shards.base.errors import UserError
+from shards.downloads.download import download, is_web_page
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 

@@ -1,0 +1,183 @@
+"""Where a data set behind an address comes from, read with patience: its server may fail, and may send anything.
+
+fsspec reads the addresses (s3, gs, http, https and more); endpoints and keys come from its configuration and from the
+usual variables of each service.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable
+from io import RawIOBase
+from pathlib import Path
+from typing import Any, TypeVar
+
+from shards.base.errors import ENDING, UserError
+
+NUM_TRIES = 6
+_FIRST_DELAY_SEC, _MAX_DELAY_SEC = 0.5, 15.0
+_TIMEOUT_SEC = 20.0
+"""Shorter than the time that launchers give a process to end."""
+CHUNK_BYTES = 8 * 2**20
+_ADDRESS = re.compile(r"(\w[\w+.-]+)://")
+# Gives up on silent servers, and leaves retries to the loop below.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "config_kwargs": {
+            "connect_timeout": _TIMEOUT_SEC,
+            "read_timeout": _TIMEOUT_SEC,
+            "retries": {"total_max_attempts": 1},
+        }
+    },
+}
+ResultT = TypeVar("ResultT")
+
+
+class DamagedOnItsWay(OSError):
+    """The received bytes are not the requested ones; another try may bring them."""
+
+
+class TooLong(UserError):
+    """A server sent more bytes than a file can have."""
+
+
+class _Bounded(RawIOBase):
+    """What fsspec writes a file to: refuses more bytes than it can have."""
+
+    def __init__(self, write: Callable[[bytes], object], max_bytes: int, refusal: str) -> None:
+        self._write, self._left, self._refusal = write, max_bytes, refusal
+
+    def write(self, data: Any) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooLong(self._refusal)
+        if ENDING.is_set():
+            raise InterruptedError("the program ends")
+        self._write(data)
+        return len(data)
+
+
+def is_address(root: str) -> bool:
+    """Whether the place of a data set is an address, not a folder."""
+    return _ADDRESS.match(root) is not None
+
+
+def refuse_address(path: Path, advice: str) -> None:
+    """Raises ``ValueError`` for an address where only a folder of this machine will do.
+
+    Args:
+        path: What the user gave; a path has lost one of an address's two slashes.
+        advice: What to do instead.
+    """
+    if _ADDRESS.match(str(path).replace(":/", "://", 1)):
+        raise ValueError(f"{path} is an address, not a folder; {advice}.")
+
+
+class RemoteFolder:
+    """The folder behind an address. Picklable."""
+
+    def __init__(self, address: str) -> None:
+        """Connects to nothing yet.
+
+        Raises:
+            UserError: fsspec cannot read the address, or the extra ``remote`` is not installed.
+        """
+        import fsspec  # Takes a second; local data sets do not need it.
+
+        self.address = address
+        protocol = address.split("://", 1)[0]
+        self._is_http = protocol in ("http", "https")
+        options = dict(_OPTIONS.get(protocol, {}))
+        try:
+            if self._is_http:
+                import aiohttp
+
+                timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_SEC, sock_read=_TIMEOUT_SEC)
+                options["client_kwargs"] = {"timeout": timeout}
+            self._files, self._root = fsspec.core.url_to_fs(address, **options)
+            if protocol == "s3":
+                self._files.retries = 1  # The tries of s3fs itself, which no option sets.
+        except ImportError as error:
+            raise UserError(f"{address} needs more packages ({error}): pip install 'facegen[remote]'") from None
+        except ValueError as error:
+            raise UserError(f"{address} is not an address that fsspec can read ({error}).") from None
+
+    def __reduce__(self) -> tuple[type[RemoteFolder], tuple[str]]:
+        return RemoteFolder, (self.address,)
+
+    def copy(self, name: str, write: Callable[[bytes], object], max_bytes: int, advice: str) -> None:
+        """Reads a file of unknown length, piece by piece.
+
+        Args:
+            name: Of the file.
+            write: Gets each piece.
+            max_bytes: More than it can have.
+            advice: What to do where it has more.
+
+        Raises:
+            TooLong: It has more than ``max_bytes``.
+            Exception: Errors of the service; ``persistently`` knows them.
+        """
+        bounded = _Bounded(write, max_bytes, f"{self.address}/{name} has more than {max_bytes:,} bytes; {advice}.")
+        if self._is_http:
+            self._files.get_file(self._path(name), bounded)
+            return
+        size = self._files.size(self._path(name))
+        for start in range(0, size, CHUNK_BYTES):
+            bounded.write(self._files.cat_file(self._path(name), start=start, end=min(start + CHUNK_BYTES, size)))
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        """Reads a part of a file: bytes from ``start`` up to ``stop``.
+
+        Raises:
+            TooLong: A server that does not send parts of files.
+            DamagedOnItsWay: Fewer bytes came.
+            Exception: As ``copy``.
+        """
+        content = bytearray()
+        bounded = _Bounded(content.extend, stop - start, f"{self.address}/{name} is not sent in parts.")
+        if self._is_http:  # Not cat_file, which reads whatever the server sends into memory.
+            headers = {**self._files.kwargs.get("headers", {}), "Range": f"bytes={start}-{stop - 1}"}
+            self._files.get_file(self._path(name), bounded, headers=headers)
+        else:
+            bounded.write(self._files.cat_file(self._path(name), start=start, end=stop))
+        if len(content) != stop - start:
+            raise DamagedOnItsWay(f"received {len(content):,} bytes instead of {stop - start:,}")
+        return bytes(content)
+
+    def persistently(self, name: str, attempt: Callable[[], ResultT], num_tries: int = NUM_TRIES) -> ResultT:
+        """Retries what reads a file, with growing pauses.
+
+        Raises:
+            UserError: The file is missing or forbidden, the local disk refuses, or every try failed.
+        """
+        where, delay, started = f"{self.address}/{name}", _FIRST_DELAY_SEC, time.monotonic()
+        for trial in range(1, num_tries + 1):
+            try:
+                return attempt()
+            except UserError:  # The local disk refused, or the file does not end.
+                raise
+            except FileNotFoundError:
+                raise UserError(f"there is no {where}; copy the whole data set there, as it was packed.") from None
+            except PermissionError as error:
+                raise UserError(f"{where} may not be read ({_reason(error)}); check keys and permissions.") from None
+            except Exception as error:  # Every service has errors of its own.
+                if trial == num_tries or ENDING.is_set():
+                    seconds = time.monotonic() - started
+                    raise UserError(
+                        f"{where} could not be read in {trial} tries over {seconds:.0f} s ({_reason(error)}); "
+                        "rerun the command once it can be."
+                    ) from None
+            ENDING.wait(delay * random.uniform(0.5, 1.5))  # Spreads the retries of many processes.
+            delay = min(2 * delay, _MAX_DELAY_SEC)
+        raise AssertionError
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

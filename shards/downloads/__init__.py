@@ -1,0 +1,1 @@
+"""Files from servers: downloaded whole and checked, and archives unpacked inside their folder."""
