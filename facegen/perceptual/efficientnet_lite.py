@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from shards.base.errors import UserError
 
@@ -75,6 +76,18 @@ class EfficientNetLite0(nn.Module):
         stem = nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6())
         return {"stem": stem} | {f"blocks.{number}": block for number, block in enumerate(self._blocks)}
 
+    def fold(self) -> EfficientNetLite0:
+        """Merges batch norms and padding into the convolutions, for inference only; features change by rounding.
+
+        Every merged step would read and write all activations once more, which costs as much as the convolutions.
+        """
+        _fold(self, ("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))
+        for block in self._blocks:
+            assert isinstance(block, _Block)
+            expansion = [("_expand_conv", "_bn0")] if block.expands else []
+            _fold(block, *expansion, ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
+        return self
+
     def features(self, images: Tensor) -> Tensor:
         """Pooled features (N, 1280) of images (N, 3, 224, 224) scaled by ``INPUT_MEAN`` and ``INPUT_STD``."""
         hidden = functional.relu6(self._bn0(self._conv_stem(images)), inplace=True)
@@ -122,6 +135,26 @@ class _SameConv2d(nn.Conv2d):
             after = self.kernel_size[0] - self.stride[0] - before
             input = functional.pad(input, (before, after, before, after))
         return super().forward(input)
+
+
+def _fold(module: nn.Module, *names: tuple[str, str]) -> None:
+    """Replaces convolutions and the batch norms after them, given by name, by one convolution each."""
+    for conv, norm in names:
+        setattr(module, conv, _folded(getattr(module, conv), getattr(module, norm)))
+        setattr(module, norm, nn.Identity())
+
+
+def _folded(conv: _SameConv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    fused = fuse_conv_bn_eval(conv, norm)
+    weight, size, stride = fused.weight, conv.kernel_size[0], conv.stride[0]
+    if stride > 1:
+        # A row and a column of zeros before the kernel turn "same" padding, which is one longer at the end, into equal
+        # padding at both ends.
+        weight, size = functional.pad(weight, (1, 0, 1, 0)), size + 1
+    padding = (size - 1) // 2
+    folded = nn.Conv2d(conv.in_channels, conv.out_channels, size, stride, padding, groups=conv.groups)
+    folded.load_state_dict({"weight": weight, "bias": fused.bias})
+    return folded.requires_grad_(False)
 
 
 def _batch_norm(num_channels: int) -> nn.BatchNorm2d:

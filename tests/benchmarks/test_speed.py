@@ -7,8 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from eval.features.spaces import load_efflite0
+from facegen.perceptual.efficientnet_lite import EfficientNetLite0, preprocess, weights_file
 from shards.loading.order import BatchPlan, EpochOrder
 from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 
@@ -65,3 +68,18 @@ def test_faces_are_rendered_as_fast_as_photos_are_shrunk(bound) -> None:
 
     value = ratio(render, shrink)
     bound("a synthetic face of 64x64, in resizes of 512x512 to 64x64 by Pillow", value, at_most=3)
+
+
+def test_features_take_much_less_time_than_the_network_as_it_was_trained(bound) -> None:
+    space, network = load_efflite0(torch.device("cpu")), EfficientNetLite0().eval()
+    network.load_state_dict(torch.load(weights_file(), weights_only=True))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randint(0, 256, (32, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    @torch.inference_mode()
+    def as_trained() -> np.ndarray:
+        return torch.cat([network.features(preprocess(part)) for part in images.split(16)]).numpy()
+
+    np.testing.assert_allclose(space(images), as_trained(), atol=1e-4)
+    value = ratio(lambda: space(images), as_trained)
+    bound("features by EfficientNet-Lite0, in passes of the network as it was trained", value, at_most=0.75)

@@ -14,7 +14,7 @@ from eval.features.feature_set import FeatureSet
 from eval.features.inception_weights import find_inception_weights, is_reachable
 from eval.features.reference import ReferenceKey, load_features, save_features
 from eval.features.spaces import FeatureSpace, load_efflite0, load_inception
-from facegen.perceptual.efficientnet_lite import EfficientNetLite0, preprocess
+from facegen.perceptual.efficientnet_lite import EfficientNetLite0, preprocess, weights_file
 from shards.base.errors import UserError
 
 CPU = torch.device("cpu")
@@ -54,6 +54,15 @@ def test_network_equals_the_package_that_the_weights_come_from(efflite0):
         expected = theirs(preprocess(random_images(2)))
         torch.testing.assert_close(ours(preprocess(random_images(2))), expected, rtol=1e-4, atol=1e-4)
     assert expected.abs().max() > 1
+
+
+def test_a_folded_network_gives_the_same_features(efflite0):
+    images, network = random_images(5), EfficientNetLite0().eval()
+    network.load_state_dict(torch.load(weights_file(), weights_only=True))
+    with torch.inference_mode():
+        expected = network.features(preprocess(images)).numpy()
+    np.testing.assert_allclose(efflite0(images), expected, atol=1e-4)
+    assert expected.max() > 1
 
 
 def test_gray_images_count_as_color_images_without_color(efflite0):
