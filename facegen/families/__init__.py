@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from facegen.families.ae import AE, AEConfig
+from facegen.families.ae_gan import AEGAN, AEGANConfig
 from facegen.families.base import Family
 from facegen.families.beta_vae import BetaVAE, BetaVAEConfig
 from facegen.families.cvae import CVAE, CVAEConfig
@@ -42,6 +43,7 @@ FAMILIES: dict[str, Entry] = {
     "cvae": Entry(CVAEConfig, CVAE),
     "dcgan": Entry(DCGANConfig, DCGAN),
     "mod_vae": Entry(ModVAEConfig, ModVAE),
+    "ae_gan": Entry(AEGANConfig, AEGAN),
     "vae_gan": Entry(VAEGANConfig, VAEGAN),
 }
 

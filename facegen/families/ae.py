@@ -68,10 +68,13 @@ class AE(Family):
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Squared error of the reconstruction."""
-        reconstructions = self.forward_as_trained(networks, batch)
-        loss = reconstruction_error(batch.images, reconstructions, self.config.reconstruction).mean()
-        mse = reconstruction_error(batch.images, reconstructions.detach(), "mean").mean()
+        loss, mse = self.errors(batch.images, self.forward_as_trained(networks, batch))
         return TurnLosses(loss, {"loss": loss.detach(), "mse": mse})
+
+    def errors(self, images: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
+        """The squared error as the config reduces it, and its mean over pixel values without a gradient; scalars."""
+        loss = reconstruction_error(images, reconstructions, self.config.reconstruction).mean()
+        return loss, reconstruction_error(images, reconstructions.detach(), "mean").mean()
 
     def forward_as_trained(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> Tensor:
         """Reconstructions."""

@@ -3,119 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from facegen.families.base import TrainBatch, TurnLosses
-from facegen.families.dcgan import check_r1
-from facegen.families.vae import VAE, VAEConfig, VariationalNetwork
-from facegen.losses.adversarial import (
-    GanLoss,
-    accuracy,
-    adaptive_weight,
-    fake_loss,
-    generator_loss,
-    gradient_norm,
-    lecam_penalty,
-    players_in_turn,
-    r1_penalty,
-    real_loss,
-    variance_term,
-)
-from facegen.losses.collapse import CollapseDetector
-from facegen.losses.terms import Term, values, weighted_sum
+from facegen.families.base import TrainBatch
+from facegen.families.game import Game, GameConfig
+from facegen.families.vae import VAE, VAEConfig, VAETerms, VariationalNetwork
 from facegen.losses.vae import reparameterize
 from facegen.networks.conv_config import ImageShape
-from facegen.networks.gan import Discriminator, DiscriminatorConfig, num_halvings
-from facegen.networks.norm import averages_kept
-from facegen.options import refuse_unused
-
-
-class Observed(NamedTuple):
-    """Two terms of past steps that steer the next one; averaged over processes, so that all agree."""
-
-    terms: tuple[str, str]
-    step_weight: float
-    """Weight of the newest step in their moving averages; 1 keeps only that step."""
-
-
-OBSERVED = {
-    "d_losses": Observed(("d_loss_real", "d_loss_fake"), 1.0),
-    "d_logits": Observed(("d_logit_real", "d_logit_fake"), 0.01),
-    "gradient_norms": Observed(("reconstruction_gradient", "adversarial_gradient"), 1.0),
-}
-"""By the name of the buffer that holds their averages."""
 
 
 @dataclass
-class VAEGANConfig(VAEConfig):
+class VAEGANConfig(GameConfig, VAEConfig):
     """Options of the VAE-GAN: those of the VAE, and of the adversarial game."""
 
-    gan_loss: GanLoss = "hinge"
-    """``hinge``: the hinge loss (Lim and Ye 2017). ``bce``: the non-saturating cross entropy of logits."""
-    adversarial_weight: float = 0.03
-    """Weight of the adversarial term beside the VAE's objective."""
-    adaptive_weight: bool = False
-    """Multiply adversarial_weight by the ratio of the gradient norms of reconstruction and adversarial term at the
-    decoder's last layer (Esser et al. 2021), as measured in the previous step. Norms are averaged over micro-batches
-    and processes, so that all agree; smaller micro-batches have longer, noisier gradients."""
-    adversarial_start_images: int = 0
-    """Images before the game starts: until then a plain VAE trains, and the discriminator waits."""
-    feature_weight: float = 0.0
-    """Weight of feature matching: the mean squared difference of discriminator features of images and
-    reconstructions."""
-    feature_layer: int = 2
-    """Discriminator stage that gives these features, counted from 0 at the image."""
-    pixel_weight: float = 1.0
-    """Weight of the pixel error; 0 leaves reconstruction to the features, as in Larsen et al."""
-    equilibrium: float = 0.68
-    """Discriminator loss, on either side, at which the players are even; near ln 2."""
-    equilibrium_margin: float | None = None
-    """Skip the turn of a player that leads by more than this (0.35 in Larsen et al.); null skips none."""
-    r1_weight: float = 0.0
-    """Weight of the R1 penalty, half the squared gradient norm of the logits at real images; needs
-    discriminator.norm none."""
-    lecam_weight: float = 0.0
-    """Weight of the LeCam penalty on the discriminator, for small data sets (Tseng et al. 2021)."""
-    discriminator: DiscriminatorConfig = field(
-        default_factory=lambda: DiscriminatorConfig(norm="none", spectral_norm=True)
-    )
-    """Images to logits; the report's discriminator has norm batch and no spectral_norm."""
+    judges_samples: bool = True
+    """Show the discriminator samples of the prior beside reconstructions. Latents of thousands of dims, or maps, have
+    none that a decoder could make faces of."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        super().__post_init__()
-        weights = ("adversarial_weight", "feature_weight", "pixel_weight", "lecam_weight")
-        for name in (*weights, "adversarial_start_images"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
-        check_r1(self.r1_weight, self.discriminator)
-        if self.feature_layer < 0:
-            raise ValueError(f"feature_layer must not be negative, not {self.feature_layer}.")
-        if not self.pixel_weight and not self.feature_weight:
-            raise ValueError("pixel_weight 0 needs a feature_weight above 0: otherwise nothing is reconstructed.")
+        VAEConfig.__post_init__(self)
+        self.check_game()
         if self.decoder_sigma != "fixed":
             raise ValueError("decoder_sigma must be fixed: the adversarial term has no likelihood.")
-        if self.equilibrium_margin is not None and self.equilibrium_margin <= 0:
-            raise ValueError(f"equilibrium_margin must be positive or null, not {self.equilibrium_margin}.")
-        if self.equilibrium_margin is not None and self.gan_loss != "bce":
-            raise ValueError("equilibrium_margin is measured in cross entropy: set gan_loss bce.")
-        if self.equilibrium_margin is None:
-            refuse_unused(self, ("equilibrium",), "without an equilibrium_margin")
-        if not self.feature_weight:
-            refuse_unused(self, ("feature_layer",), "with feature_weight 0")
-        if not self.adversarial_weight:
-            refuse_unused(self, ("adaptive_weight",), "with adversarial_weight 0")
 
 
 class Generated(NamedTuple):
     """Reconstructions and samples of one forward, each N x C x H x W, and the posterior, each N x L."""
 
     reconstructions: Tensor
-    samples: Tensor
+    samples: Tensor | None
     mu: Tensor
     logvar: Tensor
 
@@ -123,48 +44,28 @@ class Generated(NamedTuple):
 class GeneratingNetwork(VariationalNetwork):
     """Encoder and decoder that reconstruct images and decode noise in one forward, as DDP requires."""
 
-    def forward(self, images: Tensor, noise: Tensor, prior: Tensor) -> Generated:  # type: ignore[override]
+    def forward(self, images: Tensor, noise: Tensor, prior: Tensor | None) -> Generated:  # type: ignore[override]
         """Encodes images N x C x H x W, samples with ``noise``, and decodes these latents and ``prior``, both N x L.
 
         The decoder gets both as one batch, because in eval mode both share its batch norm's averages.
         """
         mu, logvar = self.posterior(images)
-        latents = torch.cat([reparameterize(mu, logvar, noise), prior])
-        reconstructions, samples = self.decoder(latents).chunk(2)
+        latents = reparameterize(mu, logvar, noise)
+        if prior is None:
+            return Generated(self.decoder(latents), None, mu, logvar)
+        reconstructions, samples = self.decoder(torch.cat([latents, prior])).chunk(2)
         return Generated(reconstructions, samples, mu, logvar)
 
 
-class VAEGAN(VAE):
+class VAEGAN(Game, VAE):
     """Variational autoencoder with a discriminator of real images, reconstructions and samples."""
 
-    turns = ("discriminator", "autoencoder")
     network_class = GeneratingNetwork
 
     def __init__(self, config: VAEGANConfig, image: ImageShape) -> None:
-        """Builds both players, and the buffers for what past steps observed."""
+        """Builds both players."""
         super().__init__(config, image)
-        if config.feature_weight and config.feature_layer >= num_halvings(image):
-            raise ValueError(
-                f"feature_layer must be below the discriminator's {num_halvings(image)} stages, not "
-                f"{config.feature_layer}."
-            )
-        self.collapse = CollapseDetector()
-        self.networks["discriminator"] = Discriminator(image, config.discriminator)
-        # In buffers, which checkpoints hold, so that a resumed run decides as one that never stopped.
-        starts: dict[str, float] = {}
-        if config.equilibrium_margin is not None:
-            starts["d_losses"] = config.equilibrium
-        if config.lecam_weight:
-            starts["d_logits"] = 0.0
-        if config.adaptive_weight:
-            starts["gradient_norms"] = 0.0
-        self.kept = list(starts)
-        for name, start in starts.items():
-            self.register_buffer(name, torch.full((2,), start))
-        self.observes = tuple(term for name in self.kept for term in OBSERVED[name].terms)
-        # The two gradient norms at the decoder's last layer are measured through both players.
-        measured = ("autoencoder", "discriminator") if config.adaptive_weight else ("discriminator",)
-        self.uncompiled = measured if config.adaptive_weight or config.r1_weight else ()
+        self.add_discriminator()
 
     @property
     def pixel_weight(self) -> float:
@@ -176,115 +77,13 @@ class VAEGAN(VAE):
         """Only without the game and without feature matching."""
         return not (self.config.adversarial_weight or self.config.feature_weight)
 
-    def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
-        """The loss of the player whose turn it is; each draws its own noise."""
-        if turn == "discriminator":
-            losses = self._discriminator_losses(networks, batch)
-        else:
-            losses = self._autoencoder_losses(networks, batch)
-        losses.update = self._learns(turn, batch.images_seen)
-        return losses
-
-    def forward_as_trained(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> Generated:
+    def generate(self, networks: Mapping[str, nn.Module], batch: TrainBatch, turn: str) -> Generated:
         """Reconstructions from sampled latents, and samples, in one batch."""
-        return self._generate(networks, batch, "autoencoder")
-
-    def _generate(self, networks: Mapping[str, nn.Module], batch: TrainBatch, turn: str) -> Generated:
-        noise = batch.random.normal(f"posterior_{turn}", self.config.latent_size)
-        prior = batch.random.normal(f"prior_{turn}", self.config.latent_size)
+        config = self.config
+        noise = batch.random.normal(f"posterior_{turn}", config.latent_size)
+        prior = batch.random.normal(f"prior_{turn}", config.latent_size) if config.judges_samples else None
         return networks["autoencoder"](batch.images, noise, prior)
 
-    def _learns(self, turn: str, images_seen: int) -> bool:
-        config = self.config
-        if images_seen < config.adversarial_start_images:
-            return turn == "autoencoder"
-        if config.equilibrium_margin is None:
-            return True
-        on_real, on_fakes = self.get_buffer("d_losses").tolist()
-        learns = players_in_turn(on_real, on_fakes, config.equilibrium, config.equilibrium_margin)
-        return learns[self.turns.index(turn)]
-
-    def _discriminator_losses(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
-        """Equal thirds: real images against their reconstructions and samples from the prior.
-
-        The two generated groups share their side's weight. If each weighed as much as the real group, the players would
-        not be even at logit 0 and a loss of ln 2, and the hinge would drive the logits of all three groups below 0.
-        """
-        config, images = self.config, batch.images
-        with torch.no_grad(), averages_kept(networks["autoencoder"]):
-            generated = self._generate(networks, batch, "discriminator")
-        if config.r1_weight:
-            images = images.detach().requires_grad_()
-        groups = [images, generated.reconstructions, generated.samples]
-        real, reconstructed, sampled = (judged.logits for judged in networks["discriminator"](groups))
-        fakes = [reconstructed, sampled]
-        fake = torch.cat(fakes)
-        on_real, on_fakes = real_loss(real, config.gan_loss), fake_loss(fake, config.gan_loss)
-        terms = {"d_loss": Term(on_real + on_fakes)}
-        if config.r1_weight:
-            terms["r1"] = Term(r1_penalty(images, real), config.r1_weight)
-        if config.lecam_weight:
-            penalty = lecam_penalty(real, fake, *self.get_buffer("d_logits").tolist())
-            terms["lecam"] = Term(penalty, config.lecam_weight)
-        metrics = {
-            "d_loss_real": on_real.detach(),
-            "d_loss_fake": on_fakes.detach(),
-            "d_logit_real": real.detach().mean(),
-            "d_logit_fake": fake.detach().mean(),
-            "d_accuracy": accuracy(real, fakes),
-            **variance_term("real_variance", images),
-        }
-        return TurnLosses(weighted_sum(terms), values(terms) | metrics)
-
-    def _autoencoder_losses(self, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
-        """The VAE's objective, and the game on reconstructions and samples.
-
-        Real images only take part as the target of feature matching: their logits do not depend on the autoencoder, so
-        an adversarial term on them would have no gradient.
-        """
-        config, images = self.config, batch.images
-        generated = self.forward_as_trained(networks, batch)
-        terms, metrics, kl_dims = self.objective(batch, generated.reconstructions, generated.mu, generated.logvar)
-        reconstruction = {"reconstruction": terms["reconstruction"]}
-        layer = config.feature_layer if config.feature_weight else None
-        groups = [generated.reconstructions, generated.samples] + ([] if layer is None else [images])
-        reconstructed, sampled, *real = networks["discriminator"](groups, layer)
-        if real:
-            difference = (reconstructed.features - real[0].features).square().mean()
-            reconstruction["feature_mse"] = Term(difference, config.feature_weight)
-        game = [generator_loss(judged.logits, config.gan_loss) for judged in (reconstructed, sampled)]
-        adversarial = Term(game[0] + game[1], self._adversarial_weight(batch.images_seen))
-        metrics["adversarial_weight"] = adversarial.value.new_tensor(adversarial.weight)
-        metrics |= variance_term("sample_variance", generated.samples)
-        if config.adaptive_weight:
-            metrics |= {
-                "reconstruction_gradient": gradient_norm(weighted_sum(reconstruction), self.last_weight),
-                "adversarial_gradient": gradient_norm(adversarial.value, self.last_weight),
-            }
-        return TurnLosses.of_terms(terms | reconstruction | {"g_loss": adversarial}, metrics, kl_dims)
-
-    def _adversarial_weight(self, images_seen: int) -> float:
-        config = self.config
-        if images_seen < config.adversarial_start_images:
-            return 0.0
-        if not config.adaptive_weight:
-            return config.adversarial_weight
-        return config.adversarial_weight * adaptive_weight(*self.get_buffer("gradient_norms").tolist())
-
-    @property
-    def last_weight(self) -> nn.Parameter:
-        """Kernel of the decoder's last convolution; without convolutions, the last matrix that it learns."""
-        decoder: nn.Module = self.networks["autoencoder"].decoder  # type: ignore[assignment]
-        weights = [weight for weight in decoder.parameters() if weight.requires_grad and weight.ndim in (2, 4)]
-        return max(reversed(weights), key=lambda weight: weight.ndim)
-
-    def observe(self, means: Mapping[str, float]) -> None:
-        """Updates the averages that the options in use need."""
-        for name in self.kept:
-            terms, step_weight = OBSERVED[name]
-            average = self.get_buffer(name)
-            average.lerp_(average.new_tensor([means[term] for term in terms]), step_weight)
-
-    def warnings(self, means: Mapping[str, float]) -> list[str]:
-        """Warns when latents carry nothing, a player has won, or the samples are all alike."""
-        return super().warnings(means) + self.collapse.warnings(means)
+    def reconstruction_terms(self, batch: TrainBatch, generated: Generated) -> VAETerms:
+        """The VAE's objective."""
+        return self.objective(batch, generated.reconstructions, generated.mu, generated.logvar)

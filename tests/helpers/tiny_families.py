@@ -72,6 +72,12 @@ def _network(**options: Any) -> ConvNetConfig:
     return ConvNetConfig(**{"widths": [8, 16]} | options)
 
 
+def _game() -> dict[str, Any]:
+    """An autoencoder against a discriminator. With the hinge, the first gradients of its two sides would cancel."""
+    options = {"latent_size": 6, "gan_loss": "bce", "adversarial_weight": 0.001, "network": _network()}
+    return options | {"discriminator": DiscriminatorConfig(8, 16)}
+
+
 def _face_net() -> FaceNetConfig:
     return FaceNetConfig(widths=[8, 16], fc_widths=[16], head_widths=[16, 16], dropout=0.0)
 
@@ -92,16 +98,8 @@ TINY: dict[str, Callable[[], Tiny]] = {
         falls="d_loss",
         learns=("discriminator",),
     ),
-    # With the hinge loss, the initial gradients of both sides would cancel at the last bias.
-    "vae_gan": lambda: Tiny(
-        {
-            "latent_size": 6,
-            "gan_loss": "bce",
-            "adversarial_weight": 0.001,
-            "network": _network(),
-            "discriminator": DiscriminatorConfig(8, 16),
-        }
-    ),
+    "ae_gan": lambda: Tiny(_game()),
+    "vae_gan": lambda: Tiny(_game()),
     "mod_vae": lambda: Tiny(
         {
             "latent_size": 6,
