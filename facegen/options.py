@@ -231,8 +231,9 @@ class TrainConfig:
     """Build everything, train one step, keep no files."""
     profile: bool = False
     """Trace a few steps, after the first ones, with torch's profiler, into the run's folder profile."""
-    init: Literal["random", "pca"] = "random"
-    """Initial weights: random, or the best linear autoencoder of the images (needs a network with shortcut linear)."""
+    init: str = "random"
+    """First weights: ``random``; ``pca``, the best linear autoencoder of the images (needs a network with shortcut
+    linear); or the run or snapshot of a model whose networks to train on, for example from more faces than yours."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimizer and schedule."""
     ema: EMAConfig = field(default_factory=EMAConfig)
@@ -256,8 +257,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        if not self.run.strip() or not self.data.strip():
-            raise ValueError("data and run must not be empty.")
+        if not all(name.strip() for name in (self.run, self.data, self.init)):
+            raise ValueError("data, run and init must not be empty.")
         if self.profile and self.dry_run:
             raise ValueError("profile needs more than the one step of dry_run; leave one of them out.")
         for name in ("global_batch_size", "gradient_accumulation_steps"):

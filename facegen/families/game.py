@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ from facegen.losses.terms import Term, values, weighted_sum
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Judgment, num_halvings
 from facegen.networks.norm import averages_kept
 from facegen.options import refuse_unused
+
+ConfigT = TypeVar("ConfigT", bound="GameConfig")
 
 
 class Observed(NamedTuple):
@@ -110,7 +112,13 @@ class GameConfig:
             refuse_unused(self, ("adaptive_weight",), "with adversarial_weight 0")
 
 
-class Generated(Protocol):
+def joined(config_class: type[ConfigT]) -> type[ConfigT]:
+    """Decorates a dataclass of two bases, so that jsonargparse, which knows the modules of one only, finds all types."""
+    config_class.__init__.__annotations__ = get_type_hints(config_class)
+    return config_class
+
+
+class Outcome(Protocol):
     """What an autoencoder made of a batch."""
 
     @property
@@ -163,7 +171,7 @@ class Game(Family):
         self.uncompiled = measured if config.adaptive_weight or config.r1_weight else ()
 
     @abstractmethod
-    def generate(self, networks: Mapping[str, nn.Module], batch: TrainBatch, turn: str) -> Generated:
+    def generate(self, networks: Mapping[str, nn.Module], batch: TrainBatch, turn: str) -> Outcome:
         """What the autoencoder makes of a batch, with the noise of that turn."""
 
     @abstractmethod
@@ -278,5 +286,5 @@ class Game(Family):
         return super().warnings(means) + self.collapse.warnings(means)
 
 
-def _groups(generated: Generated) -> list[Tensor]:
+def _groups(generated: Outcome) -> list[Tensor]:
     return [generated.reconstructions] if generated.samples is None else [generated.reconstructions, generated.samples]

@@ -1,4 +1,4 @@
-"""Initial weights from principal components of the training images (``--init pca``), cached for each data set."""
+"""First weights from principal components of the training images (``--init pca``), cached for each data set."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
+from facegen.families.base import Family
 from facegen.latents.streaming_pca import principal_components
-from facegen.networks.components import ComponentDecoder
 from facegen.networks.conv_config import ConvNetConfig
 from facegen.networks.patches import Grid, PrincipalComponents
-from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
 from facegen.pixels import to_float
 from facegen.processes.group import sum_over_processes
@@ -33,28 +32,21 @@ _CACHE_VERSION = 1
 _BATCH_SIZE = 256
 
 
-def initialize(state: TrainState, config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> None:
-    """Sets the initial weights of the family and of its moving average where ``--init pca`` asks for it.
+def linear_start(family: Family, config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> None:
+    """Makes a family the best linear model of the training images.
 
     Every process must call it.
 
     Raises:
-        UserError: A network that has no linear shortcut or, with random weights, one that works over components; or a
-            cache that cannot be written.
+        UserError: A network that has no linear shortcut, or a cache that cannot be written.
     """
-    if config.init == "random":
-        if any(isinstance(module, ComponentDecoder) for module in state.family.modules()):
-            raise UserError("a network with components.num needs the components of the images: add --init pca.")
-        return
-    wanted = state.family.linear_start()
+    wanted = family.linear_start()
     if wanted is None:
         raise UserError(
             f"--init pca needs a linear map around encoder and decoder, which this {config.family} lacks; "
             f"{_remedy(config.model)}."
         )
-    state.family.start_from(_components(*wanted, dataset, config.augment.flip, accelerator))
-    if state.ema:
-        state.ema.restart()
+    family.start_from(_components(*wanted, dataset, config.augment.flip, accelerator))
 
 
 def _remedy(model: Any) -> str:

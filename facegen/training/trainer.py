@@ -30,7 +30,7 @@ from facegen.runs.run_directory import claim
 from facegen.runs.state_file import read_facts
 from facegen.training.assembly import build_family, make_loader, make_state
 from facegen.training.batches import micro_batches
-from facegen.training.linear_start import initialize
+from facegen.training.initialization import initialize
 from facegen.training.performance import keep_freed_memory, set_float32_precision, training_networks
 from facegen.training.profiling import PROFILES, StepProfiler, span
 from facegen.training.saver import Saver

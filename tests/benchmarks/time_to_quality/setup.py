@@ -19,7 +19,7 @@ from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
 from facegen.processes.group import make_accelerator
 from facegen.training.assembly import build_family
-from facegen.training.linear_start import initialize
+from facegen.training.initialization import initialize
 from shards.base.cli import raising
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset

@@ -59,7 +59,7 @@ VAES: dict[str, tuple[str, dict[str, Any]]] = {
     "cvae": ("cvae", {"network": LINEAR, "condition_size": 3}),
     "cvae_decoder": ("cvae", {"network": LINEAR, "conditioning": "decoder"}),
     "cvae_components": ("cvae", {"network": COMPONENTS, "conditioning": "decoder"}),
-    "vae_gan": ("vae_gan", {"network": LINEAR}),
+    "vae_gan": ("vae_gan", {"network": LINEAR, "judges_samples": False}),
     "vae_gan_components": ("vae_gan", {"network": COMPONENTS, "adaptive_weight": True}),
     "vae_gan_weighted": ("vae_gan", {"network": LINEAR, "pixel_weight": 3.0}),
     "dfc_vae": ("dfc_vae", {**CONV, "mse_weight": 0.5}),
