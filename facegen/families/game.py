@@ -113,7 +113,7 @@ class GameConfig:
 
 
 def joined(config_class: type[ConfigT]) -> type[ConfigT]:
-    """Decorates a dataclass of two bases, so that jsonargparse, which knows the modules of one only, finds all types."""
+    """Decorates a dataclass of two bases: jsonargparse looks for their fields' types in the module of one only."""
     config_class.__init__.__annotations__ = get_type_hints(config_class)
     return config_class
 

@@ -155,6 +155,16 @@ def test_until_its_start_the_game_changes_nothing() -> None:
     assert [key for key, update in updates.items() if not update] == [("discriminator", 99)]
 
 
+@pytest.mark.parametrize("turn", TURNS)
+def test_without_samples_only_reconstructions_play(turn: str) -> None:
+    family, batch = make(judges_samples=False), batch_of()
+    _, groups, _ = judged(family, turn, batch)
+    reconstructions, _ = decoded(family, batch, turn)
+    expected = [batch.images, reconstructions] if turn == "discriminator" else [reconstructions]
+    for group, other in zip(groups, expected, strict=True):
+        torch.testing.assert_close(group, other)
+
+
 # Feature matching.
 
 
