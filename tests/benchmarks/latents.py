@@ -1,4 +1,4 @@
-"""Error against the number of latents: our AE and VAE, the report's AE, and principal components.
+"""Error against the number of latents: our autoencoders, the report's AE, and principal components.
 
     python tests/benchmarks/latents.py DATA OUT [--latents '[32,64,128]'] [--seeds '[0,1,2]']
 
@@ -33,13 +33,30 @@ from shards.loading.loader import evaluation_batches
 from time_to_quality.scores import RFD, pca_reconstructions
 
 _BATCH_SIZE = 64
-_VAE = {"family": "vae", "model": {"reconstruction": "sum", "kld_weight": 0.01}}
+_SHARE_OF_ERROR = 0.14
+"""Weight of the game, as a share of the components' error with as many latents: it may cost a share of the error."""
+
+
+class Kind(NamedTuple):
+    """What is trained for every number of latents."""
+
+    preset: Preset
+    every_seed: bool
+    """Whether all seeds are trained, or only the first."""
+
+
+def _vae_gan() -> dict[str, Any]:
+    model = {"reconstruction": "sum", "kld_weight": 0.01, "judges_samples": False}
+    return {"family": "vae_gan", "model": model}
+
+
 KINDS = {
-    "AE": Preset("ae", "ae_lfw"),
-    "VAE": Preset("vae", "ae_lfw", _VAE),
-    "report's AE": Preset("ae", "ae_lfw_report"),
+    "AE-GAN": Kind(Preset("ae_gan", "ae_gan_lfw"), every_seed=True),
+    "VAE-GAN": Kind(Preset("vae_gan", "ae_gan_lfw", _vae_gan()), every_seed=True),
+    "AE": Kind(Preset("ae", "ae_lfw"), every_seed=False),
+    "report's AE": Kind(Preset("ae", "ae_lfw_report"), every_seed=False),
 }
-"""What is compared: the VAE has the network and the schedule of the AE."""
+"""The VAE-GAN has the network and the schedule of the AE-GAN."""
 
 
 @dataclass
@@ -53,8 +70,8 @@ class Config:
     latents: list[int] = field(default_factory=lambda: [32, 64, 128, 256, 512])
     """Numbers of latents."""
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    """Seeds of our trainings; the report's AE has the first."""
-    max_images: int = 30_000
+    """Seeds of the trainings with a discriminator; the others have the first."""
+    max_images: int = 10_000
     """Training images of each run."""
     split: str = "test"
     """Split of the held-out images."""
@@ -77,17 +94,23 @@ def main() -> None:
     """Trains, measures, writes."""
     config = parse(Config, prog="tests/benchmarks/latents.py", description=__doc__, positional=["data", "out"])
     dataset = Dataset(config.data)
-    images = torch.cat([batch.images for batch in evaluation_batches(dataset, config.split, _BATCH_SIZE, fields=())])
+    images = held_out(dataset, config.split)
     rfd = RFD(images, None) if config.distances else None
     scores = list(components(dataset, images, config.latents, rfd))
-    for kind, preset in KINDS.items():
-        for latents in config.latents:
-            for seed in config.seeds if preset.preset == "ae_lfw" else config.seeds[:1]:
-                directory = config.out / f"{kind.replace(' ', '_')}_{latents}_{seed}"
-                train(directory, preset, latents, seed, config)
-                scores.append(measured(directory, kind, latents, seed, images, rfd))
+    errors = {score.latents: score.mse for score in components(dataset, held_out(dataset, "val"), config.latents, None)}
+    for seed in config.seeds:
+        for name, (preset, every_seed) in KINDS.items():
+            for latents in config.latents if every_seed or seed == config.seeds[0] else ():
+                directory = config.out / f"{name.replace(' ', '_')}_{latents}_{seed}"
+                train(directory, with_latents(preset, latents, errors[latents], dataset), seed, config)
+                scores.append(measured(directory, name, latents, seed, images, rfd))
                 write(scores, config)
     print((config.out / "latents.md").read_text())
+
+
+def held_out(dataset: Dataset, split: str) -> torch.Tensor:
+    """The images of a split, uint8 N x H x W x C."""
+    return torch.cat([batch.images for batch in evaluation_batches(dataset, split, _BATCH_SIZE, fields=())])
 
 
 def components(dataset: Dataset, images: torch.Tensor, latents: list[int], rfd: RFD | None) -> Iterator[Score]:
@@ -96,11 +119,21 @@ def components(dataset: Dataset, images: torch.Tensor, latents: list[int], rfd: 
         yield Score("PCA", num, None, _mse(reconstructions, images), _distance(rfd, reconstructions), None)
 
 
-def train(directory: Path, preset: Preset, latents: int, seed: int, config: Config) -> None:
+def with_latents(preset: Preset, latents: int, error: float, dataset: Dataset) -> Preset:
+    """The training for that number of latents, whose components leave ``error``."""
+    model: dict[str, Any] = {"latent_size": latents}
+    if preset.family != "ae":
+        image = dataset.image
+        scale = image.channels * image.height * image.width if preset.family == "vae_gan" else 1  # A sum or a mean.
+        model["adversarial_weight"] = round(_SHARE_OF_ERROR * error * scale, 6)
+    return preset._replace(changes=merged(preset.changes, {"model": model}))
+
+
+def train(directory: Path, preset: Preset, seed: int, config: Config) -> None:
     """Trains or resumes one run; its configuration lies beside it."""
     if (directory / "snapshots" / f"images_{config.max_images:012d}").exists():
         return
-    changes: dict[str, Any] = {"model": {"latent_size": latents}, "max_images": config.max_images, "seed": seed}
+    changes: dict[str, Any] = {"max_images": config.max_images, "seed": seed}
     path = directory.with_suffix(".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(merged(configuration(preset), changes), sort_keys=False))
