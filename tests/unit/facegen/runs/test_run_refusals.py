@@ -162,5 +162,5 @@ def test_a_data_set_is_refused_as_a_run_directory(tiny_config: MakeConfig, tiny_
 
 
 def test_an_empty_run_name_is_refused(tiny_config: MakeConfig) -> None:
-    with pytest.raises(ValueError, match="data and run must not be empty"):
+    with pytest.raises(ValueError, match="data, run and init must not be empty"):
         tiny_config(run=" ")
