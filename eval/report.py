@@ -24,6 +24,7 @@ from eval.reports.registry import describe_parts
 from eval.reports.results import Report
 from facegen.processes.group import make_accelerator, run_process
 from shards.base import cli
+from shards.base.keywords import from_keywords
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 
@@ -47,12 +48,12 @@ def report(runs: StrPath | Sequence[StrPath], data: StrPath, out: StrPath, **opt
         What report.json holds; complete on the main process only, where several run.
 
     Raises:
-        UserError: No snapshot, no such data set or split, or a place where nothing can be written.
-        ValueError: An impossible value of an option.
-        TypeError: An unknown option.
+        UserError: No snapshot, no such data set or split, an unknown option or an impossible value, or a place where
+            nothing can be written.
     """
     paths = [runs] if isinstance(runs, str | os.PathLike) else runs
-    config = ReportConfig([os.fspath(path) for path in paths], os.fspath(data), os.fspath(out), **options)
+    named = {"runs": [os.fspath(path) for path in paths], "data": data, "out": out}
+    config = from_keywords(ReportConfig, named | options)
     made, accelerator = _report(config)
     accelerator.end_training()
     return made

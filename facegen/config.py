@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -51,7 +52,7 @@ def parse_args(args: Sequence[str]) -> TrainConfig:
     return config
 
 
-def make_config(what: str, **options: Any) -> TrainConfig:
+def make_config(what: str | os.PathLike[str], **options: Any) -> TrainConfig:
     """The options of a training run, checked as the command line checks them.
 
         facegen.make_config("vae_demo", data="data/faces", run="runs/vae", optim={"lr": 1e-4}, seed=1)
@@ -65,10 +66,11 @@ def make_config(what: str, **options: Any) -> TrainConfig:
         UserError: A name or a value that is not there, with the nearest right one.
     """
     arguments = [f"--{name}={_text(value)}" for name, value in _dotted(options)]
-    if what in FAMILIES:
-        family, files = what, []
+    name = os.fspath(what)
+    if name in FAMILIES:
+        family, files = name, []
     else:
-        preset = find_preset(what)
+        preset = find_preset(name)
         content = read_yaml(preset, "fix the file")
         if not isinstance(content, dict) or not isinstance(content.get("family"), str):
             raise UserError(f"{preset} names no family; add one, such as family: vae.")
@@ -126,6 +128,7 @@ def _dotted(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _text(value: Any) -> str:
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
     return value if isinstance(value, str) else json.dumps(value)
 
 

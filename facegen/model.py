@@ -11,6 +11,7 @@ without gradients.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -22,9 +23,10 @@ from torch import Tensor
 
 from facegen.config import model_config_from_dict
 from facegen.degrees import given_condition
+from facegen.devices import check_device
 from facegen.families import FAMILIES, Family, build
 from facegen.networks.conv_config import ImageShape
-from facegen.pixels import to_float, to_uint8
+from facegen.pixels import images_as_floats, to_uint8
 from facegen.randomness import derive_seed
 from facegen.runs.checkpoint import build_described, load_module
 from facegen.runs.run_name import parse_run
@@ -59,8 +61,10 @@ def load(
         The model, in eval mode.
 
     Raises:
-        UserError: There is no complete snapshot, it lacks the weights, or the sampler was not fitted to them.
+        UserError: There is no complete snapshot, it lacks the weights, the sampler was not fitted to them, or this
+            machine lacks the device.
     """
+    check_device(device)
     run, named = parse_run(path)
     if named and sampler:
         raise UserError(f"{path} and {sampler} name two samplers; name one.")
@@ -250,6 +254,8 @@ class Model:
         self._require("sample")
         if num < 1:
             raise UserError(f"the number of samples must be at least 1, not {num}.")
+        if first < 0 or not 0 <= std < math.inf:
+            raise UserError(f"first and std must be 0 or more, not {first} and {std}.")
         assert self._sampler is not None
         return self._sampler(self._noise(self._sampler.noise_size, num, seed, first), std)
 
@@ -297,18 +303,8 @@ class Model:
             )
 
     def _input(self, images: np.ndarray | Tensor) -> Tensor:
-        if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4):
-            raise UserError(
-                f"numpy images must be uint8, N x H x W x C in [0, 255], not {images.dtype} of {list(images.shape)}; "
-                "give floats in [-1, 1] as a torch tensor, N x C x H x W."
-            )
-        tensor = to_float(torch.from_numpy(images)) if isinstance(images, np.ndarray) else images
-        if tuple(tensor.shape[1:]) != tuple(self.image_shape):
-            wanted = "x".join(map(str, self.image_shape))
-            raise UserError(
-                f"{self.name} takes images of {wanted} (channels x height x width), not {list(tensor.shape)}."
-            )
-        return tensor.to(self.device, memory_format=torch.channels_last)
+        floats = images_as_floats(images, self.name, self.image_shape)
+        return floats.to(self.device, memory_format=torch.channels_last)
 
     def _condition(self, labels: Labels, num: int, of_images: bool = False) -> Mapping[str, Tensor]:
         """The condition among labels, on the device; those of images may hold others."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from shards.base.errors import UserError
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -52,3 +57,31 @@ def grid(images: Tensor, num_columns: int, padding: int = 2) -> Tensor:
         left = padding + (position % num_columns) * (width + padding)
         canvas[top : top + height, left : left + width] = image
     return canvas
+
+
+def images_as_floats(images: np.ndarray | Tensor, model: str, shape: Sequence[int]) -> Tensor:
+    """A user's images of either form as a model's network sees them, with the checks that their form needs.
+
+    Args:
+        images: numpy uint8, N x H x W x C in [0, 255], or torch float, N x C x H x W in [-1, 1].
+        model: Name of the model, for messages.
+        shape: Channels, height and width that it takes.
+
+    Returns:
+        float, N x C x H x W in [-1, 1].
+
+    Raises:
+        UserError: Images of another form or shape.
+    """
+    if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4):
+        raise UserError(
+            f"numpy images must be uint8, N x H x W x C in [0, 255], not {images.dtype} of {list(images.shape)}; "
+            "give floats in [-1, 1] as a torch tensor, N x C x H x W."
+        )
+    floats = to_float(torch.from_numpy(images)) if isinstance(images, np.ndarray) else images
+    if not (isinstance(floats, Tensor) and floats.is_floating_point()):
+        raise UserError("images must be a numpy array of bytes, N x H x W x C, or a torch tensor of floats in [-1, 1].")
+    if tuple(floats.shape[1:]) != tuple(shape):
+        wanted = "x".join(map(str, shape))
+        raise UserError(f"{model} takes images of {wanted} (channels x height x width), not {list(floats.shape)}.")
+    return floats

@@ -40,7 +40,7 @@ class Trained(NamedTuple):
     """False where a signal stopped it behind a complete checkpoint; train again to resume."""
 
 
-def train(what: TrainConfig | str, **options: Any) -> Trained:
+def train(what: TrainConfig | str | os.PathLike[str], **options: Any) -> Trained:
     """Trains a run to its end, from its newest checkpoint where it has one.
 
     It does what the command does, with the device and the processes that accelerate finds: in a notebook one process,
@@ -56,7 +56,7 @@ def train(what: TrainConfig | str, **options: Any) -> Trained:
         UserError: Options, data or an earlier run that do not go together.
         TrainingFailed: A loss that is not finite, or a checkpoint that cannot be written.
     """
-    if isinstance(what, str):
+    if isinstance(what, str | os.PathLike):
         what = make_config(what, **options)
     elif options:
         raise UserError(f"give {', '.join(options)} to the config, as facegen.make_config does.")

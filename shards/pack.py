@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from shards.base.cli import parse_command, run
-from shards.packing.keywords import option_names
+from shards.base.keywords import option_names
 from shards.packing.options import PackOptions
 from shards.packing.pack import pack
 from shards.sources import SOURCES

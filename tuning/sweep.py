@@ -19,6 +19,7 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 
 from facegen.processes.group import make_accelerator
 from shards.base import cli
+from shards.base.keywords import from_keywords
 from tuning.driver.cluster import Need, connected, max_concurrent
 from tuning.driver.sweep_folder import claim, driving, make_plan
 from tuning.driver.tuner import run_trials
@@ -41,11 +42,10 @@ def sweep(space: str | Path, data: str | Path, out: str | Path, **options: Any) 
         The trials, best first. Those that an interrupt (Ctrl-C) left are ``waiting`` or ``running``.
 
     Raises:
-        TypeError: An option that ``SweepConfig`` does not have.
-        ValueError: An impossible value.
-        UserError: A space, options, data or machines that do not go together, or ``out`` holds something else.
+        UserError: An option that does not exist, an impossible value, a space, options, data or machines that do not go
+            together, or ``out`` holds something else.
     """
-    return _run(SweepConfig(str(space), str(data), str(out), **options))
+    return _run(from_keywords(SweepConfig, {"space": space, "data": data, "out": out} | options))
 
 
 def main() -> None:

@@ -78,9 +78,9 @@ class LatentHistory:
         return LatentHistory(self.split, **{n: a[kept] for n, a in self.arrays().items()}) if kept.any() else None
 
 
-def read_latent_history(run: Path) -> LatentHistory | None:
-    """The history of a run; None if it has none or, with a warning, if its file is damaged."""
-    path = run / LATENT_USAGE_FILE
+def read_latent_history(run: str | Path) -> LatentHistory | None:
+    """The history of a run directory; None if it has none or, with a warning, if its file is damaged."""
+    path = Path(run) / LATENT_USAGE_FILE
     if not path.is_file():
         return None
     try:

@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from shards.base.errors import UserError
 from shards.base.files import check_writable, writing_to
+from shards.base.keywords import build, option_names, unknown_option
 from shards.base.places import num_cores
 from shards.dataset.dataset import Dataset
 from shards.dataset.writer import write_dataset
 from shards.images.detector import require_detector
 from shards.images.reading import Preparation, parse_crop
 from shards.packing.execution import Executor, choose_executor, run_tasks
-from shards.packing.keywords import build, option_names, unknown_option
 from shards.packing.options import PackOptions
 from shards.packing.outcome import assemble
 from shards.packing.plan import Encoding, PackingPlan, Splitting, make_plan

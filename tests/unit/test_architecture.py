@@ -31,7 +31,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "align fetch index inspect label pack",
     ),
     "facegen": (
-        "degrees pixels randomness options",
+        "degrees devices pixels randomness options",
         "networks processes runs",
         "losses",
         "perceptual",

@@ -25,9 +25,9 @@ def test_the_function_has_the_name_of_the_command_and_checks_before_it_starts_ra
     assert tuning.sweep is sweep
     with pytest.raises(UserError, match="neither a file nor a space"):
         tuning.sweep("nowhere", tmp_path / "data", tmp_path / "out")
-    with pytest.raises(TypeError, match="num_sample"):
+    with pytest.raises(UserError, match="no option 'num_sample'; did you mean 'num_samples'"):
         tuning.sweep("kld_asha", tmp_path / "data", tmp_path / "out", num_sample=3)
-    with pytest.raises(ValueError, match="keep_best must not be negative, not -1"):
+    with pytest.raises(UserError, match="keep_best must not be negative, not -1"):
         tuning.sweep("kld_asha", tmp_path / "data", tmp_path / "out", keep_best=-1)
     assert not (tmp_path / "out").exists()
 

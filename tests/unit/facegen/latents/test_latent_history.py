@@ -60,6 +60,7 @@ def test_epochs_accumulate_in_the_file(has_posterior: bool, tmp_path: Path) -> N
     both = first.then(LatentHistory.of_epoch("test", 1.5, 144, stats))
     write_latent_history(tmp_path, both)
     assert_equal(read_latent_history(tmp_path), both)
+    assert_equal(read_latent_history(str(tmp_path)), both)
     assert [path.name for path in tmp_path.iterdir()] == [LATENT_USAGE_FILE]
     arrays = load_file(tmp_path / LATENT_USAGE_FILE)
     assert set(arrays) == {"epochs", "images_seen", "count", "mean", "variance", *(["kl"] if has_posterior else [])}

@@ -60,6 +60,14 @@ def test_a_family_a_preset_and_a_file_make_a_config(tmp_path: Path) -> None:
     assert (config.family, config.seed) == ("dcgan", 5)
 
 
+def test_paths_are_texts_or_path_objects(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("family: dcgan\n")
+    as_text = facegen.make_config(str(tmp_path / "own.yaml"), data="d", run="r")
+    assert facegen.make_config(tmp_path / "own.yaml", data=Path("d"), run=Path("r")) == as_text
+    with pytest.raises(UserError, match="neither a file nor a preset"):
+        facegen.train(tmp_path / "other.yaml", data="d", run="r")
+
+
 def test_sections_are_dicts_dataclasses_or_dotted_names() -> None:
     optim = OptimConfig(lr=0.5, betas=(0.5, 0.99), max_grad_norm=1.0)
     by_class = facegen.make_config("vae", optim=optim, model=VAEConfig(network=ConvNetConfig(widths=[4])), **NEEDED)

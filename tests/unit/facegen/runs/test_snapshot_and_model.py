@@ -6,6 +6,7 @@ import gc
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,6 +166,31 @@ def test_numpy_images_are_bytes(vae: Model, wrong: np.ndarray) -> None:
     # Floats in [0, 1] taken for bytes would all be black, silently.
     with pytest.raises(UserError, match="numpy images must be uint8, N x H x W x C"):
         vae.reconstruct(wrong)
+
+
+@pytest.mark.parametrize("wrong", [[[1, 2]], torch.zeros(2, 3, 16, 16, dtype=torch.uint8)])
+def test_images_of_another_form(vae: Model, wrong: Any) -> None:
+    with pytest.raises(UserError, match="images must be a numpy array of bytes, .*or a torch tensor of floats"):
+        vae.encode(wrong)
+
+
+@pytest.mark.parametrize("options", [{"first": -1}, {"std": -1.0}, {"std": float("nan")}])
+def test_impossible_samples(vae: Model, options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="first and std must be 0 or more"):
+        vae.sample(2, **options)
+
+
+@pytest.mark.parametrize("device", ["banana", "mps", "xpu:3", torch.device("hpu")])
+def test_a_device_that_is_not_there(vae_run: Path, device: Any) -> None:
+    # torch raises an AssertionError, a RuntimeError or a NotImplementedError, by backend.
+    with pytest.raises(UserError, match="device '.*' cannot be used .*; give another one, such as cpu"):
+        load(vae_run, device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_cuda_device(vae_run: Path) -> None:
+    with pytest.raises(UserError, match="device 'cuda' cannot be used"):
+        load(str(vae_run), device="cuda")
 
 
 def test_a_snapshot_that_was_moved_still_loads(vae_run: Path, tmp_path: Path, images: np.ndarray) -> None:
