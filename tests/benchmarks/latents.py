@@ -8,6 +8,7 @@ resumes. Reconstructions are of all held-out images, a VAE's from mu. OUT gets l
 
 from __future__ import annotations
 
+import math
 import statistics
 import subprocess
 import sys
@@ -33,8 +34,8 @@ from shards.loading.loader import evaluation_batches
 from time_to_quality.scores import RFD, pca_reconstructions
 
 _BATCH_SIZE = 64
-_SHARE_OF_ERROR = 0.14
-"""Weight of the game, as a share of the components' error with as many latents: it may cost a share of the error."""
+_GAME_WEIGHT = 0.008
+"""Times the root of the components' error with as many latents; the game costs about what the networks gain on them."""
 
 
 class Kind(NamedTuple):
@@ -125,7 +126,7 @@ def with_latents(preset: Preset, latents: int, error: float, dataset: Dataset) -
     if preset.family != "ae":
         image = dataset.image
         scale = image.channels * image.height * image.width if preset.family == "vae_gan" else 1  # A sum or a mean.
-        model["adversarial_weight"] = round(_SHARE_OF_ERROR * error * scale, 6)
+        model["adversarial_weight"] = round(_GAME_WEIGHT * math.sqrt(error) * scale, 6)
     return preset._replace(changes=merged(preset.changes, {"model": model}))
 
 
