@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -60,11 +61,12 @@ def make_room(folder: Path, allowed_bytes: int, in_use: Path) -> None:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """None for a file that another process has just deleted."""
+    """None for what is not a file, or no longer: another process may have just deleted it."""
     try:
-        return path.stat()
+        status = path.lstat()
     except FileNotFoundError:
         return None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def _is_being_fetched(path: Path) -> bool:

@@ -164,7 +164,7 @@ def test_a_disk_that_fails_at_each_write_of_the_driver(tiny_dataset: Path, tmp_p
 
     def result(folder: Path) -> list[dict[str, Any]]:
         trials = json.loads((folder / "out" / "report.json").read_text())["trials"]
-        return [{name: trial[name] for name in ("name", "status", "score", "measures")} for trial in trials]
+        return [{name: trial[name] for name in ("name", "status", "measures")} for trial in trials]
 
     faults = (errno.ENOSPC, errno.EIO, errno.EROFS)
     failed = fail_at_every_change(tmp_path / "sweeps", faults, command, result, (UserError,))

@@ -135,6 +135,14 @@ def test_two_processes_do_not_train_in_one_run(
     assert train(tiny_config(max_steps=1)).exit_code == 0  # A killed process leaves no lock behind.
 
 
+def test_a_refusal_that_a_notebook_keeps_holds_no_lock(tiny_config: MakeConfig) -> None:
+    train(tiny_config(max_steps=1))
+    with pytest.raises(UserError, match="was started with other options") as kept:
+        Trainer(tiny_config(global_batch_size=32))
+    assert train(tiny_config(max_steps=2)).images_seen == 32
+    assert kept.value
+
+
 @pytest.mark.parametrize(
     ("function", "error", "sentence"),
     [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,17 @@ def test_a_command_whose_reader_is_gone_does_its_work(tiny_dataset: Path, tmp_pa
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait() == 0
     assert (copy / "dataset.json").is_file()
+
+
+def test_a_thread_reports_a_full_disk_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def write() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "events")
+
+    with lasting_output():
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert capsys.readouterr().err == "error: events (No space left on device)\n"
 
 
 def test_packing_files_with_any_names(tmp_path: Path) -> None:
