@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from facegen.processes.failures import DISK_ERRORS
 from shards.base.errors import UserError
 from tuning.driver import old_pickles
 from tuning.driver.cluster import Need
@@ -47,12 +51,33 @@ def run_trials(config: SweepConfig, plan: SweepPlan, is_new: bool, limit: int) -
         state.begin()
         tuner = _new_tuner(config, plan, limit)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # SweepProgress prints what happens to a trial.
-    tuner.fit()
+    with disk_errors(plan.out):
+        tuner.fit()
     records, storage = read_ledger(plan.out), plan.run_storage()
     if storage is not None:
         for record in records:
             storage.fetch(record.name, plan.run_directory(record.name))
     return records
+
+
+@contextmanager
+def disk_errors(out: Path) -> Iterator[None]:
+    """Turns a disk's error inside into one sentence; Ray wraps what its hooks raise in errors of its own.
+
+    Raises:
+        UserError: The disk is full, read-only or broken.
+    """
+    try:
+        yield
+    except Exception as error:
+        link: BaseException | None = error
+        while link is not None and not (isinstance(link, OSError) and link.errno in DISK_ERRORS):
+            link = link.__cause__ or link.__context__
+        if link is None:
+            raise
+        raise UserError(
+            f"cannot write to {out} ({link.strerror}); its trials are kept: fix this, then rerun the command to resume."
+        ) from None
 
 
 def _trainable(config: SweepConfig, plan: SweepPlan) -> Any:
