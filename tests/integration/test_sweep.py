@@ -6,6 +6,7 @@ import errno
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,20 @@ def test_runs_come_from_a_storage_where_machines_share_no_files(tiny_dataset: Pa
         assert (kept / "evaluations.jsonl").read_bytes() == (copy / "evaluations.jsonl").read_bytes()
         assert find_snapshot(kept).name == "images_000000000256"
     assert not (tmp_path / "out" / "ray").exists()
+
+
+def test_a_sweep_that_was_moved_resumes_where_it_is_now(tiny_dataset: Path, tmp_path: Path) -> None:
+    space = write_space(
+        tmp_path / "space.yaml", search={"optim.lr": {"grid": [1e-3, 1e25]}}, scheduler={"kind": "asha"}
+    )
+    before, now = tmp_path / "before", tmp_path / "now"
+    run(SweepConfig(str(space), str(tiny_dataset), str(before), max_failures=0))
+    good, bad = read_ledger(before)
+    before.rename(now)
+    run(SweepConfig(str(space), str(tiny_dataset), str(now), trust=True, retry_failed=True, keep_best=0))
+    assert not before.exists()
+    assert read_ledger(now) == [good, replace(bad, num_failures=bad.num_failures + 1)]
+    assert not (now / "trials" / good.name / "checkpoints").exists()  # As this call asks, not the first.
 
 
 @pytest.mark.slow

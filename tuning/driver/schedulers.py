@@ -20,12 +20,16 @@ MODE = "min"
 
 
 class ResumableASHA(AsyncHyperBandScheduler):
-    """ASHA that keeps its rungs in a file: of a sweep, Ray restores trials and searcher, but not the scheduler."""
+    """ASHA that keeps its rungs in a file: of a sweep, Ray restores trials and searcher, but not the scheduler.
+
+    Attributes:
+        state: The file.
+    """
 
     def __init__(self, state: Path, **options: Any) -> None:
         """Starts without rungs, whatever the file holds; only a scheduler that Ray has restored reads it."""
         super().__init__(**options)
-        self._state = state
+        self.state = state
         self._stopped: set[str] = set()
         self._is_current = True
 
@@ -36,8 +40,8 @@ class ResumableASHA(AsyncHyperBandScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Puts the trial into its bracket; the first one in a restored sweep brings the rungs back."""
-        if not self._is_current and self._state.is_file():
-            self.restore(str(self._state))
+        if not self._is_current and self.state.is_file():
+            self.restore(str(self.state))
         self._is_current = True
         super().on_trial_add(tune_controller, trial)
 
@@ -46,7 +50,7 @@ class ResumableASHA(AsyncHyperBandScheduler):
         decision = super().on_trial_result(tune_controller, trial, result)
         if decision == TrialScheduler.STOP:
             self._stopped.add(trial.trial_id)
-        with replacing(self._state, durable=False) as temporary:
+        with replacing(self.state, durable=False) as temporary:
             self.save(str(temporary))
         return TrialScheduler.STOP if trial.trial_id in self._stopped else decision
 

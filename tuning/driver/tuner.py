@@ -16,7 +16,7 @@ from shards.base.errors import UserError
 from tuning.driver import old_pickles
 from tuning.driver.cluster import Need
 from tuning.driver.ray_state import EXPERIMENT, SCHEDULER, RayState
-from tuning.driver.schedulers import MODE, make_scheduler, make_searcher
+from tuning.driver.schedulers import MODE, ResumableASHA, make_scheduler, make_searcher
 from tuning.driver.sweep_progress import SweepProgress
 from tuning.ledger import TrialRecord, read_ledger
 from tuning.search.objective import SCORE
@@ -115,12 +115,19 @@ def _restored_tuner(config: SweepConfig, plan: SweepPlan) -> tune.Tuner:
     print("resuming the sweep")
     old_pickles.make_readable()
     path, system = plan.ray_storage()
-    return tune.Tuner.restore(
+    tuner = tune.Tuner.restore(
         f"{path}/{EXPERIMENT}",
         trainable=_trainable(config, plan),
         resume_errored=config.retry_failed,
         storage_filesystem=system,
     )
+    # Ray takes only the trainable anew; the rest comes from its pickles, which name the folder where the sweep began.
+    restored = tuner._local_tuner
+    restored.get_run_config().callbacks = [SweepProgress(plan, config.keep_best)]
+    scheduler = restored._tune_config.scheduler
+    if isinstance(scheduler, ResumableASHA):
+        scheduler.state = plan.out / SCHEDULER
+    return tuner
 
 
 def concurrency(config: SweepConfig, space: Space, limit: int) -> int | None:
