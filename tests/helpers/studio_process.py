@@ -1,4 +1,4 @@
-"""The studio as a separate process."""
+"""A page, such as the studio's, served by a separate process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ STOP_SEC = 60
 
 
 class Started(NamedTuple):
-    """A running studio."""
+    """A running server."""
 
     address: str
     """With a slash at the end."""
@@ -28,11 +28,16 @@ class Started(NamedTuple):
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 
 
-@contextmanager
-def studio_process(*arguments: str, **variables: str) -> Iterator[Started]:
+def studio_process(*arguments: str, **variables: str) -> AbstractContextManager[Started]:
     """Runs ``python -m eval.studio`` on a free port until the block ends."""
+    return page_process("eval.studio", *arguments, "--port", "0", "--open_browser", "false", **variables)
+
+
+@contextmanager
+def page_process(module: str, *arguments: str, **variables: str) -> Iterator[Started]:
+    """Runs a command that prints the address of the page that it serves, until the block ends."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "eval.studio", *arguments, "--port", "0", "--open_browser", "false"],
+        [sys.executable, "-m", module, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -54,10 +59,10 @@ def _address(process: subprocess.Popen[str]) -> str:
     for line in process.stdout:
         seen.append(line)
         if found := re.search(r"http://127\.0\.0\.1:\d+/", line):
-            # Otherwise later output would fill the pipe and block the studio.
+            # Otherwise later output would fill the pipe and block the server.
             threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
             return found[0]
-    raise AssertionError(f"the studio did not start: {''.join(seen)}")
+    raise AssertionError(f"the server did not start: {''.join(seen)}")
 
 
 def _drain(stream: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -16,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from failing_disk import fail_at_every_change
 from field_trees import SMILES, write_images, write_olivetti
 from file_server import serving
 from shards.base.errors import UserError
@@ -137,27 +135,6 @@ def test_a_damaged_archive_unpacks_nothing(fei: Any, tmp_path: Path) -> None:
     assert {path.name for path in config.folder.iterdir() if not path.name.startswith(".")} == {
         "originalimages_part1.zip"
     }
-
-
-@pytest.mark.parametrize("suffix", [".zip", ".tgz"])
-def test_a_disk_that_fails_at_each_change(
-    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
-    write_images(tmp_path / "tree", ["faces/1.jpg", "faces/2.jpg"])
-    server.files[f"/faces{suffix}"] = {".zip": zipped, ".tgz": tarred}[suffix](tmp_path / "tree")
-    monkeypatch.setitem(PUBLISHED, "fei", Published("fei", (PublishedFile(f"faces{suffix}", ""),), "tests"))
-
-    def command(folder: Path) -> None:
-        fetch(FetchConfig("fei", folder / "faces", mirror=server.url))
-
-    def result(folder: Path) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-        }
-
-    faults = (errno.ENOSPC, errno.EIO, errno.EROFS)
-    failed = fail_at_every_change(tmp_path / "fetches", faults, command, result, (UserError,))
-    assert any(change.endswith("2.jpg") for change in failed) and any("fetched.json" in change for change in failed)
 
 
 def test_tar_archives_and_kept_archives(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
