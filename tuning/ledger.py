@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Predicate
 
 from shards.base.errors import UserError
 from shards.base.files import write_bytes
@@ -17,6 +20,9 @@ LEDGER = "trials.json"
 FORMAT = Format("table of trials", version=2, upgrades={1: lambda content: content})
 """Version 1 is a bare list of trials; ``read_ledger`` wraps it."""
 
+_NAME = re.compile(r"[\w,=+-][\w.,=+-]*")
+"""Of a trial, which is also that of its folders: no path, whoever wrote the table."""
+TrialName = Annotated[str, Predicate(lambda name: _NAME.fullmatch(name) is not None)]
 Status = Literal["waiting", "running", "finished", "stopped early", "failed"]
 
 
@@ -24,7 +30,7 @@ Status = Literal["waiting", "running", "finished", "stopped early", "failed"]
 class TrialRecord:
     """One trial, as the table holds it."""
 
-    name: str
+    name: TrialName
     """Its number and values; also the name of its run directory below ``trials/``."""
     params: dict[str, Any]
     """Its values of the options that are searched; the last ones if they changed in training."""

@@ -96,6 +96,8 @@ def load_finished(path: Path) -> FinishedRun | None:
     if hashlib.sha256(content).hexdigest().encode() != digest:
         return None
     read = _from_json(_Content, json.loads(content))
+    if any(Path(name).name != name for name in read.figures):  # Each becomes a file of the report.
+        return None
     figures = {name: figure_of(name, base64.b64decode(figure)) for name, figure in read.figures.items()}
     kept = {part: _from_json(_kept_by(part), content) for part, content in read.kept.items()}
     return FinishedRun(read.result, figures, kept, read.stages)

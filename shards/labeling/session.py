@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from shards.base.errors import UserError
 from shards.base.files import write_json, writing_to
 from shards.base.formats import Format
+from shards.base.records import read_record
 from shards.images.reading import BadImage, open_image
 from shards.packing.splits import hashed_order
 from shards.sources.listing import first_few, list_files
@@ -88,7 +88,7 @@ def open_session(folder: Path, images: Path, seed: int, repeats: float) -> Sessi
     files = list_files(images)[0]
     path = folder / SESSION_FILE
     if path.exists():
-        session = _read(path)
+        session = read_record(path, Session, "restore it, or label into another folder", _SESSION)
         missing = sorted(set(session.files) - set(files))
         if missing:
             raise UserError(
@@ -110,22 +110,6 @@ def open_session(folder: Path, images: Path, seed: int, repeats: float) -> Sessi
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, _SESSION.stamp(asdict(session)))
     return session
-
-
-def _read(path: Path) -> Session:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError:
-        raise _damaged(path) from None
-    content = _SESSION.read(path, content)
-    try:
-        return Session(tuple(content["files"]), content["seed"], content["repeats"])
-    except (KeyError, TypeError):
-        raise _damaged(path) from None
-
-
-def _damaged(path: Path) -> UserError:
-    return UserError(f"{path} is damaged; restore it, or label into another folder.")
 
 
 def _is_readable(path: Path) -> bool:

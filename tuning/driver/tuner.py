@@ -123,6 +123,7 @@ def _restored_tuner(config: SweepConfig, plan: SweepPlan) -> tune.Tuner:
     )
     # Ray takes only the trainable anew; the rest comes from its pickles, which name the folder where the sweep began.
     restored = tuner._local_tuner
+    assert restored is not None  # There is a remote one only under a Ray client, which no sweep uses.
     restored.get_run_config().callbacks = [SweepProgress(plan, config.keep_best)]
     scheduler = restored._tune_config.scheduler
     if isinstance(scheduler, ResumableASHA):

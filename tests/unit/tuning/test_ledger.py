@@ -92,6 +92,8 @@ def test_a_table_of_the_first_release_is_read_and_a_newer_one_refused(tmp_path: 
     ("change", "finding"),
     [
         ({"name": 5}, r"trials\[0\].name should be a valid string, not 5"),
+        ({"name": "../../elsewhere"}, r"trials\[0\].name .*, not '../../elsewhere'"),
+        ({"name": ".."}, r"trials\[0\].name .*, not '..'"),
         ({"status": "lost"}, r"trials\[0\].status should be .*, not 'lost'"),
         ({"values": {"mse": "low"}}, r"trials\[0\].values.mse should be a valid number, not 'low'"),
         ({"images_seen": -1}, r"trials\[0\].images_seen should be .*, not -1"),

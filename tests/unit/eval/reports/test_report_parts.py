@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import mmap
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +36,7 @@ from eval.reports.results import Measure, Metric, Missing, Picture, Report, RunR
 from eval.reports.run_context import RunContext
 from eval.reports.run_pass import run_samples, run_split
 from eval.reports.stages import Stages
+from eval.reports.unfinished import FinishedRun, load_finished, save_finished
 from facegen.pixels import to_uint8
 from shards.base.errors import UserError
 from shards.dataset.manifest import LabelField
@@ -348,3 +351,11 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
     path.write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         read_report(path)
+
+
+def test_a_finished_run_from_elsewhere_names_files_of_its_report_only(tmp_path: Path) -> None:
+    run = FinishedRun(a_run("one", 0.5, Measure(0.5)), {"curve.svg": "<svg/>"}, {}, [])
+    save_finished(tmp_path / "run", run)
+    assert load_finished(tmp_path / "run") == run
+    save_finished(tmp_path / "run", replace(run, figures={"../../curve.svg": "<svg/>"}))
+    assert load_finished(tmp_path / "run") is None

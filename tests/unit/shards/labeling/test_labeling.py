@@ -247,9 +247,14 @@ def test_resuming_needs_the_same_pictures_and_options(tmp_path: Path) -> None:
     (images / FILES[0]).unlink()
     with pytest.raises(UserError, match="1 pictures of this labeling are missing from .*face00.png"):
         open_session(out, images, 0, 0.2)
-    (out / "session.json").write_text("{")
-    with pytest.raises(UserError, match="is damaged"):
-        open_session(out, images, 0, 0.2)
+    for content, finding in (
+        ("{", "is not JSON"),
+        ("[" * 100_000, "nests too deeply"),
+        ('{"files": "face", "seed": 0, "repeats": 0.2}', "files should be"),
+    ):
+        (out / "session.json").write_text(content)
+        with pytest.raises(UserError, match=f"session.json.*{finding}.*; restore it, or label into another folder"):
+            open_session(out, images, 0, 0.2)
     with pytest.raises(UserError, match="no readable pictures"):
         open_session(tmp_path / "new", out, 0, 0.2)
     with pytest.raises(UserError, match="is not a folder"):
