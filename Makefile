@@ -75,7 +75,8 @@ bench-quality: $(INSTALLED)
 
 # Bad inputs by the thousand, each judged; see tests/campaigns.
 campaigns: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns all --cases 2000 --out tests/campaigns/results/campaigns
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns all --cases 2000 --out tests/benchmarks/results/campaigns.json \
+	    --page docs/campaigns.md
 
 # Coverage-guided fuzzing of each parser of bytes, a minute each.
 fuzz: $(TRUST)

@@ -13,6 +13,7 @@ import numpy as np
 
 from eval.verification.pair_set import PairSet, make_pair_set
 from shards.base.errors import UserError
+from shards.base.records import read_text
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import SPLITS
 
@@ -71,13 +72,12 @@ def read_pairs_file(path: Path) -> PairsFile:
     Raises:
         UserError: No such file, or another format.
     """
-    try:
-        lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); give LFW's pairs.txt.") from None
+    lines = [line.split() for line in read_text(path, "give LFW's pairs.txt").splitlines() if line.strip()]
     try:
         num_folds, num_each = map(int, lines[0])
         pairs = [_parse(words) for words in lines[1:]]
+        if min(num_folds, num_each) < 1:
+            raise ValueError("there are no folds")
     except (ValueError, IndexError):
         raise UserError(
             f"{path} is not in the format of LFW's pairs.txt: a line '10 300' and then lines 'name 1 2' or "

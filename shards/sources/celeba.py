@@ -66,6 +66,8 @@ class CelebaSource:
         notes = [f"No {stem}.txt or .csv was found." for stem, table in tables.items() if table is None]
 
         attributes = tables["list_attr_celeba"]
+        if attributes and not attributes.columns:
+            raise UserError(f"{attributes.file} does not name its attributes; fetch the file again.")
         self._attribute_names = attributes.columns if attributes else ()
         self._attributes = _align(attributes, rows, "attributes", notes)
         self._identity = _first_column(_align(tables["identity_CelebA"], rows, "an identity", notes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from shards.base.cli import parse, run
 from shards.base.errors import UserError
 from tests.campaigns.areas import AREAS
 from tests.campaigns.campaign import run_campaign
-from tests.campaigns.summary import tabulate, write
+from tests.campaigns.summary import read, tabulate, write
 
 
 @dataclass
@@ -26,7 +25,14 @@ class Config:
     first: int = 0
     """Number of the first case, to run one again."""
     out: Path | None = None
-    """Files of the summary, without their suffixes .json and .md."""
+    """JSON file of the summaries; it keeps those of other areas that it holds."""
+    page: Path | None = None
+    """Markdown page of the same; needs ``out``."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a page without summaries."""
+        if self.page and not self.out:
+            raise ValueError("--page shows what --out holds; give both.")
 
 
 def main() -> None:
@@ -39,8 +45,9 @@ def main() -> None:
         tell = lambda line: print(line, flush=True)  # noqa: E731
         summaries.append(run_campaign(name, config.cases, config.seed, config.first, tell))
         if config.out:
-            write(summaries, " ".join(["python -m tests.campaigns", *sys.argv[1:]]), config.out)
-    print(tabulate(summaries).partition("\n\n")[0])
+            kept = {summary.area: summary for summary in read(config.out)} | {name: summaries[-1]}
+            write([kept[area] for area in AREAS if area in kept], config.out, config.page)
+    print(tabulate(summaries))
     if any(summary.num_bad for summary in summaries):
         raise SystemExit(1)
 

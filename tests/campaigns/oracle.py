@@ -46,7 +46,8 @@ class Oracle:
             AssertionError: The good input is refused, or uses itself differently twice.
         """
         self._area, self._scratch = area, scratch
-        self._good = {use: area.use(self._fresh_folder(), Case(use, [])) for use in dict.fromkeys(area.uses)}
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._good = {use: area.use(self._fresh_folder(), Case(use, [])) for use in dict.fromkeys(area.uses)}
         for use in self._good:
             verdict = self.judge(Case(use, []))
             assert verdict.outcome == RIGHT, f"{area.title}: the good input fails, {use}: {verdict.detail}"

@@ -6,7 +6,16 @@ import pytest
 
 from tests.campaigns.campaign import run_campaign
 
-CASES = {"data_sets": 300, "runs": 100, "command_lines": 150, "labels": 300, "servers": 250, "remote": 100, "disks": 30}
+CASES = {
+    "data_sets": 300,
+    "runs": 100,
+    "command_lines": 150,
+    "labels": 300,
+    "published": 150,
+    "servers": 250,
+    "remote": 100,
+    "disks": 30,
+}
 SEED = 1
 
 

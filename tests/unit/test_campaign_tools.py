@@ -16,6 +16,9 @@ from tests.campaigns import watching
 from tests.campaigns.area import Area, Case, Change
 from tests.campaigns.oracle import Oracle
 from tests.campaigns.shrinking import shrink
+from tests.campaigns.summary import page, read, write
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Toy(Area):
@@ -63,3 +66,10 @@ def test_a_case_becomes_small() -> None:
     changes = [Change("a", ""), Change("b", "", "x" * 400 + "!" + "y" * 400), Change("c", "")]
     [smallest] = shrink(changes, lambda smaller: any(c.kind == "b" and "!" in c.value for c in smaller))
     assert smallest.kind == "b" and len(smallest.value) < 20
+
+
+def test_the_page_in_the_documentation_is_that_of_the_results(tmp_path: Path) -> None:
+    results = read(ROOT / "tests" / "benchmarks" / "results" / "campaigns.json")
+    assert results and (ROOT / "docs" / "campaigns.md").read_text() == page(results)
+    write(results, tmp_path / "again.json", None)
+    assert read(tmp_path / "again.json") == results

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shards import label
+from shards.labeling.session import open_session
 from shards.sources.folder import FolderConfig, FolderSource
 from tests.campaigns.area import Area, Case, Change
 from tests.campaigns.damage import draw_bytes, draw_json, draw_place, make
@@ -44,7 +45,7 @@ class Labels(Area):
     """Twelve images with two numbers, flags and classes, as CSV and as JSONL; a labeling by two persons."""
 
     title = "label files, answers, sessions"
-    uses = ("csv", "csv", "tsv", "jsonl", "jsonl", "export", "export", "export")
+    uses = ("csv", "csv", "tsv", "jsonl", "jsonl", "export", "export", "export", "session")
 
     def __init__(self, home: Path, bait: Path) -> None:
         """Makes the folder of images, which nothing opens, and the labeling."""
@@ -73,10 +74,12 @@ class Labels(Area):
 
     def _draw_one(self, rng: random.Random, use: str) -> Change:
         how = rng.random()
-        if use == "export":
-            file = rng.choice(("labeling/session.json", "labeling/answers/ann.jsonl", "labeling/answers/bob.jsonl"))
-            if file.endswith("session.json"):
+        if use == "session":
+            file = "labeling/session.json"
+            if how < 0.6:
                 return draw_json(rng, file, json.loads((self.home / file).read_text()))
+        elif use == "export":
+            file = rng.choice(("labeling/answers/ann.jsonl", "labeling/answers/bob.jsonl"))
         else:
             file = f"labels.{use}"
             if how < 0.6:
@@ -92,7 +95,7 @@ class Labels(Area):
         return draw_bytes(rng, file, (self.home / file).stat().st_size)
 
     def use(self, folder: Path, case: Case) -> Any:
-        """Joins the labels, or exports the degrees of smile."""
+        """Joins the labels, resumes the labeling, or exports its degrees of smile."""
         for name in ("images", "labeling"):
             shutil.copytree(self.home / name, folder / name)
         for suffix in ("csv", "tsv", "jsonl"):
@@ -107,6 +110,9 @@ class Labels(Area):
                 _change_line(folder / change.where, *change.value)
             elif change.kind != "cell":
                 make(change, folder)
+        if case.use == "session":
+            session = open_session(folder / "labeling", folder / "images", 0, 0.0)
+            return {"files": session.files, "order": session.order("ann")}
         if case.use == "export":
             label.main(["export", str(folder / "labeling"), str(folder / "degrees.csv")])
             return (folder / "degrees.csv").read_text()

@@ -86,6 +86,8 @@ def test_pairs_of_a_file_that_are_left_out_are_counted(lfw: Path, tmp_path: Path
     [
         ("<html>", "format of LFW"),
         ("", "format of LFW"),
+        ("0 0\n", "format of LFW"),
+        ("-1 -1\nAnn_A 1 2\nAnn_A 1 Bob_B 2\n", "format of LFW"),
         ("2 1\nAnn_A 1 2\n", "lists 1 pairs"),
         ("1 1\nAnn_A one 2\nBob_B 1 Ann_A 2\n", "format of LFW"),
         (pairs_text("Zoe 1 3", "Zoe 2 Yan 1", "Xia 1 2", "Xia 3 Dan 2"), "keys look like '"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 
 from bad_images import BAD_FILES
 from field_trees import CASIA, FEI, SMILES, TREES, UTKFACE, write_images, write_olivetti
@@ -155,9 +156,21 @@ def test_broken_files_are_refused_as_olivetti_faces(tmp_path: Path) -> None:
     (tmp_path / "olivetti.npz").write_bytes(b"PK no archive")
     with pytest.raises(UserError, match="is not an .npz of arrays"):
         open_source("olivetti", tmp_path)
-    (tmp_path / "olivettifaces.mat").write_bytes(b"no mat")
-    with pytest.raises(UserError, match="does not hold 64x64 Olivetti faces"):
+    np.savez_compressed(tmp_path / "olivetti.npz", a=np.zeros((4, 64, 64)), b=np.arange(4))
+    (tmp_path / "olivetti.npz").write_bytes(with_damage((tmp_path / "olivetti.npz").read_bytes(), 60))
+    with pytest.raises(UserError, match="is not an .npz of arrays"):
         open_source("olivetti", tmp_path)
+    scipy.io.savemat(tmp_path / "olivettifaces.mat", {"faces": np.zeros((4096, 4))}, do_compression=True)
+    damaged = with_damage((tmp_path / "olivettifaces.mat").read_bytes(), 150)
+    for content in (b"no mat", damaged):
+        (tmp_path / "olivettifaces.mat").write_bytes(content)
+        with pytest.raises(UserError, match="does not hold 64x64 Olivetti faces"):
+            open_source("olivetti", tmp_path)
+
+
+def with_damage(content: bytes, position: int) -> bytes:
+    flipped = bytes(255 - value for value in content[position : position + 9])
+    return content[:position] + flipped + content[position + 9 :]
 
 
 RECORDED = {

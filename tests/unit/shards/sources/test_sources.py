@@ -122,6 +122,9 @@ def test_celeba_mistakes_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "list_attr_celeba.txt").write_text("2\nSmiling Male\n000001.jpg 1 1 1\n")
     with pytest.raises(UserError, match="names 2 columns and has 3"):
         CelebaSource(CelebaConfig(tmp_path))
+    (tmp_path / "list_attr_celeba.txt").write_text("1\n000001.jpg 1 -1\n")
+    with pytest.raises(UserError, match="list_attr_celeba.txt does not name its attributes"):
+        CelebaSource(CelebaConfig(tmp_path))
 
 
 @pytest.mark.parametrize(
