@@ -1,8 +1,8 @@
 """Does a conditional model do what it is asked: ``python -m eval.control RUN [RUN ...] --data DIR --out DIR``.
 
 The judge is a regressor trained on the data set's training images and their true degrees, and checked on held-out ones;
-or a TorchScript file, such as a smile classifier, for real faces whose label is only yes or no. It sees samples, and
-held-out faces encoded with their own degree and decoded with another.
+or a TorchScript file, such as a smile classifier. It sees samples, and held-out faces encoded with their own degree and
+decoded with another.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ import torch
 from PIL import Image
 
 from eval.base.runs import open_runs
-from eval.controls.judge import as_judge, judge_faces, judge_quality, judge_samples, load_judge, train_judge
+from eval.controls.judge import (
+    as_judge,
+    has_degrees,
+    judge_faces,
+    judge_quality,
+    judge_samples,
+    load_judge,
+    train_judge,
+)
 from eval.controls.response import ASKED, Judge, control, telling
 from eval.drawing.grids import Row, face_grid
 from eval.latent.encode import decode_images, encode_split
@@ -56,6 +64,8 @@ class ControlConfig:
     """TorchScript file: images N x 3 x H x W in [0, 255] to one value each. Null trains a regressor on the data set."""
     threshold: float | None = None
     """Judgments at or above it mean that a face has the trait; null means 0 for a regressor and 0.5 for a file."""
+    min_correlation: float = 0.5
+    """A judge whose judgments of held-out images correlate less with their true degrees is refused; -1 takes any."""
     num_samples: int = 256
     """Samples, and held-out faces, at each degree."""
     judge_epochs: int = 15
@@ -128,24 +138,29 @@ def common_condition(models: Sequence[tuple[str, Model]]) -> str:
 
 
 def choose_judge(label: str, dataset: Dataset, config: ControlConfig, device: torch.device) -> ChosenJudge:
-    """Loads or trains the judge, and checks a trained one on the split.
+    """Loads or trains the judge, and checks it on the split where the data set has the label.
 
     Raises:
-        UserError: The judge cannot be loaded or trained.
+        UserError: The judge cannot be loaded or trained, or reads the label too badly.
     """
     if config.judge is None:
-        judge = as_judge(train_judge(dataset, label, config.judge_epochs, config.seed, device))
-        description = {
-            "kind": "regressor",
-            "epochs": config.judge_epochs,
-            "held_out": judge_quality(judge, dataset, config.split, label)._asdict(),
-            "held_out_soft": judge_quality(judge, dataset, config.split, label, _SOFT)._asdict(),
-        }
-        return ChosenJudge(judge, 0.0 if config.threshold is None else config.threshold, description)
-    path = Path(config.judge)
-    judge = load_judge(path, device)
-    description = {"kind": "file", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return ChosenJudge(judge, 0.5 if config.threshold is None else config.threshold, description)
+        judge, usual = as_judge(train_judge(dataset, label, config.judge_epochs, config.seed, device)), 0.0
+        description: dict[str, Any] = {"kind": "regressor", "epochs": config.judge_epochs}
+    else:
+        path = Path(config.judge)
+        judge, usual = load_judge(path, device), 0.5
+        description = {"kind": "file", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    if has_degrees(dataset, label):
+        quality = judge_quality(judge, dataset, config.split, label)
+        soft = judge_quality(judge, dataset, config.split, label, _SOFT)
+        if not quality.correlation >= config.min_correlation:
+            raise UserError(
+                f"the judge is worthless: its judgments of {quality.num_images:,} held-out images and their label "
+                f"'{label}' have a correlation of {quality.correlation:.3f}, below --min_correlation "
+                f"{config.min_correlation:g}; give more --judge_epochs, more training images, or a --judge file."
+            )
+        description |= {"held_out": quality._asdict(), "held_out_soft": soft._asdict()}
+    return ChosenJudge(judge, usual if config.threshold is None else config.threshold, description)
 
 
 def measure(model: Model, dataset: Dataset, config: ControlConfig, chosen: ChosenJudge) -> dict[str, Any]:
@@ -183,7 +198,9 @@ def measure(model: Model, dataset: Dataset, config: ControlConfig, chosen: Chose
 def judge_line(chosen: ChosenJudge) -> str:
     """Says how well the judge reads held-out images."""
     if "held_out" not in chosen.description:
-        return f"the judge: a file, sha256 {chosen.description['sha256'][:12]}"
+        return (
+            f"the judge: a file, sha256 {chosen.description['sha256'][:12]}, unchecked: the data set has no such label"
+        )
     sharp, soft = chosen.description["held_out"], chosen.description["held_out_soft"]
     return (
         f"the judge, on {sharp['num_images']:,} held-out images: slope {sharp['slope']:.3f}, correlation "

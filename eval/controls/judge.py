@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from eval.controls.response import Judge
 from eval.latent.encode import decode_images
+from facegen.degrees import degrees_of
 from facegen.options import AugmentConfig
 from facegen.pixels import to_float, to_uint8
 from facegen.randomness import SlotRandom, derive_seed
@@ -19,6 +20,7 @@ from facegen.training.augment import augment
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import TrainLoader, evaluation_batches
+from shards.loading.units import ChosenSamples
 
 _WIDTHS = (16, 32, 64, 64)
 _LR = 3e-3
@@ -60,29 +62,41 @@ def train_judge(dataset: Dataset, label: str, num_epochs: int, seed: int, device
 
     Args:
         dataset: Data set with a training split.
-        label: A float label that every training image has.
+        label: A degree, or a bool, which is read as -1 and 1; images without it are left out.
         num_epochs: Passes over the training split.
         seed: Seed of weights, order and augmentation.
         device: Where to train.
 
     Raises:
-        UserError: No such float label, or training images without it.
+        UserError: No such label, or none known of the training images.
     """
-    if label not in dataset.fields or dataset.fields[label].kind != "float":
+    if not has_degrees(dataset, label):
         raise UserError(
-            f"data set {dataset.address} has no float label '{label}' to train a judge on; give a judge's file with "
-            "--judge."
+            f"data set {dataset.address} has no degrees '{label}' to train a judge on; give a judge's file, --judge."
         )
-    if np.isnan(dataset.labels(label, "train")).any():
-        raise UserError(f"some training images of {dataset.address} have no '{label}'; give a judge's file, --judge.")
+    known = ~np.isnan(_degrees(dataset, label, "train"))
+    if not known.any():
+        raise UserError(f"no training image of {dataset.address} has a known '{label}'; give a judge's file, --judge.")
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "judge"))
-        return _fit(dataset, label, num_epochs, seed, device)
+        return _fit(dataset, label, known, num_epochs, seed, device)
 
 
-def _fit(dataset: Dataset, label: str, num_epochs: int, seed: int, device: torch.device) -> DegreeRegressor:
-    batch_size = min(_BATCH_SIZE, dataset.num_samples("train"))
-    loader = TrainLoader(dataset, "train", global_batch_size=batch_size, seed=seed, fields=[label])
+def has_degrees(dataset: Dataset, label: str) -> bool:
+    """Whether a data set has a label of degrees, or of yes and no."""
+    return label in dataset.fields and dataset.fields[label].kind != "class"
+
+
+def _degrees(dataset: Dataset, label: str, split: str) -> np.ndarray:
+    return degrees_of(torch.from_numpy(dataset.labels(label, split))).numpy()
+
+
+def _fit(
+    dataset: Dataset, label: str, known: np.ndarray, num_epochs: int, seed: int, device: torch.device
+) -> DegreeRegressor:
+    batch_size = min(_BATCH_SIZE, int(known.sum()))
+    units = None if known.all() else ChosenSamples(dataset.shard_sizes("train"), known)
+    loader = TrainLoader(dataset, "train", global_batch_size=batch_size, seed=seed, fields=[label], units=units)
     network = DegreeRegressor(dataset.image.channels).to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=_LR)
     num_steps = max(1, num_epochs * loader.steps_per_epoch)
@@ -92,7 +106,7 @@ def _fit(dataset: Dataset, label: str, num_epochs: int, seed: int, device: torch
         position, batch = loader.samples_seen, next(batches)
         random = SlotRandom(seed, position, slice(0, batch_size), batch_size, device)
         images = disturbed(augment(batch.images.to(device), _AUGMENT, random))
-        loss = (network(images) - batch.labels[label].to(device)).square().mean()
+        loss = (network(images) - degrees_of(batch.labels[label]).to(device)).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -192,7 +206,7 @@ def judge_faces(model: Any, judge: Judge, degrees: tuple[float, ...], latents: n
 
 
 def judge_quality(judge: Judge, dataset: Dataset, split: str, label: str, blurs: int = 0) -> JudgeQuality:
-    """Measures a judge against the labels of a split: slope, correlation and error of its judgments.
+    """Measures a judge against the known degrees of a split: slope, correlation and error of its judgments.
 
     Args:
         judge: The judge to measure.
@@ -200,12 +214,20 @@ def judge_quality(judge: Judge, dataset: Dataset, split: str, label: str, blurs:
         split: Split to judge.
         label: Label of the degree.
         blurs: How often the images are averaged over 3x3 pixels first.
+
+    Raises:
+        UserError: No degree of the split is known.
     """
-    judged, true = [], []
-    for batch in evaluation_batches(dataset, split, _BATCH_SIZE, fields=[label]):
+    degrees = _degrees(dataset, label, split)
+    known = ~np.isnan(degrees)
+    if not known.any():
+        raise UserError(f"no image of the {split} split of {dataset.address} has a known '{label}'; give another.")
+    judged = []
+    for batch in evaluation_batches(dataset, split, _BATCH_SIZE, fields=()):
         images = to_uint8(blurred(to_float(batch.images), blurs)) if blurs else batch.images
         judged.append(judge(images))
-        true.append(batch.labels[label].double().numpy())
-    read, degrees = np.concatenate(judged), np.concatenate(true)
-    slope, correlation = np.polyfit(degrees, read, 1)[0], np.corrcoef(degrees, read)[0, 1]
+    read, degrees = np.concatenate(judged)[known], degrees[known].astype(np.float64)
+    spreads = read.std() > 0 and degrees.std() > 0  # Without, nothing correlates.
+    slope = np.polyfit(degrees, read, 1)[0] if spreads else 0.0
+    correlation = np.corrcoef(degrees, read)[0, 1] if spreads else 0.0
     return JudgeQuality(float(slope), float(correlation), float(np.abs(read - degrees).mean()), len(degrees))

@@ -28,6 +28,7 @@ from facegen import fit_sampler
 from facegen.model import load
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
+from shards.dataset.manifest import LabelField
 from tiny_runs import untrained_run
 
 DEGREES = np.array(ASKED)
@@ -114,9 +115,44 @@ def test_a_regressor_learns_the_degree_and_is_checked_on_held_out_images(tiny_da
     assert judge_quality(as_judge(network), dataset, "test", "background_lightness", blurs=2) != quality
 
 
-@pytest.mark.parametrize("label", ["identity", "grin", "Smiling"])
+def test_a_regressor_learns_yes_and_no(tiny_dataset: Path) -> None:
+    # Brightness as a bool, of which a fifth is unknown: the labels of real faces.
+    class Labeled(Dataset):
+        @property
+        def fields(self) -> dict[str, LabelField]:
+            return super().fields | {"bright": LabelField("bool")}
+
+        def labels(self, name: str, split: str) -> np.ndarray:
+            column = super().labels("background_lightness" if name == "bright" else name, split)
+            if name != "bright":
+                return column
+            is_bright = (column > np.median(column)).astype(np.int8)
+            is_bright[::5] = -1
+            return is_bright
+
+    dataset = Labeled(tiny_dataset)
+    judge = BrightnessOfTheCorner()
+    quality = judge_quality(judge, dataset, "test", "bright")
+    num_known = int((dataset.labels("bright", "test") >= 0).sum())
+    assert quality.num_images == num_known < dataset.num_samples("test")
+    assert quality.correlation > 0.5
+    network = train_judge(dataset, "bright", 1, 0, torch.device("cpu"))
+    assert np.isfinite(judge_quality(as_judge(network), dataset, "test", "bright").correlation)
+
+
+class BrightnessOfTheCorner:
+    def __call__(self, images: Tensor) -> np.ndarray:
+        return images[:, :2, :2].double().mean((1, 2, 3)).numpy()
+
+
+def test_a_judge_that_says_the_same_of_all_images_correlates_with_nothing(tiny_dataset: Path) -> None:
+    quality = judge_quality(lambda images: np.zeros(len(images)), Dataset(tiny_dataset), "test", "smile")
+    assert (quality.slope, quality.correlation) == (0, 0)
+
+
+@pytest.mark.parametrize("label", ["identity", "grin"])
 def test_a_regressor_needs_a_degree(tiny_dataset: Path, label: str) -> None:
-    with pytest.raises(UserError, match=f"no float label '{label}'"):
+    with pytest.raises(UserError, match=f"no degrees '{label}'"):
         train_judge(Dataset(tiny_dataset), label, 1, 0, torch.device("cpu"))
 
 
@@ -162,14 +198,19 @@ def test_a_file_as_the_judge(tiny_dataset: Path, tmp_path: Path, capsys: pytest.
     run = untrained_run(tmp_path / "run", tiny_dataset, "cvae")
     torch.jit.script(MeanOfRed()).save(tmp_path / "judge.pt")  # type: ignore[union-attr]
     options = ["--data", str(tiny_dataset), "--out", str(tmp_path / "out"), "--num_samples", "3"]
-    command.main([str(run), *options, "--judge", str(tmp_path / "judge.pt")])
+    options += ["--judge", str(tmp_path / "judge.pt")]
+    with pytest.raises(UserError, match="the judge is worthless: .* 'smile' have a correlation of .*, below"):
+        command.main([str(run), *options])
+    assert not (tmp_path / "out").exists()
+    command.main([str(run), *options, "--min_correlation", "-1"])
     results = json.loads((tmp_path / "out" / "control.json").read_text())
     assert results["judge"]["kind"] == "file"
     (measured,) = results["runs"]
     assert measured["condition"] == "smile"
     assert len(measured["samples"]["curve"]["mean"]) == len(ASKED)
     assert measured["samples"]["told_apart"]["threshold"] == 0.5
-    assert "held-out images" not in capsys.readouterr().out
+    assert results["judge"]["held_out"]["num_images"] == Dataset(tiny_dataset).num_samples("test")
+    assert "held-out images: slope" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("cache")
@@ -181,6 +222,7 @@ def test_the_command_measures_runs_and_samplers_with_one_judge(
     monkeypatch.setattr(sys, "argv", ["fit_sampler", "gaussian", str(run), "--data", str(tiny_dataset)])
     fit_sampler.main()
     options = ["--data", str(tiny_dataset), "--out", str(tmp_path / "out"), "--num_samples", "4", "--judge_epochs", "1"]
+    options += ["--min_correlation", "-1"]
     command.main([str(run), f"{run}:gaussian", *options])
     results = json.loads((tmp_path / "out" / "control.json").read_text())
     prior, fitted = results["runs"]
