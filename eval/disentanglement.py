@@ -22,6 +22,7 @@ from facegen.pixels import to_float
 from shards.base import cli
 from shards.base.errors import UserError
 from shards.base.files import check_writable, write_bytes, writing_to
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split
@@ -60,8 +61,12 @@ class DisentanglementConfig:
 def latents_of(model: Model, dataset: Dataset, split: str, num_images: int, batch_size: int) -> np.ndarray:
     """Posterior means of the first images of a split, float32 (N, L)."""
     fields = condition_fields(model.condition, dataset)
-    batches = evaluation_batches(dataset, split, batch_size, limit=num_images, fields=fields)
-    return np.concatenate([model.encode(to_float(batch.images), batch.labels).numpy() for batch in batches])
+    latents = []
+    with ProgressLine(f"latents of {split}", num_images) as progress:
+        for batch in evaluation_batches(dataset, split, batch_size, limit=num_images, fields=fields):
+            latents.append(model.encode(to_float(batch.images), batch.labels).numpy())
+            progress.update(len(batch.rows))
+    return np.concatenate(latents)
 
 
 def main() -> None:
@@ -86,7 +91,8 @@ def main() -> None:
     for path in config.runs:
         model = load(path, weights=config.weights)
         mu = latents_of(model, dataset, config.split, num_images, config.batch_size)
-        results[path] = measure_factors(mu, factors, config.seed)
+        with ProgressLine(f"scores of {model.name}", unit="scores"):
+            results[path] = measure_factors(mu, factors, config.seed)
     if config.out:
         content = {path: asdict(result) for path, result in results.items()}
         with writing_to(config.out):

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 
 from facegen import __version__
 from facegen.config import PRESETS, resolve_presets
@@ -25,6 +24,7 @@ from facegen.samplers.fitted import DIRECTORY, SamplerDescription, check_name, s
 from shards.base import cli
 from shards.base.errors import UserError
 from shards.base.files import output_folder
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split
@@ -142,7 +142,7 @@ def encode(model: Model, dataset: Dataset, num_images: int | None, batch_size: i
     available = dataset.num_samples("train")
     total = available if num_images is None else min(num_images, available)
     means, logvars = [], []
-    with tqdm(total=total, desc="encoding", leave=False, disable=None, unit="image") as progress:
+    with ProgressLine("latents of train", total) as progress:
         fields = condition_fields(model.condition, dataset)
         for batch in evaluation_batches(dataset, "train", batch_size, limit=total, fields=fields):
             mu, logvar = model.posterior(to_float(batch.images), batch.labels)
@@ -164,7 +164,8 @@ def fit(name: str, config: Any, latents: Latents, seed: int) -> Sampler:
         )
     torch.manual_seed(derive_seed(seed, "sampler"))
     sampler = SAMPLERS[name].sampler_class(config, latents.mu.shape[1]).to(latents.mu.device)
-    sampler.fit(latents, seed)
+    with ProgressLine(f"fitting {name} to {len(latents.mu):,} latents"):
+        sampler.fit(latents, seed)
     return sampler.eval().requires_grad_(False)
 
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
 from shards.base.cli import parse, run
 from shards.base.errors import UserError
 from shards.base.files import make_folder, write_bytes, writing_to
 from shards.base.places import num_cores
+from shards.base.progress import tracked
 from shards.images.alignment import NO_FACE, Alignment, TemplateName, prepare_aligned
 from shards.images.codecs import encode
 from shards.images.detector import FaceChoice, require_detector
@@ -108,7 +107,7 @@ def align_folder(config: AlignConfig) -> Counter[str]:
     counts: Counter[str] = Counter({"there already": len(files) - len(copies)} if len(copies) < len(files) else {})
     faceless = []
     for copy, outcome in zip(
-        copies, tqdm(_outcomes(copies, config.workers), total=len(copies), disable=None), strict=True
+        copies, tracked(_outcomes(copies, config.workers), "aligning", len(copies), "images"), strict=True
     ):
         counts[outcome] += 1
         if outcome.startswith(NO_FACE):

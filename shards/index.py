@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from shards.base.cli import parse, run
 from shards.base.errors import DamagedFile, UserError
 from shards.base.plain_files import check_plain, is_shard_name
+from shards.base.progress import tracked
 from shards.dataset.addresses import refuse_address
 from shards.dataset.dataset import Dataset
 from shards.dataset.label_types import Scalar, class_field, convert, doubts, infer_field, is_identity
@@ -139,7 +139,7 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
             "them, or pass --split train."
         )
     paths = sorted(paths, key=lambda path: (SPLITS.index(splits[path] or ""), path.name))
-    contents = [read_contents(path) for path in tqdm(paths, unit=" shards", disable=None)]
+    contents = [read_contents(path) for path in tracked(paths, "reading", len(paths), "shards")]
     for path, content in zip(paths, contents, strict=True):
         require_same(path, content.keys[0], "codec", contents[0].extension, content.extension)
         require_same(path, content.keys[0], "size", contents[0].shape, content.shape)
@@ -188,7 +188,7 @@ def _damaged_shards(dataset: Dataset) -> list[str]:
 
     shards = dataset.manifest.shards
     with ThreadPoolExecutor(_VERIFY_THREADS) as pool:  # Hashing releases the GIL.
-        findings = tqdm(pool.map(check, shards), total=len(shards), unit=" shards", disable=None)
+        findings = tracked(pool.map(check, shards), "verifying", len(shards), "shards")
         return [finding for finding in findings if finding]
 
 
@@ -205,7 +205,7 @@ def _restore(old: Dataset, split: str | None) -> tuple[Manifest, list[ShardConte
     paths = [old.root / shard.name for shard in old.manifest.shards]
     codec = find_codec(old.image.extension)
     codecs = dict.fromkeys(codec.extensions, codec)
-    contents = [read_contents(path, codecs) for path in tqdm(paths, unit=" shards", disable=None)]
+    contents = [read_contents(path, codecs) for path in tracked(paths, "reading", len(paths), "shards")]
     for shard, content in zip(old.manifest.shards, contents, strict=True):
         if len(content.keys) != shard.num_samples:
             raise UserError(

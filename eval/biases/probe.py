@@ -18,7 +18,6 @@ from safetensors.numpy import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
 from eval.features.spaces import FeatureSpace
 from eval.latent.conditions import condition_labels
@@ -26,6 +25,7 @@ from eval.latent.faces import Faces, read_faces
 from shards.base.errors import UserError
 from shards.base.files import save_tensors
 from shards.base.places import cache_directory
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 
 _BATCH_SIZE = 64
@@ -100,7 +100,7 @@ def label_truth(dataset: Dataset, label: str, split: str) -> tuple[np.ndarray, n
 def image_features(space: FeatureSpace, batches: Iterable[np.ndarray], num: int, what: str) -> np.ndarray:
     """Features float32 (num, d) of batches of uint8 images (n, H, W, C); ``what`` names the progress bar."""
     parts = []
-    with tqdm(total=num, desc=f"features of {what}", leave=False, disable=None, unit="image") as progress:
+    with ProgressLine(f"features of {what}", num) as progress:
         for images in batches:
             parts.append(space(torch.from_numpy(np.ascontiguousarray(images))))
             progress.update(len(images))

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from eval.controls.response import Judge
 from eval.latent.encode import decode_images
@@ -18,6 +17,7 @@ from facegen.pixels import to_float, to_uint8
 from facegen.randomness import SlotRandom, derive_seed
 from facegen.training.augment import augment
 from shards.base.errors import UserError
+from shards.base.progress import tracked
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import TrainLoader, evaluation_batches
 from shards.loading.units import ChosenSamples
@@ -102,7 +102,7 @@ def _fit(
     num_steps = max(1, num_epochs * loader.steps_per_epoch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LR, total_steps=num_steps)
     batches = iter(loader)
-    for _ in tqdm(range(num_steps), "training the judge", leave=False, disable=None):
+    for _ in tracked(range(num_steps), "training the judge", num_steps, "steps"):
         position, batch = loader.samples_seen, next(batches)
         random = SlotRandom(seed, position, slice(0, batch_size), batch_size, device)
         images = disturbed(augment(batch.images.to(device), _AUGMENT, random))

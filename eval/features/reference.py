@@ -12,7 +12,6 @@ import numpy as np
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from tqdm import tqdm
 
 from eval.base.ranks import merge_ranks
 from eval.features.feature_set import FeatureSet, FeatureSets
@@ -22,6 +21,7 @@ from eval.metrics.frechet import FeatureStatistics
 from eval.metrics.kernel import MAX_FEATURES
 from shards.base.files import save_tensors
 from shards.base.places import cache_directory
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 
@@ -79,12 +79,11 @@ def reference_features(
             limit=num_images,
             fields=(),
         )
-        quiet = not accelerator.is_main_process
-        num_batches = -(-num_images // batch_size // accelerator.num_processes)
-        for batch in tqdm(
-            batches, f"features of {split}", num_batches, leave=False, disable=quiet or None, unit="batch"
-        ):
-            features.update(missing, batch.rows.numpy(), batch.images)
+        own_images = -(-num_images // accelerator.num_processes)
+        with ProgressLine(f"features of {split}", own_images, quiet=not accelerator.is_main_process) as progress:
+            for batch in batches:
+                features.update(missing, batch.rows.numpy(), batch.images)
+                progress.update(len(batch.rows))
         features = merge_ranks(features)
         if accelerator.is_local_main_process:
             for name, computed in features.sets.items():

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from tqdm import tqdm
 
 from eval.latent.conditions import condition_labels, split_degrees
 from eval.latent.origin import Origin
 from shards.base.files import save_tensors
 from shards.base.places import cache_directory
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 
@@ -51,7 +51,7 @@ def encode_split(
     degrees = split_degrees(model, dataset, split)
     latents = np.empty(shape, np.float32)
     batches = evaluation_batches(dataset, split, batch_size, limit=limit, fields=())
-    with tqdm(total=shape[0], desc=f"latents of {split}", leave=False, disable=None, unit="image") as progress:
+    with ProgressLine(f"latents of {split}", num_images) as progress:
         for batch in batches:
             rows = batch.rows.numpy()
             latents[rows] = model.encode(batch.images.numpy(), condition_labels(model, degrees[rows]))
@@ -80,12 +80,12 @@ def decode_images(model: Any, latents: np.ndarray, degrees: np.ndarray, batch_si
     """
     flat = np.asarray(latents, np.float32).reshape(-1, latents.shape[-1])
     flat_degrees = np.broadcast_to(degrees, latents.shape[:-1]).reshape(-1)
-    parts = [
-        model.decode(
-            flat[first : first + batch_size], condition_labels(model, flat_degrees[first : first + batch_size])
-        )
-        for first in range(0, len(flat), batch_size)
-    ]
+    parts = []
+    with ProgressLine("decoding", len(flat)) as progress:
+        for first in range(0, len(flat), batch_size):
+            part = slice(first, first + batch_size)
+            parts.append(model.decode(flat[part], condition_labels(model, flat_degrees[part])))
+            progress.update(len(parts[-1]))
     images = np.concatenate(parts)
     return images.reshape(*latents.shape[:-1], *images.shape[1:])
 

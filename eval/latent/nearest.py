@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from eval.features.spaces import load_efflite0
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 
@@ -77,7 +77,7 @@ def nearest_rows(
     # One view of each query is enough: the split's images are mirrored instead.
     queries = np.concatenate([describe(images[first : first + 64])[0] for first in range(0, len(images), 64)])
     nearest = Nearest.empty(len(images), num_nearest)
-    with tqdm(total=dataset.num_samples(split), desc=f"faces of {split}", leave=False, disable=None) as progress:
+    with ProgressLine(f"faces of {split}", dataset.num_samples(split)) as progress:
         for batch in evaluation_batches(dataset, split, batch_size, fields=()):
             views = [distances(queries, view) for view in describe(batch.images.numpy())]
             nearest.update(batch.rows.numpy(), np.min(views, axis=0))

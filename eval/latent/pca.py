@@ -13,6 +13,7 @@ from eval.latent.encode import encode_split
 from eval.latent.fitted_files import FittedFile
 from eval.latent.origin import Origin
 from shards.base.formats import Format
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 
 _FILE = FittedFile(
@@ -67,14 +68,15 @@ def fit_pca(latents: np.ndarray, num_components: int | None = None) -> Pca:
     num = min(num_components or size, size)
     mean = latents.mean(axis=0, dtype=np.float64)
     scatter = np.zeros((size, size))
-    for first in range(0, count, _CHUNK):
-        centered = latents[first : first + _CHUNK].astype(np.float64) - mean
-        scatter += centered.T @ centered
-    covariance = scatter / count
-    if num == size:
-        variances, vectors = np.linalg.eigh(covariance)
-    else:
-        variances, vectors = eigh(covariance, subset_by_index=(size - num, size - 1))
+    with ProgressLine(f"principal components of {count:,} latents"):
+        for first in range(0, count, _CHUNK):
+            centered = latents[first : first + _CHUNK].astype(np.float64) - mean
+            scatter += centered.T @ centered
+        covariance = scatter / count
+        if num == size:
+            variances, vectors = np.linalg.eigh(covariance)
+        else:
+            variances, vectors = eigh(covariance, subset_by_index=(size - num, size - 1))
     components = vectors.T[::-1].copy()
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
     # Rounding can leave a variance of 0 slightly negative.

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from tqdm import tqdm
 
 from eval.features.spaces import frechet_name
 from eval.reports.context import Protocol
@@ -24,6 +23,7 @@ from eval.reports.run_context import AllRuns
 from eval.reports.stages import Stages
 from eval.reports.unfinished import FinishedRun, finished_file, load_finished, save_finished
 from facegen.model import Model
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 
 NamedModels = Sequence[tuple[str, Model]]
@@ -58,16 +58,17 @@ def make_report(
         runs=[],
         skipped=[part for part in PARTS if part not in config.parts],
     )
-    finished = [
-        _finish_run(config, report.protocol, evaluation, label, model, path)
-        for (label, model), path in zip(models, config.runs, strict=True)
-    ]
+    finished = []
+    with ProgressLine("report", len(models), "runs", quiet=not accelerator.is_main_process) as progress:
+        for (label, model), path in zip(models, config.runs, strict=True):
+            finished.append(_finish_run(config, report.protocol, evaluation, label, model, path))
+            progress.update()
     report.runs = [run.result for run in finished]
     report.warnings = _warnings(evaluation, report)
     figures = {file: figure for run in finished for file, figure in run.figures.items()}
     if accelerator.is_main_process:
         figures |= _compare(report, evaluation, models, finished)
-    report.stages = stages.close()
+    report.stages = stages.done
     return report, figures
 
 
@@ -107,7 +108,7 @@ def _finish_run(
         return run
     stages.done += run.stages
     if accelerator.is_main_process:
-        tqdm.write(f"{label}: reused from the interrupted report")
+        print(f"{label}: reused from the interrupted report")
     return run
 
 

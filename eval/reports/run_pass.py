@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from eval.base.ranks import Mergeable, merge_ranks
 from eval.features.feature_set import FeatureSets
@@ -18,6 +17,7 @@ from eval.reports.part import NUM_QUERIES, Amount
 from eval.reports.statistic import SplitBatch, Statistic
 from facegen.degrees import condition_fields
 from facegen.pixels import to_uint8
+from shards.base.progress import ProgressLine
 from shards.loading.loader import evaluation_batches
 
 Accumulators = dict[Statistic[Any, Any], Any]
@@ -64,15 +64,16 @@ def run_split(
         limit=protocol.num_images,
         fields=condition_fields(model.condition, protocol.dataset),
     )
-    num_batches = -(-protocol.num_images // protocol.batch_size // accelerator.num_processes)
-    quiet = not accelerator.is_main_process
-    for batch in tqdm(
-        batches, f"{model.name}: {protocol.split}", num_batches, leave=False, disable=quiet or None, unit="batch"
+    own_images = -(-protocol.num_images // accelerator.num_processes)
+    with (
+        ProgressLine(protocol.split, own_images, quiet=not accelerator.is_main_process) as progress,
+        torch.inference_mode(),
     ):
-        with torch.inference_mode():
+        for batch in batches:
             images = SplitBatch(model, report, batch)
             for statistic, accumulator in started.items():
                 statistic.add(accumulator, images)
+            progress.update(len(batch.rows))
     merged = merge_ranks(_Together(list(started.values())))
     return dict(zip(started, merged.accumulators, strict=True))
 
@@ -98,10 +99,12 @@ def run_samples(model: Any, report: ReportContext, amount: Amount, accelerator: 
     features = FeatureSets.empty(spaces)
     stride = protocol.batch_size * accelerator.num_processes
     starts = range(protocol.batch_size * accelerator.process_index, num_samples, stride)
-    quiet = not accelerator.is_main_process
-    for first in tqdm(starts, f"{model.name}: samples", leave=False, disable=quiet or None, unit="batch"):
-        num = min(protocol.batch_size, num_samples - first)
-        labels = sample_labels(model, protocol.dataset, protocol.split, protocol.num_images, first, num)
-        images = to_uint8(model.sample(num, seed=protocol.seed, first=first, labels=labels))
-        features.update(spaces, torch.arange(first, first + num).numpy(), images)
+    own_samples = -(-num_samples // accelerator.num_processes)
+    with ProgressLine("samples", own_samples, quiet=not accelerator.is_main_process) as progress:
+        for first in starts:
+            num = min(protocol.batch_size, num_samples - first)
+            labels = sample_labels(model, protocol.dataset, protocol.split, protocol.num_images, first, num)
+            images = to_uint8(model.sample(num, seed=protocol.seed, first=first, labels=labels))
+            features.update(spaces, torch.arange(first, first + num).numpy(), images)
+            progress.update(num)
     return merge_ranks(features)

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tqdm import tqdm
-
 from eval.reports.results import Stage
+from shards.base.progress import ProgressLine
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -20,13 +19,12 @@ _RESET_PEAK = "5"
 
 
 class Stages:
-    """Measures stages one after the other, and shows the running one on the terminal."""
+    """Measures stages one after the other, and shows the running one."""
 
     def __init__(self, quiet: bool = False) -> None:
-        """Starts without stages; ``quiet`` hides the progress line."""
+        """Starts without stages; ``quiet`` hides the progress."""
         self.done: list[Stage] = []
-        layout = "{desc} [{n} stages done, {elapsed}]"
-        self._progress = tqdm(desc="report", bar_format=layout, leave=False, disable=quiet or None)
+        self._quiet = quiet
 
     @contextmanager
     def stage(self, name: str, run: str = "") -> Iterator[None]:
@@ -36,19 +34,13 @@ class Stages:
             name: Name of the stage.
             run: Name of the run; empty for what all runs share.
         """
-        self._progress.set_description_str(f"{run}: {name}" if run else name)
         forget_peak()
         start = time.perf_counter()
         try:
-            yield
+            with ProgressLine(f"{run}: {name}" if run else name, quiet=self._quiet):
+                yield
         finally:
             self.done.append(Stage(name, run, time.perf_counter() - start, peak_mib()))
-            self._progress.update()
-
-    def close(self) -> list[Stage]:
-        """Ends the progress line and returns all stages."""
-        self._progress.close()
-        return self.done
 
 
 def forget_peak() -> None:

@@ -16,7 +16,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from tqdm import tqdm
+
+from shards.base.progress import tracked
 
 _NUM_NEIGHBORS = 15
 
@@ -76,8 +77,8 @@ def judge_pairs(
         name: Key of ``CLASSIFIERS``.
         features: Features that the classifier sees.
     """
-    scores, is_right = np.empty(len(pairs)), np.empty(len(pairs), bool)
-    for number in tqdm(np.unique(fold), desc=name, leave=False, disable=None, unit="fold"):
+    scores, is_right, folds = np.empty(len(pairs)), np.empty(len(pairs), bool), np.unique(fold)
+    for number in tracked(folds, name, len(folds), "folds"):
         is_tested = fold == number
         points = _reduced(latents, pairs[~is_tested], features) if features.pca == "before" else latents
         combined = combine(points, pairs, features.combine)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from eval.latent.conditions import UNKNOWN, condition_labels
 from eval.verification.pair_set import PairSet, batches
 from facegen.degrees import degrees_of
 from facegen.randomness import derive_seed
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 
 
@@ -19,7 +19,7 @@ def embed(model: Any, dataset: Dataset, pairs: PairSet, batch_size: int) -> np.n
     """Encodes each image of the pairs once: the posterior's mean, float32 (N, L)."""
     degrees = _degrees(model, dataset, pairs)
     latents = np.empty((pairs.num_images, model.latent_size), np.float32)
-    with tqdm(total=pairs.num_images, desc=f"latents of {model.name}", leave=False, disable=None) as progress:
+    with ProgressLine(f"latents of {model.name}", pairs.num_images) as progress:
         for part in batches(pairs.num_images, batch_size):
             images = pairs.images(dataset, part)
             latents[part] = model.encode(images, condition_labels(model, degrees[part]))
@@ -30,7 +30,7 @@ def embed(model: Any, dataset: Dataset, pairs: PairSet, batch_size: int) -> np.n
 def own_probabilities(model: Any, dataset: Dataset, pairs: PairSet, batch_size: int) -> np.ndarray:
     """The probability that each pair is one person, by a model that verifies: float64 (P,)."""
     probabilities = np.empty(len(pairs.pairs))
-    with tqdm(total=len(pairs.pairs), desc=f"pairs by {model.name}", leave=False, disable=None) as progress:
+    with ProgressLine(f"pairs by {model.name}", len(pairs.pairs), "pairs") as progress:
         for part in batches(len(pairs.pairs), batch_size):
             first, second = (pairs.images(dataset, column) for column in pairs.pairs[part].T)
             probabilities[part] = model.verify(first, second)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm import trange
 
 from facegen.losses.vae import gaussian_nll, kl_per_dim, reparameterize
 from facegen.networks.variance import LearnedVariance
@@ -15,6 +14,7 @@ from facegen.options import OptimConfig
 from facegen.randomness import derive_seed
 from facegen.samplers.base import Latents, Sampler
 from shards.base.errors import UserError
+from shards.base.progress import tracked
 
 MIN_VARIANCE = 1e-4
 """Minimum decoder variance of standardized latents; finer than an image decoder can tell apart."""
@@ -75,7 +75,7 @@ class SecondStageSampler(Sampler):
         optim = OptimConfig(lr=config.lr, warmup_images=0, schedule="cosine")
         optimizer = torch.optim.Adam(self.parameters(), lr=config.lr, fused=True)
         generator = torch.Generator().manual_seed(derive_seed(seed, "second_stage"))
-        for step in trange(config.num_steps, desc="second stage", leave=False, disable=None, unit="step"):
+        for step in tracked(range(config.num_steps), "second stage", config.num_steps, "steps"):
             rows = torch.randint(len(mu), (config.batch_size,), generator=generator).to(device)
             noise = torch.randn(2, config.batch_size, self.latent_size, generator=generator).to(device)
             z = mu[rows] if latents.logvar is None else reparameterize(mu[rows], latents.logvar[rows], noise[0])

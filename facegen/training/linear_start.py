@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
 from facegen.families.base import Family
 from facegen.latents.streaming_pca import principal_components
@@ -25,6 +24,7 @@ from facegen.processes.group import sum_over_processes
 from shards.base.errors import UserError
 from shards.base.files import save_tensors
 from shards.base.places import cache_directory
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 
@@ -92,11 +92,12 @@ def _images(dataset: Dataset, flip: bool, accelerator: Accelerator) -> Iterable[
         world_size=accelerator.num_processes,
         fields=(),
     )
-    num_batches = -(-dataset.num_samples("train") // (_BATCH_SIZE * accelerator.num_processes))
-    hidden = None if accelerator.is_main_process else True
-    for batch in tqdm(batches, "principal components", num_batches, leave=False, disable=hidden, unit="batch"):
-        images = to_float(batch.images)
-        yield torch.cat([images, images.flip(3)]) if flip else images
+    num_images = -(-dataset.num_samples("train") // accelerator.num_processes)
+    with ProgressLine("principal components", num_images, quiet=not accelerator.is_main_process) as progress:
+        for batch in batches:
+            images = to_float(batch.images)
+            yield torch.cat([images, images.flip(3)]) if flip else images
+            progress.update(len(images))
 
 
 def _read(path: Path) -> PrincipalComponents | None:

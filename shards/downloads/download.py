@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from tqdm import tqdm
-
 from shards.base.errors import UserError
 from shards.base.files import locked, make_folder, publish, write_bytes, writing_to
+from shards.base.progress import ProgressLine
 
 TIMEOUT_SEC = 30.0
 _BLOCK_BYTES = 1 << 20
@@ -115,14 +114,14 @@ def _fetch(url: str, part: Path, tag: Path, timeout_sec: float) -> None:
         total = start + int(announced) if announced else None
         with (
             file,
-            tqdm(total=total, initial=start, desc=part.name[1:-5], unit="B", unit_scale=True, disable=None) as bar,
+            ProgressLine(part.name[1:-5], total, "B", initial=start) as progress,
         ):
             while block := answer.read(_BLOCK_BYTES):
                 rest = memoryview(block)
                 with writing_to(part, "free space, then rerun to resume"):
                     while rest:
                         rest = rest[file.write(rest) :]
-                bar.update(len(block))
+                progress.update(len(block))
     num_bytes = part.stat().st_size
     if total is not None and num_bytes != total:
         raise _Interrupted(f"received {num_bytes:,} of {total:,} bytes")

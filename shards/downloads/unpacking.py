@@ -11,10 +11,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from shards.base.errors import UserError
 from shards.base.files import publish
+from shards.base.progress import tracked
 
 _MAX_DEPTH = 100
 """Folders within each other: Python makes and deletes them recursively, and no data set has as many."""
@@ -78,7 +77,7 @@ def unpack(archive: Path, folder: Path) -> list[str]:
 
 def _untar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as tar:
-        for member in tqdm(tar, desc=f"unpacking {archive.name}", unit=" files", disable=None):
+        for member in tracked(tar, f"unpacking {archive.name}", None, "files"):
             _check_inside(member.name)
             path = folder / member.name
             if member.isdir():
@@ -96,7 +95,8 @@ def _untar(archive: Path, folder: Path) -> None:
 
 def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as file:
-        for member in tqdm(file.infolist(), desc=f"unpacking {archive.name}", unit=" files", disable=None):
+        members = file.infolist()
+        for member in tracked(members, f"unpacking {archive.name}", len(members), "files"):
             _check_inside(member.filename)
             file.extract(member, folder)
 

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from shards.base.errors import UserError
 from shards.base.files import write_json, writing_to
 from shards.base.formats import Format
+from shards.base.progress import tracked
 from shards.base.records import read_record
 from shards.images.reading import BadImage, open_image
 from shards.packing.splits import hashed_order
@@ -97,9 +97,7 @@ def open_session(folder: Path, images: Path, seed: int, repeats: float) -> Sessi
         if (session.seed, session.repeats) != (seed, repeats):
             raise UserError(f"{folder} was begun with --seed {session.seed} --repeats {session.repeats:g}; pass these.")
         return session
-    readable = [
-        file for file in tqdm(files, desc="checking", unit=" pictures", disable=None) if _is_readable(images / file)
-    ]
+    readable = [file for file in tracked(files, "checking", len(files), "pictures") if _is_readable(images / file)]
     if not readable:
         raise UserError(f"no readable pictures below {images}; give another folder.")
     if len(readable) < len(files):

@@ -7,12 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from shards.base.errors import UserError
 from shards.base.files import check_writable, writing_to
 from shards.base.keywords import build, option_names, unknown_option
 from shards.base.places import num_cores
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 from shards.dataset.writer import write_dataset
 from shards.images.detector import require_detector
@@ -137,11 +136,10 @@ def _write_missing(
     work = ShardWork(ShardJob(source, plan.preparation, plan.encoding, plan.alignment), workspace.root)
     executor = executor or choose_executor(min(options.workers or num_cores(), len(missing)))
     start = time.monotonic()
-    # On a terminal only: in a log file every redrawn bar would be a line.
-    with tqdm(total=len(source), initial=num_finished, unit=" images", disable=None) as bar:
+    with ProgressLine("packing", len(source), initial=num_finished) as progress:
         check_skipped(results, len(source), options.max_skipped_fraction)
         # Closed as soon as too many are bad: the workers stop before the error is printed.
-        with closing(run_tasks(executor, work, missing, bar.update)) as new_results:
+        with closing(run_tasks(executor, work, missing, progress.update)) as new_results:
             for result in new_results:
                 results[result.name] = result.compact()
                 check_skipped(results, len(source), options.max_skipped_fraction)

@@ -27,7 +27,7 @@ def test_a_stage_of_a_report_measures_its_own_peak(bound) -> None:
         ballast = np.frombuffer(mmap.mmap(-1, 200 * MIB), np.uint8)
         ballast[:] = 1
         del ballast
-    small, large = stages.close()
+    small, large = stages.done
     ratio = (large.peak_rss_mib - small.peak_rss_mib) / 200
     bound("a stage's peak in units of what it allocated", ratio, at_most=2)
     bound("what it allocated in units of the stage's peak", 1 / ratio, at_most=1.05)

@@ -40,7 +40,6 @@ def measure_metrics(
     evaluation = prepare(protocol, objective.parts, fid_weights, accelerator, stages)
     model = load(snapshot, device=accelerator.device)
     result = evaluate_run(evaluation, "trial", model, str(snapshot)).result
-    stages.close()
     values = {}
     for name in objective.weights if accelerator.is_main_process else ():
         if METRICS[name].part:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from eval.drawing.frames import wall
 from eval.drawing.grids import Row, face_grid
@@ -20,6 +19,7 @@ from eval.latent.tools.tool import Tool
 from facegen.model import Model
 from facegen.pixels import to_uint8
 from shards.base.files import make_folder, replacing, writing_to
+from shards.base.progress import ProgressLine
 
 STD_ROWS = tuple(np.arange(1, 9) * 0.25)
 """Standard deviations from 0.25 to 2."""
@@ -121,7 +121,7 @@ def _save_samples(config: SampleConfig, batches: Iterator[np.ndarray]) -> None:
     kept: list[np.ndarray] = []
     folder = make_folder(config.files) if config.files else None
     number = config.first
-    with tqdm(total=config.num, desc="samples", leave=False, disable=None, unit="image") as progress:
+    with ProgressLine("samples", config.num) as progress:
         for images in batches:
             if config.out:
                 kept.append(images)

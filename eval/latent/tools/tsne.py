@@ -23,6 +23,7 @@ from facegen.model import Model
 from shards.base.errors import UserError
 from shards.base.files import save_tensors
 from shards.base.places import cache_directory
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 
 # scikit-learn and scipy.ndimage take seconds to import, and the studio's first picture should not wait for a map:
@@ -57,7 +58,8 @@ def embed(latents: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.nd
     if latents.shape[1] > num_components:
         # Not eval.latent.pca: with thousands of dims, finding all components takes minutes.
         points = PCA(num_components, random_state=seed).fit_transform(points)
-    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
+    with ProgressLine(f"t-SNE of {len(points):,} latents", unit="steps"):
+        return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
 
 
 def latent_map(

@@ -180,7 +180,7 @@ def test_stages_measure_time_and_memory():
         del ballast
     with stages.stage("small again"):
         pass
-    small, large, again = stages.close()
+    small, large, again = stages.done
     assert (small.name, small.run, large.run) == ("small", "", "run")
     assert 0.02 <= small.seconds < 10
     assert 0 < small.peak_rss_mib < large.peak_rss_mib >= again.peak_rss_mib

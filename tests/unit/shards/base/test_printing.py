@@ -44,6 +44,11 @@ def test_prints_succeed_without_a_reader_and_without_an_output(monkeypatch: pyte
             assert sys.stdout is stream
 
 
+def complaints(printed: str) -> list[str]:
+    """What a command printed on its error output, without the progress that it prints on a busy machine."""
+    return [line for line in printed.splitlines() if not line.startswith(("packing: ", "reading: "))]
+
+
 def test_a_command_whose_reader_is_gone_does_its_work(tiny_dataset: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(tiny_dataset, tmp_path / "copy")
     (copy / "dataset.json").unlink()
@@ -51,7 +56,7 @@ def test_a_command_whose_reader_is_gone_does_its_work(tiny_dataset: Path, tmp_pa
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout and process.stderr
         process.stdout.close()
-        assert process.stderr.read() == b"" and process.wait() == 0
+        assert not complaints(process.stderr.read().decode()) and process.wait() == 0
     assert (copy / "dataset.json").is_file()
 
 
@@ -78,6 +83,6 @@ def test_packing_files_with_any_names(tmp_path: Path) -> None:
     done = subprocess.run(
         command, env=os.environ | {"PYTHONIOENCODING": "ascii:strict"}, capture_output=True, text=True
     )
-    assert done.returncode == 0 and not done.stderr
+    assert done.returncode == 0 and not complaints(done.stderr)
     assert r"Skipped, not an image: 1 (J\xf6rg/bad\xff\n.jpg)" in done.stdout
     assert r"left out: J\xf6rg/notes\xff.txt" in done.stdout
