@@ -168,6 +168,8 @@ def read_table(path: Path) -> CelebaTable:
         values = np.loadtxt(cells, np.int32, comments=None, delimiter=delimiter, ndmin=2)
     except (ValueError, IndexError, OverflowError):
         raise another from None
+    if len(values) != len(stems):  # numpy leaves out rows without values.
+        raise another
     if columns and len(columns) != values.shape[1]:
         raise UserError(f"{path} names {len(columns)} columns and has {values.shape[1]}; fetch the file again.")
     return CelebaTable(path.name, columns, stems, values)

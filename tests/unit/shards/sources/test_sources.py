@@ -134,10 +134,12 @@ def test_celeba_mistakes_are_one_sentence(tmp_path: Path) -> None:
         ("list_attr_celeba.txt", b"1\nSmiling Male\n000001.jpg 1 7\n", "gives 000001 a value other than -1, 0, 1"),
         ("identity_CelebA.txt", b"000001.jpg " + b"9" * 400, "not in CelebA's format"),
         ("identity_CelebA.txt", b"000001.jpg \xff", "not in CelebA's format"),
+        ("list_eval_partition.csv", b"image_id,partition\n000001.jpg,0\n000002.jpg,\n", "not in CelebA's format"),
     ],
 )
 def test_celeba_values_that_cannot_be(tmp_path: Path, file: str, text: bytes, message: str) -> None:
     celeba_files(tmp_path)
+    (tmp_path / file).with_suffix(".txt").unlink()
     (tmp_path / file).write_bytes(text)
     with pytest.raises(UserError, match=message):
         CelebaSource(CelebaConfig(tmp_path))
