@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shards.base.interface import publish
+from shards.base.places import spin_briefly
 
 if TYPE_CHECKING:
     from shards.base.errors import UserError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "TrainLoader", "UserError", "evaluation_batches", "pack"]
 
+spin_briefly()
 publish(
     __name__,
     {

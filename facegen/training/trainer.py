@@ -19,6 +19,7 @@ from facegen.optimization.averages import means_of, means_over_processes
 from facegen.optimization.divergence import check_logged, check_update
 from facegen.optimization.early_stop import EarlyStop
 from facegen.options import TrainConfig
+from facegen.processes.crowding import CoreWait
 from facegen.processes.failures import DISK_ERRORS
 from facegen.processes.group import limit_waiting, make_accelerator, wrap
 from facegen.processes.preemption import EXIT_PREEMPTED, Preempted, StopFlag
@@ -37,6 +38,9 @@ from facegen.training.saver import Saver
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch
+
+_STEPS_WATCHED = 20
+"""Steps after which a training says that other programs use its cores."""
 
 OnStep = Callable[["Trainer", Batch, dict[str, Tensor]], None]
 OnSaved = Callable[["Trainer", dict[str, float]], None]
@@ -174,7 +178,7 @@ class Trainer:
         if state.early_stop.is_due(self.images_seen, config.monitor.validate_every_images):
             self._validate()
             self._saver.mark_changed()  # The newest checkpoint lacks this validation.
-        first_step = self.step + 1
+        first_step, core_wait = self.step + 1, CoreWait()
         batches = self._stop.watch(self._read(), self._cut)
         while not self.is_over:
             started_sec = time.perf_counter()
@@ -184,6 +188,8 @@ class Trainer:
             profiler.step()
             if self.step == first_step and self._on_saved is None:  # on_saved may run for hours on rank 0.
                 limit_waiting(config.process_timeout_sec)
+            if self.step == first_step + _STEPS_WATCHED and (advice := core_wait.advice()):
+                reporter.say(f"warning: {advice}")
             if on_step:
                 on_step(self, batch, terms)
             if config.dry_run:

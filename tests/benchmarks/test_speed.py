@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -83,3 +86,31 @@ def test_features_take_much_less_time_than_the_network_as_it_was_trained(bound) 
     np.testing.assert_allclose(space(images), as_trained(), atol=1e-4)
     value = ratio(lambda: space(images), as_trained)
     bound("features by EfficientNet-Lite0, in passes of the network as it was trained", value, at_most=0.75)
+
+
+TWO_THREADS_ON_ONE_CORE = """
+import os, time
+import facegen
+import torch  # Its OpenMP counts the cores now, as it does where another program takes one of them later.
+os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+layers = [torch.nn.Conv2d(16, 16, 3, padding=1) for _ in range(8)]
+network, images = torch.nn.Sequential(*layers), torch.zeros(8, 16, 32, 32)
+for num_threads in (1, 2):
+    torch.set_num_threads(num_threads)
+    network(images).sum().backward()
+    start, num = time.monotonic(), 0
+    while time.monotonic() < start + 3:
+        network(images).sum().backward()
+        num += 1
+    print(num)
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2, reason="needs two cores, on Linux"
+)
+def test_threads_beside_another_program_are_hardly_slower_than_one(bound) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    command = [sys.executable, "-c", TWO_THREADS_ON_ONE_CORE]
+    one, two = map(int, subprocess.run(command, env=clean, capture_output=True, check=True).stdout.split())
+    bound("steps of one thread on a core, in steps of two threads on it", one / two, at_most=2)
