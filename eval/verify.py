@@ -15,7 +15,7 @@ import torch
 
 from eval.base.runs import distinct_names
 from eval.latent.options import open_data, save_png
-from eval.verification.classifiers import CLASSIFIERS, PairFeatures
+from eval.verification.classifiers import CLASSIFIERS, LARGE_LATENTS, PairFeatures
 from eval.verification.drawn_pairs import draw_pairs
 from eval.verification.folds import CONTROL, CONTROL_TOLERANCE, Line, Scored, by_model, control
 from eval.verification.output import Mistake, Verification, markdown, terminal, to_json
@@ -57,8 +57,9 @@ class VerifyConfig:
     """Classifiers to fit on pairs of latents, among LDA, QDA, SVM, 'logistic regression' and kNN; [] for none."""
     features: Literal["difference", "concatenation"] = "difference"
     """What classifiers see of a pair: the absolute difference of its latents, or both latents."""
-    pca: Literal["none", "before", "after"] = "none"
-    """Whether classifiers see principal components of the latents (before) or of the features of pairs (after)."""
+    pca: Literal["auto", "none", "before", "after"] = "auto"
+    """Whether classifiers see principal components of the latents (before) or of the features of pairs (after); auto is
+    before for latents of more than 512 dims."""
     pca_components: int = 50
     """Maximum number of components."""
     batch_size: int = 64
@@ -151,7 +152,9 @@ def verify(
         "EER, AUC, TAR": f"of the scores of all folds together, {num_different:,} pairs of two people",
         "latents": "the posterior's mean, not normalized",
         "classifiers": f"standardized {config.features} of latents, PCA {config.pca}"
-        + (f" ({config.pca_components} components)" if config.pca != "none" else ""),
+        + (f" ({config.pca_components} components" if config.pca != "none" else "")
+        + (f" of latents with more than {LARGE_LATENTS} dims" if config.pca == "auto" else "")
+        + (")" if config.pca != "none" else ""),
         "seed": str(config.seed),
         **seen,
     }

@@ -20,6 +20,8 @@ from sklearn.svm import SVC
 from shards.base.progress import tracked
 
 _NUM_NEIGHBORS = 15
+LARGE_LATENTS = 512
+"""Dims above which classifiers see principal components by default: with thousands of dims some of them take hours."""
 
 CLASSIFIERS: Mapping[str, Callable[[], ClassifierMixin]] = {
     "LDA": LinearDiscriminantAnalysis,
@@ -40,13 +42,18 @@ class PairFeatures:
 
     Attributes:
         combine: Absolute difference, which ignores their order, or concatenation.
-        pca: Components of the latents (``before`` they are combined), of the features (``after``), or none.
+        pca: Components of the latents (``before`` they are combined), of the features (``after``), or none; ``auto`` is
+            ``before`` for latents of more than ``LARGE_LATENTS`` dims.
         num_components: Maximum number of components.
     """
 
     combine: Combine = "difference"
-    pca: Literal["none", "before", "after"] = "none"
+    pca: Literal["auto", "none", "before", "after"] = "none"
     num_components: int = 50
+
+    def reduces_latents(self, size: int) -> bool:
+        """Whether classifiers see components of latents of ``size`` dims."""
+        return self.pca == "before" or (self.pca == "auto" and size > LARGE_LATENTS)
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,10 @@ def judge_pairs(
         features: Features that the classifier sees.
     """
     scores, is_right, folds = np.empty(len(pairs)), np.empty(len(pairs), bool), np.unique(fold)
+    is_reduced = features.reduces_latents(latents.shape[1])
     for number in tracked(folds, name, len(folds), "folds"):
         is_tested = fold == number
-        points = _reduced(latents, pairs[~is_tested], features) if features.pca == "before" else latents
+        points = _reduced(latents, pairs[~is_tested], features) if is_reduced else latents
         combined = combine(points, pairs, features.combine)
         model = _pipeline(name, features, combined.shape, int((~is_tested).sum()))
         with warnings.catch_warnings():

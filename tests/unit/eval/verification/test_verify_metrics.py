@@ -132,6 +132,18 @@ def test_fewer_pairs_than_dims(name: str) -> None:
     assert Discrimination.of(judged.scores, PAIRS.same).area > 0.9
 
 
+def test_classifiers_see_components_of_large_latents_by_default() -> None:
+    latents = latents_of_people(0.05)
+    wide = np.tile(latents, (1, 600 // latents.shape[1] + 1))
+    arguments = (wide, PAIRS.pairs, PAIRS.same, PAIRS.fold, "LDA")
+    judged = {
+        pca: judge_pairs(*arguments, PairFeatures(pca=pca, num_components=8)) for pca in ("auto", "before", "none")
+    }
+    np.testing.assert_array_equal(judged["auto"].scores, judged["before"].scores)
+    assert not np.array_equal(judged["auto"].scores, judged["none"].scores)
+    assert not PairFeatures(pca="auto").reduces_latents(512)
+
+
 @pytest.mark.parametrize("pca", ["none", "before", "after"])
 def test_classifiers_are_not_fitted_on_the_judged_fold(pca: str) -> None:
     latents, features = latents_of_people(0.5), PairFeatures(pca=pca, num_components=4)
