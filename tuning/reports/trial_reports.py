@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from eval.reports.protocol import split_title
 from eval.reports.results import read_report
 from facegen.runs.snapshot import find_snapshot
 from shards.base.errors import DamagedFile, UserError
+from shards.base.files import write_json, writing_to
 from shards.base.records import read_json
 from shards.dataset.dataset import Dataset
 
@@ -36,18 +36,23 @@ def trial_report(config: ReportConfig, dataset: Dataset, accelerator: Accelerato
 
     Returns:
         Every number of the report that has a value, by the keys of ``eval.reports.registry.metrics``.
+
+    Raises:
+        UserError: A run that cannot be evaluated, or a disk that refuses.
     """
     out, run = Path(config.out), config.runs[0]
     snapshot = find_snapshot(Path(run))
     request = asdict(config) | {"snapshot": snapshot.name, "dataset_fingerprint": dataset.fingerprint}
     file = out / _REQUEST
     if _earlier_request(file) != request:
-        file.unlink(missing_ok=True)
+        with writing_to(file):
+            file.unlink(missing_ok=True)
         prepare_out(out)
         models = open_runs(config.runs, dataset, accelerator.device, config.weights)
         report, figures = make_report(config, dataset, models, accelerator)
         write_report(out, report, figures, split_title(config.split))
-        file.write_text(json.dumps(request) + "\n")  # Last: without it, an interrupted report is made again.
+        with writing_to(file):
+            write_json(file, request)  # Last: without it, an interrupted report is made again.
     measures = read_report(out / "report.json").runs[0].measures
     return {key: measure.value for key, measure in measures.items() if measure.value is not None}
 
