@@ -12,6 +12,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shards.base.printing import printable
+
 MAX_JSON_BYTES = 1_000_000
 BODY_SECONDS = 30.0
 """A request's body must arrive within this time."""
@@ -36,8 +38,8 @@ HEADERS = {
 
 
 def refuse(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer whose sentence says what is wrong."""
-    return JSONResponse({"error": sentence}, status, headers)
+    """An answer whose sentence says what is wrong; half a character in a request could not be encoded again."""
+    return JSONResponse({"error": printable(sentence)}, status, headers)
 
 
 class SafeHeaders:

@@ -210,6 +210,11 @@ HOSTILE_CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "thousand runs": ("POST", "/api/compare", {"json": {"runs": ["vae"] * 1000, "recipe": recipe()}}),
     "grid of 99": ("POST", "/api/runs/vae/neighbors", {"json": {"recipe": recipe(), "size": 99}}),
+    "half a character": (
+        "POST",
+        PICTURE,
+        {"content": b'{"face": {"kind": "\\ud800"}}', "headers": {"content-type": "application/json"}},
+    ),
     "map of no method": ("GET", "/api/runs/vae/map?method=exec", {}),
     "label that is not there": ("GET", "/api/runs/vae/map?method=pca&label=__proto__", {}),
     "million sliders": ("GET", "/api/runs/vae/axes?num=1000000", {}),

@@ -84,6 +84,8 @@ def test_answers_over_http(client: TestClient, labeling: Labeling, tmp_path: Pat
         [1],
     ):
         assert client.post("/api/answer", json=wrong).status_code == 400
+    half = client.post("/api/undo", content=b'{"subject": "\\ud800"}', headers={"content-type": "application/json"})
+    assert half.status_code == 400 and "'\\ud800' cannot name a subject" in half.json()["error"]
     assert client.post("/api/else", json=ANSWER).status_code == 404
     assert read_answers(tmp_path / "out")["ann"] == [] and not labeling.answer("ann", -1, True, 1.0)["kept"]
 
