@@ -73,6 +73,7 @@ class ProgressLine:
     def update(self, num: int = 1) -> None:
         """Counts ``num`` more."""
         self.done += num
+        self._updated_sec = time.monotonic()
         self._bar.update(num)
 
     def line(self) -> str:
@@ -97,7 +98,10 @@ class ProgressLine:
         new = self.done - self._initial
         if not new or not self.total:
             return []
-        return [f"{clock((time.monotonic() - self._start_sec) * (self.total - self.done) / new)} left"]
+        # Counted from the last update: the rest shrinks until the next one, whatever that one takes.
+        each_sec = (self._updated_sec - self._start_sec) / new
+        rest_sec = each_sec * (self.total - self.done) - (time.monotonic() - self._updated_sec)
+        return [f"{clock(max(0.0, rest_sec))} left"]
 
     def _amount(self, number: float) -> str:
         if self.unit == "B":

@@ -64,6 +64,16 @@ def test_other_ranks_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
+def test_the_time_left_shrinks_between_updates() -> None:
+    with ProgressLine("report", 3, "runs", quiet=True) as progress:
+        progress._start_sec -= 60
+        progress.update()
+        assert progress.line().endswith(", 2:00 left")
+        progress._updated_sec -= 45
+        progress._start_sec -= 45
+        assert progress.line().endswith(", 1:15 left")
+
+
 def test_bytes_have_units() -> None:
     with ProgressLine("weights.pth", 90_000_000, "B", initial=45_000_000) as progress:
         progress.update(9_000_000)
