@@ -16,6 +16,7 @@ from eval.reports.results import read_report, to_json
 from eval.studio.running import Training
 from facegen.config import parse_args
 from facegen.model import load
+from facegen.processes.failures import TrainingFailed
 from facegen.runs.checkpoint import MARKER
 from facegen.runs.metrics_file import read_metrics
 from facegen.training.trainer import Trainer
@@ -150,6 +151,8 @@ def _resume(folder: Path) -> dict[str, Any]:
         for tensor in trainer.family.state_dict().values():
             digest.update(tensor.numpy().tobytes())
         return {"resumed": resumed, "weights": digest.hexdigest()}
+    except TrainingFailed as error:  # The command prints it in the same way.
+        raise UserError(str(error)) from None
     finally:
         del trainer
         gc.collect()  # Frees the lock, as the end of a process would.
