@@ -83,9 +83,12 @@ def main() -> None:
         print(f"note: {model.name} was trained on other data than {config.data}, which the sampler is fitted to.")
     assert model.run_dir is not None
     output_folder(model.run_dir / DIRECTORY)
-    latents = encode(model, dataset, config.num_images, config.batch_size)
     config_class = SAMPLERS[name].config_class
     own = config_class(**{item.name: getattr(config, item.name) for item in dataclasses.fields(config_class)})
+    assert model.latent_size is not None
+    num = num_encoded(dataset, config.num_images)
+    SAMPLERS[name].sampler_class.check(own, num, model.latent_size)
+    latents = encode(model, dataset, config.num_images, config.batch_size)
     sampler = fit(name, own, latents, config.seed)
     description = SamplerDescription(
         sampler=name,
@@ -131,8 +134,8 @@ def check_fit(model: Model, dataset: Dataset) -> None:
     check_split(dataset, "train")
 
 
-def encode(model: Model, dataset: Dataset, num_images: int | None, batch_size: int) -> Latents:
-    """Latents of the training split, or of its first ``num_images``, on the model's device.
+def num_encoded(dataset: Dataset, num_images: int | None) -> int:
+    """How many images of the training split are encoded.
 
     Raises:
         UserError: ``num_images`` below 1.
@@ -140,7 +143,16 @@ def encode(model: Model, dataset: Dataset, num_images: int | None, batch_size: i
     if num_images is not None and num_images < 1:
         raise UserError(f"num_images must be at least 1, not {num_images}.")
     available = dataset.num_samples("train")
-    total = available if num_images is None else min(num_images, available)
+    return available if num_images is None else min(num_images, available)
+
+
+def encode(model: Model, dataset: Dataset, num_images: int | None, batch_size: int) -> Latents:
+    """Latents of the training split, or of its first ``num_images``, on the model's device.
+
+    Raises:
+        UserError: ``num_images`` below 1.
+    """
+    total = num_encoded(dataset, num_images)
     means, logvars = [], []
     with ProgressLine("latents of train", total) as progress:
         fields = condition_fields(model.condition, dataset)

@@ -12,6 +12,7 @@ without gradients.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -25,6 +26,7 @@ from facegen.config import model_config_from_dict
 from facegen.degrees import given_condition
 from facegen.devices import check_device
 from facegen.families import FAMILIES, Family, build
+from facegen.latents.prior_note import advised_fit, prior_note
 from facegen.networks.conv_config import ImageShape
 from facegen.pixels import images_as_floats, to_uint8
 from facegen.randomness import derive_seed
@@ -34,7 +36,7 @@ from facegen.runs.snapshot import DESCRIPTION, Description, find_snapshot, read_
 from facegen.samplers.base import Sampler
 from facegen.samplers.fitted import fitted_samplers, load_sampler
 from facegen.samplers.prior import PriorSampler
-from shards.base.errors import UserError, shown
+from shards.base.errors import Note, UserError, shown
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 Labels = Mapping[str, Tensor | np.ndarray | Sequence[float]] | None
@@ -100,6 +102,7 @@ class Model:
         family: Name of the family.
         can: Abilities: ``encode``, ``posterior``, ``decode``, ``sample``, ``verify``.
         sampler: Name of the fitted sampler that ``sample`` draws from; None for the family's prior.
+        prior_note: A sentence where ``sample`` draws from a prior that is unlikely to give faces; else empty.
         image_shape: Channels, height, width.
         latent_size: Number of latent dims, L; None without latents.
         condition: Name of the label that conditions generation; None without one.
@@ -143,6 +146,8 @@ class Model:
         self.snapshot_bytes = (snapshot / f"{weights}.safetensors").stat().st_size
         run_dir = snapshot.parent.parent
         self.run_dir = run_dir if (run_dir / "config.yaml").is_file() else None
+        draws_prior = self.run_dir is not None and "sample" in self.can
+        self.prior_note = prior_note(self.name, run_dir, self.images_seen) if draws_prior else ""
 
     @property
     def device(self) -> torch.device:
@@ -246,6 +251,8 @@ class Model:
             UserError: The family cannot sample and no sampler was loaded, ``num`` is below 1, or labels beside the
                 condition.
         """
+        if self.prior_note:
+            warnings.warn(self.prior_note, Note, stacklevel=2)
         return self.decode(self.sample_latents(num, seed=seed, std=std, first=first), labels)
 
     @torch.inference_mode()
@@ -266,7 +273,7 @@ class Model:
 
     def use_sampler(self, name: str, sampler: Sampler) -> None:
         """Makes ``sample`` draw from a fitted sampler, with which families without a prior can sample too."""
-        self.sampler, self._sampler = name, sampler.to(self.device)
+        self.sampler, self._sampler, self.prior_note = name, sampler.to(self.device), ""
         self.can = self.can | {"sample"}
 
     def with_sampler(self, name: str) -> Model:
@@ -298,9 +305,15 @@ class Model:
 
     def _require(self, ability: str) -> None:
         if ability not in self.can:
-            raise UserError(
-                f"models of the family {self.family} cannot {ability}; they can {', '.join(sorted(self.can))}."
-            )
+            raise UserError(self.lacking(ability))
+
+    def lacking(self, *abilities: str) -> str:
+        """A sentence that says why the model lacks abilities, and how it samples where that is one of them."""
+        lacks = f"models of the family {self.family} cannot {' and '.join(abilities)}"
+        can = f"they can {', '.join(sorted(self.can))}"
+        if "sample" in abilities and {"encode", "decode"} <= self.can and self.run_dir is not None:
+            can += f", and sample with a fitted sampler: python -m facegen.fit_sampler {advised_fit(self.run_dir)}"
+        return f"{lacks}; {can}."
 
     def _input(self, images: np.ndarray | Tensor) -> Tensor:
         floats = images_as_floats(images, self.name, self.image_shape)

@@ -168,10 +168,7 @@ def open_model(options: ModelOptions, *needs: str) -> Model:
     model = load(options.run, device="cuda" if use_cuda else "cpu", weights=options.weights)
     missing = [ability for ability in needs if ability not in model.can]
     if missing:
-        raise UserError(
-            f"{model.name} is of the family {model.family}, which cannot {' and '.join(missing)}; "
-            f"it can {', '.join(sorted(model.can))}."
-        )
+        raise UserError(model.lacking(*missing))
     return model
 
 

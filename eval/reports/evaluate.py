@@ -80,7 +80,10 @@ def _start_result(label: str, model: Model, path: str, protocol: Protocol) -> Ru
         images_seen=model.images_seen,
         dataset_fingerprint=model.dataset_fingerprint,
         difference=_difference(label, model, protocol),
-        warnings=run_warnings(read_metrics(model.run_dir), model.images_seen),
+        warnings=[
+            *run_warnings(read_metrics(model.run_dir), model.images_seen),
+            *([model.prior_note] if model.prior_note else []),
+        ],
         condition=_condition(model, protocol),
     )
 

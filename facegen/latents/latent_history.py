@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from facegen.latents.latent_stats import LatentStats
+from shards.base.errors import Note
 from shards.base.files import write_bytes
 
 LATENT_USAGE_FILE = "latent_usage.safetensors"
@@ -87,7 +88,7 @@ def read_latent_history(run: str | Path) -> LatentHistory | None:
         with safe_open(path, framework="numpy") as file:
             return LatentHistory(file.metadata()["split"], **{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        warnings.warn(f"{path} is damaged ({error}) and is ignored.", stacklevel=2)
+        warnings.warn(f"{path} is damaged ({error}) and is ignored.", Note, stacklevel=2)
         return None
 
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from shards.base.errors import DamagedFile, UserError, shown
+from shards.base.errors import DamagedFile, Note, UserError, shown
 from shards.base.files import fsync
 from shards.base.plain_files import check_plain, is_plain_name
 from shards.base.records import parse_json
@@ -91,7 +91,7 @@ def newest_complete(root: Path) -> Path | None:
         problem = damage(path)
         if not problem:
             return path
-        warnings.warn(f"{path} is skipped: {problem}", stacklevel=2)
+        warnings.warn(f"{path} is skipped: {problem}", Note, stacklevel=2)
     return None
 
 
@@ -121,7 +121,7 @@ def set_aside_damaged(root: Path) -> None:
             aside = path.with_name(f"{SET_ASIDE}{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
-            warnings.warn(f"{path} is set aside as {aside.name}: {problem}", stacklevel=2)
+            warnings.warn(f"{path} is set aside as {aside.name}: {problem}", Note, stacklevel=2)
 
 
 def prune(root: Path, keep: int) -> None:

@@ -18,13 +18,12 @@ class Latents(NamedTuple):
     """Log variances, N x L; None for a deterministic encoder."""
 
 
-def check_full_covariance(mu: Tensor, num_components: int = 1) -> None:
-    """Refuses latents N x L too few for ``num_components`` full covariances to be invertible.
+def check_full_covariance(num: int, latent_size: int, num_components: int = 1) -> None:
+    """Refuses latents too few for ``num_components`` full covariances to be invertible.
 
     Raises:
         UserError: On average no more latents than dims for each covariance.
     """
-    num, latent_size = mu.shape
     if num <= num_components * latent_size:
         what = "a full covariance" if num_components == 1 else f"{num_components} full covariances"
         fewer = "" if num_components == 1 else "give fewer --num_components, "
@@ -48,6 +47,14 @@ class Sampler(nn.Module):
         super().__init__()
         self.config = config
         self.latent_size = latent_size
+
+    @classmethod
+    def check(cls, config: Any, num: int, latent_size: int) -> None:
+        """Checks, before anything is encoded, that it can be fitted to ``num`` latents of ``latent_size`` dims.
+
+        Raises:
+            UserError: It cannot.
+        """
 
     def fit(self, latents: Latents, seed: int) -> None:
         """Fits to the latents, which are on the sampler's device.

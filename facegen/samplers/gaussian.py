@@ -33,13 +33,18 @@ class GaussianSampler(Sampler):
         self.register_buffer("mean", torch.zeros(latent_size))
         self.register_buffer("scale_tril", torch.eye(latent_size))
 
+    @classmethod
+    def check(cls, config: GaussianConfig, num: int, latent_size: int) -> None:
+        """Needs more latents than dims."""
+        check_full_covariance(num, latent_size)
+
     def fit(self, latents: Latents, seed: int) -> None:
         """Computes mean and covariance; nothing is random.
 
         Raises:
             UserError: No more latents than dims.
         """
-        check_full_covariance(latents.mu)
+        self.check(self.config, *latents.mu.shape)
         mu = latents.mu.double()
         centered = mu - mu.mean(0)
         covariance = centered.T @ centered / len(mu)

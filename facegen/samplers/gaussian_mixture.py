@@ -51,14 +51,19 @@ class GaussianMixtureSampler(Sampler):
         one = torch.eye(latent_size) if is_full else torch.ones(latent_size)
         self.register_buffer("scales", one.repeat(num, *[1] * one.ndim))
 
+    @classmethod
+    def check(cls, config: GaussianMixtureConfig, num: int, latent_size: int) -> None:
+        """Needs more latents than dims for each full covariance."""
+        if config.covariance_type == "full":
+            check_full_covariance(num, latent_size, config.num_components)
+
     def fit(self, latents: Latents, seed: int) -> None:
         """Fits with scikit-learn on the CPU; the seed places the initial means.
 
         Raises:
             UserError: Too few latents for the components and their covariances.
         """
-        if self.config.covariance_type == "full":
-            check_full_covariance(latents.mu, self.config.num_components)
+        self.check(self.config, *latents.mu.shape)
         mu = latents.mu.double().cpu()
         center, scale = mu.mean(0), mu.std(0, correction=0)
         scale = torch.where(scale > 0, scale, 1.0)

@@ -19,6 +19,10 @@ class DamagedFile(UserError):
     """A file whose content is not what it should be; neither a missing one nor one of a newer release."""
 
 
+class Note(UserWarning):
+    """Something that the user should know; commands print it as one line."""
+
+
 def shown(value: Any) -> str:
     """A value from outside in a few printable characters, for a message."""
     try:

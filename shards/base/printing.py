@@ -7,9 +7,13 @@ import os
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TextIO, cast
+
+from shards.base.errors import Note
 
 _ESCAPED = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of control characters, lone surrogates, and separators of lines and paragraphs."""
@@ -31,10 +35,12 @@ def lasting_output() -> Iterator[None]:
     """Lets ``print`` succeed inside whatever becomes of the output: losing a line must not end hours of work.
 
     Letters that its encoding lacks are escaped. Once its reader has gone (``| head -c 1``), its terminal has closed or
-    its disk is full, the rest is dropped. Threads report an error of a disk in one line instead of a traceback.
+    its disk is full, the rest is dropped. Threads report an error of a disk in one line instead of a traceback. A
+    ``Note`` is one line, too.
     """
-    outputs, hook = (sys.stdout, sys.stderr), threading.excepthook
+    outputs, hook, show = (sys.stdout, sys.stderr), threading.excepthook, warnings.showwarning
     threading.excepthook = _report_of_thread
+    warnings.showwarning = partial(_show_warning, show)
     sys.stdout, sys.stderr = (cast(TextIO, _Lasting(stream)) for stream in outputs)
     try:
         yield
@@ -43,6 +49,15 @@ def lasting_output() -> Iterator[None]:
             stream.flush()
         sys.stdout, sys.stderr = outputs
         threading.excepthook = hook
+        warnings.showwarning = show
+
+
+def _show_warning(show: Callable[..., None], message: Any, category: type[Warning], *place: Any) -> None:
+    """Prints a note as one line, without the place in the code; other warnings as always."""
+    if issubclass(category, Note):
+        print(f"note: {printable(str(message))}", file=sys.stderr)
+    else:
+        show(message, category, *place)
 
 
 class _Lasting:

@@ -281,6 +281,15 @@ def test_models_and_latents_that_cannot_be_fitted(tiny_dataset: Path) -> None:
     fit("gaussian_mixture", GaussianMixtureConfig(num_components=2), Latents(normal(17, 8), None), 0)
 
 
+def test_too_few_latents_are_refused_before_they_are_encoded(
+    tiny_config: Callable[..., TrainConfig], tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trainer(tiny_config("ae")).fit()
+    monkeypatch.setattr(fit_sampler, "encode", lambda *_: pytest.fail("encoded"))
+    with pytest.raises(UserError, match="latents are too few to fit 100 full covariances.*--covariance_type diag"):
+        fit_in(tmp_path / "run", tiny_dataset, monkeypatch, "gaussian_mixture", "--num_components", "100")
+
+
 def test_a_report_names_the_sampler(run: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_in(run, tiny_dataset, monkeypatch)
     models = open_runs([str(run), f"{run}:gaussian"], Dataset(tiny_dataset), torch.device("cpu"))

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from shards.base.errors import Note
 from shards.base.printing import lasting_output, printable
 
 
@@ -69,6 +71,16 @@ def test_a_thread_reports_a_full_disk_in_one_line(capsys: pytest.CaptureFixture[
         thread.start()
         thread.join()
     assert capsys.readouterr().err == "error: events (No space left on device)\n"
+
+
+def test_a_note_is_one_line_and_other_warnings_are_as_always(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with lasting_output():
+            warnings.warn("the prior\nis wide.", Note, stacklevel=1)
+            assert capsys.readouterr().err == "note: the prior\\nis wide.\n"
+            with pytest.warns(UserWarning, match="another"):
+                warnings.warn("another", stacklevel=1)
 
 
 def test_packing_files_with_any_names(tmp_path: Path) -> None:
