@@ -7,6 +7,7 @@ The cache is bounded: the least recently used shards are deleted, and open files
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -182,9 +183,9 @@ class Remote:
             raise DamagedOnItsWay("its sha256 differs from the manifest's")
 
     def _manifest(self, name: str) -> bytes:
-        content = bytearray()
-        self._files.copy(name, content.extend, _MAX_MANIFEST_BYTES, _ENDLESS)
-        return bytes(content)
+        content = io.BytesIO()  # Gives its bytes away without a copy.
+        self._files.copy(name, content.write, _MAX_MANIFEST_BYTES, _ENDLESS)
+        return content.getvalue()
 
     def _copy(self, name: str, file: BinaryIO, max_bytes: int, advice: str) -> None:
         self._files.copy(name, lambda data: self._append(file, data), max_bytes, advice)

@@ -46,7 +46,8 @@ class Remote(Area):
 
     title = "data sets behind an address, downloads, archives"
     uses = ("address", "address", "download", *_ARCHIVES)
-    max_mib = 200
+    max_mib = 320
+    """An answer of 64 MiB as bytes and as text, and what malloc keeps of freed memory in a process that has trained."""
 
     def __init__(self, home: Path, bait: Path) -> None:
         """Starts the server, and makes the archives."""
