@@ -21,8 +21,10 @@ def test_a_run_is_trained_once_and_measured_on_all_held_out_images(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     network = {"widths": [4, 8], "refinement": {"widths": []}, "components": {"num": 0}}
-    monkeypatch.setattr(latents, "KINDS", {"AE": Member("ae", "ae_lfw", {"model": {"network": network}})})
-    options = ["--latents", "[4,8]", "--seeds", "[5]", "--max_images", "32", "--distances", "false"]
+    preset = Member("ae", "ae_lfw", {"model": {"network": network}})
+    kinds = {"AE": latents.Kind(preset, every_seed=True), "first": latents.Kind(preset, every_seed=False)}
+    monkeypatch.setattr(latents, "KINDS", kinds)
+    options = ["--latents", "[4,8]", "--seeds", "[5,6]", "--max_images", "32", "--distances", "false"]
     monkeypatch.setattr(sys, "argv", ["latents.py", str(tiny_dataset), str(tmp_path), *options])
     latents.main()
     capfd.readouterr()
@@ -35,6 +37,10 @@ def test_a_run_is_trained_once_and_measured_on_all_held_out_images(
         ("PCA", 8, None),
         ("AE", 4, 5),
         ("AE", 8, 5),
+        ("first", 4, 5),
+        ("first", 8, 5),
+        ("AE", 4, 6),
+        ("AE", 8, 6),
     ]
     assert scores[1]["mse"] < scores[0]["mse"]
     batches = evaluation_batches(Dataset(tiny_dataset), "test", 64, fields=())
@@ -46,6 +52,6 @@ def test_a_run_is_trained_once_and_measured_on_all_held_out_images(
 
 
 def test_the_table_gives_the_spread_over_seeds(tmp_path: Path) -> None:
-    scores = [latents.Score("VAE", 4, seed, mse, 30.0, None) for seed, mse in enumerate((0.01, 0.012, 0.014))]
+    scores = [latents.Score("AE", 4, seed, mse, 30.0, None) for seed, mse in enumerate((0.01, 0.012, 0.014))]
     latents.write(scores, latents.Config(Path("data"), tmp_path, latents=[4, 8]))
-    assert "| VAE | 4 | 0.01200 ± 0.00200 | 30.0 ± 0.0 |  |" in (tmp_path / "latents.md").read_text()
+    assert "| AE | 4 | 0.01200 ± 0.00200 | 30.0 ± 0.0 |  |" in (tmp_path / "latents.md").read_text()
