@@ -22,12 +22,13 @@ import torch
 import yaml
 
 from facegen.config import parse_args
+from facegen.pixels import to_float
 from facegen.training.trainer import Trainer
 from families import Member, configuration, merged
+from latents import held_out
 from shards.base.cli import parse, run
 from shards.base.files import write_json
 from shards.dataset.dataset import Dataset
-from shards.loading.loader import evaluation_batches
 
 HERE = Path(__file__).resolve().parent
 BASE = Member("ae", "ae_lfw")
@@ -142,7 +143,7 @@ def main() -> None:
     config = parse(Config, prog="tests/benchmarks/ablation.py", description=__doc__ or "", positional=["data"])
     torch.set_num_threads(config.threads)
     dataset = Dataset(config.data)
-    images = torch.cat([batch.images for batch in evaluation_batches(dataset, config.split, 64, fields=())])
+    images = held_out(dataset, config.split)
     path = config.out / f"{config.name}.json"
     kept = json.loads(path.read_text()) if path.exists() else {}
     conditions = {
@@ -229,7 +230,7 @@ def reconstruction_mse(trainer: Trainer, images: torch.Tensor) -> float:
     """On [-1, 1], of uint8 images N x H x W x C."""
     family, total = trainer.state.prepare_inference(), 0.0
     for part in images.split(64):
-        expected = part.permute(0, 3, 1, 2).float() / 127.5 - 1
+        expected = to_float(part)
         latents, _ = family.posterior(expected, {})
         total += float((family.decode(latents, {}) - expected).double().square().sum())
     return total / images.numel()
