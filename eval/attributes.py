@@ -19,8 +19,8 @@ from eval.latent.faces import choose_faces
 from eval.latent.options import FaceOptions, ModelOptions, open_model
 from eval.latent.tools.attributes import TOOL, FitAttributesConfig, edit_faces, fit
 from eval.metrics.attribute_effect import attribute_effect
-from shards.base import cli
 from shards.base.files import check_writable, write_json, writing_to
+from shards.command_line import cli
 
 MEASURED_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 

@@ -13,8 +13,8 @@ from eval.biases.bias_table import FORMAT, chart, markdown, terminal
 from eval.biases.counting import BiasOptions, find_bias
 from eval.features.spaces import load_efflite0
 from eval.latent.options import ModelOptions, open_data, open_model
-from shards.base import cli
 from shards.base.files import output_folder, write_bytes, write_json, writing_to
+from shards.command_line import cli
 
 
 @dataclass(kw_only=True)

@@ -36,9 +36,9 @@ from eval.latent.options import save_png
 from facegen.model import Model
 from facegen.pixels import to_uint8
 from facegen.processes.group import make_accelerator
-from shards.base import cli
 from shards.base.errors import UserError
 from shards.base.files import output_folder, write_bytes, writing_to
+from shards.command_line import cli
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 

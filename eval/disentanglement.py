@@ -19,10 +19,10 @@ from eval.factors.known import ground_truth, read_factors
 from facegen.degrees import condition_fields
 from facegen.model import Model, load
 from facegen.pixels import to_float
-from shards.base import cli
 from shards.base.errors import UserError
 from shards.base.files import check_writable, write_bytes, writing_to
 from shards.base.progress import ProgressLine
+from shards.command_line import cli
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split

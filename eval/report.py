@@ -23,8 +23,8 @@ from eval.reports.protocol import split_title
 from eval.reports.registry import describe_parts
 from eval.reports.results import Report
 from facegen.processes.group import make_accelerator, run_process
-from shards.base import cli
-from shards.base.keywords import from_keywords
+from shards.command_line import cli
+from shards.command_line.keywords import from_keywords
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 

@@ -1,7 +1,7 @@
 """New faces from a trained model: ``python -m eval.sample RUN --out samples.png`` or ``--files DIR``."""
 
 from eval.latent.tools.sample import TOOL
-from shards.base import cli
+from shards.command_line import cli
 
 main = TOOL.main
 

@@ -1,7 +1,7 @@
 """A map of the latent space: ``python -m eval.tsne RUN --data DIR --color Male --out map.png``."""
 
 from eval.latent.tools.tsne import TOOL
-from shards.base import cli
+from shards.command_line import cli
 
 main = TOOL.main
 

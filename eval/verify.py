@@ -24,9 +24,9 @@ from eval.verification.pairs_file import find_pairs, read_pairs_file
 from eval.verification.roc import mistakes_sheet, roc_chart, worst_mistakes
 from eval.verification.seen import seen_in_training
 from facegen.model import load
-from shards.base import cli
 from shards.base.errors import UserError
 from shards.base.files import output_folder, write_bytes, write_json, writing_to
+from shards.command_line import cli
 from shards.dataset.dataset import Dataset
 
 _NUM_MISTAKES = 10

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from eval.features.known_weights import fetch, find_weights, known_weights, state_of, take
 from eval.features.timm_weights import timm_files
-from shards.base import cli
 from shards.base.errors import UserError
+from shards.command_line import cli
 
 
 @dataclass

@@ -14,17 +14,17 @@ from facegen import __version__
 from facegen.config import PRESETS, resolve_presets
 from facegen.degrees import condition_fields
 from facegen.model import Model, load
-from facegen.options import to_dict
+from facegen.option_values import to_dict
 from facegen.pixels import to_float
 from facegen.randomness import derive_seed
 from facegen.runs.run_name import parse_run
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents, Sampler
 from facegen.samplers.fitted import DIRECTORY, SamplerDescription, check_name, save_sampler, weights_sha256
-from shards.base import cli
 from shards.base.errors import UserError
 from shards.base.files import output_folder
 from shards.base.progress import ProgressLine
+from shards.command_line import cli
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split

@@ -22,21 +22,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegen.config import model_config_from_dict
 from facegen.degrees import given_condition
 from facegen.devices import check_device
-from facegen.families import FAMILIES, Family, build
+from facegen.families import Family
 from facegen.latents.prior_note import advised_fit, prior_note
-from facegen.networks.conv_config import ImageShape
 from facegen.pixels import images_as_floats, to_uint8
-from facegen.randomness import derive_seed
-from facegen.runs.checkpoint import build_described, load_module
+from facegen.randomness import numbered_noise
 from facegen.runs.run_name import parse_run
-from facegen.runs.snapshot import DESCRIPTION, Description, find_snapshot, read_description
+from facegen.runs.snapshot import Description, find_snapshot
 from facegen.samplers.base import Sampler
 from facegen.samplers.fitted import fitted_samplers, load_sampler
 from facegen.samplers.prior import PriorSampler
-from shards.base.errors import Note, UserError, shown
+from facegen.trained import load_family
+from shards.base.errors import Note, UserError
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 Labels = Mapping[str, Tensor | np.ndarray | Sequence[float]] | None
@@ -71,20 +69,7 @@ def load(
     if named and sampler:
         raise UserError(f"{path} and {sampler} name two samplers; name one.")
     snapshot = find_snapshot(run)
-    description = read_description(snapshot)
-    chosen = weights or next(iter(description.weights), "raw")
-    if chosen not in description.weights:
-        raise UserError(f"{snapshot} has no {chosen} weights; it has {' and '.join(description.weights)}.")
-    source, file = snapshot / DESCRIPTION, snapshot / f"{chosen}.safetensors"
-    if description.family not in FAMILIES:
-        raise UserError(f"{source}: there is no family {shown(description.family)}; give a model of another family.")
-    try:
-        config = model_config_from_dict(description.family, description.config.get("model"))
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from None
-    shape = ImageShape(*description.image_shape)
-    family = build_described(lambda: build(description.family, config, shape), source, file)
-    load_module(family, file)
+    family, description, chosen = load_family(snapshot, weights)
     model = Model(family.to(device).eval(), description, snapshot, chosen)
     chosen_sampler = sampler or named
     return model if chosen_sampler is None else model.with_sampler(chosen_sampler)
@@ -264,12 +249,12 @@ class Model:
         if first < 0 or not 0 <= std < math.inf:
             raise UserError(f"first and std must be 0 or more, not {first} and {std}.")
         assert self._sampler is not None
-        return self._sampler(self._noise(self._sampler.noise_size, num, seed, first), std)
+        return self._sampler(numbered_noise(self._sampler.noise_size, num, seed, first).to(self.device), std)
 
     def prior(self, num: int, *, seed: int = 0, first: int = 0) -> Tensor:
         """Standard normal latents, num x L, of samples ``first`` to ``first + num - 1``."""
         assert self.latent_size is not None
-        return self._noise(self.latent_size, num, seed, first)
+        return numbered_noise(self.latent_size, num, seed, first).to(self.device)
 
     def use_sampler(self, name: str, sampler: Sampler) -> None:
         """Makes ``sample`` draw from a fitted sampler, with which families without a prior can sample too."""
@@ -294,14 +279,6 @@ class Model:
     def samplers(self) -> list[str]:
         """Names of the samplers that ``with_sampler`` takes."""
         return [] if self.run_dir is None else fitted_samplers(self.run_dir, self.snapshot, self.weights)
-
-    def _noise(self, size: int, num: int, seed: int, first: int) -> Tensor:
-        """Standard normal numbers, num x size, of samples ``first`` to ``first + num - 1``."""
-        rows = [
-            torch.randn(size, generator=torch.Generator().manual_seed(derive_seed(seed, "sample", index)))
-            for index in range(first, first + num)
-        ]
-        return torch.stack(rows).to(self.device)
 
     def _require(self, ability: str) -> None:
         if ability not in self.can:

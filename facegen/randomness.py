@@ -42,6 +42,18 @@ class SlotRandom:
         return torch.Generator(self.device).manual_seed(derive_seed(self.seed, self.images_seen, name))
 
 
+def numbered_noise(size: int, num: int, seed: int, first: int = 0) -> Tensor:
+    """Standard normal numbers of samples ``first`` to ``first + num - 1``, num x size, on the CPU.
+
+    Each sample's numbers depend on ``seed`` and its own number only.
+    """
+    rows = [
+        torch.randn(size, generator=torch.Generator().manual_seed(derive_seed(seed, "sample", index)))
+        for index in range(first, first + num)
+    ]
+    return torch.stack(rows)
+
+
 def seed_global_generators(seed: int, device: torch.device) -> None:
     """Seeds the generators of the CPU and of ``device``, as ``torch.manual_seed`` does.
 

@@ -22,9 +22,9 @@ from facegen.processes import preemption
 from facegen.processes.failures import TrainingFailed
 from facegen.processes.group import lost_process, run_process
 from facegen.training.trainer import Trainer
-from shards.base.cli import fail
 from shards.base.errors import ENDING, UserError
 from shards.base.printing import lasting_output
+from shards.command_line.cli import fail
 
 _FIRST_SPEAKS_SEC = 3.0
 

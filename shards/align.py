@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shards.base.cli import parse, run
 from shards.base.errors import UserError
 from shards.base.files import make_folder, write_bytes, writing_to
 from shards.base.places import num_cores
 from shards.base.progress import tracked
+from shards.command_line.cli import parse, run
 from shards.images.alignment import NO_FACE, Alignment, TemplateName, prepare_aligned
 from shards.images.codecs import encode
 from shards.images.detector import FaceChoice, require_detector

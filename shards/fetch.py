@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shards.base.cli import parse, run
 from shards.base.errors import UserError
 from shards.base.files import write_json, writing_to
 from shards.base.records import parse_json
+from shards.command_line.cli import parse, run
 from shards.dataset.tar import sha256_file
 from shards.downloads.download import check_download, download
 from shards.downloads.unpacking import is_archive, unpack

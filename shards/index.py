@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 
-from shards.base.cli import parse, run
 from shards.base.errors import DamagedFile, UserError
 from shards.base.plain_files import check_plain, is_shard_name
 from shards.base.progress import tracked
+from shards.command_line.cli import parse, run
 from shards.dataset.addresses import refuse_address
 from shards.dataset.dataset import Dataset
 from shards.dataset.label_types import Scalar, class_field, convert, doubts, infer_field, is_identity

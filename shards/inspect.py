@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from shards.base.cli import parse, run
 from shards.base.files import check_writable, output_folder, replacing, writing_to
 from shards.card.data_card import make_card, write_card
+from shards.command_line.cli import parse, run
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
 from shards.images.codecs import decode

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.base.cli import parse_command, run
 from shards.base.errors import UserError
 from shards.base.files import only_one, replacing
 from shards.card.drawing import draw_histograms
 from shards.card.tables import histogram
+from shards.command_line.cli import parse_command, run
 from shards.dataset.manifest import LabelField
 from shards.labeling.answers import read_answers
 from shards.labeling.scoring import Degrees, combine, notes

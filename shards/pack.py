@@ -9,8 +9,8 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from shards.base.cli import parse_command, run
-from shards.base.keywords import option_names
+from shards.command_line.cli import parse_command, run
+from shards.command_line.keywords import option_names
 from shards.packing.options import PackOptions
 from shards.packing.pack import pack
 from shards.sources import SOURCES

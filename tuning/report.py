@@ -17,9 +17,9 @@ from eval.reports.options import ReportConfig
 from eval.reports.output.embedded import encode
 from eval.reports.registry import choose_parts
 from facegen.processes.group import make_accelerator
-from shards.base import cli
 from shards.base.files import output_folder, write_bytes, write_json, writing_to
 from shards.base.formats import Format
+from shards.command_line import cli
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 from tuning.ledger import TrialRecord, ranked, read_ledger

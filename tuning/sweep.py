@@ -18,8 +18,8 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 
 from facegen.processes.group import make_accelerator
-from shards.base import cli
-from shards.base.keywords import from_keywords
+from shards.command_line import cli
+from shards.command_line.keywords import from_keywords
 from tuning.driver.cluster import Need, connected, max_concurrent
 from tuning.driver.sweep_folder import claim, driving, make_plan
 from tuning.driver.tuner import run_trials

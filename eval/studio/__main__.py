@@ -13,8 +13,8 @@ import torch
 
 from eval.studio.options import StudioConfig
 from eval.studio.studio import Studio
-from shards.base import cli
 from shards.base.errors import UserError
+from shards.command_line import cli
 from shards.serving.server import LOOPBACK, listen, require_web_packages, run_app
 
 PASSWORD_VARIABLE = "FACEGEN_STUDIO_PASSWORD"

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from facegen.families.ae import AE, AEConfig
 from facegen.families.base import TrainBatch
-from facegen.families.game import Game, GameConfig, joined
+from facegen.families.game import Game, GameConfig
 from facegen.losses.terms import Term
 from facegen.networks.conv_config import ImageShape
 
 
-@joined
 @dataclass
 class AEGANConfig(GameConfig, AEConfig):
     """Options of the AE-GAN: those of the AE, and of the adversarial game."""

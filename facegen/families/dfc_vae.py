@@ -18,7 +18,7 @@ from facegen.losses.terms import Term
 from facegen.losses.vae import Reduction
 from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.dfc import DFCDecoder, DFCEncoder, DFCNetConfig
-from facegen.options import refuse_unused
+from facegen.option_values import refuse_unused
 from facegen.perceptual.feature_net import FeatureNet, Frozen
 from facegen.perceptual.loading import load_feature_net
 from facegen.perceptual.loss import FeatureReduction, perceptual_error

@@ -14,7 +14,7 @@ from facegen.losses.contrastive import contrastive_loss
 from facegen.losses.terms import Term
 from facegen.networks.conv_config import ImageShape
 from facegen.networks.face_cnn import Comparison, FaceNet, FaceNetConfig
-from facegen.options import refuse_unused
+from facegen.option_values import refuse_unused
 from shards.dataset.dataset import Dataset
 from shards.loading.pairs import SAME, PairUnits, require_separate_people
 

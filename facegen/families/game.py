@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar, get_type_hints
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,7 @@ from facegen.losses.collapse import CollapseDetector
 from facegen.losses.terms import Term, values, weighted_sum
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Judgment, num_halvings
 from facegen.networks.norm import averages_kept
-from facegen.options import refuse_unused
-
-ConfigT = TypeVar("ConfigT", bound="GameConfig")
+from facegen.option_values import refuse_unused
 
 
 class Observed(NamedTuple):
@@ -110,12 +108,6 @@ class GameConfig:
             refuse_unused(self, ("feature_layer",), "with feature_weight 0")
         if not self.adversarial_weight:
             refuse_unused(self, ("adaptive_weight",), "with adversarial_weight 0")
-
-
-def joined(config_class: type[ConfigT]) -> type[ConfigT]:
-    """Decorates a dataclass of two bases: jsonargparse looks for their fields' types in the module of one only."""
-    config_class.__init__.__annotations__ = get_type_hints(config_class)
-    return config_class
 
 
 class Outcome(Protocol):

@@ -27,7 +27,7 @@ from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.linear import linear_start, start_from
 from facegen.networks.patches import Grid, PrincipalComponents
 from facegen.networks.variance import LearnedVariance
-from facegen.options import refuse_unused
+from facegen.option_values import refuse_unused
 
 MIN_VARIANCE = (2 / 255) ** 2 / 12
 """Variance of rounding to one of 256 values in [-1, 1]: a likelihood that grows beyond it means nothing."""

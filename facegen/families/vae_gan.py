@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from facegen.families.base import TrainBatch
-from facegen.families.game import Game, GameConfig, joined
+from facegen.families.game import Game, GameConfig
 from facegen.families.vae import VAE, VAEConfig, VAETerms, VariationalNetwork
 from facegen.losses.vae import reparameterize
 from facegen.networks.conv_config import ImageShape
 
 
-@joined
 @dataclass
 class VAEGANConfig(GameConfig, VAEConfig):
     """Options of the VAE-GAN: those of the VAE, and of the adversarial game."""

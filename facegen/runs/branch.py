@@ -6,7 +6,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from facegen.options import TrainConfig, to_dict
+from facegen.option_values import to_dict
+from facegen.options import TrainConfig
 from facegen.runs.checkpoint import MARKER, delete, write_complete
 from facegen.runs.run_directory import CHECKPOINTS
 from facegen.runs.snapshot import SNAPSHOTS

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from facegen.options import TrainConfig, to_dict
+from facegen.option_values import to_dict
+from facegen.options import TrainConfig
 from facegen.runs import file_formats
 from shards.base.errors import DamagedFile
 from shards.base.files import write_bytes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from facegen.options import TrainConfig, to_dict
+from facegen.option_values import to_dict
+from facegen.options import TrainConfig
 from facegen.runs.file_formats import with_defaults
 
 # None of these changes what an image does to the weights by more than rounding, except for the limits, which may be

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from accelerate import Accelerator
 
 from facegen.families.base import Family
-from facegen.model import load
 from facegen.networks.components import ComponentDecoder
 from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
+from facegen.runs.snapshot import find_snapshot
+from facegen.trained import load_family
 from facegen.training.linear_start import linear_start
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
@@ -38,7 +41,7 @@ def initialize(state: TrainState, config: TrainConfig, dataset: Dataset, acceler
 def _continue_from(path: str, family: Family) -> None:
     """Takes every network that the model at ``path`` has, too; the others stay random."""
     try:
-        given = load(path).network.networks
+        given = load_family(find_snapshot(Path(path)))[0].networks
     except UserError as error:
         raise UserError(f"--init takes random, pca or a trained model: {error}") from None
     shared = [name for name in family.networks if name in given]

@@ -11,7 +11,8 @@ from accelerate.utils import broadcast_object_list
 
 from facegen import __version__
 from facegen.optimization.state import TrainState
-from facegen.options import TrainConfig, to_dict
+from facegen.option_values import to_dict
+from facegen.options import TrainConfig
 from facegen.processes.failures import SavingFailed
 from facegen.runs import checkpoint
 from facegen.runs.run_directory import CHECKPOINTS

@@ -1,1 +1,1 @@
-"""What every step needs: errors, command lines, files, and where things are kept."""
+"""What every step needs: errors, files, records, printing, and where things are kept."""

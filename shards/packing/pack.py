@@ -9,9 +9,9 @@ from typing import Any
 
 from shards.base.errors import UserError
 from shards.base.files import check_writable, writing_to
-from shards.base.keywords import build, option_names, unknown_option
 from shards.base.places import num_cores
 from shards.base.progress import ProgressLine
+from shards.command_line.keywords import build, option_names, unknown_option
 from shards.dataset.dataset import Dataset
 from shards.dataset.writer import write_dataset
 from shards.images.detector import require_detector

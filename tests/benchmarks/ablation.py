@@ -26,8 +26,8 @@ from facegen.pixels import to_float
 from facegen.training.trainer import Trainer
 from families import Member, configuration, merged
 from latents import held_out
-from shards.base.cli import parse, run
 from shards.base.files import write_json
+from shards.command_line.cli import parse, run
 from shards.dataset.dataset import Dataset
 
 HERE = Path(__file__).resolve().parent

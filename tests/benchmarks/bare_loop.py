@@ -23,7 +23,7 @@ from facegen.optimization.optim import Updater
 from facegen.processes.group import run_process
 from facegen.training.batches import micro_batches
 from facegen.training.trainer import Trainer
-from shards.base.cli import run
+from shards.command_line.cli import run
 from shards.loading.batch import Batch
 
 _WINDOWS = 5

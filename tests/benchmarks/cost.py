@@ -29,9 +29,9 @@ from eval.metrics.cost import count_flops
 from facegen.families.base import TrainBatch
 from facegen.training.trainer import Trainer
 from quality import OLD
-from shards.base.cli import parse, run
 from shards.base.files import write_json
 from shards.base.places import num_cores
+from shards.command_line.cli import parse, run
 from shards.loading.batch import Batch
 from time_to_quality.setup import Setup
 

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from shards.base.cli import parse, run
 from shards.base.errors import UserError
+from shards.command_line.cli import parse, run
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ROOT / "facegen" / "presets"

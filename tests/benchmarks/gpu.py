@@ -32,8 +32,8 @@ import yaml
 
 from facegen.families import FAMILIES
 from families import PERSONS, merged, speeds, timed
-from shards.base.cli import parse, run
 from shards.base.places import num_cores
+from shards.command_line.cli import parse, run
 from shards.pack import main as pack
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from shards.base.cli import parse, run
 from shards.base.errors import UserError
+from shards.command_line.cli import parse, run
 from shards.pack import main as pack
 from tests.benchmarks.victims import programs, training, uploads
 from tests.benchmarks.victims.outcome import NotSurvivedError, Survival, table

@@ -25,9 +25,9 @@ from facegen.losses.vae import kl_per_dim
 from facegen.pixels import to_float, to_uint8
 from families import ROOT, configuration, merged
 from families import Member as Preset
-from shards.base.cli import parse, run
 from shards.base.errors import UserError
 from shards.base.files import write_json
+from shards.command_line.cli import parse, run
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from time_to_quality.scores import RFD, pca_reconstructions

@@ -30,8 +30,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from webdataset.compat import WebDataset
 
-from shards.base.cli import parse, run
 from shards.base.errors import UserError
+from shards.command_line.cli import parse, run
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import ImageFormat, LabelField, Manifest, Shard
 from shards.dataset.tar import ShardWriter, read_samples, sha256_file

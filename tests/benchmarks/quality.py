@@ -25,9 +25,9 @@ from pathlib import Path
 
 import torch
 
-from shards.base.cli import parse, run
 from shards.base.errors import UserError
 from shards.base.places import num_cores
+from shards.command_line.cli import parse, run
 from shards.dataset.dataset import Dataset
 from time_to_quality.contest import Curve, compete, moments
 from time_to_quality.output import Results, page

@@ -24,8 +24,8 @@ from pathlib import Path
 import yaml
 
 from families import MEMBERS, check_names, configuration, speeds, timed
-from shards.base.cli import parse, run
 from shards.base.errors import UserError
+from shards.command_line.cli import parse, run
 from shards.pack import main as pack
 
 ROOT = Path(__file__).resolve().parents[2]

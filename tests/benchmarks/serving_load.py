@@ -27,8 +27,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from shards.base.cli import parse, run
 from shards.base.files import write_json
+from shards.command_line.cli import parse, run
 from studio_process import Started, page_process, studio_process
 from tests.campaigns.http_requests import REQUESTS, draw_request, receive, request_bytes, status_of, whole_request
 

@@ -35,7 +35,7 @@ from facegen.config import parse_args
 from facegen.options import TrainConfig
 from facegen.training.trainer import Trainer
 from families import MEMBERS, Member, check_names, configuration, speeds, timed
-from shards.base.cli import parse, run
+from shards.command_line.cli import parse, run
 from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch
 from shards.pack import main as pack

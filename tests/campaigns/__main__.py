@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.base.cli import parse, run
 from shards.base.errors import UserError
+from shards.command_line.cli import parse, run
 from tests.campaigns.areas import AREAS
 from tests.campaigns.campaign import run_campaign
 from tests.campaigns.summary import read, tabulate, write

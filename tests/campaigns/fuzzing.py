@@ -28,8 +28,8 @@ with atheris.instrument_imports(include=["shards", "eval.latent.editing", "eval.
 
     from eval.studio.server.app import make_app
     from eval.studio.studio import Studio
-    from shards.base.cli import parse, run
     from shards.base.errors import UserError
+    from shards.command_line.cli import parse, run
     from shards.dataset.manifest import DATASET_FILE, INDEX_FILE
     from shards.dataset.tar import read_samples
     from shards.images.contents import read_contents

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shards.base import cli
+from shards.command_line import cli
 from tests.campaigns.area import Area, Case
 from tests.campaigns.watching import HangError, Watch
 

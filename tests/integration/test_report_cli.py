@@ -14,7 +14,7 @@ import pytest
 
 from eval.report import main
 from eval.reports.unfinished import UNFINISHED
-from shards.base import cli
+from shards.command_line import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 COST = ("parameters", "snapshot_bytes", "encode_", "decode_")

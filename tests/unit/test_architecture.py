@@ -22,6 +22,7 @@ ROOMS = ("shards", "facegen", "eval", "tuning")
 ORDER: dict[str, tuple[str, ...]] = {
     "shards": (
         "base",
+        "command_line",
         "dataset downloads serving",
         "images",
         "sources loading",
@@ -31,7 +32,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "align fetch index inspect label pack",
     ),
     "facegen": (
-        "degrees devices pixels randomness options",
+        "degrees devices option_values pixels randomness options",
         "networks processes runs",
         "losses",
         "perceptual",
@@ -39,6 +40,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "latents",
         "samplers",
         "config",
+        "trained",
         "model",
         "optimization",
         "reporting",
@@ -220,7 +222,7 @@ def test_imports_go_one_way() -> None:
         ("facegen/a.py", "import eval.report as r", True),
         ("facegen/a.py", "from tests.conftest import x", True),
         ("eval/a.py", "from tuning import sweep", True),
-        ("facegen/a.py", "from shards.base.cli import UserError\nfrom facegen import losses", False),
+        ("facegen/a.py", "from shards.command_line.cli import UserError\nfrom facegen import losses", False),
         ("tuning/a.py", "import eval.report, facegen, shards", False),
         ("eval/metrics/a.py", "from . import b\nfrom ..figures import c", False),
     ],
@@ -244,29 +246,33 @@ def test_folders_of_a_room_import_one_way(room: str) -> None:
 
 FILES = {
     Path("shards/__init__.py"): "if TYPE_CHECKING:\n    from shards.pack import pack",
-    Path("shards/pack.py"): "from shards.base import cli\nfrom shards.loading import order",
+    Path("shards/pack.py"): "from shards.base import printing\nfrom shards.loading import order",
     Path("shards/base/__init__.py"): "",
-    Path("shards/base/cli.py"): "import json, shards.base.errors",
+    Path("shards/base/printing.py"): "import json, shards.base.errors",
     Path("shards/base/errors.py"): "import threading",
-    Path("shards/loading/order.py"): "import shards\nimport shards.base.cli",
+    Path("shards/loading/order.py"): "import shards\nimport shards.base.printing",
     Path("shards/sources/lfw.py"): "",
 }
 
 
 def test_imports_are_found() -> None:
     graph = import_graph(FILES)
-    assert graph["shards.pack"] == {"shards.base.cli", "shards.loading.order"}
-    assert graph["shards.loading.order"] == {"shards", "shards.base.cli"}
+    assert graph["shards.pack"] == {"shards.base.printing", "shards.loading.order"}
+    assert graph["shards.loading.order"] == {"shards", "shards.base.printing"}
     assert find_circle(graph) == imports_against_the_order(graph, "shards") == []
 
 
 @pytest.mark.parametrize(
     "source",
-    ["import shards.base.cli", "def f():\n    from . import cli", "if TYPE_CHECKING:\n    from .cli import fail"],
+    [
+        "import shards.base.printing",
+        "def f():\n    from . import printing",
+        "if TYPE_CHECKING:\n    from .printing import fail",
+    ],
 )
 def test_a_circle_would_be_found(source: str) -> None:
     graph = import_graph(FILES | {Path("shards/base/errors.py"): source})
-    assert set(find_circle(graph)) == {"shards.base.cli", "shards.base.errors"}
+    assert set(find_circle(graph)) == {"shards.base.printing", "shards.base.errors"}
 
 
 @pytest.mark.parametrize("module", ["shards.base.errors", "shards.loading.order"])

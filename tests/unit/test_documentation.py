@@ -32,7 +32,7 @@ from documents import (
 from eval.reports.registry import PARTS
 from facegen.families import FAMILIES
 from facegen.samplers import SAMPLERS
-from shards.base import cli
+from shards.command_line import cli
 from shards.sources import SOURCES
 from tests.campaigns.areas import AREAS
 from tiny_runs import untrained_run

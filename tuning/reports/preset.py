@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from facegen.config import config_class
-from facegen.options import to_dict
+from facegen.option_values import to_dict
 from facegen.runs.config_file import read_config
 from shards.base.files import write_bytes, writing_to
 

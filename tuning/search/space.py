@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from facegen.families import FAMILIES
-from facegen.options import refuse_unused, to_dict
-from shards.base.cli import from_values
+from facegen.option_values import refuse_unused, to_dict
 from shards.base.errors import UserError
 from shards.base.yaml_text import read_yaml
+from shards.command_line.cli import from_values
 from tuning.search.axis import SearchAxis
 from tuning.search.objective import Objective
 

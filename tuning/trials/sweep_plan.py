@@ -13,7 +13,7 @@ from pyarrow.fs import FileSystem
 
 from facegen.config import parse_args
 from facegen.options import TrainConfig
-from shards.base.cli import raising
+from shards.command_line.cli import raising
 from tuning.search.space import Space
 from tuning.trials.run_storage import RunStorage, open_storage
 

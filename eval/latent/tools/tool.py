@@ -12,7 +12,7 @@ import numpy as np
 from eval.latent.conditions import require_condition
 from eval.latent.options import ModelOptions, open_model
 from facegen.model import Model
-from shards.base import cli
+from shards.command_line import cli
 from shards.images.codecs import encode
 
 OptionsT = TypeVar("OptionsT", bound=ModelOptions)

@@ -20,8 +20,8 @@ from facegen.options import TrainConfig
 from facegen.processes.group import make_accelerator
 from facegen.training.assembly import build_family
 from facegen.training.initialization import initialize
-from shards.base.cli import raising
 from shards.base.errors import UserError
+from shards.command_line.cli import raising
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 

@@ -18,9 +18,9 @@ from eval.reports.options import ReportConfig
 from eval.studio.options import StudioConfig
 from facegen.config import PRESETS, config_class, parse_args
 from facegen.families import FAMILIES
-from facegen.options import to_dict
+from facegen.option_values import to_dict
 from facegen.training.assembly import build_family
-from shards.base.cli import parse
+from shards.command_line.cli import parse
 from shards.dataset.dataset import Dataset
 from shards.index import IndexConfig
 from shards.inspect import InspectConfig

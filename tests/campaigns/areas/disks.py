@@ -26,7 +26,7 @@ from PIL import Image
 
 from facegen import fit_sampler
 from shards import index, inspect, label
-from shards.base import cli
+from shards.command_line import cli
 from shards.pack import main as pack
 from tests.campaigns.area import Area, Case, Change
 from tests.campaigns.areas.labels import write_labeling

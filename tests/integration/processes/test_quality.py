@@ -16,9 +16,9 @@ import quality
 from facegen.networks.conv_config import ImageShape
 from launching import ROOT
 from launching import run as run_command
-from shards.base.cli import run
 from shards.base.errors import UserError
 from shards.base.places import CACHE_VARIABLE
+from shards.command_line.cli import run
 from shards.dataset.dataset import Dataset
 from shards.pack import main as pack
 from time_to_quality import pythae_trainer, pytorch_vae

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from facegen.config import parse_args
-from facegen.options import to_dict
+from facegen.option_values import to_dict
 from shards.base.errors import UserError
 from tuning.reports.preset import write_preset
 from tuning.search.axis import SearchAxis

@@ -22,8 +22,8 @@ from eval.latent.encode import decode_images
 from eval.latent.faces import even_rows, read_faces
 from facegen.model import load
 from facegen.pixels import to_uint8
-from shards.base.cli import run
 from shards.base.errors import UserError
+from shards.command_line.cli import run
 from shards.dataset.dataset import Dataset
 from tiny_runs import untrained_run
 

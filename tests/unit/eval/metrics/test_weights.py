@@ -14,8 +14,8 @@ from eval import weights
 from eval.features import known_weights, timm_weights
 from eval.features.known_weights import KnownWeights, fetch, state_of, take
 from file_server import CONTENT, serving
-from shards.base.cli import run
 from shards.base.errors import UserError
+from shards.command_line.cli import run
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 

@@ -17,8 +17,8 @@ from eval.verification.pair_set import make_pair_set
 from eval.verification.pairs_file import find_pairs, read_pairs_file
 from eval.verification.roc import worst_mistakes
 from facegen.model import load
-from shards.base.cli import run
 from shards.base.errors import UserError
+from shards.command_line.cli import run
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import SPLITS
 from shards.loading.pairs import read_pairs

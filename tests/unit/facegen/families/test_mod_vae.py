@@ -15,7 +15,8 @@ from facegen.families.base import TrainBatch
 from facegen.families.mod_vae import ClampedKind, ClampedNetwork, ModVAE, ModVAEConfig, clamp_loss, group_means
 from facegen.losses.vae import kl_per_dim
 from facegen.networks.conv_config import ConvNetConfig
-from facegen.options import AugmentConfig, TrainConfig, to_dict
+from facegen.option_values import to_dict
+from facegen.options import AugmentConfig, TrainConfig
 from facegen.randomness import SlotRandom
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError

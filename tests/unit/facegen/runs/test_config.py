@@ -12,7 +12,8 @@ import yaml
 from facegen.config import PRESETS, config_class, model_config_from_dict, parse_args, resolve_presets
 from facegen.families import FAMILIES
 from facegen.families.vae import VAEConfig
-from facegen.options import AugmentConfig, CheckpointConfig, EMAConfig, MonitorConfig, OptimConfig, to_dict
+from facegen.option_values import to_dict
+from facegen.options import AugmentConfig, CheckpointConfig, EMAConfig, MonitorConfig, OptimConfig
 from facegen.runs.option_changes import differences
 from shards.base.errors import UserError
 

@@ -13,7 +13,8 @@ import yaml
 
 from facegen.config import parse_args
 from facegen.model import load
-from facegen.options import OptimConfig, to_dict
+from facegen.option_values import to_dict
+from facegen.options import OptimConfig
 from facegen.runs import file_formats
 from facegen.runs.checkpoint import MARKER, newest_complete, write_complete
 from facegen.runs.config_file import read_config

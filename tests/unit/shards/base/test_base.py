@@ -14,7 +14,6 @@ from types import ModuleType
 import pytest
 
 from failing_disk import failing_disk
-from shards.base.cli import run
 from shards.base.errors import UserError
 from shards.base.files import (
     check_writable,
@@ -29,6 +28,7 @@ from shards.base.files import (
 )
 from shards.base.formats import Format
 from shards.base.interface import publish as publish_names
+from shards.command_line.cli import run
 
 
 def names_in(folder: Path) -> set[str]:

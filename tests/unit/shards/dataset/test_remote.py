@@ -25,8 +25,8 @@ import unreliable_server
 from facegen import config as config_module
 from facegen.processes.preemption import Preempted, StopFlag
 from facegen.training.trainer import Trainer
-from shards.base.cli import run
 from shards.base.errors import UserError
+from shards.command_line.cli import run
 from shards.dataset import addresses, remote
 from shards.dataset.addresses import NUM_TRIES
 from shards.dataset.cache import cache_bytes, locked, make_room, shards_folder

@@ -29,9 +29,9 @@ from PIL import Image
 
 from bad_images import BAD_FILES, add_bad_images
 from shards.base import retrying
-from shards.base.cli import run
 from shards.base.errors import UserError
 from shards.base.names import Names
+from shards.command_line.cli import run
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
 from shards.dataset.tar import ShardWriter, member_key, read_samples

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from facegen.config import parse_args
-from facegen.options import to_dict
+from facegen.option_values import to_dict
 from facegen.runs.config_file import save_config
-from shards.base.cli import fail, parse
 from shards.base.errors import ENDING, UserError
+from shards.command_line.cli import fail, parse
 
 ROOT = Path(__file__).parents[4]
 NEEDED = ["--data", "d", "--run", "r"]

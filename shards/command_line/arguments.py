@@ -13,8 +13,8 @@ from typing import get_args, get_origin
 import yaml
 
 from shards.base.errors import UserError, shown
-from shards.base.option_checks import check_sections, section_class
 from shards.base.yaml_text import parse_yaml, read_yaml
+from shards.command_line.option_checks import check_sections, section_class
 
 
 def check_files(config_class: type, arguments: Sequence[str]) -> None:

@@ -19,11 +19,11 @@ import docstring_parser
 import jsonargparse
 import yaml
 
-from shards.base.arguments import check_files, config_first, join_lists
 from shards.base.errors import ENDING, UserError, shown
-from shards.base.option_checks import check_nulls, check_numbers, check_sections
 from shards.base.printing import lasting_output, printable
 from shards.base.yaml_text import guarded
+from shards.command_line.arguments import check_files, config_first, join_lists
+from shards.command_line.option_checks import check_nulls, check_numbers, check_sections
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 jsonargparse.set_loader("yaml", guarded(jsonargparse.get_loader("yaml")), (yaml.YAMLError,))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shards.base.errors import UserError
-from shards.base.keywords import from_keywords
+from shards.command_line.keywords import from_keywords
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Options of commands, from command lines, YAML files and keyword arguments into checked dataclasses."""
