@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from shards.base.records import read_text
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_VALUES = 100_000
+BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+"""What YAML 1.1 reads as a number of base 60, such as 1:30."""
 
 
 def read_yaml(path: Path, advice: str) -> Any:
@@ -38,14 +41,16 @@ def read_yaml(path: Path, advice: str) -> Any:
 def guarded(load: Callable[[str], Any]) -> Callable[[str], Any]:
     """A loader of YAML text that raises ``yaml.YAMLError``, with one line, for all that it does not take.
 
-    That is text that is not YAML, aliases that repeat more than 100,000 values or contain themselves, and a value that
-    its tag does not allow.
+    That is text that is not YAML, aliases that repeat more than 100,000 values or contain themselves, a value that its
+    tag does not allow, and a number of base 60, such as 1:30, which nobody means.
     """
 
     def load_guarded(text: str) -> Any:
         try:
             if "*" in text:
                 _check_aliases(text)
+            if BASE_60.search(text):
+                _check_numbers(text)
             return load(text)
         except Exception as error:  # PyYAML lets through what int() and datetime raise, and a few errors of its own.
             raise yaml.YAMLError(" ".join(str(error).split())) from None
@@ -55,6 +60,13 @@ def guarded(load: Callable[[str], Any]) -> Callable[[str], Any]:
 
 parse_yaml = guarded(partial(yaml.load, Loader=_Loader))
 """The value that YAML text stands for; errors as ``guarded``."""
+
+
+def _check_numbers(text: str) -> None:
+    """Refuses numbers that YAML 1.1 reads in base 60."""
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and BASE_60.fullmatch(event.value):
+            raise yaml.YAMLError(f"{event.value} is a number of base 60; write it in base 10, or as text in quotes")
 
 
 def _check_aliases(text: str) -> None:

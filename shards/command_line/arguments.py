@@ -14,30 +14,37 @@ import yaml
 
 from shards.base.errors import UserError, shown
 from shards.base.yaml_text import parse_yaml, read_yaml
-from shards.command_line.option_checks import check_sections, section_class
+from shards.command_line.option_checks import check_sections, check_text, option_type, section_class
 
 
 def check_files(config_class: type, arguments: Sequence[str]) -> None:
     """Reads the files and sections among the arguments before the parser does, which knows only some of their mistakes.
 
     Raises:
-        UserError: A file that is not UTF-8 or not YAML, or a value where a section of options belongs.
+        UserError: A file that is not UTF-8 or not YAML, a value where a section of options belongs, or an empty path.
     """
     for position, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        kind = config_class if name == "--config" else section_class(config_class, name.removeprefix("--"))
-        if kind is None or not name.startswith("--"):
+        if not argument and not (position and _is_option(arguments[position - 1])):
+            raise UserError("an argument is empty; leave it out, or give a value.")
+        if not argument.startswith("--"):
             continue
+        name, equals, value = argument[2:].partition("=")
         if not equals:
-            value = arguments[position + 1] if position + 1 < len(arguments) else "{}"
+            if position + 1 == len(arguments):
+                continue
+            value = arguments[position + 1]
+        check_text(option_type(config_class, name), value, name)
+        kind = config_class if name == "config" else section_class(config_class, name)
+        if kind is None:
+            continue
         try:
             content = read_yaml(Path(value), "fix the file") if os.path.isfile(value) else parse_yaml(value)
         except yaml.YAMLError:
             continue  # The parser says what is wrong.
         if isinstance(content, Mapping):
             check_sections(kind, content)
-        elif name != "--config" and not isinstance(content, str):
-            raise UserError(f"option '{name[2:]}' is a section of options, not {shown(content)}; name its options.")
+        elif name != "config" and not isinstance(content, str):
+            raise UserError(f"option '{name}' is a section of options, not {shown(content)}; name its options.")
 
 
 def config_first(arguments: Sequence[str]) -> list[str]:

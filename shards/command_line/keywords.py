@@ -12,6 +12,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from shards.base.errors import UserError, shown
+from shards.command_line.option_checks import check_text
 
 ConfigT = TypeVar("ConfigT")
 
@@ -65,6 +66,7 @@ def unknown_option(name: str, known: Iterable[str]) -> UserError:
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
+    check_text(hint, value, name)
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if isinstance(value, str) and Path in kinds and str not in kinds:
         return Path(value)

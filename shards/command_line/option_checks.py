@@ -1,18 +1,21 @@
-"""Checks of options that the parser lets through: sections that are none, null, NaN, and numbers beyond 64 bits."""
+"""Checks of options that the parser lets through: wrong sections, empty paths, null, NaN, numbers beyond 64 bits."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from shards.base.errors import UserError, shown
+from shards.base.yaml_text import BASE_60
 
 
 def check_sections(config_class: type, values: Mapping[Any, Any], prefix: str = "") -> None:
-    """Refuses what the parser ignores: values for sections, such as ``optim: -1``, and empty sections of other names.
+    """Refuses what the parser ignores: values for sections, such as ``optim: -1``, empty sections of other names, and
+    empty paths.
 
     Args:
         config_class: The config dataclass.
@@ -26,6 +29,7 @@ def check_sections(config_class: type, values: Mapping[Any, Any], prefix: str = 
     for name, value in values.items():
         if isinstance(value, Mapping) and not value and str(name).partition(".")[0] not in hints:
             raise UserError(f"there is no option '{prefix}{name}'; --help lists them all.")
+        check_text(hints.get(name), value, f"{prefix}{name}")
     for name, kind in _sections(config_class).items():
         value = values.get(name, {})
         if isinstance(value, Mapping):
@@ -40,6 +44,30 @@ def section_class(config_class: type, option: str) -> type | None:
     for name in option.split("."):
         found = _sections(found).get(name) if found else None
     return found
+
+
+def check_text(kind: Any, value: Any, name: str) -> None:
+    """Refuses texts that the parser would take for something else: an empty path, and a number of base 60.
+
+    Args:
+        kind: The option's type.
+        value: Its value, before parsing.
+        name: Its dotted name.
+
+    Raises:
+        UserError: An empty text for a path, which would be the current folder, or 1:30, which would be 90.
+    """
+    if value == "" and _takes(kind, Path):
+        raise UserError(f"option '{name}' must not be empty; the current folder is '.'.")
+    if isinstance(value, str) and BASE_60.fullmatch(value) and _takes(kind, int, float) and not _takes(kind, str):
+        raise UserError(f"option '{name}' must be a number, not {value}.")
+
+
+def option_type(config_class: type, option: str) -> Any:
+    """The type of an option by its dotted name; None where there is no such option."""
+    section, _, name = option.rpartition(".")
+    owner = section_class(config_class, section) if section else config_class
+    return get_type_hints(owner).get(name) if owner else None
 
 
 def check_nulls(config_class: type, values: Any, prefix: str = "") -> None:
@@ -79,6 +107,10 @@ def check_numbers(value: Any, name: str = "") -> None:
         raise UserError(f"option '{name}' must be a number, not nan.")
     elif isinstance(value, int) and value.bit_length() > 63:
         raise UserError(f"option '{name}' must be a number of at most 64 bits, not {shown(value)}.")
+
+
+def _takes(kind: Any, *types: type) -> bool:
+    return kind in types or any(_takes(part, *types) for part in get_args(kind))
 
 
 def _sections(config_class: type) -> dict[str, type]:

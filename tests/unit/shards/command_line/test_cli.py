@@ -16,7 +16,8 @@ from facegen.config import parse_args
 from facegen.option_values import to_dict
 from facegen.runs.config_file import save_config
 from shards.base.errors import ENDING, UserError
-from shards.command_line.cli import fail, parse
+from shards.command_line.cli import fail, from_values, parse
+from shards.command_line.keywords import from_keywords
 
 ROOT = Path(__file__).parents[4]
 NEEDED = ["--data", "d", "--run", "r"]
@@ -249,3 +250,47 @@ def test_a_value_of_any_length_leaves_the_advice_readable(capsys: pytest.Capture
         fail(f"there is no '{'x' * 100_000}'; give another.")
     line = capsys.readouterr().err
     assert len(line) < 1100 and line.startswith("error: there is no 'xxx") and line.endswith("give another.\n")
+
+
+@dataclass
+class Place:
+    """A path, texts and numbers."""
+
+    folder: Path | None = None
+    """A folder."""
+    name: str = ""
+    """A name."""
+    size: int = 1
+    """A number."""
+    sizes: int | list[int] = 1
+    """Numbers."""
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--folder", ""], "option 'folder' must not be empty; the current folder is '.'."),
+        (["--folder="], "option 'folder' must not be empty; the current folder is '.'."),
+        ([""], "an argument is empty; leave it out, or give a value."),
+        (["--size", "1:30"], "option 'size' must be a number, not 1:30."),
+        (["--sizes=1:30"], "option 'sizes' must be a number, not 1:30."),
+        (["--config", "size: 1:30"], "1:30 is a number of base 60"),
+        (["--config", "folder: ''"], "option 'folder' must not be empty; the current folder is '.'."),
+    ],
+)
+def test_texts_that_would_mean_something_else(
+    args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(Place, prog="p", description="d", args=args)
+    assert message in capsys.readouterr().err
+
+
+def test_texts_that_mean_what_they_say() -> None:
+    assert parse(Place, prog="p", description="d", args=["--name", "", "--folder", "."]) == Place(Path("."))
+    assert parse(Place, prog="p", description="d", args=["--name", "1:30"]) == Place(name="1:30")
+    assert from_values(Place, {"name": "1:30"}, "file") == Place(name="1:30")
+    with pytest.raises(UserError, match="option 'folder' must not be empty"):
+        from_values(Place, {"folder": ""}, "file")
+    with pytest.raises(UserError, match="option 'folder' must not be empty"):
+        from_keywords(Place, {"folder": ""})
