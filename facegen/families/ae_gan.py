@@ -30,7 +30,7 @@ class AEGANConfig(GameConfig, AEConfig):
 
 
 class Reconstructed(NamedTuple):
-    """The reconstructions of a batch, N x C x H x W; an AE has no samples."""
+    """The reconstructions of a batch, N x C x H x W; an AE cannot sample."""
 
     reconstructions: Tensor
     samples: None = None

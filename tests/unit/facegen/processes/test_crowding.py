@@ -14,7 +14,7 @@ from facegen.processes.crowding import CoreWait
 
 @pytest.mark.parametrize("room", ["shards", "facegen", "eval", "tuning"])
 @pytest.mark.parametrize(
-    ("given", "used"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "")]
+    ("given", "used"), [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "")]
 )
 def test_every_room_lets_waiting_threads_sleep_before_torch_starts_them(
     room: str, given: dict[str, str], used: str
