@@ -198,7 +198,7 @@ def measure(model: Model, dataset: Dataset, config: ControlConfig, chosen: Chose
 def judge_line(chosen: ChosenJudge) -> str:
     """Says how well the judge reads held-out images."""
     if "held_out" not in chosen.description:
-        return f"the judge: a file, sha256 {chosen.description['sha256'][:12]}, unchecked: the data set lacks this label"
+        return f"the judge: a file, sha256 {chosen.description['sha256'][:12]}, unchecked: the data lack this label"
     sharp, soft = chosen.description["held_out"], chosen.description["held_out_soft"]
     return (
         f"the judge, on {sharp['num_images']:,} held-out images: slope {sharp['slope']:.3f}, correlation "

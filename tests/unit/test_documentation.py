@@ -173,7 +173,7 @@ def known_options() -> Iterator[set[str]]:
         for module in MODULES:
             names = {"shards.pack": SOURCES, "facegen.train": FAMILIES, "facegen.fit_sampler": SAMPLERS}.get(module)
             names = names or {"shards.label": ["serve", "export"], "eval.attributes": ["fit", "apply", "measure"]}.get(
-                module, [""]
+                module, ["-"]
             )
             for name in names:
                 with pytest.raises(Parsed):
