@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import numpy as np
@@ -147,15 +147,19 @@ class _Fault:
     number: int | None = None
     error = 0
     count = 0
+    undeleted: ClassVar[set[str]] = set()
+    """Files that the disk has refused to delete; they stay, and nobody can help it."""
 
     @classmethod
-    def strike(cls) -> None:
+    def strike(cls, deleting: str | None = None) -> None:
         """Fails if it is this call's turn, as the disk would."""
         if cls.number is None:
             return
         cls.count += 1
         if cls.count > cls.number:
             cls.number = None
+            if deleting is not None:
+                cls.undeleted.add(deleting)
             raise OSError(cls.error, os.strerror(cls.error))
 
 
@@ -163,7 +167,7 @@ def _fail(event: str, arguments: tuple[Any, ...]) -> None:
     if _Fault.number is not None and (event in WRITE_EVENTS or (event == "open" and is_write(arguments))):
         path = os.fsdecode(arguments[0]) if not isinstance(arguments[0], int) else "/dev/"
         if not path.startswith(("/dev/", "/proc/")):
-            _Fault.strike()
+            _Fault.strike(path if event == "os.remove" else None)
 
 
 @contextmanager
@@ -216,9 +220,12 @@ def _change_folder(images: Path, bait: Path, change: Change) -> None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Every file that a command has written, but locks and the times and temporary names that differ by nature."""
+    """Every file that a command has written, but locks and what the disk would not delete."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_relative_to(folder / "images") and not path.name.endswith(".lock")
+        if path.is_file()
+        and not path.is_relative_to(folder / "images")
+        and not path.name.endswith(".lock")
+        and str(path) not in _Fault.undeleted
     }
