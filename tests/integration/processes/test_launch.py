@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from launching import RECORD, TINY, launch, records, run
+from facegen.runs.checkpoint import newest_complete
+from facegen.runs.state_file import read_facts
+from launching import RECORD, TINY, TRAIN, environment, launch, records, run
 from shards.base.places import num_cores
 
 
@@ -56,3 +59,18 @@ def test_a_run_continues_on_another_number_of_processes(tiny_dataset: Path, tmp_
         assert rank_0["images_seen"] == alone["images_seen"]
         assert rank_0["rows"] + rank_1["rows"] == alone["rows"]
         assert (rank_0["loss"] + rank_1["loss"]) / 2 == pytest.approx(alone["loss"], abs=1e-5)
+
+
+def test_two_processes_train_to_the_end_after_their_reader_has_gone(tiny_dataset: Path, tmp_path: Path) -> None:
+    options = ["ae", "--data", tiny_dataset, "--global_batch_size", 32, "--max_steps", 20, *TINY]
+    command = launch(2, TRAIN, *options, "--run", tmp_path / "run", "--monitor.log_every_images", 32)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment(), **pipes) as process:
+        assert process.stdout and process.stderr
+        process.stdout.read(1)
+        process.stdout.close()
+        complaints = process.stderr.read().decode()
+        assert process.wait(300) == 0, complaints
+    assert "Traceback" not in complaints
+    newest = newest_complete(tmp_path / "run" / "checkpoints")
+    assert newest and read_facts(newest).images_seen == 640
