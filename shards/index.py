@@ -7,7 +7,6 @@ from ``json`` (scalars of the object), ``cls`` (a class) and ``txt`` (by content
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from shards.base.progress import tracked
 from shards.command_line.cli import parse, run
 from shards.dataset.addresses import refuse_address
 from shards.dataset.dataset import Dataset
-from shards.dataset.label_types import Scalar, class_field, convert, doubts, infer_field, is_identity
+from shards.dataset.label_types import Scalar, convert, find_identity, infer_fields
 from shards.dataset.manifest import (
     DATASET_FILE,
     PACKING_DIR,
@@ -35,16 +34,15 @@ from shards.dataset.manifest import (
 from shards.dataset.tar import sha256_file
 from shards.dataset.writer import Columns, write_dataset
 from shards.images.codecs import find_codec
-from shards.images.contents import ShardContents, read_contents, require_same
+from shards.images.contents import (
+    CLASS_LABELS,
+    ShardContents,
+    note_ignored,
+    read_contents,
+    require_same,
+    split_of_name,
+)
 
-_SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 _COMPRESSED = ("*.tar.gz", "*.tgz", "*.tar.bz2", "*.tar.xz", "*.tar.zst")
 _VERIFY_THREADS = 4
 _NUM_NAMED = 10
@@ -117,12 +115,6 @@ def verify(dataset: Dataset) -> list[str]:
     return damaged
 
 
-def split_of_name(name: str) -> str | None:
-    """The split that a shard's name contains, such as ``val`` in ``faces-validation-0003.tar``."""
-    words = re.split(r"[^a-z]+", name.lower())
-    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
-
-
 def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple[Manifest, list[ShardContents]]:
     for path in paths:
         if not is_shard_name(path.name):
@@ -154,7 +146,6 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
         notes.append(f"{len(imageless)} samples hold no image and are left out: {named}{more}")
     for note in notes:
         print(note)
-    identity = next((name for name, label in fields.items() if label.kind == "class" and is_identity(name)), None)
     manifest = Manifest(
         name=root.resolve().name,
         image=ImageFormat(
@@ -166,7 +157,7 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
         shards=tuple(_shard(path, splits[path] or "", content) for path, content in zip(paths, contents, strict=True)),
         split={"by": "shard name" if split is None else "option"},
         provenance={"source": "index", "notes": notes},
-        identity_field=identity,
+        identity_field=find_identity(fields, None),
     )
     return manifest, contents
 
@@ -234,20 +225,8 @@ def _encode(name: str, label: LabelField, rows: Sequence[Mapping[str, Scalar]]) 
 
 
 def _infer_fields(contents: Sequence[ShardContents]) -> tuple[dict[str, LabelField], list[str]]:
-    rows = [labels for content in contents for labels in content.labels]
-    fields, notes = {}, []
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row.get(name) for row in rows]
-        # cls is a class by WebDataset's convention, whatever its numbers look like.
-        label = class_field(values) if name == "cls" else infer_field(name, values)
-        if label is None:
-            notes.append(f"Label '{name}' is free text (all values differ) and was left out.")
-        else:
-            fields[name] = label
-            notes += doubts(name, values, label.kind) if name != "cls" else []
-    ignored = sorted({name for content in contents for name in content.ignored})
-    notes += [f"Label '{name}' holds lists or objects and was left out." for name in ignored]
-    return fields, notes
+    fields, notes = infer_fields([labels for content in contents for labels in content.labels], classes=CLASS_LABELS)
+    return fields, notes + note_ignored({name for content in contents for name in content.ignored})
 
 
 def _shard(path: Path, split: str, content: ShardContents) -> Shard:

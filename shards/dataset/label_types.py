@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from shards.base.errors import UserError
 from shards.base.printing import printable
 from shards.dataset.manifest import LabelField, LabelKind
 
@@ -52,6 +53,46 @@ def infer_field(name: str, values: Sequence[Scalar], description: str = "") -> L
         if len({str(value) for value in present}) == len(values) >= MAX_TEXT_CLASSES:
             return None
     return class_field(present, description)
+
+
+def infer_fields(
+    rows: Sequence[Mapping[str, Scalar]], word: str = "Label", classes: Collection[str] = ()
+) -> tuple[dict[str, LabelField], list[str]]:
+    """Finds the kind of each label of a data set.
+
+    Args:
+        rows: The labels of each sample; a sample may lack some.
+        word: What the data set calls a label, as the start of a sentence.
+        classes: Labels that are known to hold classes.
+
+    Returns:
+        The fields, in the order in which the rows name them, and sentences for the user: free text that was left out,
+        and ``doubts``.
+    """
+    fields, notes = {}, []
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        field = class_field(values) if name in classes else infer_field(name, values)
+        if field is None:
+            notes.append(f"{word} '{name}' is free text (all values differ) and was left out.")
+        else:
+            fields[name] = field
+            notes += doubts(name, values, field.kind) if name not in classes else []
+    return fields, notes
+
+
+def find_identity(fields: Mapping[str, LabelField], wanted: str | None, word: str = "label") -> str | None:
+    """The class that names the person: the wanted one, else the first of ``IDENTITY_NAMES``.
+
+    Raises:
+        UserError: The wanted one is missing, or is not a class.
+    """
+    names = [name for name, field in fields.items() if field.kind == "class"]
+    if wanted is not None and wanted not in names:
+        raise UserError(
+            f"there is no {word} '{wanted}' of people's names; class {word}s are {', '.join(names) or 'missing'}."
+        )
+    return wanted or next((name for name in names if is_identity(name)), None)
 
 
 def doubts(name: str, values: Sequence[Scalar], kind: LabelKind) -> list[str]:

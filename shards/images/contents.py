@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -17,9 +18,20 @@ from shards.dataset.label_types import Scalar, from_cell
 from shards.dataset.tar import Member, TarSample, read_samples
 from shards.images.codecs import PICTURE_CODECS, Codec
 
+CLASS_LABELS = ("cls",)
+"""Labels that are classes by WebDataset's convention, whatever their numbers look like."""
+
 _LABEL_EXTENSIONS = ("json", "cls", "txt")
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 _CHANNELS_OF_MODE = {"L": 1, "RGB": 3}
-_REPACK = "unpack the shards (tar -xf) and pack the images with: python -m shards.pack folder IMAGES OUTPUT"
+_REPACK = "crop and resize the images, and keep their labels, with: python -m shards.pack webdataset SHARDS OUTPUT"
 
 
 @dataclass
@@ -79,7 +91,10 @@ def read_contents(path: Path, codecs: Mapping[str, Codec] = PICTURE_CODECS) -> S
             contents.keys.append(sample.key)
             contents.images.append(image)
             contents.crc32.append(zlib.crc32(data))
-            contents.labels.append(_read_labels(path, file, sample, contents.ignored))
+            try:
+                contents.labels.append(read_labels(file, sample, contents.ignored))
+            except ValueError as error:
+                raise UserError(f"{path}: {error} is not valid; fix or remove it.") from None
     if not contents.keys and not imageless:
         raise UserError(f"{path} holds no samples (files named KEY.EXTENSION); remove it or make it again.")
     if not contents.keys:
@@ -87,12 +102,56 @@ def read_contents(path: Path, codecs: Mapping[str, Codec] = PICTURE_CODECS) -> S
         raise UserError(f"{path}: sample '{key}' holds no image ({found} only), nor does any other; {_REPACK}")
     apart = imageless.keys() & set(contents.keys)
     if apart:
-        raise UserError(
-            f"{path}: the files of sample '{min(apart)}' are not consecutive, as WebDataset requires; make the shard "
-            "again with: tar --sort=name -cf"
-        )
+        raise not_consecutive(path, min(apart))
     contents.imageless = list(imageless)
     return contents
+
+
+def split_of_name(name: str) -> str | None:
+    """The split that a shard's name contains, such as ``val`` in ``faces-validation-0003.tar``."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
+
+
+def not_consecutive(path: Path, key: str) -> UserError:
+    """The error of a shard in which other samples lie between the files of one."""
+    return UserError(
+        f"{path}: the files of sample '{key}' are not consecutive, as WebDataset requires; make the shard again with: "
+        "tar --sort=name -cf"
+    )
+
+
+def note_ignored(names: Iterable[str]) -> list[str]:
+    """A sentence for each label that holds lists or objects."""
+    return [f"Label '{name}' holds lists or objects and was left out." for name in sorted(names)]
+
+
+def read_labels(file: BinaryIO, sample: TarSample, ignored: set[str]) -> dict[str, Scalar]:
+    """The scalar labels of a sample.
+
+    Args:
+        file: The shard.
+        sample: Of the shard.
+        ignored: Gets the names of labels that hold lists or objects.
+
+    Raises:
+        ValueError: A label file that is not UTF-8, or not JSON; names it.
+    """
+    labels: dict[str, Scalar] = {}
+    for member in sample.members:
+        if member.extension not in _LABEL_EXTENSIONS:
+            continue
+        try:
+            text = _read(file, member).decode()
+            values: Any = parse_json(text) if member.extension == "json" else {member.extension: from_cell(text)}
+        except ValueError:
+            raise ValueError(f"{sample.key}.{member.extension}") from None
+        for name, value in (values if isinstance(values, dict) else {"json": values}).items():
+            if isinstance(value, list | dict):
+                ignored.add(name)
+            else:
+                labels[name] = value
+    return labels
 
 
 def _image_header(path: Path, key: str, pil_format: str, data: bytes) -> tuple[tuple[int, int], int]:
@@ -104,24 +163,6 @@ def _image_header(path: Path, key: str, pil_format: str, data: bytes) -> tuple[t
     if mode not in _CHANNELS_OF_MODE:
         raise UserError(f"{path}: the image of sample '{key}' is {mode}, neither RGB nor gray; {_REPACK}")
     return (height, width), _CHANNELS_OF_MODE[mode]
-
-
-def _read_labels(path: Path, file: BinaryIO, sample: TarSample, ignored: set[str]) -> dict[str, Scalar]:
-    labels: dict[str, Scalar] = {}
-    for member in sample.members:
-        if member.extension not in _LABEL_EXTENSIONS:
-            continue
-        try:
-            text = _read(file, member).decode()
-            values: Any = parse_json(text) if member.extension == "json" else {member.extension: from_cell(text)}
-        except ValueError:
-            raise UserError(f"{path}: {sample.key}.{member.extension} is not valid; fix or remove it.") from None
-        for name, value in (values if isinstance(values, dict) else {"json": values}).items():
-            if isinstance(value, list | dict):
-                ignored.add(name)
-            else:
-                labels[name] = value
-    return labels
 
 
 def _read(file: BinaryIO, member: Member) -> bytes:

@@ -35,6 +35,7 @@ SOURCES: Mapping[str, SourceEntry] = _Registry(
         "fei": "fei",
         "smiles": "smiles",
         "hf": "hf",
+        "webdataset": "webdataset",
         "olivetti": "olivetti",
     }
 )

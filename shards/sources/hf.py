@@ -20,8 +20,7 @@ from PIL import Image
 
 from shards.base.errors import UserError
 from shards.base.places import cache_directory
-from shards.dataset.label_types import Scalar, convert, doubts, infer_field, is_identity
-from shards.dataset.manifest import LabelField
+from shards.dataset.label_types import Scalar, convert, find_identity, infer_fields
 from shards.images.reading import Crop, open_image_bytes
 from shards.sources.base import Item, SourceEntry
 from shards.sources.spool import Spool, SpoolWriter
@@ -76,18 +75,11 @@ class HfSource:
         splits, rows = self._spool.splits, self._spool.labels
         self._partitions = [_SPLIT_OF_WORD.get(split) for split in splits] if len(set(splits)) > 1 else None
         self._keys = _keys(splits)
-        self.fields: dict[str, LabelField] = {}
-        self._columns: dict[str, list[Scalar]] = {}
-        notes = []
-        for name in dict.fromkeys(name for row in rows for name in row):
-            values = [row.get(name) for row in rows]
-            label = infer_field(name, values)
-            if label is None:
-                notes.append(f"Column '{name}' is free text (all values differ) and was left out.")
-            else:
-                notes += doubts(name, values, label.kind)
-                self.fields[name], self._columns[name] = label, convert(values, label.kind)
-        self.identity_field = self._identity(config.identity_column)
+        self.fields, notes = infer_fields(rows, "Column")
+        self._columns = {
+            name: convert([row.get(name) for row in rows], label.kind) for name, label in self.fields.items()
+        }
+        self.identity_field = find_identity(self.fields, config.identity_column, "column")
         others = sorted(set(splits) - set(_SPLIT_OF_WORD)) if self._partitions else []
         if others:
             notes.append(f"Splits {', '.join(others)} are not train, validation or test; they are used for training.")
@@ -113,14 +105,6 @@ class HfSource:
     def load(self, item: Item) -> Image.Image:
         """Decodes the image's bytes from the spool."""
         return open_image_bytes(self._spool.read(item.ref))
-
-    def _identity(self, wanted: str | None) -> str | None:
-        names = [name for name, label in self.fields.items() if label.kind == "class"]
-        if wanted is not None and wanted not in names:
-            raise UserError(
-                f"there is no column '{wanted}' of people's names; class columns are {', '.join(names) or 'missing'}."
-            )
-        return wanted or next((name for name in names if is_identity(name)), None)
 
 
 def commit_of(config: HfConfig) -> str | None:

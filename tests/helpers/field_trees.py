@@ -9,6 +9,8 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from shards.dataset.tar import ShardWriter
+
 LFW = (
     "lfw-deepfunneled/Ann/Ann_0001.jpg",
     "lfw-deepfunneled/Ann/Ann_0002.png",
@@ -49,6 +51,15 @@ def write_olivetti(root: Path, num_people: int = 4) -> None:
     scipy.io.savemat(root / "olivettifaces.mat", {"faces": columns})
 
 
+def write_shard(root: Path) -> None:
+    """Writes a WebDataset shard of two samples."""
+    write_images(root, ("a.png", "b.png"))
+    with ShardWriter(root / "faces.tar") as writer:
+        for key in "ab":
+            writer.add(key, "png", (root / f"{key}.png").read_bytes())
+            writer.add(key, "cls", b"3")
+
+
 TREES: dict[str, Callable[[Path], None]] = {
     "lfw": lambda root: write_images(root, LFW, size=(250, 250)),
     "utkface": lambda root: write_images(root, UTKFACE),
@@ -56,4 +67,5 @@ TREES: dict[str, Callable[[Path], None]] = {
     "fei": lambda root: write_images(root, FEI),
     "smiles": lambda root: write_images(root, SMILES, "L", (64, 64)),
     "olivetti": write_olivetti,
+    "webdataset": write_shard,
 }

@@ -16,7 +16,8 @@ from safetensors.numpy import load, save
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.images.codecs import decode
-from shards.index import index, main, split_of_name, verify
+from shards.images.contents import split_of_name
+from shards.index import index, main, verify
 from shards.loading.reader import Reader
 from shards.packing.options import PackOptions
 from shards.packing.pack import pack_source
@@ -104,7 +105,7 @@ def test_gray_and_rgb_together_are_rgb(tmp_path: Path) -> None:
     [
         (
             [("a.jpg", image_bytes(1)), ("b.jpg", image_bytes(1, size=(8, 8)))],
-            r"'b' has size \(8, 8\) .*shards.pack folder",
+            r"'b' has size \(8, 8\) .*shards.pack webdataset",
         ),
         ([("a.jpg", image_bytes(1)), ("b.png", image_bytes(1, "png"))], "'b' has codec png where others have jpg"),
         ([("a.npy", b"123"), ("a.json", b"{}")], "'a' holds no image .npy, json only"),
