@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.drawing import svg
-from facegen.latents.latent_heatmap import LOWEST_VARIANCE, Heat, gaps, heat_of, tick_positions, warmth
+from facegen.latents.latent_heatmap import LOWEST_VARIANCE, Heat, gaps, heat_of, left_out, tick_positions, warmth
 from facegen.latents.latent_history import LatentHistory, read_latent_history
 from facegen.latents.latent_stats import ACTIVE_VARIANCE
 
@@ -47,10 +47,10 @@ def _draw(history: LatentHistory) -> str:
         body.append(f'<path class="rule" d="M{_LEFT - 44} {_TOP + row * cell_height:.1f}H{_WIDTH - _RIGHT}"/>')
     for column in gaps(heat.columns):
         body.append(f'<path class="rule" d="M{_LEFT + column * cell_width:.1f} {_TOP}V{bottom + 20:.1f}"/>')
-    body += _legend(heat.highest, bottom + 48)
+    body += _legend(heat.highest, bottom + 46)
     images = f"mu of {history.count[-1]:,} images of {history.split}"
     body.append(svg.text(_WIDTH - _RIGHT, bottom + 58, images, "end"))
-    body.append(svg.text(_WIDTH - _RIGHT, bottom + 74, _left_out(heat), "end"))
+    body.append(svg.text(_WIDTH - _RIGHT, bottom + 74, left_out(heat), "end"))
     return svg.document(_WIDTH, bottom + 84, title, body)
 
 
@@ -72,31 +72,22 @@ def _cells(heat: Heat, cell_width: float, cell_height: float) -> list[str]:
     return [f'<g fill="none" stroke-width="1" shape-rendering="crispEdges" transform="{place}">', *paths, "</g>"]
 
 
-def _left_out(heat: Heat) -> str:
-    """Explains the lines; empty where there are none."""
-    parts = []
-    for noun, positions in (("dim", heat.ranks), ("epoch", heat.columns)):
-        if gaps(positions):
-            begin = gaps(positions)[0]
-            parts.append(f"one {noun} of {positions[begin + 1] - positions[begin]}")
-    return f"between the lines: {' and '.join(parts)}" if parts else ""
-
-
 def _legend(highest: float, top: float) -> list[str]:
-    """The shades from the lowest variance to the highest, with some values."""
-    width, num_steps = 320, 40
+    """The shades between the lowest and the highest variance, and below them the one from which a dim is active."""
+    left, width, num_steps = _LEFT + 92, 320, 40
     step = width / num_steps
     threshold = float(warmth(np.array(ACTIVE_VARIANCE), highest))
     parts = ['<g shape-rendering="crispEdges">']
     for position in range(num_steps):
         value = (position + 0.5) / num_steps
         color = _ACTIVE if value > threshold else _INACTIVE
-        parts.append(svg.rectangle(_LEFT + position * step, top, step, 10, color, _opacity(value)))
+        parts.append(svg.rectangle(left + position * step, top, step, 10, color, _opacity(value)))
     parts.append("</g>")
-    for variance, meaning in ((LOWEST_VARIANCE, " or less"), (ACTIVE_VARIANCE, ": active above"), (highest, "")):
-        x = _LEFT + width * float(warmth(np.array(variance), highest))
-        anchor = "middle" if meaning == ": active above" else "start" if meaning else "end"
-        parts.append(svg.text(x, top + 24, svg.short(variance) + meaning, anchor))
+    active = left + width * threshold
+    parts.append(svg.text(left - 6, top + 9, f"{svg.short(LOWEST_VARIANCE)} or less", "end"))
+    parts.append(svg.text(left + width + 6, top + 9, svg.short(highest)))
+    parts.append(f'<path class="rule" d="M{active:.1f} {top:.1f}V{top + 15:.1f}"/>')
+    parts.append(svg.text(active, top + 28, f"active above {svg.short(ACTIVE_VARIANCE)}", "middle"))
     return parts
 
 

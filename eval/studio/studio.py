@@ -35,7 +35,7 @@ class Studio:
         dataset: The faces to pick from, or None.
         uploads: Photos and latents.
         aligns: Whether photos can be aligned.
-        notes: Sentences about runs that are not shown.
+        notes: Sentences about runs that are not shown, or whose samples are unlikely to be faces.
     """
 
     def __init__(
@@ -150,6 +150,8 @@ class Studio:
         if "decode" not in model.can:
             self.notes.append(f"{model.name} is of the family {model.family}, which cannot decode faces.")
             return None
+        if model.prior_note and not model.samplers:
+            self.notes.append(model.prior_note)
         return model
 
     def _add_training(self, run: Path) -> None:

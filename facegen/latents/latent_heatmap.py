@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from facegen.latents.latent_history import LatentHistory
@@ -21,8 +21,11 @@ LOWEST_VARIANCE = 1e-4
 
 _COLORS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]])
 """Five colors of matplotlib's viridis, from 0 to 1."""
-_PLOT_WIDTH, _PLOT_HEIGHT = 480, 360
-_LEFT, _TOP, _RIGHT, _BOTTOM = 40, 36, 24, 34
+# Pixels of the picture, twice those of its place on a page.
+_PLOT_WIDTH, _PLOT_HEIGHT = 960, 720
+_LEFT, _TOP, _RIGHT, _BOTTOM = 92, 96, 48, 84
+_FONT_SIZE, _GAP = 24, 12
+_LEGEND_WIDTH, _LEGEND_HEIGHT = 200, 18
 _NUM_TICKS = 6
 
 
@@ -88,6 +91,16 @@ def tick_positions(num: int, num_ticks: int = _NUM_TICKS) -> np.ndarray:
     return np.unique(np.linspace(0, num - 1, min(num, num_ticks)).round().astype(int))
 
 
+def left_out(heat: Heat) -> str:
+    """Says what a heatmap leaves out between its lines; empty where it shows all."""
+    parts = []
+    for noun, positions in (("dim", heat.ranks), ("epoch", heat.columns)):
+        if gaps(positions):
+            begin = gaps(positions)[0]
+            parts.append(f"one {noun} of {positions[begin + 1] - positions[begin]}")
+    return f"between the lines: {' and '.join(parts)}" if parts else ""
+
+
 def heatmap_picture(history: LatentHistory) -> Tensor:
     """The heatmap of a run in progress, on white: epochs to the right, dims downwards, bright where mu varies.
 
@@ -96,33 +109,41 @@ def heatmap_picture(history: LatentHistory) -> Tensor:
     """
     heat = heat_of(history)
     num_rows, num_columns = heat.variance.shape
-    cell_height = max(2, min(12, _PLOT_HEIGHT // num_rows))
-    cell_width = max(2, min(40, _PLOT_WIDTH // num_columns))
+    cell_height = max(2, min(24, _PLOT_HEIGHT // num_rows))
+    cell_width = max(2, min(80, _PLOT_WIDTH // num_columns))
     cells = _color(heat.warmth).repeat(cell_height, axis=0).repeat(cell_width, axis=1)
     height, width = cells.shape[:2]
     canvas = Image.new("RGB", (_LEFT + max(width, _PLOT_WIDTH) + _RIGHT, _TOP + height + _BOTTOM), "white")
     canvas.paste(Image.fromarray(cells), (_LEFT, _TOP))
     draw = ImageDraw.Draw(canvas)
-    _draw_legend(canvas, draw, heat.highest)
+    font = ImageFont.load_default(_FONT_SIZE)
+    _draw_legend(canvas, draw, font, heat.highest)
     right, bottom = _LEFT + width, _TOP + height
     for row in gaps(heat.ranks):
-        draw.line([_LEFT - 4, _TOP + row * cell_height, right, _TOP + row * cell_height], "white")
+        draw.line([_LEFT - 8, _TOP + row * cell_height, right, _TOP + row * cell_height], "white", 2)
     for column in gaps(heat.columns):
-        draw.line([_LEFT + column * cell_width, _TOP, _LEFT + column * cell_width, bottom], "white")
+        draw.line([_LEFT + column * cell_width, _TOP, _LEFT + column * cell_width, bottom], "white", 2)
     for row in tick_positions(num_rows):
-        draw.text((_LEFT - 6, _TOP + (row + 0.5) * cell_height), f"{heat.ranks[row] + 1}", "black", anchor="rm")
+        place = (_LEFT - _GAP, _TOP + (row + 0.5) * cell_height)
+        draw.text(place, f"{heat.ranks[row] + 1}", "black", font, anchor="rm")
     for column in tick_positions(num_columns):
         epoch = f"{round(float(history.epochs[heat.columns[column]]), 2):g}"
-        draw.text((_LEFT + (column + 0.5) * cell_width, bottom + 4), epoch, "black", anchor="ma")
-    draw.text((4, 20), "dim, by variance in the last epoch", "black")
-    draw.text((_LEFT, bottom + 18), "epoch", "black")
+        draw.text((_LEFT + (column + 0.5) * cell_width, bottom + 8), epoch, "black", font, anchor="ma")
+    draw.text((_LEFT, _TOP - _GAP), "dim, by variance in the last epoch", "black", font, anchor="lb")
+    draw.text((_LEFT, bottom + 44), "epoch", "black", font)
+    draw.text((canvas.width - _RIGHT, bottom + 44), left_out(heat), "black", font, anchor="ra")
     return torch.from_numpy(np.array(canvas))
 
 
-def _draw_legend(canvas: Image.Image, draw: ImageDraw.ImageDraw, highest: float) -> None:
-    draw.text((_LEFT, 4), f"variance of mu: {LOWEST_VARIANCE:g}", "black")
-    canvas.paste(Image.fromarray(_color(np.linspace(0, 1, 100)[None]).repeat(8, axis=0)), (_LEFT + 140, 6))
-    draw.text((_LEFT + 246, 4), f"{highest:.3g} (logarithmic)", "black")
+def _draw_legend(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, highest: float
+) -> None:
+    lowest = f"variance of mu: {LOWEST_VARIANCE:g} or less"
+    draw.text((_LEFT, 12), lowest, "black", font)
+    left = _LEFT + round(draw.textlength(lowest, font)) + _GAP
+    colors = _color(np.linspace(0, 1, _LEGEND_WIDTH)[None]).repeat(_LEGEND_HEIGHT, axis=0)
+    canvas.paste(Image.fromarray(colors), (left, 18))
+    draw.text((left + _LEGEND_WIDTH + _GAP, 12), f"{highest:.3g}, logarithmic", "black", font)
 
 
 def _color(values: np.ndarray) -> np.ndarray:

@@ -108,3 +108,17 @@ def test_the_page_opens_whole_without_a_network(out, browser, width, scheme):
     assert pixels.std() > 5, "the page is blank"
     assert (pixels.mean() < 128) == (scheme == "dark")
     assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 23, 27)")
+
+
+def test_the_summary_of_runs_with_long_names_fits_a_laptop(out, browser):
+    page = browser.new_page(viewport={"width": 1200, "height": 900}, offline=True)
+    page.goto((out / "report.html").as_uri())
+    name = "vae_lfw_kld_0.01_report:gaussian_mixture_diag_100"
+    page.eval_on_selector_all("#summary td a", "(links, name) => links.forEach((a) => { a.textContent = name; })", name)
+    # The column that a report has with Inception's weights.
+    page.eval_on_selector_all(
+        "#summary tr", "(rows) => rows.forEach((row) => row.append(row.children[3].cloneNode(true)))"
+    )
+    missing = page.eval_on_selector("#summary .scroll", "(part) => part.scrollWidth - part.clientWidth")
+    page.close()
+    assert missing <= 0

@@ -222,6 +222,7 @@ def test_a_photo_is_aligned_or_framed_by_hand(browser, start_studio, tiny_datase
     page.wait_for_selector("#edit-align:checked")
     eventually(lambda: (pixels(page, "#edit-original") == aligned).all())
     assert not page.is_visible("#edit-crop")
+    assert "average" not in page.inner_text("#edit-framing")  # It is hidden, too.
     page.uncheck("#edit-align")
     eventually(lambda: (pixels(page, "#edit-original") != aligned).any())
     assert page.is_visible("#edit-crop")

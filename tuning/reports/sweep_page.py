@@ -15,7 +15,7 @@ from eval.reports.registry import metrics
 from eval.reports.results import Metric
 from shards.dataset.dataset import Dataset
 from tuning.ledger import TrialRecord
-from tuning.reports.trial_scatter import Mark, Quantity, scatter
+from tuning.reports.trial_scatter import Legend, Mark, Quantity, scatter
 from tuning.search.objective import Objective
 
 TEMPLATES = [Path(__file__).parent / "templates", Path(__file__).parents[2] / "eval" / "reports" / "templates"]
@@ -62,6 +62,8 @@ def draw_charts(rows: Sequence[TrialRow], searched: Sequence[str]) -> dict[str, 
     """
     charts: dict[str, TrialChart] = {}
     titles = {metric.key: _title(metric) for metric in metrics()}
+    named_by = _named_by(rows, searched)
+    legend = Legend(f"labels: {named_by or 'trial'}", "no trial is better in both MSE and samples", "the others")
 
     def add(name: str, caption: str, x: str, y: str, front: bool = False) -> None:
         found = [row for row in rows if _value(row, x) is not None and _value(row, y) is not None]
@@ -71,10 +73,10 @@ def draw_charts(rows: Sequence[TrialRow], searched: Sequence[str]) -> dict[str, 
             Quantity(titles.get(key, key), [value for row in found if (value := _value(row, key)) is not None])
             for key in (x, y)
         )
-        marks = [Mark(_label(row, searched), f"../{row.link}" if row.link else "", row.on_front) for row in found]
+        marks = [Mark(_label(row, named_by), f"../{row.link}" if row.link else "", row.on_front) for row in found]
         line = sorted((n for n, row in enumerate(found) if row.on_front), key=lambda n: across.values[n])
         title = f"{up.title} over {across.title}"
-        charts[name] = TrialChart(title, caption, scatter(title, across, up, marks, line if front else ()))
+        charts[name] = TrialChart(title, caption, scatter(title, across, up, marks, legend, line if front else ()))
 
     samples = first_key(SAMPLES, [row.measures for row in rows])
     if samples:
@@ -102,12 +104,17 @@ def _value(row: TrialRow, key: str) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _label(row: TrialRow, searched: Sequence[str]) -> str:
-    """What distinguishes a trial, short enough for a chart."""
-    values = [row.record.params[name] for name in searched if name in row.record.params]
-    if len(values) == 1 and isinstance(values[0], int | float | str):
-        return f"{values[0]:.3g}" if isinstance(values[0], float) else str(values[0])
-    return row.record.name.split("-")[0]
+def _named_by(rows: Sequence[TrialRow], searched: Sequence[str]) -> str:
+    """The option whose values distinguish the trials, short enough for a chart; empty where that takes their names."""
+    values = [row.record.params.get(searched[0]) for row in rows] if len(searched) == 1 else [None]
+    return searched[0] if all(isinstance(value, int | float | str) for value in values) else ""
+
+
+def _label(row: TrialRow, named_by: str) -> str:
+    if not named_by:
+        return row.record.name.split("-")[0]
+    value = row.record.params[named_by]
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def first_key(keys: Sequence[str], found: Sequence[dict[str, float]]) -> str | None:

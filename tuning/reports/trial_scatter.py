@@ -10,8 +10,8 @@ import numpy as np
 
 from eval.drawing import svg
 
-WIDTH, HEIGHT = 560, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 22, 34, 48
+WIDTH, HEIGHT = 560, 400
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 22, 54, 48
 _RADIUS = 5
 _CHARACTER, _LINE = 6.6, 13
 """Size of the labels' text."""
@@ -39,6 +39,18 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Legend:
+    """Explains the points of a chart."""
+
+    labels: str
+    """What their labels are."""
+    strong: str
+    """Which ones are blue."""
+    weak: str
+    """Which ones are gray."""
+
+
+@dataclass(frozen=True)
 class _Scale:
     ticks: list[float]
     low: float
@@ -56,7 +68,9 @@ class _Scale:
         return np.log10(values) if self.log else np.asarray(values)
 
 
-def scatter(title: str, x: Quantity, y: Quantity, marks: Sequence[Mark], front: Sequence[int] = ()) -> str:
+def scatter(
+    title: str, x: Quantity, y: Quantity, marks: Sequence[Mark], legend: Legend, front: Sequence[int] = ()
+) -> str:
     """An SVG document with a point for each trial, and labels where there is room.
 
     Args:
@@ -64,6 +78,7 @@ def scatter(title: str, x: Quantity, y: Quantity, marks: Sequence[Mark], front: 
         x: To the right.
         y: Upwards.
         marks: The points.
+        legend: Explains them; colors only where there are two.
         front: Positions of points that a line is drawn through, in order.
     """
     across, up = _scale(x.values), _scale(y.values)
@@ -83,14 +98,28 @@ def scatter(title: str, x: Quantity, y: Quantity, marks: Sequence[Mark], front: 
     body += [_dot(*place, mark) for place, mark in zip(places, marks, strict=True)]
     body.append(svg.text(_LEFT, 14, y.title, "start", ink=True))
     body.append(svg.text(WIDTH - _RIGHT, HEIGHT - 8, x.title, "end", ink=True))
+    body += _explanation(legend, {mark.strong for mark in marks})
     body += _labels(places, [mark.label for mark in marks])
     return svg.document(WIDTH, HEIGHT, title, body)
 
 
+def _explanation(legend: Legend, colors: set[bool]) -> list[str]:
+    """The legend, above the chart."""
+    x, parts = float(_LEFT), [svg.text(WIDTH - _RIGHT, 14, legend.labels, "end")]
+    for strong, meaning in ((True, legend.strong), (False, legend.weak)):
+        if len(colors) > 1:
+            parts += [f"<circle {_place(x + _RADIUS, 32, strong)}/>", svg.text(x + 2 * _RADIUS + 5, 36, meaning)]
+            x += 2 * _RADIUS + 21 + _CHARACTER * len(meaning)
+    return parts
+
+
 def _dot(x: float, y: float, mark: Mark) -> str:
-    place = f'cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}" fill="var(--{"c0" if mark.strong else "c7"})"'
-    dot = f"<circle {place}><title>{escape(mark.label)}</title></circle>"
+    dot = f"<circle {_place(x, y, mark.strong)}><title>{escape(mark.label)}</title></circle>"
     return f'<a href="{escape(mark.link)}">{dot}</a>' if mark.link else dot
+
+
+def _place(x: float, y: float, strong: bool) -> str:
+    return f'cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}" fill="var(--{"c0" if strong else "c7"})"'
 
 
 def _scale(values: Sequence[float]) -> _Scale:

@@ -4,15 +4,77 @@ import { post, sentence } from "./api.js";
 import { $, Slider, degreeSlider, describeFace, element, notify, on, randomSeed } from "./dom.js";
 import { numberOr } from "./link.js";
 import { pickFace } from "./picker.js";
+import { faceFor, firstSampler, firstStd } from "./samples.js";
 
 const WAIT_MS = 1000;
 
+function figure() {
+  const image = element("img", { alt: "" });
+  const caption = element("figcaption");
+  return { image, caption, element: element("figure", { className: "face" }, image, caption) };
+}
+
+// A run and its picture of the newest face; each run answers for itself, so a fast one does not wait for a slow one.
+class Card {
+  constructor(run) {
+    this.run = run;
+    this.next = null;
+    this.busy = false;
+    this.original = figure();
+    this.picture = figure();
+    this.reason = element("p", { className: "working", hidden: true });
+    this.original.element.hidden = true;
+    this.original.caption.textContent = "original";
+    const facts = `${run.family}, ${run.latent_size.toLocaleString("en")} latents, ${run.images_seen.toLocaleString("en")} images`;
+    this.element = element(
+      "article",
+      {},
+      element("h2", { textContent: run.name }),
+      element("p", { className: "soft", textContent: facts }),
+      element("div", { className: "pair" }, this.original.element, this.picture.element, this.reason),
+    );
+  }
+
+  // The newest request wins, as with single pictures.
+  async ask(recipe) {
+    this.next = recipe;
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      while (this.next) {
+        const asked = this.next;
+        this.next = null;
+        const [answer] = await post("compare", { runs: [this.run.name], recipe: asked });
+        this.show(answer, asked.face);
+        if (!answer.working || this.next) continue;
+        await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
+        this.next ??= asked;
+      }
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  show({ image, original, mse, error, working }, face) {
+    this.picture.element.hidden = !image;
+    this.original.element.hidden = !original;
+    this.reason.hidden = Boolean(image);
+    if (!image) {
+      this.reason.textContent = sentence(error ?? working);
+      return;
+    }
+    this.picture.image.src = image;
+    this.picture.caption.textContent = mse === null ? describeFace(face) : `MSE ${mse.toFixed(4)}`;
+    this.picture.image.alt = `${this.picture.caption.textContent}, ${this.run.name}`;
+    if (original) this.original.image.src = original;
+    this.original.image.alt = `original, ${this.run.name}`;
+  }
+}
+
 export function makeCompare(page) {
-  let face = { kind: "sample", seed: 0, std: 1 };
+  let face = null; // A sample that names no sampler is drawn by each run's own.
   let degree = null;
-  let next = null;
-  let busy = false;
-  let later = 0;
+  let cards = [];
 
   const std = new Slider({ label: "Standard deviation", min: 0, max: 2, limit: 4, value: 1 });
   std.number.min = 0;
@@ -21,51 +83,20 @@ export function makeCompare(page) {
     ask();
   };
 
-  // The newest request wins, as with single pictures.
-  async function ask() {
-    next = { runs: page.studio.runs.map((run) => run.name), recipe: { face, degree } };
-    if (busy) return;
-    busy = true;
-    try {
-      while (next) {
-        const body = next;
-        next = null;
-        const about = (text) => ($("compare-about").textContent = text);
-        const answers = await post("compare", body, about);
-        about(`${describeFace(body.recipe.face)}${body.recipe.face.kind === "sample" ? ": the same noise where latents are of one size" : ""}`);
-        $("compare-runs").replaceChildren(...answers.map(card));
-        clearTimeout(later);
-        if (answers.some(({ working }) => working)) later = setTimeout(ask, WAIT_MS);
-      }
-    } catch (error) {
-      notify(error);
-    } finally {
-      busy = false;
-    }
-  }
-
-  function card({ run, image, original, mse, error, working }) {
-    const about = page.studio.runs.find(({ name }) => name === run);
-    const figure = (src, caption) =>
-      element("figure", { className: "face" }, element("img", { src, alt: `${caption}, ${run}` }), element("figcaption", { textContent: caption }));
-    const pair = element("div", { className: "pair" });
-    if (original) pair.append(figure(original, "original"));
-    if (image) pair.append(figure(image, mse === null ? describeFace(face) : `MSE ${mse.toFixed(4)}`));
-    const facts = `${about.family}, ${about.latent_size.toLocaleString("en")} latents, ${about.images_seen.toLocaleString("en")} images`;
-    return element(
-      "article",
-      {},
-      element("h2", { textContent: run }),
-      element("p", { className: "soft", textContent: facts }),
-      image ? pair : element("p", { className: "working", textContent: sentence(error ?? working) }),
-    );
+  function ask() {
+    const noise = face.kind === "sample" ? ": the same noise where latents are of one size" : "";
+    $("compare-about").textContent = `${describeFace(face)}${noise}`;
+    for (const card of cards) card.ask({ face: faceFor(card.run, face), degree }).catch(notify);
   }
 
   function setFace(chosen) {
     face = chosen;
     std.element.hidden = face.kind !== "sample";
-    if (face.kind === "sample") $("compare-seed").value = face.seed;
-    return ask();
+    if (face.kind === "sample") {
+      $("compare-seed").value = face.seed;
+      std.show(face.std);
+    }
+    ask();
   }
 
   const sample = (seed) => setFace({ kind: "sample", seed, std: std.value });
@@ -74,23 +105,33 @@ export function makeCompare(page) {
   on($("compare-seed"), "change", () => sample(numberOr($("compare-seed").value, 0)));
   on($("compare-data"), "click", () => pickFace(page.studio.data, setFace));
 
+  function begin() {
+    const { runs } = page.studio;
+    cards = runs.map((run) => new Card(run));
+    $("compare-runs").replaceChildren(...cards.map((card) => card.element));
+    $("compare-data").disabled = !page.studio.data;
+    std.show(Math.min(...runs.map((run) => firstStd(firstSampler(run)))));
+    face ??= { kind: "sample", seed: 0, std: std.value };
+    const conditional = runs.find((run) => run.condition);
+    if (!conditional) return;
+    const slider = degreeSlider(conditional.condition, null);
+    slider.onmove = (value) => {
+      degree = value;
+      ask();
+    };
+    $("compare-degree").append(slider.element);
+  }
+
   return {
     setFace(chosen) {
       face = chosen;
     },
     async setRun() {
-      if ($("compare-degree").childElementCount) return;
-      $("compare-data").disabled = !page.studio.data;
-      $("compare-seed").value = 0;
-      const conditional = page.studio.runs.find((run) => run.condition);
-      if (!conditional) return;
-      const slider = degreeSlider(conditional.condition, null);
-      slider.onmove = (value) => {
-        degree = value;
-        ask();
-      };
-      $("compare-degree").append(slider.element);
+      if (!cards.length) begin();
+      if (page.tab() === "compare") setFace(face);
     },
-    show: () => setFace(face),
+    show() {
+      if (cards.length) setFace(face);
+    },
   };
 }

@@ -4,6 +4,7 @@ import { get, picture, post, runPath, sentence, upload } from "./api.js";
 import { $, Painter, Slider, copyLink, degreeSlider, describeFace, element, notify, on, save, show } from "./dom.js";
 import { numberOr, packNumbers, readLink, unpackNumbers, writeLink } from "./link.js";
 import { pickFace, takePhoto } from "./picker.js";
+import { faceFor, sampleOf } from "./samples.js";
 
 const SPAN = 2;
 
@@ -16,6 +17,7 @@ export function makeEdit(page) {
   let attributes = [];
   let size = { width: 1, height: 1 };
   let framing = [];
+  let guided = ""; // The run whose average is shown.
 
   const edited = () => ({ ...base, attributes: strengths, degree: run.condition ? (degree ?? base.degree ?? null) : null });
   const painter = new Painter(
@@ -27,10 +29,10 @@ export function makeEdit(page) {
   // The face of the link; else the current one if the run can use it; else a first one.
   function firstFace(encodes, linked) {
     if (linked.has("row")) return { kind: "data", split: linked.get("split"), row: numberOr(linked.get("row"), 0) };
-    if (linked.has("seed")) return { kind: "sample", seed: numberOr(linked.get("seed"), 0), std: numberOr(linked.get("std"), 1) };
+    if (linked.has("seed")) return { kind: "sample", seed: numberOr(linked.get("seed"), 0), std: numberOr(linked.get("std"), 1), sampler: linked.get("sampler") };
     const there = base?.face;
-    if (there && (there.kind === "sample" || (encodes && there.kind !== "latent"))) return there;
-    return encodes && page.studio.data ? { kind: "data", split: page.studio.data.held_out, row: 0 } : { kind: "sample", seed: 0, std: 1 };
+    if (there && (there.kind === "sample" || (encodes && there.kind !== "latent"))) return faceFor(run, there);
+    return encodes && page.studio.data ? { kind: "data", split: page.studio.data.held_out, row: 0 } : sampleOf(run, 0);
   }
 
   function say(text) {
@@ -58,6 +60,7 @@ export function makeEdit(page) {
       run: run?.name,
       seed: face.seed,
       std: face.std === 1 ? "" : face.std,
+      sampler: face.sampler,
       split: face.split,
       row: face.row,
       axes: packNumbers(base?.axes ?? {}),
@@ -81,6 +84,7 @@ export function makeEdit(page) {
     const caption = `${describeFace(face)}${isFace ? "" : ": made by the model, so it has no original"}`;
     say(caption);
     if (!isFace) $("edit-original").removeAttribute("src");
+    if (face.kind === "upload") showGuide().catch(failed);
     await Promise.all([paint(), reconstruction.paint(base), isFace && original.paint(face), showOwnDegree()]);
     // Nothing is being waited for any more.
     if (base.face === face) say(caption);
@@ -124,7 +128,7 @@ export function makeEdit(page) {
 
   function framed(face) {
     const align = $("edit-align").checked;
-    $("edit-crop").parentElement.hidden = align;
+    $("edit-by-hand").hidden = align;
     return { ...face, align, crop: align ? null : crop() };
   }
 
@@ -151,10 +155,24 @@ export function makeEdit(page) {
       };
     }
     $("edit-crop").replaceChildren(...framing.map((slider) => slider.element));
-    if (!$("edit-guide").src)
-      picture(runPath(run.name, "picture"), { face: { kind: "mean" } })
-        .then((blob) => show($("edit-guide"), blob, "Average training face"))
-        .catch(notify);
+  }
+
+  function failed(error) {
+    guided = "";
+    notify(error);
+  }
+
+  // The average that a photo is framed by, once for each run.
+  async function showGuide() {
+    if (guided === run.name) return;
+    guided = run.name;
+    $("edit-guide").removeAttribute("src");
+    const { name } = run;
+    const explain = (text) => guided === name && ($("edit-guide-about").textContent = text);
+    const blob = await picture(runPath(name, "picture"), { face: { kind: "mean" } }, explain);
+    if (guided !== name) return;
+    await show($("edit-guide"), blob, "Average training face");
+    explain("Eyes and mouth must be where they are in this average of the training faces.");
   }
 
   function makeDegree() {
@@ -264,7 +282,6 @@ export function makeEdit(page) {
       const { tab, values } = readLink();
       strengths = tab === "edit" ? unpackNumbers(values.get("attributes")) : {};
       degree = null;
-      $("edit-guide").removeAttribute("src");
       const encodes = run.can.includes("encode");
       for (const id of ["edit-file", "edit-webcam"]) $(id).disabled = !encodes;
       $("edit-data").disabled = !encodes || !page.studio.data;

@@ -3,6 +3,7 @@
 import { get, picture, post, runPath } from "./api.js";
 import { $, Painter, Slider, copyLink, degreeSlider, element, on, option, randomSeed, save, show } from "./dom.js";
 import { numberOr, packNumbers, readLink, unpackNumbers, writeLink } from "./link.js";
+import { firstSampler, firstStd } from "./samples.js";
 
 const FIRST = 12;
 const MORE = 24;
@@ -14,6 +15,7 @@ export function makeGenerate(page) {
   let sliders = [];
   let total = 0;
   let stdSlider;
+  let openedStd = 1;
   let degree;
 
   const painter = new Painter(
@@ -167,10 +169,11 @@ export function makeGenerate(page) {
   on($("generate-seed"), "change", () => newFace(numberOr($("generate-seed").value, 0)));
   on($("generate-sampler"), "change", () => {
     state.sampler = $("generate-sampler").value || null;
+    state.std = openedStd = firstStd(state.sampler ?? run.sampler);
     return newFace(state.seed);
   });
   on($("generate-reset"), "click", () => {
-    state = { ...state, axes: {}, std: 1, degree: null };
+    state = { ...state, axes: {}, std: openedStd, degree: null };
     makeDegree();
     return refresh();
   });
@@ -191,11 +194,14 @@ export function makeGenerate(page) {
       run = chosen;
       const { tab, values } = readLink();
       const linked = tab === "generate" || tab === "" ? values : new URLSearchParams();
+      const isLinked = linked.has("seed");
+      const sampler = isLinked ? linked.get("sampler") : firstSampler(run);
+      openedStd = numberOr(linked.get("std"), isLinked ? 1 : firstStd(sampler));
       state = {
         seed: numberOr(linked.get("seed"), state.seed),
         mean: linked.get("seed") === "mean",
-        std: numberOr(linked.get("std"), 1),
-        sampler: linked.has("seed") ? linked.get("sampler") : (run.sampler ?? run.samplers[0] ?? null),
+        std: openedStd,
+        sampler,
         axes: unpackNumbers(linked.get("axes")),
         degree: linked.has("degree") ? numberOr(linked.get("degree"), null) : null,
       };

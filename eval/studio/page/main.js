@@ -1,6 +1,6 @@
 // The page: tabs, the choice of a run, and actions of one tab in another.
 
-import { get } from "./api.js";
+import { get, sentence } from "./api.js";
 import { $, element, notice, notify, on, option } from "./dom.js";
 import { makeCompare } from "./compare.js";
 import { makeEdit } from "./edit.js";
@@ -101,7 +101,7 @@ try {
   makePicker();
   $("run").replaceChildren(...page.studio.runs.map((run) => option(run.name, `${run.name} (${run.family})`)));
   $("links").prepend(...Object.entries(page.studio.links).map(([title, href]) => element("a", { href, textContent: title, target: "_blank", rel: "noopener" })));
-  $("notes").replaceChildren(...page.studio.notes.map(notice));
+  $("notes").replaceChildren(...page.studio.notes.map((note) => notice(sentence(note))));
   await start();
 } catch (error) {
   notify(error);

@@ -3,6 +3,7 @@
 import { picture, runPath } from "./api.js";
 import { $, Painter, Slider, describeFace, element, on, randomSeed, save, show } from "./dom.js";
 import { pickFace } from "./picker.js";
+import { sampleOf } from "./samples.js";
 
 const MOST = 8;
 const SECONDS_PER_FACE = 2;
@@ -110,7 +111,7 @@ export function makeMorph(page) {
   }
 
   on($("morph-play"), "click", () => (playing ? stop() : play()));
-  on($("morph-random"), "click", () => add({ face: { kind: "sample", seed: randomSeed(), std: 1 } }));
+  on($("morph-random"), "click", () => add({ face: sampleOf(run, randomSeed()) }));
   on($("morph-data"), "click", () => pickFace(page.studio.data, (face) => add({ face })));
   on($("morph-clear"), "click", () => {
     recipes = [];
@@ -139,7 +140,7 @@ export function makeMorph(page) {
       if (run && run.name !== chosen.name) recipes = [];
       run = chosen;
       $("morph-data").disabled = !page.studio.data || !run.can.includes("encode");
-      if (!recipes.length) recipes = [11, 23].map((seed) => ({ face: { kind: "sample", seed, std: 1 } }));
+      if (!recipes.length) recipes = [11, 23].map((seed) => ({ face: sampleOf(run, seed) }));
       if (page.tab() === "morph") await draw();
     },
     show: draw,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from eval.drawing.svg_picture import svg_picture
+from tuning.ledger import TrialRecord
 from tuning.reports.pareto import pareto_front
-from tuning.reports.sweep_page import html
-from tuning.reports.trial_scatter import HEIGHT, WIDTH, Mark, Quantity, scatter
+from tuning.reports.sweep_page import TrialRow, draw_charts, html
+from tuning.reports.trial_scatter import HEIGHT, WIDTH, Legend, Mark, Quantity, scatter
+
+LEGEND = Legend("labels: model.kld_weight", "no trial is better", "the others")
 
 
 def test_the_front_is_what_nothing_beats() -> None:
@@ -22,7 +26,7 @@ def test_the_front_is_what_nothing_beats() -> None:
 def test_a_chart_has_a_link_at_each_point_and_its_picture_has_the_same_points() -> None:
     marks = [Mark(f"trial <{n}>", f"../reports/{n}/report.html") for n in range(3)]
     x, y = Quantity("KL weight", [0.001, 0.1, 10]), Quantity("MSE", [0.01, 0.02, 0.05])
-    chart = scatter("MSE over KL weight", x, y, marks, front=[0, 1, 2])
+    chart = scatter("MSE over KL weight", x, y, marks, LEGEND, front=[0, 1, 2])
     root = ElementTree.fromstring(chart)
     name = "{http://www.w3.org/2000/svg}"
     assert [link.get("href") for link in root.iter(f"{name}a")] == [mark.link for mark in marks]
@@ -36,10 +40,42 @@ def test_a_chart_has_a_link_at_each_point_and_its_picture_has_the_same_points() 
         assert picture.getpixel((round(2 * place_x), round(2 * place_y))) == (37, 99, 201)
 
 
+@pytest.mark.parametrize("colors", [[True, True], [False, False], [True, False]])
+def test_a_chart_says_what_its_labels_and_colors_mean(colors: list[bool]) -> None:
+    marks = [Mark(f"{number}", strong=strong) for number, strong in enumerate(colors)]
+    chart = scatter("MSE over KL weight", Quantity("x", [1, 2]), Quantity("y", [2, 1]), marks, LEGEND)
+    root = ElementTree.fromstring(chart)
+    texts = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert LEGEND.labels in texts
+    assert (LEGEND.strong in texts, LEGEND.weak in texts) == (len(set(colors)) == 2,) * 2
+    fills = [dot.get("fill") for dot in root.iter("{http://www.w3.org/2000/svg}circle")]
+    assert fills == ["var(--c0)" if color else "var(--c7)" for color in colors] + ["var(--c0)", "var(--c7)"] * (
+        len(set(colors)) == 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("params", "labels"),
+    [
+        ([{"model.kld_weight": 0.1}, {"model.kld_weight": 2.0}], ["0.1", "2", "labels: model.kld_weight"]),
+        ([{"layers": [1]}, {"layers": [1, 2]}], ["00000", "00001", "labels: trial"]),
+        ([{"optim.lr": 0.1, "model.beta": 1}, {"optim.lr": 0.2, "model.beta": 1}], ["00000", "00001", "labels: trial"]),
+    ],
+)
+def test_a_trial_is_labeled_by_the_only_option_searched_or_by_its_number(params: list[Any], labels: list[str]) -> None:
+    rows = [
+        TrialRow(TrialRecord(f"0000{number}-x", values, "finished"), {"mse": 0.1 + number, "active_units": 3})
+        for number, values in enumerate(params)
+    ]
+    chart = draw_charts(rows, list(params[0]))["usage"]
+    for label in labels:
+        assert f">{label}</text>" in chart.svg
+
+
 def test_labels_of_a_chart_do_not_cover_each_other() -> None:
     marks = [Mark(f"label {n}") for n in range(12)]
     close = [1 + 0.01 * n for n in range(12)]
-    chart = scatter("close", Quantity("x", [*close[:-1], 2.0]), Quantity("y", [*close[:-1], 2.0]), marks)
+    chart = scatter("close", Quantity("x", [*close[:-1], 2.0]), Quantity("y", [*close[:-1], 2.0]), marks, LEGEND)
     labels = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="\w+">label', chart)
     assert len(set(labels)) == len(labels) < 12
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +15,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from eval.drawing.heatmap import latent_heatmap
-from facegen.latents.latent_heatmap import heat_of, heatmap_picture, shown, warmth
+from facegen.latents.latent_heatmap import heat_of, heatmap_picture, left_out, shown, warmth
 from facegen.latents.latent_history import (
     LATENT_USAGE_FILE,
     LatentHistory,
@@ -157,13 +159,15 @@ def test_dims_are_in_order_of_their_last_variance() -> None:
 def test_the_picture_is_brighter_where_mu_varies_more(num_epochs: int, latent_size: int) -> None:
     picture = heatmap_picture(history(num_epochs, latent_size))
     assert (picture.dtype, picture.ndim, picture.shape[2]) == (torch.uint8, 3, 3)
-    assert picture.shape[0] < 700 and picture.shape[1] < 700
+    assert picture.shape[0] < 1400 and picture.shape[1] < 1400
     heat = heat_of(history(num_epochs, latent_size))
-    cell_width = max(2, min(40, 480 // heat.variance.shape[1]))
-    right = 40 + cell_width * heat.variance.shape[1]
-    assert picture[37, right - 2].tolist() == [253, 231, 37]  # The most active dim at the end.
+    cell_width = max(2, min(80, 960 // heat.variance.shape[1]))
+    right = 92 + cell_width * heat.variance.shape[1]
+    assert picture[97, right - 2].tolist() == [253, 231, 37]  # The most active dim at the end.
     if latent_size > 100:
-        assert picture[-36, 41].tolist() == [68, 1, 84]  # A dead one at the start.
+        assert picture[-86, 93].tolist() == [68, 1, 84]  # A dead one at the start.
+    # Text right of "epoch" says what the lines leave out.
+    assert bool((picture[-42:, 300:] < 128).any()) == bool(left_out(heat)) == (num_epochs == 300)
 
 
 @pytest.mark.parametrize(("num_epochs", "latent_size"), [(1, 1), (3, 4), (30, 128), (300, 4096)])
@@ -184,6 +188,22 @@ def test_the_chart_has_every_cell_once(num_epochs: int, latent_size: int, tmp_pa
     np.testing.assert_array_equal(is_colored, heat.is_active)
     assert "mu of 20 images of val" in chart
     assert ("between the lines: one dim of 40 and one epoch of 20" in chart) == (num_epochs == 300)
+
+
+@pytest.mark.parametrize("factor", [1.0, 100.0, 1e12])
+def test_the_words_of_the_chart_do_not_collide(factor: float, tmp_path: Path) -> None:
+    told = history(300, 4096)
+    write_latent_history(tmp_path, replace(told, variance=told.variance * np.float32(factor)))
+    chart = latent_heatmap(tmp_path)
+    assert chart is not None
+    boxes = []
+    for text in ElementTree.fromstring(chart).iter("{http://www.w3.org/2000/svg}text"):
+        x, y, width = float(text.attrib["x"]), float(text.attrib["y"]), 6.6 * len(text.text or "")
+        left = x - {"start": 0.0, "middle": width / 2, "end": width}[text.attrib["text-anchor"]]
+        assert left >= 0 and left + width <= 910
+        boxes.append((left, y - 10, left + width, y + 2))
+    for first, second in itertools.combinations(boxes, 2):
+        assert first[0] >= second[2] or second[0] >= first[2] or first[1] >= second[3] or second[1] >= first[3]
 
 
 def test_a_run_without_a_history_has_no_chart(tmp_path: Path) -> None:

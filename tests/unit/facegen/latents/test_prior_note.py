@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import warnings
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 
 from eval.reports.evaluate import _start_result
+from eval.studio.studio import Studio
 from facegen.latents.latent_history import LatentHistory, write_latent_history
 from facegen.latents.prior_note import MAX_PRIOR_NATS, advised_fit
 from facegen.model import load
 from facegen.samplers.gaussian import GaussianSampler
 from shards.base.errors import Note, UserError
 from tiny_runs import untrained_run
+
+OLD_RUN = Path(__file__).parents[3] / "fixtures" / "release_0_1" / "run"
 
 
 def run_with_nats(run: Path, data: Path, nats: float, family: str = "vae") -> Path:
@@ -53,6 +57,18 @@ def test_a_report_shows_the_note(tiny_dataset: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr("eval.reports.evaluate._difference", lambda *_: "")
     model = load(run_with_nats(tmp_path / "run", tiny_dataset, 2_000))
     assert _start_result("run", model, "run", None).warnings == [model.prior_note]  # type: ignore[arg-type]
+
+
+def test_the_studio_shows_the_note_unless_a_sampler_is_fitted(tiny_dataset: Path, tmp_path: Path) -> None:
+    run = run_with_nats(tmp_path / "run", tiny_dataset, 2_000)
+    assert Studio([str(run)]).notes == [load(run).prior_note]
+    fitted = Path(shutil.copytree(OLD_RUN, tmp_path / "fitted"))
+    (fitted / "latent_usage.safetensors").unlink()
+    seen = load(fitted).images_seen
+    told = LatentHistory("val", *np.ones((3, 1)) * [[1], [seen], [8]], *np.full((3, 1, 6), 1e3))
+    write_latent_history(fitted, told)
+    assert load(fitted).prior_note
+    assert Studio([str(fitted)]).notes == []
 
 
 def test_a_family_without_a_prior_names_the_sampler_to_fit(tiny_dataset: Path, tmp_path: Path) -> None:
