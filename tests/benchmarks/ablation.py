@@ -23,6 +23,7 @@ import yaml
 
 from facegen.config import parse_args
 from facegen.pixels import to_float
+from facegen.processes.failures import TrainingDiverged
 from facegen.training.trainer import Trainer
 from families import Member, configuration, merged
 from latents import held_out
@@ -39,9 +40,10 @@ def _network(**options: Any) -> dict[str, Any]:
 
 
 def _convolutions(**options: Any) -> dict[str, Any]:
-    """A stack of convolutions beside the shortcut, instead of MLPs and U-Net."""
+    """A stack of convolutions beside the shortcut, instead of MLPs and U-Net, at a rate that it bears."""
     stack = {"widths": [64, 128, 256], "norm": "none", "upsample": "nearest", "patch": 2}
-    return _network(**stack | {"components": {"num": 0}, "refinement": {"widths": []}} | options)
+    network = _network(**stack | {"components": {"num": 0}, "refinement": {"widths": []}} | options)
+    return network | {"optim": {"lr": 0.0005}}
 
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -131,7 +133,8 @@ class Row:
     images_per_sec: float
     images: int
     seconds: float
-    mse: float
+    mse: float | None
+    """None where training diverged."""
 
 
 class TimeIsUp(Exception):  # noqa: N818
@@ -172,14 +175,16 @@ def measured(name: str, images: torch.Tensor, config: Config) -> Row:
         calibration = trainer_of(name, Path(folder) / "calibration", 10**6, config)
         start_mse = reconstruction_mse(calibration, images)
         speed = images_per_sec(calibration, config.calibration_sec)
-        trainer = trainer_of(name, Path(folder) / "run", round(speed * config.budget_sec), config)
+        num_images = round(speed * config.budget_sec)
+        trainer = trainer_of(name, Path(folder) / "run", num_images, config)
         started_sec = ended_sec = time.perf_counter()
 
         def on_step(*_: Any) -> None:
             nonlocal ended_sec
             ended_sec = time.perf_counter()
 
-        trainer.fit(on_step)
+        with suppress(TrainingDiverged):
+            trainer.fit(on_step)
         seconds = ended_sec - started_sec  # Without the last validation.
         num_parameters = sum(parameter.numel() for parameter in trainer.family.parameters())
         return Row(
@@ -189,7 +194,7 @@ def measured(name: str, images: torch.Tensor, config: Config) -> Row:
             trainer.images_seen / seconds,
             trainer.images_seen,
             seconds,
-            reconstruction_mse(trainer, images),
+            reconstruction_mse(trainer, images) if trainer.images_seen >= num_images else None,
         )
 
 
@@ -219,7 +224,7 @@ def images_per_sec(trainer: Trainer, seconds: float) -> float:
         if len(moments) > 5 and moments[-1][0] - moments[2][0] > seconds:
             raise TimeIsUp
 
-    with suppress(TimeIsUp):
+    with suppress(TimeIsUp, TrainingDiverged):
         trainer.fit(on_step)
     (first_sec, first), (last_sec, last) = moments[2], moments[-1]
     return (last - first) / (last_sec - first_sec)
@@ -252,7 +257,8 @@ def table_row(row: Row) -> str:
     """A variant's line of the table."""
     what = VARIANTS[row.name][0]
     cells = [f"{row.parameters:,}", f"{row.images_per_sec:.0f}", f"{row.images:,}"]
-    return f"| {what} | {' | '.join(cells)} | {row.start_mse:.5f} | {row.mse:.5f} |"
+    cells += [f"{row.start_mse:.5f}", "diverged" if row.mse is None else f"{row.mse:.5f}"]
+    return f"| {what} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python tests/benchmarks/latents.py DATA OUT [--latents '[32,64,128]'] [--seeds '[0,1,2]']
 
 Each run is trained by ``facegen/train.py``, in turn; a finished one is not trained again, and an interrupted one
-resumes. Reconstructions are of all held-out images, a VAE's from mu. OUT gets latents.md, latents.json and latents.svg.
+resumes. Reconstructions are of all held-out images, a VAE's from mu. OUT gets latents.md, latents.json, and the charts
+mse.svg and rfd.svg.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ class Kind(NamedTuple):
     preset: Preset
     every_seed: bool
     """Whether all seeds are trained, or only the first."""
+    num_summed: int | None = None
+    """Values over which the squared error is summed, as the weight of the game must be; None without a game."""
 
 
-_VAE = {"reconstruction": "sum", "kld_weight": 0.01, "adversarial_weight": 4.9152, "judges_samples": False}
-"""The AE-GAN's weight of the game, for a sum over 12,288 values."""
+_VAE = {"reconstruction": "sum", "kld_weight": 0.01, "judges_samples": False}
 KINDS = {
-    "AE-GAN": Kind(Preset("ae_gan", "ae_gan_lfw"), every_seed=True),
-    "VAE-GAN": Kind(Preset("vae_gan", "ae_gan_lfw", {"family": "vae_gan", "model": _VAE}), every_seed=True),
+    "AE-GAN": Kind(Preset("ae_gan", "ae_gan_lfw"), every_seed=True, num_summed=1),
+    "VAE-GAN": Kind(Preset("vae_gan", "ae_gan_lfw", {"family": "vae_gan", "model": _VAE}), True, 3 * 64 * 64),
     "AE": Kind(Preset("ae", "ae_lfw"), every_seed=False),
     "report's AE": Kind(Preset("ae", "ae_lfw_report"), every_seed=False),
 }
@@ -93,10 +95,10 @@ def main() -> None:
     rfd = RFD(images, None) if config.distances else None
     scores = list(components(dataset, images, config.latents, rfd))
     for seed in config.seeds:
-        for name, (preset, every_seed) in KINDS.items():
-            for latents in config.latents if every_seed or seed == config.seeds[0] else ():
+        for name, kind in KINDS.items():
+            for latents in config.latents if kind.every_seed or seed == config.seeds[0] else ():
                 directory = config.out / f"{name.replace(' ', '_')}_{latents}_{seed}"
-                train(directory, preset, latents, seed, config)
+                train(directory, kind, latents, seed, config)
                 scores.append(measured(directory, name, latents, seed, images, rfd))
                 write(scores, config)
     print((config.out / "latents.md").read_text())
@@ -113,16 +115,24 @@ def components(dataset: Dataset, images: torch.Tensor, latents: list[int], rfd: 
         yield Score("PCA", num, None, _mse(reconstructions, images), _distance(rfd, reconstructions), None)
 
 
-def train(directory: Path, preset: Preset, latents: int, seed: int, config: Config) -> None:
+def adversarial_weight(latents: int) -> float:
+    """With more latents there is less to choose between a likely face and this face, and more room in the error."""
+    return 0.0004 if latents <= 256 else 0.0008
+
+
+def train(directory: Path, kind: Kind, latents: int, seed: int, config: Config) -> None:
     """Trains or resumes one run; its configuration lies beside it."""
     if (directory / "snapshots" / f"images_{config.max_images:012d}").exists():
         return
-    changes: dict[str, Any] = {"model": {"latent_size": latents}, "max_images": config.max_images, "seed": seed}
+    model: dict[str, Any] = {"latent_size": latents}
+    if kind.num_summed:
+        model["adversarial_weight"] = adversarial_weight(latents) * kind.num_summed
+    changes = {"model": model, "max_images": config.max_images, "seed": seed}
     path = directory.with_suffix(".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(merged(configuration(preset), changes), sort_keys=False))
+    path.write_text(yaml.safe_dump(merged(configuration(kind.preset), changes), sort_keys=False))
     arguments = ["--config", str(path), "--data", str(config.data), "--run", str(directory)]
-    if subprocess.run([sys.executable, "facegen/train.py", preset.family, *arguments], cwd=ROOT).returncode:
+    if subprocess.run([sys.executable, "facegen/train.py", kind.preset.family, *arguments], cwd=ROOT).returncode:
         raise UserError(f"{directory.name} could not be trained; see its message above.")
 
 
@@ -151,25 +161,39 @@ def _distance(rfd: RFD | None, reconstructions: torch.Tensor) -> float | None:
 
 
 def write(scores: list[Score], config: Config) -> None:
-    """Replaces the three files."""
+    """Replaces the four files."""
     write_json(config.out / "latents.json", [score._asdict() for score in scores], indent=1)
     lines = ["| | latents | MSE | rFD-EffLite0 | KL, nats |", "|---|---:|---:|---:|---:|"]
-    series = []
+    lines += [_line(kind, latents, same) for (kind, latents), same in _grouped(scores, config).items()]
+    (config.out / "latents.md").write_text("\n".join(lines) + "\n")
+    for name, title in (("mse", "Held-out MSE on [-1, 1]"), ("rfd", "rFD-EffLite0 of held-out faces")):
+        chart = svg.line_chart(title, list(_lines(scores, config, name)), "latents", log=True)
+        (config.out / f"{name}.svg").write_text(chart)
+
+
+def _grouped(scores: list[Score], config: Config) -> dict[tuple[str, int], list[Score]]:
+    """The seeds of each point, in the order of the table."""
+    points = ((kind, latents) for kind in ("PCA", *KINDS) for latents in config.latents)
+    same = {point: [score for score in scores if (score.kind, score.latents) == point] for point in points}
+    return {point: seeds for point, seeds in same.items() if seeds}
+
+
+def _line(kind: str, latents: int, same: list[Score]) -> str:
+    columns = ([score.mse for score in same], [score.rfd for score in same], [score.kl for score in same])
+    cells = [_cell(values, digits) for values, digits in zip(columns, (5, 1, 0), strict=True)]
+    return f"| {kind} | {latents} | {' | '.join(cells)} |"
+
+
+def _lines(scores: list[Score], config: Config, name: str) -> Iterator[svg.Series]:
+    """A line for each kind: the mean over seeds of one measurement."""
     for color, kind in enumerate(("PCA", *KINDS)):
         points = []
-        for latents in config.latents:
-            same = [score for score in scores if (score.kind, score.latents) == (kind, latents)]
-            if not same:
-                continue
-            columns = [[getattr(score, name) for score in same] for name in ("mse", "rfd", "kl")]
-            cells = [_cell(values, digits) for values, digits in zip(columns, (5, 1, 0), strict=True)]
-            lines.append(f"| {kind} | {latents} | {' | '.join(cells)} |")
-            points.append((float(latents), statistics.mean(columns[0])))
+        for (own, latents), same in _grouped(scores, config).items():
+            values = [value for score in same if (value := getattr(score, name)) is not None]
+            if own == kind and values:
+                points.append((float(latents), statistics.mean(values)))
         if points:
-            x, y = zip(*points, strict=True)
-            series.append(svg.Series(kind, x, y, color))
-    (config.out / "latents.md").write_text("\n".join(lines) + "\n")
-    (config.out / "latents.svg").write_text(svg.line_chart("Held-out MSE on [-1, 1]", series, "latents", log=True))
+            yield svg.Series(kind, *zip(*points, strict=True), color)
 
 
 def _cell(values: list[float | None], digits: int) -> str:
