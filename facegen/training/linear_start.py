@@ -28,8 +28,8 @@ from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 
-_CACHE_VERSION = 1
-_BATCH_SIZE = 256
+_CACHE_VERSION = 2
+_BATCH_SIZE = 1024
 
 
 def linear_start(family: Family, config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> None:
@@ -72,18 +72,19 @@ def _components(
     if cached is not None and not num_missing:
         return cached
     components = principal_components(
-        lambda: _images(dataset, flip, accelerator),
+        lambda: _images(dataset, accelerator),
         grid,
         num_components,
         device=accelerator.device,
         reduce=lambda value: sum_over_processes(value, accelerator),
+        mirrored=flip,
     )
     if accelerator.is_main_process:
         _write(path, components)
     return components
 
 
-def _images(dataset: Dataset, flip: bool, accelerator: Accelerator) -> Iterable[Tensor]:
+def _images(dataset: Dataset, accelerator: Accelerator) -> Iterable[Tensor]:
     batches = evaluation_batches(
         dataset,
         "train",
@@ -95,9 +96,8 @@ def _images(dataset: Dataset, flip: bool, accelerator: Accelerator) -> Iterable[
     num_images = -(-dataset.num_samples("train") // accelerator.num_processes)
     with ProgressLine("principal components", num_images, quiet=not accelerator.is_main_process) as progress:
         for batch in batches:
-            images = to_float(batch.images)
-            yield torch.cat([images, images.flip(3)]) if flip else images
-            progress.update(len(images))
+            yield to_float(batch.images)
+            progress.update(len(batch.images))
 
 
 def _read(path: Path) -> PrincipalComponents | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +54,7 @@ KINDS = {
     "report's AE": Kind(Preset("ae", "ae_lfw_report"), every_seed=False),
 }
 """The VAE-GAN has the network and the schedule of the AE-GAN."""
+COMPONENTS = ("PCA", "PCA, mirrored images too")
 
 
 @dataclass
@@ -93,7 +94,9 @@ def main() -> None:
     dataset = Dataset(config.data)
     images = held_out(dataset, config.split)
     rfd = RFD(images, None) if config.distances else None
-    scores = list(components(dataset, images, config.latents, rfd))
+    scores = [
+        score for mirrored in (False, True) for score in components(dataset, images, config.latents, rfd, mirrored)
+    ]
     for seed in config.seeds:
         for name, kind in KINDS.items():
             for latents in config.latents if kind.every_seed or seed == config.seeds[0] else ():
@@ -109,15 +112,19 @@ def held_out(dataset: Dataset, split: str) -> torch.Tensor:
     return torch.cat([batch.images for batch in evaluation_batches(dataset, split, _BATCH_SIZE, fields=())])
 
 
-def components(dataset: Dataset, images: torch.Tensor, latents: list[int], rfd: RFD | None) -> Iterator[Score]:
+def components(
+    dataset: Dataset, images: torch.Tensor, latents: list[int], rfd: RFD | None, mirrored: bool
+) -> Iterator[Score]:
     """Principal components of the training images."""
-    for num, reconstructions in zip(latents, pca_reconstructions(latents, dataset, images), strict=True):
-        yield Score("PCA", num, None, _mse(reconstructions, images), _distance(rfd, reconstructions), None)
+    for num, reconstructions in zip(latents, pca_reconstructions(latents, dataset, images, mirrored), strict=True):
+        yield Score(
+            COMPONENTS[mirrored], num, None, _mse(reconstructions, images), _distance(rfd, reconstructions), None
+        )
 
 
 def adversarial_weight(latents: int) -> float:
     """With more latents there is less to choose between a likely face and this face, and more room in the error."""
-    return 0.0004 if latents <= 256 else 0.0008
+    return 0.0004 if latents <= 256 else 0.0006
 
 
 def train(directory: Path, kind: Kind, latents: int, seed: int, config: Config) -> None:
@@ -173,7 +180,7 @@ def write(scores: list[Score], config: Config) -> None:
 
 def _grouped(scores: list[Score], config: Config) -> dict[tuple[str, int], list[Score]]:
     """The seeds of each point, in the order of the table."""
-    points = ((kind, latents) for kind in ("PCA", *KINDS) for latents in config.latents)
+    points = ((kind, latents) for kind in (*COMPONENTS, *KINDS) for latents in config.latents)
     same = {point: [score for score in scores if (score.kind, score.latents) == point] for point in points}
     return {point: seeds for point, seeds in same.items() if seeds}
 
@@ -186,17 +193,18 @@ def _line(kind: str, latents: int, same: list[Score]) -> str:
 
 def _lines(scores: list[Score], config: Config, name: str) -> Iterator[svg.Series]:
     """A line for each kind: the mean over seeds of one measurement."""
-    for color, kind in enumerate(("PCA", *KINDS)):
+    for color, kind in enumerate((*COMPONENTS, *KINDS)):
         points = []
         for (own, latents), same in _grouped(scores, config).items():
             values = [value for score in same if (value := getattr(score, name)) is not None]
             if own == kind and values:
                 points.append((float(latents), statistics.mean(values)))
         if points:
-            yield svg.Series(kind, *zip(*points, strict=True), color)
+            x, y = zip(*points, strict=True)
+            yield svg.Series(kind, x, y, color)
 
 
-def _cell(values: list[float | None], digits: int) -> str:
+def _cell(values: Sequence[float | None], digits: int) -> str:
     """The mean over seeds and, where there are several, the half range."""
     known = [value for value in values if value is not None]
     if not known:

@@ -74,8 +74,13 @@ def pca_mse(num_components: int, dataset: Dataset, held_out: Tensor) -> float:
 
 
 @torch.inference_mode()
-def pca_reconstructions(numbers: Sequence[int], dataset: Dataset, held_out: Tensor) -> Iterator[Tensor]:
-    """Uint8 images N x H x W x C from each number of the training images' principal components, N x C x H x W."""
+def pca_reconstructions(
+    numbers: Sequence[int], dataset: Dataset, held_out: Tensor, mirrored: bool = False
+) -> Iterator[Tensor]:
+    """Uint8 images N x H x W x C from each number of principal components, N x C x H x W.
+
+    The components are of the training images, where ``mirrored`` with their mirror images.
+    """
     image = dataset.image
     grid = Grid(image.channels, 1, 1, image.height, image.width)
     if max(numbers) > grid.num_values:
@@ -85,7 +90,7 @@ def pca_reconstructions(numbers: Sequence[int], dataset: Dataset, held_out: Tens
         for batch in evaluation_batches(dataset, "train", _BATCH_SIZE, fields=()):
             yield to_float(batch.images)
 
-    components = principal_components(batches, grid, max(numbers))
+    components = principal_components(batches, grid, max(numbers), mirrored=mirrored)
     centered = (to_float(held_out) - components.mean).flatten(1)
     for number in numbers:
         directions = components.directions[:, :number]

@@ -60,8 +60,26 @@ def test_processes_find_what_one_finds(images: Tensor, grid: Grid) -> None:
         torch.testing.assert_close(together.variances, alone.variances, rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(together.directions, alone.directions, rtol=0, atol=1e-5)
     first_pass = sums[: len(sums) // (1 if grid is PATCHES else 2)]
-    expected = grid.split(halves[1]).double().sum(0)
+    expected = grid.split(halves[1]).double().sum(0).flatten(1)
     torch.testing.assert_close(first_pass[0], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.6])
+@pytest.mark.parametrize("grid", [WHOLE, Grid(1, 1, 1, 12, 10), Grid(2, 1, 1, 10, 6), Grid(1, 1, 1, 24, 5), PATCHES])
+def test_mirror_images_count(images: Tensor, grid: Grid, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming_pca, "_SHARE", share)
+    monkeypatch.setattr(streaming_pca, "_MARGIN", 2)
+    shape = (grid.channels, grid.rows * grid.height, grid.columns * grid.width)
+    # Nearly symmetric images: most of the leading components are even.
+    images = images.reshape(-1, *shape)
+    images = images + 0.7 * images.flip(3)
+    both = torch.cat([images, images.flip(3)])
+    found = principal_components(lambda: images.split(64), grid, 16, mirrored=True)
+    expected = principal_components(lambda: both.split(64), grid, 16)
+    torch.testing.assert_close(found.mean, expected.mean, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.variances, expected.variances, rtol=1e-4, atol=1e-9)
+    assert found.residual == pytest.approx(expected.residual, rel=1e-3)
+    assert (found.directions * expected.directions).sum(0).abs().min() > 0.99
 
 
 def test_images_of_few_dims_have_no_further_variance() -> None:
