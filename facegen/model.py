@@ -100,6 +100,7 @@ class Model:
         step: Optimizer steps.
         config: The full training config, as nested dicts.
         dataset_fingerprint: Fingerprint of the training data.
+        framing: How the training data frame faces; None where that is not known.
         num_parameters: Number of parameters.
         snapshot_bytes: Size of the weights file.
         run_dir: Directory of the run; None for a snapshot that was moved out of its run.
@@ -126,6 +127,7 @@ class Model:
         self.step = description.step
         self.config: dict[str, Any] = description.config
         self.dataset_fingerprint = description.dataset_fingerprint
+        self.framing = description.framing
         self.num_parameters = sum(parameter.numel() for parameter in network.parameters())
         self.snapshot = snapshot
         self.snapshot_bytes = (snapshot / f"{weights}.safetensors").stat().st_size

@@ -13,6 +13,7 @@ from eval.latent.conditions import UNKNOWN, condition_labels, split_degrees
 from eval.latent.encode import decode_images
 from eval.latent.options import FaceOptions, open_data
 from eval.latent.photo import load_photo
+from eval.latent.photo_framing import photo_alignment
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import Reader, check_split
@@ -49,12 +50,14 @@ def choose_faces(options: FaceOptions, model: Any, at_least: int = 1) -> Faces:
     Raises:
         UserError: Unusable photos or data, or too few faces.
     """
-    photos = [load_photo(path, model.image_shape, options.crop, alignment=options.alignment) for path in options.images]
     parts = []
-    if photos:
+    if options.images:
+        align = options.align if options.crop == "center" else "none"
+        alignment = photo_alignment(model, align, options.align_margin)
+        photos = [load_photo(path, model.image_shape, options.crop, alignment=alignment) for path in options.images]
         names = tuple(Path(path).stem for path in options.images)
         parts.append(Faces(np.stack(photos), names, np.full(len(photos), UNKNOWN, np.float32)))
-    if options.data and (options.rows or options.sample_keys or not photos):
+    if options.data and (options.rows or options.sample_keys or not options.images):
         dataset = open_data(options.data, model, options.split)
         parts.append(read_faces(model, dataset, options.split, find_rows(options, dataset)))
     if not parts:

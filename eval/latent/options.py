@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from eval.drawing.animation import check_animation_path, save_animation
+from eval.latent.photo_framing import AlignChoice, check_align, note_other_framing
 from facegen.model import Model, load
 from shards.base.errors import UserError
 from shards.base.files import check_writable, make_folder, replacing, writing_to
 from shards.dataset.dataset import Dataset
-from shards.images.alignment import Alignment, TemplateName
 from shards.images.reading import parse_crop
 from shards.loading.reader import check_split
 
@@ -63,12 +63,11 @@ class FaceOptions(Options):
     """Image files of your own, such as photos; the face should fill most of the crop, as in the training images."""
     crop: str = "center"
     """Part of each photo: center (largest square) or left,upper,right,lower in pixels or as fractions."""
-    align: TemplateName | None = None
-    """Find the face in each photo and frame it as this template does, instead of cropping: lfw or celeba for models of
-    those data sets as they are packed by default, otherwise the --align that the data was packed with; needs the extra
-    align."""
+    align: AlignChoice = "auto"
+    """Find the face in each photo and frame it as this template does, instead of cropping. auto takes the framing of
+    the run's training data where a template has it, and --crop is not given; none only crops. Needs the extra align."""
     align_margin: float = 0.0
-    """With --align: the margin that the data was packed with."""
+    """With --align TEMPLATE: the margin that the data was packed with."""
     data: str | None = None
     """Packed data set."""
     split: str = "test"
@@ -82,19 +81,12 @@ class FaceOptions(Options):
     degree: float | None = None
     """For conditional models: the degree of these faces, instead of the data set's own."""
 
-    @property
-    def alignment(self) -> Alignment | None:
-        """How photos are aligned, by their largest face; None where they are cropped."""
-        return Alignment(self.align, self.align_margin, "largest") if self.align else None
-
     def __post_init__(self) -> None:
         """Rejects impossible values."""
         super().__post_init__()
         parse_crop(self.crop, None)
-        _ = self.alignment  # checks its values
-        if self.align is None and self.align_margin:
-            raise ValueError("--align_margin needs --align TEMPLATE.")
-        if self.align is not None and self.crop != "center":
+        check_align(self.align, self.align_margin)
+        if self.crop != "center" and self.align not in ("auto", "none"):
             raise ValueError("--align and --crop exclude each other; give one of them.")
         if (self.rows or self.sample_keys) and not self.data:
             raise ValueError("--rows and --sample_keys need --data DIR, their data set.")
@@ -173,7 +165,7 @@ def open_model(options: ModelOptions, *needs: str) -> Model:
 
 
 def open_data(path: str, model: Model, *splits: str) -> Dataset:
-    """Opens a data set with a model's image size and these splits.
+    """Opens a data set with a model's image size and these splits; notes another framing of faces.
 
     Raises:
         UserError: No data set, an empty split, or images of another size.
@@ -188,4 +180,5 @@ def open_data(path: str, model: Model, *splits: str) -> Dataset:
             f"{model.name} was trained on images of {height}x{width}x{channels} (height x width x channels) and "
             f"{path} holds {image.height}x{image.width}x{image.channels}; pack the data set at the run's size."
         )
+    note_other_framing(model, dataset)
     return dataset

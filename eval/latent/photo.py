@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from shards.base.errors import UserError
+from shards.base.errors import Note, UserError
 from shards.images.alignment import NO_FACE, Alignment, prepare_aligned
 from shards.images.reading import (
     BadImage,
@@ -76,7 +76,10 @@ def load_photo(
         raise UserError(f"photo {path} cannot be used: {error.reason}; give a JPEG, PNG or other photograph.") from None
     try:
         if alignment is not None:
-            return prepare_aligned(image, preparation, alignment)[0]
+            pixels, _, has_face = prepare_aligned(image, preparation, alignment)
+            if not has_face:
+                warnings.warn(f"no face was found in photo {path}; it is only cropped.", Note, stacklevel=2)
+            return pixels
         return prepare(image, preparation)[0]
     except BadImage as error:
         advice = "save it with 8 bits a channel"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.base.run_warnings import run_warnings
+from eval.latent.photo_framing import other_framing
 from eval.reports.context import Protocol
 from eval.reports.part import Absent, Drawing, Features, Part, RunPicture, RunTable
 from eval.reports.prepare import Evaluation, features_of
@@ -152,10 +153,11 @@ def _difference(label: str, model: Model, protocol: Protocol) -> str:
     ours = protocol.dataset.fingerprint
     if model.dataset_fingerprint == ours:
         return ""
-    return (
+    difference = (
         f"{label} was trained on data with fingerprint {model.dataset_fingerprint} and is evaluated on {ours}: "
         "its training images may be among these, so its numbers are shown but not ranked."
     )
+    return f"{difference} {other_framing(model, protocol.dataset)}".strip()
 
 
 def _condition(model: Model, protocol: Protocol) -> str:

@@ -39,7 +39,14 @@ def main(args: Sequence[str] | None = None) -> None:
     # One core for each picture: several are decoded at a time where there are more cores.
     torch.set_num_threads(1)
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
-    studio = Studio(config.runs, config.data, attributes=config.attributes, alignment=config.alignment, device=device)
+    studio = Studio(
+        config.runs,
+        config.data,
+        attributes=config.attributes,
+        align=config.align,
+        align_margin=config.align_margin,
+        device=device,
+    )
     links = {} if config.tensorboard is None else {"TensorBoard": config.tensorboard}
     app = make_app(studio, links=links, report=report, password=password)
     for note in studio.notes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from shards.images.alignment import Alignment, TemplateName
+from eval.latent.photo_framing import AlignChoice, check_align
 
 
 @dataclass(kw_only=True)
@@ -20,11 +20,11 @@ class StudioConfig:
     """Packed data set: faces to pick, and to fit components and attributes to. Without it, sliders are single dims."""
     attributes: list[str] = field(default_factory=list)
     """Files of eval.attributes fit: attribute vectors, besides those of the labels of --data."""
-    align: TemplateName | None = None
-    """Align the faces of uploaded photos: lfw or celeba for runs on those data sets as they are packed by default,
-    otherwise the --align that the data was packed with; needs the extra align. Photos can be framed by hand, too."""
+    align: AlignChoice = "auto"
+    """Align the faces of uploaded photos by this template; auto takes the framing of each run's training data where a
+    template has it. Needs the extra align. Photos can be framed by hand, too."""
     align_margin: float = 0.0
-    """With --align: the margin that the data was packed with."""
+    """With --align TEMPLATE: the margin that the data was packed with."""
     port: int = 7860
     """Port; 0 takes any free one."""
     share: bool = False
@@ -45,13 +45,6 @@ class StudioConfig:
             raise ValueError("give at least one run.")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be between 0 and 65535, not {self.port}.")
-        if self.align is None and self.align_margin:
-            raise ValueError("--align_margin needs --align TEMPLATE.")
-        _ = self.alignment  # checks its values
+        check_align(self.align, self.align_margin)
         if self.tensorboard is not None and urlsplit(self.tensorboard).scheme not in ("http", "https"):
             raise ValueError(f"tensorboard is {self.tensorboard}; it must begin with http:// or https://.")
-
-    @property
-    def alignment(self) -> Alignment | None:
-        """How photos are aligned, by their largest face; None where they are cropped."""
-        return Alignment(self.align, self.align_margin, "largest") if self.align else None

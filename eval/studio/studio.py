@@ -14,15 +14,14 @@ from eval.latent.attribute_vectors import load_attributes
 from eval.latent.editing.editor import Editor
 from eval.latent.editing.uploads import Uploads
 from eval.latent.photo import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, UPLOAD_FORMATS
+from eval.latent.photo_framing import AlignChoice, photo_alignment
 from eval.latent.tools.tsne import held_out_split
 from eval.studio.running import Training, is_run
 from facegen.model import Model, load
 from facegen.runs.run_name import parse_run
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
-from shards.images.alignment import Alignment
 from shards.images.codecs import encode
-from shards.images.detector import require_detector
 from shards.loading.reader import Reader
 
 
@@ -34,7 +33,6 @@ class Studio:
         trainings: Trainings by name, with or without a snapshot.
         dataset: The faces to pick from, or None.
         uploads: Photos and latents.
-        aligns: Whether photos can be aligned.
         notes: Sentences about runs that are not shown, or whose samples are unlikely to be faces.
     """
 
@@ -44,7 +42,8 @@ class Studio:
         data: str | None = None,
         *,
         attributes: Sequence[str] = (),
-        alignment: Alignment | None = None,
+        align: AlignChoice = "auto",
+        align_margin: float = 0.0,
         device: str = "cpu",
     ) -> None:
         """Loads the runs.
@@ -53,7 +52,8 @@ class Studio:
             paths: Run directories, ``RUN:SAMPLER``, or snapshot directories.
             data: Packed data set.
             attributes: Files of ``eval.attributes fit``.
-            alignment: How photos are aligned, where a recipe asks for it.
+            align: The template of photos, where a recipe asks for it; as ``photo_alignment``.
+            align_margin: Of the template.
             device: Device to compute on.
 
         Raises:
@@ -61,16 +61,15 @@ class Studio:
         """
         self.dataset = None if data is None else Dataset(data)
         self.uploads = Uploads()
-        self.aligns = alignment is not None
-        if self.aligns:
-            require_detector()
         self.trainings: dict[str, Training] = {}
         self.notes: list[str] = []
         for path in attributes:
             load_attributes(path)
         models = [model for path in paths if (model := self._load(path, device)) is not None]
         self.runs = {
-            name: Editor(name, model, self.dataset, attributes, self.uploads, alignment)
+            name: Editor(
+                name, model, self.dataset, attributes, self.uploads, photo_alignment(model, align, align_margin)
+            )
             for name, model in zip(distinct_names(models), models, strict=True)
         }
         if not self.runs and not self.trainings:
@@ -130,7 +129,6 @@ class Studio:
                 "max_bytes": MAX_UPLOAD_BYTES,
                 "max_pixels": MAX_UPLOAD_PIXELS,
                 "formats": list(UPLOAD_FORMATS),
-                "aligns": self.aligns,
             },
         }
 
@@ -213,6 +211,7 @@ def _describe_run(run: Editor) -> dict[str, Any]:
         "condition": condition,
         "sampler": model.sampler,
         "samplers": model.samplers,
+        "aligns": run.aligns,
         "images_seen": model.images_seen,
         "num_parameters": model.num_parameters,
     }

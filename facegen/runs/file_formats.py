@@ -46,6 +46,7 @@ Change = Added | Renamed | Removed
 OPTION_HISTORY: Sequence[Sequence[Change]] = (
     (Added("ema.ramp_up", 0.0),),
     (Added("ema.statistics_images", 0),),
+    (),  # Snapshots say how the data frame faces.
 )
 """The first entry leads from version 1 to version 2, and so on.
 

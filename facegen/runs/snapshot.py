@@ -24,6 +24,7 @@ from facegen.runs.checkpoint import (
 from shards.base.errors import UserError
 from shards.base.records import Count, read_record
 from shards.dataset.manifest import Side
+from shards.packing.framing import Framing
 
 SNAPSHOTS = "snapshots"
 BEST = "best"
@@ -50,6 +51,8 @@ class Description:
     epoch: float
     versions: dict[str, str]
     """Versions of facegen and torch that wrote it."""
+    framing: Framing | None = None
+    """How the training data frame faces; None where that is not known, and in snapshots before version 4."""
     weights: tuple[Literal["ema", "raw"], ...] = ()
     """Which of ``ema`` and ``raw`` are there, the better one first."""
 

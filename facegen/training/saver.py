@@ -19,6 +19,7 @@ from facegen.runs.run_directory import CHECKPOINTS
 from facegen.runs.snapshot import Description, save_best, save_snapshot
 from facegen.runs.state_file import Facts
 from shards.dataset.dataset import Dataset
+from shards.packing.framing import Framing
 
 
 class Saver:
@@ -113,4 +114,5 @@ def describe(config: TrainConfig, dataset: Dataset, images_seen: int, epoch: flo
         step=images_seen // config.global_batch_size,
         epoch=epoch,
         versions={"facegen": __version__, "torch": version("torch")},
+        framing=Framing.of(dataset.manifest),
     )

@@ -125,6 +125,13 @@ def frame_of(face: DetectedFace, alignment: Alignment) -> np.ndarray:
     return matrix / wider + np.array([[0, 0, 0.5], [0, 0, 0.5]]) * (1 - 1 / wider)
 
 
+def template_landmarks(alignment: Alignment) -> np.ndarray | None:
+    """Where alignment moves the landmarks, float64 (5, 2) of the picture's side; None for ffhq, where faces differ."""
+    if alignment.template not in _TEMPLATES:
+        return None
+    return (np.array(_TEMPLATES[alignment.template]) + alignment.margin / 2) / (1 + alignment.margin)
+
+
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The similarity transform that maps points to others with least squared error (Umeyama 1991).
 

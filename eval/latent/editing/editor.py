@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -48,6 +49,7 @@ class Editor:
         dataset: Faces of the model's image size, or None.
         sliders: The axes that faces are moved along, fitted in the background.
         attributes: The attribute vectors, fitted in the background.
+        aligns: Whether photos can be aligned.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Editor:
         )
         self._uploads = uploads
         self._alignment = alignment
+        self.aligns = alignment is not None
         self._jobs: dict[Hashable, Later] = {}
         # A slider moves one face many times; it is encoded once.
         self.start = lru_cache(maxsize=_KEPT_LATENTS)(self._start)
@@ -236,8 +239,9 @@ class Editor:
 
     def _aligned(self, pixels: np.ndarray, preparation: Preparation) -> np.ndarray:
         if self._alignment is None:
-            raise UserError("the studio was started without --align TEMPLATE; frame the photo by hand.")
+            raise UserError("photos are not aligned for this run without --align TEMPLATE; frame the photo by hand.")
         try:
-            return prepare_aligned(pixels, preparation, self._alignment)[0].copy()
+            # Where no face is found, the page offers to frame it by hand.
+            return prepare_aligned(pixels, preparation, replace(self._alignment, without_face="skip"))[0].copy()
         except BadImage as error:
             raise UserError(f"this photo cannot be aligned ({error.reason}); frame it by hand.") from None

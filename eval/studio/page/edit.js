@@ -80,7 +80,7 @@ export function makeEdit(page) {
     const face = base.face;
     const isFace = face.kind === "data" || face.kind === "upload";
     $("edit-framing").hidden = face.kind !== "upload";
-    $("edit-align-field").hidden = !page.studio.upload.aligns;
+    $("edit-align-field").hidden = !run.aligns;
     const caption = `${describeFace(face)}${isFace ? "" : ": made by the model, so it has no original"}`;
     say(caption);
     if (!isFace) $("edit-original").removeAttribute("src");
@@ -107,7 +107,7 @@ export function makeEdit(page) {
     if (answer.width) {
       size = answer;
       makeFraming();
-      $("edit-align").checked = page.studio.upload.aligns;
+      $("edit-align").checked = run.aligns;
       const found = $("edit-align").checked && (await alignable(answer.face));
       $("edit-align").checked = Boolean(found);
       await setBase({ face: framed(answer.face), axes: {} });

@@ -35,6 +35,8 @@ class RunAnswer(BaseModel):
     """The one that the run was opened with."""
     samplers: list[str]
     """Those fitted to its weights, by which a recipe can sample."""
+    aligns: bool
+    """Whether faces in photos can be aligned."""
     images_seen: int
     num_parameters: int
 
@@ -54,7 +56,6 @@ class UploadLimits(BaseModel):
     max_bytes: int
     max_pixels: int
     formats: list[str]
-    aligns: bool
 
 
 class StudioAnswer(BaseModel):

