@@ -105,7 +105,7 @@ def main() -> None:
 
 def _table(results: dict[str, Disentanglement]) -> str:
     """A table with a column for each run."""
-    rows = [["", *results], ["active dims", *(str(result.num_active) for result in results.values())]]
+    rows = [["", *results], ["active dims, by variance", *(str(result.num_active) for result in results.values())]]
     rows += [[title, *(f"{getattr(result, key):.3f}" for result in results.values())] for key, title in SCORES.items()]
     for factor in next(iter(results.values())).best:
         best = [result.best[factor] for result in results.values()]

@@ -51,12 +51,17 @@ def latent_axes(latents: np.ndarray, dims: Sequence[int], in_prior_units: bool) 
 
 
 def component_axes(pca: Pca, components: Sequence[int]) -> Axes:
-    """Principal components as axes, in standard deviations around the mean, labelled with their share of variance."""
+    """Principal components as axes, in standard deviations around the mean.
+
+    Args:
+        pca: The components.
+        components: Which ones, from 0. Labels count them from 1, and give their share of the variance.
+    """
     chosen = list(components)
     shares = pca.variances / max(pca.total_variance, np.finfo(float).tiny)
     directions = pca.components[chosen]
     return Axes(
-        names=tuple(f"component {number}  {100 * shares[number]:.1f} %" for number in chosen),
+        names=tuple(f"component {number + 1}  {100 * shares[number]:.1f} %" for number in chosen),
         directions=directions,
         centers=directions @ pca.mean,
         units=pca.stds[chosen],

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from facegen.latents.latent_stats import ACTIVE_VARIANCE, LatentStats
+from facegen.losses.vae import COLLAPSE_NATS_PER_DIM
 
 GRID = np.linspace(-6, 6, 241)
 """Points at which the aggregated posterior's distribution function is computed, in standard deviations of the prior."""
@@ -89,9 +90,15 @@ class LatentUsage:
     ks: np.ndarray
     """(L,) Kolmogorov-Smirnov distance of the aggregated posterior from N(0, 1), in [0, 1]."""
     num_active: int
+    """Dims whose variance of mu exceeds ``ACTIVE_VARIANCE``."""
     effective_dims: float
     correlation: np.ndarray
     """(A, A) correlation of mu between the active dims."""
+
+    @property
+    def num_with_kl(self) -> int | None:
+        """Dims whose mean KL exceeds ``COLLAPSE_NATS_PER_DIM``; None without a posterior."""
+        return None if self.kl is None else int((self.kl > COLLAPSE_NATS_PER_DIM).sum())
 
     @property
     def order(self) -> np.ndarray:

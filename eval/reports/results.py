@@ -197,8 +197,8 @@ def best_runs(metric: Metric, runs: list[RunResult]) -> set[int]:
     if not metric.better or not values:
         return set()
     best = min(values.values()) if metric.better == "lower" else max(values.values())
-    shown = {position: _format(value, metric.format) for position, value in values.items()}
-    marked = {position for position, text in shown.items() if text == _format(best, metric.format)}
+    shown = {position: format_number(value, metric.format) for position, value in values.items()}
+    marked = {position for position, text in shown.items() if text == format_number(best, metric.format)}
     return marked if len(marked) < len(shown) else set()
 
 
@@ -206,12 +206,20 @@ def format_value(metric: Metric, measure: Measure) -> str:
     """The number as the table shows it, without its unit; ``n/a`` if there is none."""
     if measure.value is None:
         return "n/a"
-    text = _format(measure.value, metric.format)
-    return text if measure.spread is None else f"{text} ± {_format(measure.spread, '.2g')}"
+    text = format_number(measure.value, metric.format)
+    return text if measure.spread is None else f"{text} ± {format_number(measure.spread, '.2g')}"
 
 
-def _format(value: float, spec: str) -> str:
-    """``spec`` is a format of ``format`` or ``si``: three digits and a thousands letter."""
+def format_number(value: float, spec: str) -> str:
+    """A value as tables show it.
+
+    Args:
+        value: The number.
+        spec: One of ``format``, where ``g`` keeps zeros at the end, so that all numbers of a row have as many digits;
+            or ``si``: three digits and a thousands letter.
+    """
+    if spec.endswith("g"):
+        return format(value, f"#{spec}").removesuffix(".")
     if spec != "si":
         return format(value, spec)
     for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -130,7 +130,7 @@ class Reporter:
             values[f"train/{name}"] = optim.lr_at(images_seen, self._total_images, network)
         if "kl_per_dim" in terms:
             self._monitor.vector("train/kl_per_dim", terms["kl_per_dim"], images_seen)
-            values["train/active_dims"] = (terms["kl_per_dim"] > COLLAPSE_NATS_PER_DIM).sum().item()
+            values["train/dims_with_kl"] = (terms["kl_per_dim"] > COLLAPSE_NATS_PER_DIM).sum().item()
         speed = self._meter.report()
         self._monitor.scalars(values | {f"speed/{name}": value for name, value in speed.items()}, images_seen)
         epoch = images_seen / self._epoch_size

@@ -12,7 +12,7 @@ import jinja2
 
 from eval.reports.protocol import split_title
 from eval.reports.registry import metrics
-from eval.reports.results import Metric
+from eval.reports.results import Metric, format_number
 from shards.dataset.dataset import Dataset
 from tuning.ledger import TrialRecord
 from tuning.reports.trial_scatter import Legend, Mark, Quantity, scatter
@@ -191,7 +191,7 @@ def _describe(axis: dict[str, Any]) -> str:
 
 
 def _cell(row: TrialRow, key: str, form: str) -> str:
-    return format(row.measures[key], form) if key in row.measures else "n/a"
+    return format_number(row.measures[key], form) if key in row.measures else "n/a"
 
 
 def html(page: dict[str, Any]) -> str:

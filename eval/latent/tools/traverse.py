@@ -60,7 +60,7 @@ class TraverseConfig(PictureOptions, FaceOptions, ModelOptions):
     fit_split: str = "train"
     """Split of --data that active dims are found in, or components fitted on."""
     axes: list[int] = field(default_factory=list)
-    """Dims or components to sweep, from 0. Default: the most active ones and, for dims, the least active one."""
+    """Dims, from 0, or components, from 1. Default: the most active ones and, for dims, the least active one."""
     num_axes: int = NUM_AXES
     """Number of axes, where --axes is not given."""
     span: float | None = None
@@ -100,11 +100,13 @@ def find_axes(config: TraverseConfig, model: Model) -> tuple[Axes, float]:
         UserError: No data to find them in, or an axis that the model lacks.
     """
     size = model.latent_size or 0
-    beyond = [axis for axis in config.axes if not 0 <= axis < size]
+    sweeps_components = bool(config.pca or config.pca_file)
+    kind, first = ("components", 1) if sweeps_components else ("dims", 0)
+    beyond = [axis for axis in config.axes if not first <= axis < first + size]
     if beyond:
-        raise UserError(f"{model.name} has axes 0 to {size - 1}, not {beyond[0]}.")
-    if config.pca or config.pca_file:
-        chosen = config.axes or range(min(config.num_axes, size))
+        raise UserError(f"{model.name} has {kind} {first} to {first + size - 1}, not {beyond[0]}.")
+    if sweeps_components:
+        chosen = [axis - 1 for axis in config.axes] or range(min(config.num_axes, size))
         return component_axes(find_components(config, model), chosen), COMPONENT_SPAN
     latents = encode_split(model, open_data(_data(config), model, config.fit_split), config.fit_split)
     chosen = config.axes or active_dims(latents.var(axis=0, dtype=np.float64), config.num_axes)

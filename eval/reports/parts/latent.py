@@ -10,11 +10,16 @@ from eval.reports.part import Drawing, Measures, Part, RunPicture, missing
 from eval.reports.results import LatentColumn, Measure, Metric
 from eval.reports.run_context import RunContext
 from eval.reports.statistic import LATENTS, USAGE
+from facegen.latents.latent_stats import ACTIVE_VARIANCE
+from facegen.losses.vae import COLLAPSE_NATS_PER_DIM
 
 GROUP = "Latent space"
-_OF_PAIRS = "of mu, pairs of active dims"
+_OF_PAIRS = "of mu, pairs of dims that are active by variance"
+_ACTIVE = f"variance of mu above {ACTIVE_VARIANCE:g}"
+_WITH_KL = f"mean KL above {COLLAPSE_NATS_PER_DIM:g} nats; training logs it for batches"
 ROWS = (
-    Metric("active_units", "Active units", GROUP, "dims", "", ".0f", "variance of mu above 0.01"),
+    Metric("active_units", "Active dims, by variance", GROUP, "dims", "", ".0f", _ACTIVE),
+    Metric("dims_with_kl", "Dims with KL", GROUP, "dims", "", ".0f", _WITH_KL),
     Metric("latent_size", "Latent size", GROUP, "dims", "", ".0f"),
     Metric("effective_dims", "Effective dims", GROUP, "dims", "", ".1f", "exp(entropy of the variances of mu)"),
     Metric("ks_mean", "KS from N(0, 1), mean", GROUP, "", "lower", ".4f", "aggregated posterior, over dims"),
@@ -31,6 +36,7 @@ def measure(run: RunContext) -> Measures:
     note = "" if usage.kl is not None else f"{run.family} is not trained towards N(0, 1)"
     measures = {
         "active_units": Measure(usage.num_active),
+        "dims_with_kl": Measure(usage.num_with_kl, reason=note),
         "latent_size": Measure(len(usage.variance)),
         "effective_dims": Measure(usage.effective_dims),
         "ks_mean": Measure(float(usage.ks.mean()), note=note),

@@ -279,7 +279,10 @@ def test_sweeps_of_components_and_their_file(
     traverse.main([runs["vae"], *photo, "--data", data, "--pca_file", str(components), "--out", str(again)])
     assert again.read_bytes() == grid.read_bytes()
     again.unlink()
-    traverse.main([runs["vae"], *photo, "--pca_file", str(components), "--out", str(again)])  # Needs no data.
+    read = [runs["vae"], *photo, "--pca_file", str(components), "--out", str(again)]
+    traverse.main(read)  # Needs no data.
+    assert again.read_bytes() == grid.read_bytes()
+    traverse.main([*read, "--axes", "1", "2", "3", "4", "5", "6"])  # As the labels count them.
     assert again.read_bytes() == grid.read_bytes()
     message = fails(traverse.main, runs["ae"], *photo, "--pca_file", components, "--out", again)
     assert "fitted on other weights" in message
@@ -290,7 +293,10 @@ def test_mistakes_with_sweeps(
 ) -> None:
     out = ["--out", tmp_path / "grid.png"]
     assert "--data DIR is needed" in fails(traverse.main, runs["vae"], "--images", photos[0], *out)
-    assert "axes 0 to 5, not 6" in fails(traverse.main, runs["vae"], "--data", data, "--axes", 6, *out)
+    assert "dims 0 to 5, not 6" in fails(traverse.main, runs["vae"], "--data", data, "--axes", 6, *out)
+    components = [traverse.main, runs["vae"], "--data", data, "--pca", *out, "--axes"]
+    assert "components 1 to 6, not 0" in fails(*components, 0)
+    assert "components 1 to 6, not 7" in fails(*components, 7)
     assert "no split 'all'" in fails(traverse.main, runs["vae"], "--data", data, "--fit_split", "all", *out)
     assert "above 0" in fails(traverse.main, runs["vae"], "--data", data, "--span", "-1", *out)
 

@@ -320,7 +320,7 @@ def test_a_sweep_of_components_counts_their_standard_deviations() -> None:
     coordinates, own = pca.project(swept[1]), pca.project(latents[7:8])[0]
     np.testing.assert_allclose(coordinates[:, 3], [-2 * pca.stds[3], 0, 2 * pca.stds[3]], atol=1e-5)
     np.testing.assert_allclose(coordinates[:, [0, 1, 2, 4]], np.tile(own[[0, 1, 2, 4]], (3, 1)), atol=1e-4)
-    assert axes.names[0] == f"component 0  {100 * pca.variances[0] / pca.variances.sum():.1f} %"
+    assert axes.names[0] == f"component 1  {100 * pca.variances[0] / pca.variances.sum():.1f} %"
 
 
 # Conditions

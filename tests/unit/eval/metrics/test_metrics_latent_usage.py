@@ -46,7 +46,15 @@ def test_ks_of_a_deterministic_encoder_matches_scipy_up_to_the_grid(latents):
     usage = accumulate(mu, None, 2).usage()
     expected = [stats.kstest(mu[:, dim], "norm").statistic for dim in range(4)]
     np.testing.assert_allclose(usage.ks, expected, atol=0.4 * (GRID[1] - GRID[0]) + 1e-2)
-    assert usage.kl is None
+    assert usage.kl is None and usage.num_with_kl is None
+
+
+def test_a_dim_can_vary_without_kl_and_have_kl_without_varying():
+    mu = np.array([[0.2, 0, 0], [-0.2, 0, 0]] * 7)
+    usage = accumulate(mu, np.log([[1.0, 0.1, 1.0]] * 14), 1).usage()
+    assert usage.kl is not None and usage.kl[0] == pytest.approx(0.02)
+    assert (usage.num_active, usage.num_with_kl) == (1, 1)
+    assert usage.variance[0] > 0.01 and usage.kl[1] > 0.05
 
 
 def test_a_collapsed_dim_matches_the_prior_exactly_and_costs_nothing():

@@ -86,6 +86,9 @@ def test_values_with_the_same_digits_are_marked_alike():
         ("si", 1234, "1.23 k"),
         ("si", 7, "7 "),
         (",.0f", 8000, "8,000"),
+        (".3g", 0.7, "0.700"),
+        (".3g", 0.00123, "0.00123"),
+        (".3g", 123.4, "123"),
     ],
 )
 def test_numbers_as_text(spec, value, text):
@@ -94,6 +97,7 @@ def test_numbers_as_text(spec, value, text):
 
 def test_spread_and_missing_values_as_text():
     assert format_value(LOSS, Measure(1.0, spread=0.0123)) == "1.000 ± 0.012"
+    assert format_value(LOSS, Measure(1.0, spread=0.1)) == "1.000 ± 0.10"
     assert format_value(LOSS, Measure(reason="none")) == "n/a"
 
 

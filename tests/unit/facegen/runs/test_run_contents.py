@@ -82,6 +82,8 @@ def test_kl_per_dim_is_written_and_sums_to_the_kl(tiny_config: MakeConfig) -> No
     train(config)
     vectors = [line["train/kl_per_dim"] for line in lines_of(config) if "train/kl_per_dim" in line]
     assert [len(vector) for vector in vectors] == [6, 6]
+    counted = [line["train/dims_with_kl"] for line in metrics_of(config) if "train/dims_with_kl" in line]
+    assert counted == [sum(value > 0.05 for value in vector) for vector in vectors]
     assert [sum(vector) for vector in vectors] == pytest.approx(
         [line["train/kl"] for line in metrics_of(config) if "train/kl" in line], rel=1e-5
     )
