@@ -27,6 +27,7 @@ from documents import (
     first_column,
     links,
     section,
+    shell_lines,
     spans,
 )
 from eval.reports.registry import PARTS
@@ -241,6 +242,21 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, tiny_dataset: Path, monke
     exec(compile(code, "README.md", "exec"), names)
     assert names["copies"].shape == names["images"].shape == (16, 16, 16, 3)
     assert names["new"].shape == (16, 3, 16, 16)
+
+
+def test_the_quick_start_packs_and_trains_what_the_demo_does() -> None:
+    pack, train, *_ = shell_lines(section(README, "## Quick start"))
+    demo = " ".join(_recipe("demo").split()).replace("\\ ", "").replace("'", "")
+    for words in (pack, train):
+        options = [option for option in " ".join(words).split(" --")[1:] if "/" not in option]
+        assert options and [option for option in options if f"--{option}" not in demo] == []
+
+
+def _recipe(target: str) -> str:
+    """The commands of a target of the Makefile."""
+    found = re.search(rf"^{target}:.*\n((?:\t.*\n|    .*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
 
 
 def test_the_readme_is_short() -> None:
