@@ -28,8 +28,12 @@ class CoreWait:
         share = self.share()
         if share < _CROWDED:
             return None
+        # Only a sentence: sums of another number of threads are rounded differently.
         num_threads = torch.get_num_threads()
-        fewer = f", or train with fewer than {num_threads} threads (OMP_NUM_THREADS)" if num_threads > 1 else ""
+        left = max(1, int(num_threads * (1 - share)))
+        fewer = (
+            f", or start again with OMP_NUM_THREADS={left} instead of {num_threads} threads" if num_threads > 1 else ""
+        )
         return f"other programs use these cores: threads wait {100 * share:.0f} % of their time; end them{fewer}"
 
 

@@ -32,14 +32,18 @@ def counted(monkeypatch: pytest.MonkeyPatch, running: int, waiting: int, num_thr
     return CoreWait()
 
 
-def test_a_crowded_process_says_how_much_it_waits_and_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
-    advice = counted(monkeypatch, running=600, waiting=400, num_threads=4).advice()
-    assert advice and "wait 40 % of their time" in advice and "fewer than 4 threads" in advice
+@pytest.mark.parametrize(("num_threads", "waiting", "advised"), [(4, 400, 2), (2, 400, 1), (2, 900, 1), (16, 300, 11)])
+def test_a_crowded_process_says_how_much_it_waits_and_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, num_threads: int, waiting: int, advised: int
+) -> None:
+    advice = counted(monkeypatch, 1000 - waiting, waiting, num_threads).advice()
+    assert advice and f"wait {waiting / 10:.0f} % of their time" in advice
+    assert f"OMP_NUM_THREADS={advised} instead of {num_threads} threads" in advice
 
 
 def test_one_thread_cannot_become_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     advice = counted(monkeypatch, running=500, waiting=500, num_threads=1).advice()
-    assert advice and "fewer" not in advice
+    assert advice and "OMP_NUM_THREADS" not in advice
 
 
 def test_a_process_alone_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
