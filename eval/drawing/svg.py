@@ -78,7 +78,8 @@ def line_chart(title: str, series: Sequence[Series], x_label: str, log: bool = F
     top, height = 14 + 20 * len(legend), 280 + 20 * len(legend)
     low_x, high_x = min(0.0, *(min(line.x) for line in series)), max(max(line.x) for line in series)
     low_y, high_y = min(min(line.y) for line in series), max(max(line.y) for line in series)
-    ticks = log_ticks(low_y, high_y) if log else linear_ticks(low_y, high_y)
+    # Within less than a decade 1, 2 and 5 would leave most of the chart empty.
+    ticks = log_ticks(low_y, high_y) if log and high_y > 3 * low_y else linear_ticks(low_y, high_y)
     low_y, high_y = min(low_y, ticks[0]), max(high_y, ticks[-1])
     transform = np.log10 if log else np.asarray
     low_t, high_t = float(transform(low_y)), float(transform(high_y))

@@ -176,6 +176,16 @@ def test_linear_ticks_cover_the_values_with_few_round_numbers(low, high):
     assert all(len(f"{tick:g}") <= 6 for tick in ticks)
 
 
+@pytest.mark.parametrize("values", [(0.0047, 0.00515), (0.0042, 0.0125), (0.0042, 0.15), (3.0, 3.0)])
+def test_a_logarithmic_chart_is_filled_by_its_line(values):
+    chart = svg.line_chart("MSE", [svg.Series("run", [0, 1], values)], "images", log=True)
+    points = re.findall(r"[\d.]+,([\d.]+)", chart.partition("polyline")[2])
+    rules = [float(y) for y in re.findall(r'"M\d+ ([\d.]+)H', chart)]
+    first, last = (float(y) for y in points)
+    assert max(rules) >= first >= last >= min(rules) and len(rules) >= 2
+    assert first - last >= 0.5 * (max(rules) - min(rules)) or values[0] == values[1]
+
+
 def test_log_ticks_cover_the_values():
     assert svg.log_ticks(0.0042, 0.15) == pytest.approx([0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2])
 
