@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,11 @@ from eval.biases.probe import (
     Probe,
     accuracy,
     fit_probe,
-    image_features,
     label_truth,
     reconstruction_features,
     split_features,
 )
+from eval.features.image_features import image_features
 from eval.features.spaces import FeatureSpace
 from eval.latent.faces import even_rows
 from eval.latent.options import Options
@@ -61,8 +61,23 @@ class BiasOptions(Options):
             raise ValueError("split must be a held-out one: the probes are fitted on the training split.")
 
 
-def find_bias(options: BiasOptions, model: Any, dataset: Dataset, space: FeatureSpace) -> Bias:
+@dataclass(frozen=True)
+class KnownFeatures:
+    """Features that were extracted before, each of the first images of their kind, (k, d)."""
+
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """By the name of the split."""
+    reconstructions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Those of the model, by the name of the split."""
+    samples: np.ndarray | None = None
+    """Of the seed of ``BiasOptions``, of a model without a condition."""
+
+
+def find_bias(
+    options: BiasOptions, model: Any, dataset: Dataset, space: FeatureSpace, extracted: KnownFeatures | None = None
+) -> Bias:
     """Fits the probes, measures them on held-out images, and counts images and samples."""
+    extracted, nothing = extracted or KnownFeatures(), np.empty((0, space.dim), np.float32)
     labels = (options.gender, options.smile)
     rows, truths = {}, {}
     for split, num in (("train", options.num_fit), (options.split, options.num_test)):
@@ -70,12 +85,16 @@ def find_bias(options: BiasOptions, model: Any, dataset: Dataset, space: Feature
         usable = np.flatnonzero(np.logical_and.reduce([is_known for is_known, _ in known]))
         rows[split] = usable[even_rows(len(usable), num)] if len(usable) else usable
         truths[split] = [truth[rows[split]] for _, truth in known]
-    features = {split: [split_features(space, model, dataset, split, rows[split])] for split in rows}
+    features = {
+        split: [split_features(space, model, dataset, split, rows[split], extracted.images.get(split, nothing))]
+        for split in rows
+    }
     kinds = ["images"]
     if {"encode", "decode"} <= model.can:
         kinds.append("reconstructions")
         for split in rows:
-            features[split].append(reconstruction_features(space, model, dataset, split, rows[split]))
+            first = extracted.reconstructions.get(split, nothing)
+            features[split].append(reconstruction_features(space, model, dataset, split, rows[split], first))
     fitted_on = np.concatenate(features["train"])
     probes = [
         fit_probe(label, fitted_on, np.tile(truth, len(kinds)))
@@ -93,7 +112,7 @@ def find_bias(options: BiasOptions, model: Any, dataset: Dataset, space: Feature
         BiasRow(f"{options.split} images, as probes read them", cross_counts(*read).tolist()),
     ]
     tests = {f"gender and smile are independent: {row.images}": independence(np.array(row.counts)) for row in table}
-    sampled, sample_tests = _samples(options, model, space, probes)
+    sampled, sample_tests = _samples(options, model, space, probes, extracted.samples)
     if model.condition is None:
         both = np.stack([np.array(part.counts).ravel() for part in (table[1], sampled[0])])
         sample_tests["samples are distributed as the images, as probes read both"] = independence(both)
@@ -102,7 +121,7 @@ def find_bias(options: BiasOptions, model: Any, dataset: Dataset, space: Feature
 
 
 def _samples(
-    options: BiasOptions, model: Any, space: FeatureSpace, probes: Sequence[Probe]
+    options: BiasOptions, model: Any, space: FeatureSpace, probes: Sequence[Probe], extracted: np.ndarray | None
 ) -> tuple[list[BiasRow], dict[str, ChiSquare | None]]:
     """The rows of the samples, one for each degree of a conditional model, and their tests."""
 
@@ -111,7 +130,11 @@ def _samples(
         return _read(probes, image_features(space, batches, options.num_samples, what))
 
     if model.condition is None:
-        counts = cross_counts(*look(math.nan, "samples"))
+        if extracted is not None and len(extracted) >= options.num_samples:
+            seen = _read(probes, extracted[: options.num_samples])
+        else:
+            seen = look(math.nan, "samples")
+        counts = cross_counts(*seen)
         return [BiasRow("samples", counts.tolist())], {
             "gender and smile are independent: samples": independence(counts)
         }

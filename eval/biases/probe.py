@@ -7,25 +7,22 @@ reconstructions, and a probe fitted on sharp photos only would misread them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from eval.base.cached import cached_array
+from eval.features.image_features import image_features
 from eval.features.spaces import FeatureSpace
 from eval.latent.conditions import condition_labels
 from eval.latent.faces import Faces, read_faces
 from shards.base.errors import UserError
-from shards.base.files import save_tensors
 from shards.base.places import cache_directory
-from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 
 _BATCH_SIZE = 64
@@ -97,42 +94,50 @@ def label_truth(dataset: Dataset, label: str, split: str) -> tuple[np.ndarray, n
     return (np.isfinite(column), column > 0) if kind == "float" else (column >= 0, column == 1)
 
 
-def image_features(space: FeatureSpace, batches: Iterable[np.ndarray], num: int, what: str) -> np.ndarray:
-    """Features float32 (num, d) of batches of uint8 images (n, H, W, C); ``what`` names the progress bar."""
-    parts = []
-    with ProgressLine(f"features of {what}", num) as progress:
-        for images in batches:
-            parts.append(space(torch.from_numpy(np.ascontiguousarray(images))))
-            progress.update(len(images))
-    return np.concatenate(parts)
+def split_features(
+    space: FeatureSpace, model: Any, dataset: Dataset, split: str, rows: np.ndarray, known: np.ndarray
+) -> np.ndarray:
+    """Features of some images of a split, float32 (n, d); the user's cache keeps those that are not known.
 
-
-def split_features(space: FeatureSpace, model: Any, dataset: Dataset, split: str, rows: np.ndarray) -> np.ndarray:
-    """Features of some images of a split, float32 (n, d); cached in the user's cache directory."""
-    identity = f"{_FORMAT_VERSION} {dataset.fingerprint} {split} {rows.tolist()} {space.sha256} {space.preprocessing}"
-    name = f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.safetensors"
-    path = cache_directory() / "image_features" / name
-    try:
-        return load_file(path)["features"]
-    except (OSError, SafetensorError, KeyError):
-        pass
-    features = image_features(
-        space, _faces(model, dataset, split, rows, lambda faces: faces.images), len(rows), f"{split} images"
+    Args:
+        space: The feature network.
+        model: Gives the condition of faces.
+        dataset: Holds the images.
+        split: Name of the split.
+        rows: Rows of the split in increasing order, int64 (n,).
+        known: Features of the split's first images (k, d).
+    """
+    unknown = rows[rows >= len(known)]
+    identity = (
+        f"{_FORMAT_VERSION} {dataset.fingerprint} {split} {unknown.tolist()} {space.sha256} {space.preprocessing}"
     )
-    save_tensors(path, {"features": features})
-    return features
+    name = f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.safetensors"
+
+    def extract() -> np.ndarray:
+        batches = _faces(model, dataset, split, unknown, lambda faces: faces.images)
+        return image_features(space, batches, len(unknown), f"{split} images")
+
+    path = cache_directory() / "image_features" / name
+    return _join(known, rows, lambda: cached_array(path, "features", (len(unknown), space.dim), extract))
 
 
 def reconstruction_features(
-    space: FeatureSpace, model: Any, dataset: Dataset, split: str, rows: np.ndarray
+    space: FeatureSpace, model: Any, dataset: Dataset, split: str, rows: np.ndarray, known: np.ndarray
 ) -> np.ndarray:
-    """Features of a model's reconstructions of the same images, float32 (n, d)."""
+    """Features of a model's reconstructions of the same images, float32 (n, d); ``known`` as for ``split_features``."""
 
     def reconstruct(faces: Faces) -> np.ndarray:
         return model.reconstruct(faces.images, condition_labels(model, faces.degrees))
 
-    batches = _faces(model, dataset, split, rows, reconstruct)
-    return image_features(space, batches, len(rows), f"{split} reconstructions")
+    unknown = rows[rows >= len(known)]
+    batches = _faces(model, dataset, split, unknown, reconstruct)
+    return _join(known, rows, lambda: image_features(space, batches, len(unknown), f"{split} reconstructions"))
+
+
+def _join(known: np.ndarray, rows: np.ndarray, extract: Callable[[], np.ndarray]) -> np.ndarray:
+    """The features of rows: the known ones, then those of the others, where there are any."""
+    found = known[rows[rows < len(known)]]
+    return found if len(found) == len(rows) else np.concatenate([found, extract()])
 
 
 def _faces(

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
+from eval.base.cached import cached_array
 from eval.latent.conditions import condition_labels, split_degrees
 from eval.latent.origin import Origin
-from shards.base.files import save_tensors
 from shards.base.places import cache_directory
 from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
@@ -45,19 +43,19 @@ def encode_split(
     num_images = min(limit or dataset.num_samples(split), dataset.num_samples(split))
     path = cache_path(Origin.of(model, dataset, split), num_images)
     shape = (num_images, model.latent_size)
-    cached = _load(path)
-    if cached is not None and cached.shape == shape:
-        return cached
-    degrees = split_degrees(model, dataset, split)
-    latents = np.empty(shape, np.float32)
-    batches = evaluation_batches(dataset, split, batch_size, limit=limit, fields=())
-    with ProgressLine(f"latents of {split}", num_images) as progress:
-        for batch in batches:
-            rows = batch.rows.numpy()
-            latents[rows] = model.encode(batch.images.numpy(), condition_labels(model, degrees[rows]))
-            progress.update(len(rows))
-    save_tensors(path, {"latents": latents})
-    return latents
+
+    def encode() -> np.ndarray:
+        degrees = split_degrees(model, dataset, split)
+        latents = np.empty(shape, np.float32)
+        batches = evaluation_batches(dataset, split, batch_size, limit=limit, fields=())
+        with ProgressLine(f"latents of {split}", num_images) as progress:
+            for batch in batches:
+                rows = batch.rows.numpy()
+                latents[rows] = model.encode(batch.images.numpy(), condition_labels(model, degrees[rows]))
+                progress.update(len(rows))
+        return latents
+
+    return cached_array(path, "latents", shape, encode)
 
 
 def cache_path(origin: Origin, num_images: int) -> Path:
@@ -88,10 +86,3 @@ def decode_images(model: Any, latents: np.ndarray, degrees: np.ndarray, batch_si
             progress.update(len(parts[-1]))
     images = np.concatenate(parts)
     return images.reshape(*latents.shape[:-1], *images.shape[1:])
-
-
-def _load(path: Path) -> np.ndarray | None:
-    try:
-        return load_file(path)["latents"]
-    except (OSError, SafetensorError, KeyError):
-        return None

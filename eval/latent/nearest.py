@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from eval.features.spaces import load_efflite0
+from eval.features.image_features import feature_blocks
+from eval.features.spaces import FeatureSpace
 from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 
-Describe = Callable[[np.ndarray], np.ndarray]
-"""uint8 images (N, H, W, C) to V views of each, float32 (V, N, d); the nearest view counts."""
+Points = Iterable[tuple[np.ndarray, np.ndarray]]
+"""Rows of a split (n,), and V views of each as points, float32 (V, n, d); the nearest view counts."""
 
 
 def pixel_views(images: np.ndarray) -> np.ndarray:
@@ -24,14 +24,17 @@ def pixel_views(images: np.ndarray) -> np.ndarray:
     return flat / np.sqrt(flat.shape[-1])
 
 
-def feature_views(device: torch.device) -> Describe:
-    """EfficientNet-Lite0's features; they hardly change when a face is mirrored.
+def pixel_points(dataset: Dataset, split: str, batch_size: int = 64) -> Points:
+    """The pixel views of a split, with one batch of it in memory at a time."""
+    with ProgressLine(f"faces of {split}", dataset.num_samples(split)) as progress:
+        for batch in evaluation_batches(dataset, split, batch_size, fields=()):
+            yield batch.rows.numpy(), pixel_views(batch.images.numpy())
+            progress.update(len(batch.rows))
 
-    Raises:
-        UserError: Its weights are not installed.
-    """
-    space = load_efflite0(device)
-    return lambda images: space(torch.from_numpy(images))[None]
+
+def feature_points(space: FeatureSpace, dataset: Dataset, split: str) -> Points:
+    """The features of a split, in one view: they hardly change when a face is mirrored."""
+    return ((rows, features[None]) for rows, features in feature_blocks(space, dataset, split))
 
 
 @dataclass
@@ -58,30 +61,20 @@ class Nearest:
         self.rows = np.take_along_axis(all_rows, order, axis=1)
 
 
-def nearest_rows(
-    images: np.ndarray, dataset: Dataset, split: str, num_nearest: int, describe: Describe, batch_size: int = 64
-) -> Nearest:
-    """Finds the nearest images of a split, with one batch of it in memory at a time.
+def nearest_rows(queries: np.ndarray, points: Points, num_nearest: int) -> Nearest:
+    """Finds the images of a split that are nearest to queries.
 
     Args:
-        images: uint8 (Q, H, W, C).
-        dataset: Images of the same size.
-        split: The split to search.
+        queries: float (Q, d). One view of each is enough, since the split's images have all.
+        points: The images of the split; Euclidean distance counts.
         num_nearest: Images to find for each query.
-        describe: Turns images into points; their Euclidean distance counts.
-        batch_size: Images of the split at a time.
 
     Returns:
         The nearest rows of the split.
     """
-    # One view of each query is enough: the split's images are mirrored instead.
-    queries = np.concatenate([describe(images[first : first + 64])[0] for first in range(0, len(images), 64)])
-    nearest = Nearest.empty(len(images), num_nearest)
-    with ProgressLine(f"faces of {split}", dataset.num_samples(split)) as progress:
-        for batch in evaluation_batches(dataset, split, batch_size, fields=()):
-            views = [distances(queries, view) for view in describe(batch.images.numpy())]
-            nearest.update(batch.rows.numpy(), np.min(views, axis=0))
-            progress.update(len(batch.rows))
+    nearest = Nearest.empty(len(queries), num_nearest)
+    for rows, views in points:
+        nearest.update(rows, np.min([distances(queries, view) for view in views], axis=0))
     return nearest
 
 

@@ -10,12 +10,15 @@ import numpy as np
 from PIL import Image
 
 from eval.drawing.grids import Row, face_grid
+from eval.features.image_features import image_features
+from eval.features.spaces import load_efflite0
 from eval.latent.faces import even_rows, read_faces
-from eval.latent.nearest import feature_views, nearest_rows, pixel_views
+from eval.latent.nearest import Points, feature_points, nearest_rows, pixel_points, pixel_views
 from eval.latent.options import ModelOptions, check_png_path, open_data, save_png
 from eval.latent.tools.sample import sample_images
 from eval.latent.tools.tool import Tool
 from facegen.model import Model
+from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 
 
@@ -80,9 +83,8 @@ def draw(config: NeighborsConfig, model: Model) -> None:
     samples = sample_images(model, config.num_samples, seed=config.seed)
     rows = even_rows(dataset.num_samples(config.held_out), config.num_samples)
     held_out = read_faces(model, dataset, config.held_out, rows).images
-    describe = feature_views(model.device) if config.space == "efflite0" else pixel_views
-    num_nearest = min(config.num_nearest, dataset.num_samples(config.split))
-    nearest = nearest_rows(np.concatenate([samples, held_out]), dataset, config.split, num_nearest, describe)
+    queries, points = _in_space(config, model, dataset, np.concatenate([samples, held_out]))
+    nearest = nearest_rows(queries, points, min(config.num_nearest, dataset.num_samples(config.split)))
 
     closest = nearest.distances[:, 0]
     print(f"distance to the nearest face of {config.split} ({config.space}): smallest, median")
@@ -91,6 +93,14 @@ def draw(config: NeighborsConfig, model: Model) -> None:
     shown = np.argsort(closest[: len(samples)], kind="stable")[: config.num]
     found = [read_faces(model, dataset, config.split, nearest.rows[sample]).images for sample in shown]
     save_png(config.out, nearest_grid(list(samples[shown]), found, [f"{closest[sample]:.3f}" for sample in shown]))
+
+
+def _in_space(config: NeighborsConfig, model: Model, dataset: Dataset, images: np.ndarray) -> tuple[np.ndarray, Points]:
+    """Images, and those of the searched split, as points of the chosen space."""
+    if config.space == "pixels":
+        return pixel_views(images)[0], pixel_points(dataset, config.split)
+    space = load_efflite0(model.device)
+    return image_features(space, [images], len(images), "samples"), feature_points(space, dataset, config.split)
 
 
 TOOL = Tool(

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from eval.biases.bias_table import HEADER, chart, chi_square_lines, table_cells
-from eval.biases.counting import BiasOptions, find_bias
+from eval.biases.counting import BiasOptions, KnownFeatures, find_bias
+from eval.features.feature_set import FeatureSets
+from eval.features.spaces import SPACES
 from eval.reports.part import Absent, Drawing, Features, Part, RunTable
+from eval.reports.parts.distances import RECONSTRUCTION_FEATURES
 from eval.reports.results import TextTable
 from eval.reports.run_context import RunContext
 
@@ -40,7 +47,7 @@ def bias(run: RunContext) -> tuple[TextTable, Drawing | None] | Absent:
         split=protocol.split,
         seed=protocol.seed,
     )
-    found = find_bias(options, model, dataset, run.report.spaces[0])
+    found = find_bias(options, model, dataset, run.report.spaces[0], _known(run))
     is_conditional = model.condition is not None
     caption = f"Counts by {GENDER} and {SMILE}; samples are read by probes on EfficientNet-Lite0 features."
     if is_conditional:
@@ -51,6 +58,18 @@ def bias(run: RunContext) -> tuple[TextTable, Drawing | None] | Absent:
     picture = chart(found)
     caption = "Shares of the same samples at each degree, as the probes read them."
     return table, None if picture is None else Drawing(picture, caption)
+
+
+def _known(run: RunContext) -> KnownFeatures:
+    """The features that other parts of the report have looked at."""
+    report = run.report
+    images = _features({"train": report.train_features, run.protocol.split: report.split_features})
+    reconstructions = _features({run.protocol.split: run.get(RECONSTRUCTION_FEATURES)})
+    return KnownFeatures(images, reconstructions, _features({"samples": run.sample_features}).get("samples"))
+
+
+def _features(sets: Mapping[str, FeatureSets | None]) -> dict[str, np.ndarray]:
+    return {name: found.sets[SPACES[0].name].bank.ordered() for name, found in sets.items() if found is not None}
 
 
 PARTS = [

@@ -15,11 +15,12 @@ from safetensors import safe_open
 
 from eval import attributes, morph, neighbors, sample, smile, traverse, tsne
 from eval.drawing.animation import save_animation, there_and_back
+from eval.features import image_features as image_features_module
 from eval.features.spaces import FeatureSpace
-from eval.latent import nearest as neighbors_module
 from eval.latent.attribute_vectors import edited_latents, load_attributes
 from eval.latent.encode import decode_images
 from eval.latent.faces import even_rows, read_faces
+from eval.latent.tools import neighbors as neighbors_module
 from facegen.model import load
 from facegen.pixels import to_uint8
 from shards.base.errors import UserError
@@ -431,15 +432,18 @@ def test_neighbors_of_samples(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class FewPixels:
+    num_extracted = []
+
+    def few_pixels(images: torch.Tensor) -> torch.Tensor:
         """Stands in for the network, which would take most of a minute."""
+        num_extracted.append(len(images))
+        return images[:, ::4, ::4].flatten(1).float()
 
-        def __call__(self, images: object) -> np.ndarray:
-            return images[:, ::4, ::4].reshape(len(images), -1).numpy().astype(np.float32)  # type: ignore[index, arg-type]
+    def load_space(device: torch.device) -> FeatureSpace:
+        return FeatureSpace("few", 48, "0" * 64, "none", device, few_pixels)
 
-    def load_space(device: object) -> FeatureSpace:
-        return FewPixels()  # type: ignore[return-value]
-
+    monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(image_features_module, "BLOCK", 64)
     monkeypatch.setattr(neighbors_module, "load_efflite0", load_space)
     out = tmp_path / "grid.png"
     options = ["--space", space, "--num_samples", "12", "--num", "4", "--out", str(out)]
@@ -451,6 +455,16 @@ def test_neighbors_of_samples(
     assert 0 < samples[0] <= samples[1]
     assert 0 < held_out[0] <= held_out[1]
     assert held_out[1] < samples[1]  # An untrained model's samples are not faces.
+    if space == "pixels":
+        return
+    queries, before, first = 24, sum(num_extracted), out.read_bytes()
+    assert before == Dataset(data).num_samples("train") + queries
+    # Only a damaged block is extracted again.
+    damaged, *_ = sorted((tmp_path / "cache" / "feature_blocks").iterdir(), key=lambda path: -path.stat().st_size)
+    damaged.write_bytes(b"damaged")
+    neighbors.main([runs["vae"], "--data", data, *options])
+    assert sum(num_extracted) == before + queries + 64
+    assert capsys.readouterr().out.splitlines()[:3] == lines[:3] and out.read_bytes() == first
 
 
 def test_mistakes_with_neighbors(runs: dict[str, str], data: str, tmp_path: Path, fails: Callable[..., str]) -> None:

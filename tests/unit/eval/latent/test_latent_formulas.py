@@ -29,7 +29,7 @@ from eval.latent.axes import active_dims, component_axes, latent_axes, sweep
 from eval.latent.conditions import condition_labels, require_condition, split_degrees
 from eval.latent.encode import decode_images, encode_split
 from eval.latent.faces import Faces
-from eval.latent.nearest import Nearest, nearest_rows, pixel_views
+from eval.latent.nearest import Nearest, nearest_rows, pixel_points, pixel_views
 from eval.latent.origin import Origin, snapshot_identity
 from eval.latent.pca import fit_pca, load_pca, save_pca
 from eval.latent.tools.morph import linear, morph, morph_degrees, spherical
@@ -391,7 +391,7 @@ def test_steps_are_labeled_without_rounding_them_away(value: float, text: str) -
 def test_the_nearest_rows_are_those_of_a_full_search(dataset: Dataset) -> None:
     images = next(iter(evaluation_batches(dataset, "train", 200))).images.numpy()
     queries = np.concatenate([images[5:6], images[9:10, :, ::-1], draws(2, 16, 16, 3).astype(np.uint8)])
-    nearest = nearest_rows(queries, dataset, "train", 3, pixel_views, batch_size=50)
+    nearest = nearest_rows(pixel_views(queries)[0], pixel_points(dataset, "train", batch_size=50), 3)
     assert nearest.rows[0, 0] == 5
     assert nearest.rows[1, 0] == 9
     np.testing.assert_allclose(nearest.distances[:2, 0], 0, atol=1e-6)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +14,17 @@ import torch
 from scipy import stats
 
 from eval import bias
+from eval.biases.counting import BiasOptions, KnownFeatures, find_bias
 from eval.biases.counts import cochran, cross_counts, independence, turned
 from eval.biases.probe import accuracy, fit_probe
+from eval.features.feature_set import FeatureSet, FeatureSets
 from eval.features.spaces import FeatureSpace
+from eval.reports.parts.bias import _known
+from facegen.model import load
+from facegen.pixels import to_uint8
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
 from tiny_runs import untrained_run
 
 
@@ -121,6 +130,56 @@ def test_an_unconditional_model_is_compared_with_the_data(
     assert "samples are distributed as the images, as probes read both" in result["tests"]
     assert not (tmp_path / "out" / "bias.svg").exists()
     assert "cannot reconstruct" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("family", "num_known"), [("vae", 10**6), ("vae", 37), ("cvae", 10**6), ("dcgan", 10**6)])
+def test_features_that_a_report_has_extracted_are_not_extracted_again(
+    tiny_dataset: Path, tmp_path: Path, family: str, num_known: int
+) -> None:
+    dataset, model = Dataset(tiny_dataset), load(untrained_run(tmp_path / family, tiny_dataset, family))
+    options = BiasOptions(num_samples=20, num_fit=60, num_test=30)
+    seen: list[int] = []
+
+    def extract(images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return images[:, ::4, ::4].flatten(1).float()
+
+    space = FeatureSpace("grid", 48, "0" * 64, "none", torch.device("cpu"), extract)
+
+    def first(images: Iterable[Any]) -> np.ndarray:
+        return np.concatenate([space(torch.from_numpy(part)) for part in images])[:num_known]
+
+    batches = {split: list(evaluation_batches(dataset, split, 50)) for split in ("train", "test")}
+    images = {split: first(batch.images.numpy() for batch in found) for split, found in batches.items()}
+    reconstructions = {}
+    if model.can >= {"encode", "decode"}:
+        faces = [(batch.images.numpy(), batch.labels) for batch in batches["test"]]
+        reconstructions["test"] = first(model.reconstruct(*face) for face in faces)
+    known = KnownFeatures(images, reconstructions, first([to_uint8(model.sample(20, seed=0)).numpy()]))
+    seen.clear()
+    with_known = find_bias(options, model, dataset, space, known)
+    num_with, num_degrees = sum(seen), len(options.degrees)
+    seen.clear()
+    assert with_known == find_bias(options, model, dataset, space)
+    if num_known == 37:
+        assert 0 < num_with < sum(seen)
+    else:
+        assert num_with == {"vae": 60, "cvae": 60 + 20 * num_degrees, "dcgan": 0}[family]
+
+
+def test_a_report_passes_on_the_features_that_its_parts_need() -> None:
+    def sets(num: int) -> FeatureSets:
+        made = FeatureSets({"efflite0": FeatureSet.empty(2)})
+        made.sets["efflite0"].update(np.arange(num), np.full((num, 2), num, np.float32))
+        return made
+
+    report = SimpleNamespace(train_features=sets(5), split_features=None)
+    protocol = SimpleNamespace(split="val")
+    run = SimpleNamespace(report=report, protocol=protocol, sample_features=sets(3), get=lambda statistic: sets(4))
+    known = _known(run)  # type: ignore[arg-type]
+    assert {split: len(features) for split, features in known.images.items()} == {"train": 5}
+    assert known.reconstructions["val"].tolist() == [[4, 4]] * 4
+    assert known.samples is not None and known.samples.tolist() == [[3, 3]] * 3
 
 
 def test_labels_that_cannot_be_counted(tiny_dataset: Path, tmp_path: Path) -> None:
