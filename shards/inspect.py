@@ -65,7 +65,7 @@ def describe(dataset: Dataset) -> list[str]:
         + ("  identities" if manifest.identity_field else ""),
     ]
     lines += [_split_line(dataset, split, num_images) for split in dataset.splits]
-    made_by = ", ".join(f"{name} {value}" for name, value in manifest.split.items() if value is not None)
+    made_by = ", ".join(f"{name} {_plain(value)}" for name, value in manifest.split.items() if value is not None)
     lines += ["", f"Splits: {made_by}", "", "Labels:" if manifest.fields else "Labels: none"]
     width = max((len(name) for name in manifest.fields), default=0)
     for name, label in manifest.fields.items():

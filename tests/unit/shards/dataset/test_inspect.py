@@ -34,7 +34,7 @@ def test_the_description(dataset: Dataset) -> None:
     text = "\n".join(describe(dataset))
     assert f"folder, 30 images 32x32x3, jpg quality 95, fingerprint {dataset.fingerprint}" in text
     assert "2 classes: blue 15, red 15" in text
-    assert "by sample" in text and "seed 0" in text
+    assert "by sample, fractions val 0.1 test 0.1, seed 0" in text
     assert "Skipped inputs: 1" in text and "not an image: 1 (red/broken.png)" in text
     for split, count in (("train", 25), ("val", 3), ("test", 3)):
         line = next(line for line in describe(dataset) if line.startswith(split))
