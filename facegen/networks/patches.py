@@ -84,8 +84,7 @@ class PatchEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """N x C x H x W to N x channels x rows x columns."""
-        patches = self.grid.split(images - self.mean)
-        return functional.conv2d(patches, (self.gain * self.weight)[:, :, None, None], self.bias)
+        return _linear(self.gain * self.grid.split(images - self.mean), self.weight, self.bias)
 
     @torch.no_grad()
     def start_from(self, components: PrincipalComponents, noise_variance: float, has_logvar: bool) -> None:
@@ -126,7 +125,7 @@ class PatchDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """N x channels x rows x columns to images, N x C x H x W."""
-        return self.grid.join(functional.conv2d(latents, (self.gain * self.weight)[:, :, None, None])) + self.mean
+        return self.grid.join(_linear(self.gain * latents, self.weight)) + self.mean
 
     @torch.no_grad()
     def start_from(self, components: PrincipalComponents, noise_variance: float) -> None:
@@ -135,6 +134,14 @@ class PatchDecoder(nn.Module):
         self.mean.copy_(components.mean)
         self.weight.zero_()
         self.weight[:, : self.num_latents] = directions * (variances - noise_variance).clamp(min=0).sqrt() / self.gain
+
+
+def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A linear map at each place, N x I x rows x columns to N x O x rows x columns; the weight is O x I."""
+    if inputs.shape[2:].numel() == 1:
+        # A convolution would reorder the weight of a whole image, 75 MB, in every step.
+        return functional.linear(inputs.flatten(1), weight, bias)[:, :, None, None]
+    return functional.conv2d(inputs, weight[:, :, None, None], bias)
 
 
 def _leading(components: PrincipalComponents, num: int) -> tuple[Tensor, Tensor]:

@@ -86,6 +86,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lr_0.001": ("learning rate 0.001", {"optim": {"lr": 0.001}}),
     "lr_0.004": ("learning rate 0.004", {"optim": {"lr": 0.004}}),
     "constant": ("constant learning rate", {"optim": {"schedule": "constant"}}),
+    "average_1000": ("moving average of half-life 1,000 images", {"ema": {"half_life_images": 1000}}),
+    "average_500": ("moving average of half-life 500 images", {"ema": {"half_life_images": 500}}),
     "no_average": ("no moving average", {"ema": {"half_life_images": 0}}),
 }
 """What changes, and the options of the base that change."""

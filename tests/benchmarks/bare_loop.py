@@ -39,12 +39,15 @@ class BareLoop:
         self.device = trainer.accelerator.device
         self.batch = batch
         self.family = copy.deepcopy(trainer.family).train()
+        # Turns switch networks off, which the copy must not remember; what is frozen stays frozen.
+        trained = {id(parameter) for updater in trainer.state.updaters.values() for parameter in updater.parameters}
+        for own, original in zip(self.family.parameters(), trainer.family.parameters(), strict=True):
+            own.requires_grad = id(original) in trained
         self.networks: dict[str, Any] = dict(self.family.networks.items())
         # So small that training on one batch for long does not lead to denormal numbers, which are slow.
         optim = dataclasses.replace(self.config.optim, lr=1e-6)
         self.updaters = {
-            name: Updater(network.requires_grad_(), optim, self.device, use_fp16=False)
-            for name, network in self.networks.items()
+            name: Updater(network, optim, self.device, use_fp16=False) for name, network in self.networks.items()
         }
         self.wrapped = {name: trainer.accelerator.prepare_model(network) for name, network in self.networks.items()}
         self.part = self._augmented()
