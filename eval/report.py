@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from eval.reports.options import ReportConfig
+from shards.command_line import cli
+from shards.command_line.typos import refuse_typos
+
+if __name__ == "__main__":
+    refuse_typos(ReportConfig, sys.argv[1:])
 
 from accelerate import Accelerator, InitProcessGroupKwargs
 
 from eval.base.runs import open_runs
 from eval.reports.make import make_report
-from eval.reports.options import ReportConfig
 from eval.reports.output.render import prepare_out, write_report
 from eval.reports.output.table import build_table, terminal
 from eval.reports.protocol import split_title
 from eval.reports.registry import describe_parts
 from eval.reports.results import Report
 from facegen.processes.group import make_accelerator, run_process
-from shards.command_line import cli
 from shards.command_line.keywords import from_keywords
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split

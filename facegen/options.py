@@ -145,9 +145,9 @@ class MonitorConfig:
     log_every_images: int = 2_000
     """Scalars and the progress line."""
     grid_every_images: int = 20_000
-    """Reconstruction and sample grids, as PNG and in TensorBoard."""
+    """Reconstruction and sample grids, as PNG and in TensorBoard; the first ones come after a tenth of this."""
     validate_every_images: int = 20_000
-    """Held-out metrics and latent histograms."""
+    """Held-out metrics and latent histograms; the first ones, which early stopping ignores, come after a tenth."""
     num_validation_images: int = 2_000
     """Largest number of held-out images to use."""
 

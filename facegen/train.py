@@ -14,6 +14,11 @@ if __name__ == "__main__":
 
     stop_with_launcher()  # Now, since the imports below take seconds.
 
+    from facegen.options import TrainConfig
+    from shards.command_line.typos import refuse_typos
+
+    refuse_typos(TrainConfig, sys.argv[2:], unseen=("family", "model"))
+
 from typing import Any, NamedTuple
 
 from facegen.config import make_config, parse_args

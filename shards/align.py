@@ -19,7 +19,7 @@ from shards.base.files import make_folder, write_bytes, writing_to
 from shards.base.places import num_cores
 from shards.base.progress import tracked
 from shards.command_line.cli import parse, run
-from shards.images.alignment import NO_FACE, Alignment, TemplateName, prepare_aligned
+from shards.images.alignment import FACELESS, NO_FACE, Alignment, TemplateName, prepare_aligned
 from shards.images.codecs import encode
 from shards.images.detector import FaceChoice, require_detector
 from shards.images.reading import BadImage, Preparation, open_image
@@ -110,7 +110,7 @@ def align_folder(config: AlignConfig) -> Counter[str]:
         copies, tracked(_outcomes(copies, config.workers), "aligning", len(copies), "images"), strict=True
     ):
         counts[outcome] += 1
-        if outcome.startswith(NO_FACE):
+        if outcome.startswith(FACELESS):
             faceless.append(copy.source)
     if config.faceless_sheet is not None:
         pictures = ((path.relative_to(config.input).as_posix(), open_image(path)) for path in faceless)

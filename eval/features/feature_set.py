@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from eval.features.row_bank import RowBank
+from eval.features.row_bank import MAX_FEATURES, RowBank
 from eval.features.spaces import FeatureSpace
 from eval.metrics.frechet import FeatureStatistics
-from eval.metrics.kernel import MAX_FEATURES
 
 
 @dataclass

@@ -15,10 +15,9 @@ from safetensors.numpy import load_file
 
 from eval.base.ranks import merge_ranks
 from eval.features.feature_set import FeatureSet, FeatureSets
-from eval.features.row_bank import RowBank
+from eval.features.row_bank import MAX_FEATURES, RowBank
 from eval.features.spaces import FeatureSpace
 from eval.metrics.frechet import FeatureStatistics
-from eval.metrics.kernel import MAX_FEATURES
 from shards.base.files import save_tensors
 from shards.base.places import cache_directory
 from shards.base.progress import ProgressLine

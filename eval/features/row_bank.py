@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+MAX_FEATURES = 10_000
+"""Features kept of each set: at this number a whole kernel matrix costs as much as 100 subsets of 1,000."""
+
 
 @dataclass
 class RowBank:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from shards.base.errors import Note, UserError
-from shards.images.alignment import NO_FACE, Alignment, prepare_aligned
+from shards.images.alignment import FACELESS, Alignment, prepare_aligned
 from shards.images.reading import (
     BadImage,
     Preparation,
@@ -78,13 +78,13 @@ def load_photo(
         if alignment is not None:
             pixels, _, has_face = prepare_aligned(image, preparation, alignment)
             if not has_face:
-                warnings.warn(f"no face was found in photo {path}; it is only cropped.", Note, stacklevel=2)
+                warnings.warn(f"no upright face was found in photo {path}; it is only cropped.", Note, stacklevel=2)
             return pixels
         return prepare(image, preparation)[0]
     except BadImage as error:
         advice = "save it with 8 bits a channel"
-        if error.reason == NO_FACE:
-            advice = "give another one, or --crop instead of --align"
+        if error.reason in FACELESS:
+            advice = "give another one, upright, or --crop instead of --align"
         elif "crop" in error.reason:
             advice = f"it has {image.width}x{image.height} pixels, give another --crop"
         raise UserError(f"photo {path} cannot be used: {error.reason}; {advice}.") from None

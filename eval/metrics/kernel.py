@@ -15,8 +15,6 @@ NUM_SUBSETS = 100
 MAX_SUBSET_SIZE = 1000
 SEED = 2020
 """torch-fidelity's default seed of the subsets."""
-MAX_FEATURES = 10_000
-"""Features kept of each set: at this number the whole kernel matrix costs as much as 100 subsets of 1,000."""
 _BLOCK_ROWS = 1024
 
 

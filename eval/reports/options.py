@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from eval.metrics.kernel import MAX_FEATURES
-from eval.reports.registry import choose_parts
+from eval.features.row_bank import MAX_FEATURES
 
 
 @dataclass
@@ -52,9 +51,11 @@ class ReportConfig:
                 raise ValueError(f"{name} is {value}; it must be at least 1.")
         if self.num_train > MAX_FEATURES:
             raise ValueError(f"num_train is {self.num_train}; it must be at most {MAX_FEATURES}.")
-        choose_parts(self.only, self.skip)
+        _ = self.parts  # Checks their names.
 
     @property
     def parts(self) -> frozenset[str]:
         """Names of the parts to do."""
+        from eval.reports.registry import choose_parts  # Takes seconds; a misspelled option is found before.
+
         return choose_parts(self.only, self.skip)

@@ -26,6 +26,8 @@ from shards.loading.loader import evaluation_batches
 from shards.loading.pairs import Pairs, held_out_pairs, read_pairs
 
 NUM_GRID_IMAGES = 32
+_MAX_LEFT_OUT = 0.1
+"""Share of the training images that an epoch may leave out without a warning."""
 
 BatchT = TypeVar("BatchT")
 
@@ -212,6 +214,15 @@ class Reporter:
         for warning in state.family.warnings(means):
             self.say(f"warning: {warning}")
             self._monitor.warning(warning, state.images_seen)
+
+    def warn_of_left_out(self, num_left_out: int) -> None:
+        """Says so when an epoch leaves out many training images because they fill no whole batch."""
+        total = self._epoch_size + num_left_out
+        if num_left_out > _MAX_LEFT_OUT * total:
+            self.say(
+                f"warning: an epoch trains on {self._epoch_size:,} of {total:,} images, in whole batches of "
+                f"{self._config.global_batch_size}; lower --global_batch_size to use more of them."
+            )
 
     def warn_of_another_total(self, previous_total_images: int) -> None:
         """Says so when a resumed run's schedule is stretched or cut."""

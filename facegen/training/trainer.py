@@ -142,6 +142,7 @@ class Trainer:
                 if self.run and self.accelerator.is_main_process:
                     save_config(self.config)
                 self.reporter.open(self.run, self.state)
+                self.reporter.warn_of_left_out(self.loader.num_left_out)
                 return self._train(profiler, on_step)
         except OSError as error:
             if error.errno not in DISK_ERRORS:
@@ -200,9 +201,11 @@ class Trainer:
                 reporter.warn(state)
             if self._due(config.monitor.validate_every_images):
                 self._validate()
+            elif self._is_first_look(config.monitor.validate_every_images):
+                reporter.validate(state)  # Not seen by early stopping, which counts validations at equal distances.
             if self._due(self.loader.epoch_size):
                 reporter.measure_latents(state)
-            if self._due(config.monitor.grid_every_images):
+            if self._due(config.monitor.grid_every_images) or self._is_first_look(config.monitor.grid_every_images):
                 reporter.draw(state)
             if self._due(config.checkpoint.every_images) and not self.is_over:
                 self._save()
@@ -283,6 +286,11 @@ class Trainer:
     def _due(self, every_images: int) -> bool:
         """Whether the step just taken crossed a multiple of ``every_images``, or was the last."""
         return self._crossed(every_images) or self.is_over
+
+    def _is_first_look(self, every_images: int) -> bool:
+        """Whether the step just taken ended the first tenth of ``every_images``; never where that is a single step."""
+        first = every_images // 10
+        return self.config.global_batch_size < first <= self.images_seen < first + self.config.global_batch_size
 
     def _save(self) -> None:
         """Writes a checkpoint and a snapshot where there is something new."""

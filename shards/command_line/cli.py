@@ -207,8 +207,8 @@ def parse_command(
         )
         raise SystemExit(0)
     if name not in commands:
-        nearest = _nearest(name, list(commands))
-        hint = f"; did you mean '{nearest}'?" if nearest else "."
+        close = nearest(name, list(commands))
+        hint = f"; did you mean '{close}'?" if close else "."
         fail(f"the first argument must be the {dest}, one of {', '.join(commands)}, not '{name}'{hint}")
     config = parse(
         commands[name],
@@ -242,10 +242,7 @@ def _one_sentence(message: str, known_options: Sequence[str]) -> str:
     unknown = _UNKNOWN_OPTION.search(message)
     if unknown:
         name = next(group for group in unknown.groups() if group)
-        nearest = _nearest(name, known_options)
-        return f"there is no option '{name}'; " + (
-            f"did you mean '{nearest}'?" if nearest else "--help lists them all."
-        )
+        return no_option(name, known_options)
     union = re.search(r'Parser key "([\w.]+)":.*Union subtypes.*Given value: (.*)', message, re.DOTALL)
     if union:
         kinds = re.findall(r"Expected an? (?:<class ')?([\w.]+)", message)
@@ -256,7 +253,14 @@ def _one_sentence(message: str, known_options: Sequence[str]) -> str:
     return re.sub(r"Expected an? typing.Literal", "expected one of ", message)
 
 
-def _nearest(name: str, known_options: Sequence[str]) -> str | None:
+def no_option(name: str, known_options: Sequence[str]) -> str:
+    """The sentence about an option that does not exist, with the nearest one that does."""
+    close = nearest(name, known_options)
+    return f"there is no option '{name}'; " + (f"did you mean '{close}'?" if close else "--help lists them all.")
+
+
+def nearest(name: str, known_options: Sequence[str]) -> str | None:
+    """The name that a wrong one may stand for; None where none is near."""
     close = difflib.get_close_matches(name, known_options, n=1, cutoff=0.6)
     if close:
         return close[0]

@@ -39,6 +39,7 @@ class TrainLoader:
     Attributes:
         steps_per_epoch: Global batches of an epoch, the same for every rank.
         epoch_size: Samples of an epoch over all ranks, by which ``samples_seen`` grows.
+        num_left_out: Samples that each epoch leaves out, because they fill no whole batch.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class TrainLoader:
         self._samples_seen = 0
         self.steps_per_epoch = self._plan.steps_per_epoch
         self.epoch_size = self._plan.epoch_size
+        self.num_left_out = self._plan.num_left_out
 
     @property
     def samples_seen(self) -> int:

@@ -175,6 +175,7 @@ class BatchPlan:
     Attributes:
         steps_per_epoch: Global batches of an epoch, the same for every rank.
         epoch_size: Samples of an epoch, ``steps_per_epoch * global_batch_size``.
+        num_left_out: Samples that each epoch leaves out, others every time: they fill no whole batch.
         first_slot: Where this rank's share starts in a global batch.
         local_batch_size: Samples of this rank's share.
     """
@@ -201,6 +202,7 @@ class BatchPlan:
         self._unit_size = unit_size
         self.steps_per_epoch = order.num_units * unit_size // global_batch_size
         self.epoch_size = self.steps_per_epoch * global_batch_size
+        self.num_left_out = order.num_units * unit_size - self.epoch_size
         self.local_batch_size = global_batch_size // world_size
         self.first_slot = rank * self.local_batch_size
 

@@ -164,7 +164,7 @@ def _finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], 
         print(f"{num_enlarged} images were smaller than {options.size} pixels after the crop and were enlarged.")
     faceless = sorted(position for result in results.values() for position in result.faceless)
     if plan.alignment is not None:
-        print(f"No face was found in {len(faceless)} of {len(source)} images.")
+        print(f"No upright face was found in {len(faceless)} of {len(source)} images.")
     with writing_to(f"to {options.output}", "fix this, then rerun the command"):
         write_dataset(options.output, manifest, columns)
     if options.faceless_sheet is not None:

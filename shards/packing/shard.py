@@ -15,7 +15,7 @@ from shards.base.errors import UserError
 from shards.base.printing import printable
 from shards.base.retrying import persistently
 from shards.dataset.tar import ShardWriter, member_key, sha256_file
-from shards.images.alignment import NO_FACE, Alignment, prepare_aligned
+from shards.images.alignment import FACELESS, Alignment, prepare_aligned
 from shards.images.codecs import encode
 from shards.images.reading import BadImage, Preparation, prepare
 from shards.packing.plan import Encoding, ShardTask
@@ -46,7 +46,7 @@ class ShardResult:
         crc32: Checksum of each image's bytes; none in the results of older versions.
         skipped: Name and reason of each item that could not be packed.
         num_enlarged: Images that were smaller than the packed size.
-        faceless: Items in which alignment found no face, skipped or not, by position in the source.
+        faceless: Items in which alignment found no upright face, skipped or not, by position in the source.
     """
 
     name: str
@@ -92,7 +92,7 @@ def write_shard(job: ShardJob, task: ShardTask, path: Path, on_image: Callable[[
             except (OSError, ValueError) as error:
                 reason = error.reason if isinstance(error, BadImage) else "damaged image"
                 skipped.append((name, reason))
-                faceless += [position] if reason == NO_FACE else []
+                faceless += [position] if reason in FACELESS else []
             else:
                 key = member_key(item.key)
                 image = encode(pixels, job.encoding.extension, **job.encoding.codec_options)

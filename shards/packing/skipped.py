@@ -77,7 +77,7 @@ def save_faceless_sheet(
         picture = Image.fromarray(image.squeeze()) if isinstance(image, np.ndarray) else image
         images.append(CaptionedImage(ImageOps.pad(to_mode(picture, "RGB"), (_CELL_PX, _CELL_PX), color="white"), name))
     more = f", the first {_NUM_DRAWN}" if num > _NUM_DRAWN else ""
-    title = f"No face was found in {num:,} of {total:,} images{more}"
+    title = f"No upright face was found in {num:,} of {total:,} images{more}"
     with writing_to(path, "give another file name"), replacing(path, durable=False) as temporary:
         draw_images([(title, images)], _CELL_PX).save(temporary, "PNG")
     print(f"Images without a face: {path}")

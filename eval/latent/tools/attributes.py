@@ -48,7 +48,7 @@ class FitAttributesConfig(ModelOptions, Options):
     split: str = "train"
     """Split to fit on."""
     h5: str | None = None
-    """HDF5 file for the same; needs h5py."""
+    """HDF5 file for the same; needs the extra hdf5."""
 
     @property
     def outputs(self) -> list[str]:

@@ -112,7 +112,7 @@ def test_a_command_aligns_by_default_and_can_be_told_not_to(
     model, images = trained_on(run, LFW), [str(tmp_path / "photo.png")]
     choose_faces(FaceOptions(images=images), model)
     assert asked == [Alignment("lfw", 0.0, "largest", "crop")]
-    with pytest.warns(Note, match="no face was found in photo .*photo.png; it is only cropped"):
+    with pytest.warns(Note, match="no upright face was found in photo .*photo.png; it is only cropped"):
         choose_faces(FaceOptions(images=images), model)
     for options in (FaceOptions(images=images, align="none"), FaceOptions(images=images, crop="0,0,20,20")):
         choose_faces(options, model)

