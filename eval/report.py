@@ -22,14 +22,19 @@ if __name__ == "__main__":
 
 from accelerate import Accelerator, InitProcessGroupKwargs
 
-from eval.base.runs import open_runs
+from eval.base.runs import distinct_names, open_run
 from eval.reports.make import make_report
 from eval.reports.output.render import prepare_out, write_report
 from eval.reports.output.table import build_table, terminal
 from eval.reports.protocol import split_title
-from eval.reports.registry import describe_parts
+from eval.reports.registry import PARTS, describe_parts
 from eval.reports.results import Report
+from eval.stand_ins.baselines import DEFAULT_COMPONENTS, MAX_COMPONENTS, make_baselines
+from eval.stand_ins.image_files import PREFIXES, open_image_files
+from eval.stand_ins.stand_in import StandIn
+from facegen.model import Model
 from facegen.processes.group import make_accelerator, run_process
+from shards.base.errors import UserError
 from shards.command_line.keywords import from_keywords
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
@@ -44,7 +49,7 @@ def report(runs: StrPath | Sequence[StrPath], data: StrPath, out: StrPath, **opt
     """Evaluates runs and writes a report, as ``python -m eval.report`` does, without printing it.
 
     Args:
-        runs: One or more run or snapshot directories.
+        runs: One or more run or snapshot directories, or images of other programs, as on the command line.
         data: Packed data set to evaluate on.
         out: Directory of report.html, report.md, report.json and figures/.
         options: The other options of the command line, such as ``split="val"`` or ``only=["reconstruction"]``; see
@@ -89,13 +94,38 @@ def _report(config: ReportConfig) -> tuple[Report, Accelerator]:
     dataset = Dataset(config.data)
     check_split(dataset, config.split)
     accelerator = make_accelerator(config.device == "cpu", [InitProcessGroupKwargs(timeout=_WAIT)])
-    models = open_runs(config.runs, dataset, accelerator.device, config.weights)
+    models = [_open(path, config, dataset, accelerator) for path in config.runs]
     out = Path(config.out)
     prepare_out(out)
-    made, figures = make_report(config, dataset, models, accelerator)
+    named = list(zip(distinct_names(models), models, strict=True))
+    made, figures = make_report(config, dataset, named, accelerator, _baselines(config, dataset, models, accelerator))
     if accelerator.is_main_process:
         write_report(out, made, figures, split_title(config.split))
     return made, accelerator
+
+
+def _open(path: str, config: ReportConfig, dataset: Dataset, accelerator: Accelerator) -> Model | StandIn:
+    if not path.startswith(PREFIXES):
+        return open_run(path, dataset, accelerator.device, config.weights)
+    images = open_image_files(path, dataset.image)
+    needed = config.num_samples or config.num_images or dataset.num_samples(config.split)
+    if images.num_images is not None and images.num_images < needed:
+        raise UserError(
+            f"{path} holds {images.num_images:,} images and {needed:,} are needed; "
+            f"set --num_samples {images.num_images}."
+        )
+    return images
+
+
+def _baselines(
+    config: ReportConfig, dataset: Dataset, models: Sequence[Model | StandIn], accelerator: Accelerator
+) -> list[StandIn]:
+    """What the runs are compared with; none where no chosen part looks at it."""
+    if not any(part.of_stand_ins for name, part in PARTS.items() if name in config.parts):
+        return []
+    sizes = {model.latent_size for model in models if isinstance(model, Model) and model.latent_size}
+    nums = config.eigenfaces or [num for num in sizes if num <= MAX_COMPONENTS] or [DEFAULT_COMPONENTS]
+    return make_baselines(config.baselines, nums, dataset, config.split, accelerator)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -20,19 +20,27 @@ def open_runs(
     Raises:
         UserError: No snapshot, or a model of images of another size than the data set's.
     """
-    models = [load(path, device=device, weights=weights) for path in paths]
-    image = dataset.image
-    for path, model in zip(paths, models, strict=True):
-        if tuple(model.image_shape) != (image.channels, image.height, image.width):
-            theirs = "x".join(map(str, (*model.image_shape[1:], model.image_shape[0])))
-            raise UserError(
-                f"{path} was trained on images of {theirs} (height x width x channels) and {dataset.address} holds "
-                f"{image.height}x{image.width}x{image.channels}; pack the data set at the run's size."
-            )
+    models = [open_run(path, dataset, device, weights) for path in paths]
     return list(zip(distinct_names(models), models, strict=True))
 
 
-def distinct_names(models: Sequence[Model]) -> list[str]:
+def open_run(path: str, dataset: Dataset, device: torch.device, weights: Literal["ema", "raw"] | None = None) -> Model:
+    """Loads a run.
+
+    Raises:
+        UserError: As ``open_runs``.
+    """
+    model, image = load(path, device=device, weights=weights), dataset.image
+    if tuple(model.image_shape) != (image.channels, image.height, image.width):
+        theirs = "x".join(map(str, (*model.image_shape[1:], model.image_shape[0])))
+        raise UserError(
+            f"{path} was trained on images of {theirs} (height x width x channels) and {dataset.address} holds "
+            f"{image.height}x{image.width}x{image.channels}; pack the data set at the run's size."
+        )
+    return model
+
+
+def distinct_names(models: Sequence[Any]) -> list[str]:
     """The name of each run, with its sampler; equal names get the number of their place."""
     names = [f"{model.name}:{model.sampler}" if model.sampler else model.name for model in models]
     return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]

@@ -17,6 +17,7 @@ from eval.reports.results import Figure, Measure, Missing, Picture, RunResult
 from eval.reports.run_context import RunContext
 from eval.reports.run_pass import run_samples, run_split
 from eval.reports.statistic import Results
+from eval.stand_ins.stand_in import StandIn
 from facegen.model import Model
 from facegen.runs.metrics_file import read_metrics
 from shards.base.errors import UserError
@@ -33,16 +34,19 @@ class Evaluated:
     """What parts keep for the comparison of all runs, by the part's name."""
 
 
-def evaluate_run(evaluation: Evaluation, label: str, model: Model, path: str) -> Evaluated:
-    """Evaluates one model; every rank has to call it, and only the main one measures the rest and draws.
+def evaluate_run(evaluation: Evaluation, label: str, model: Model | StandIn, path: str) -> Evaluated:
+    """Evaluates one model, or what stands in for one; every rank has to call it.
+
+    Only the main one measures what the passes do not, and draws.
 
     Args:
         evaluation: What all runs share.
         label: What the report calls the run.
-        model: As ``facegen.model.load`` returns it.
+        model: As ``facegen.model.load`` returns it, or a stand-in.
         path: As the command names the run.
     """
-    report, parts, stages = evaluation.report, evaluation.parts, evaluation.stages
+    report, stages = evaluation.report, evaluation.stages
+    parts = [part for part in evaluation.parts if part.of_stand_ins or not isinstance(model, StandIn)]
     statistics = [statistic for part in parts for statistic in part.statistics]
     with stages.stage("split through encoder and decoder", label):
         accumulators = run_split(model, report, statistics, evaluation.accelerator)
@@ -56,6 +60,8 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model, path: str) ->
     for part in PARTS.values():
         if part.name not in evaluation.chosen:
             result.measures |= part.missing(SKIPPED)
+        elif part not in parts:
+            result.measures |= part.missing(f"only of trained models, not of {model.name}")
         elif part.measure is not None:
             with stages.stage(part.name, label):
                 result.measures |= measured(part, run)
@@ -70,7 +76,7 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model, path: str) ->
     return Evaluated(result, figures, run.kept)
 
 
-def _start_result(label: str, model: Model, path: str, protocol: Protocol) -> RunResult:
+def _start_result(label: str, model: Model | StandIn, path: str, protocol: Protocol) -> RunResult:
     """What is known of a run before anything is measured."""
     return RunResult(
         name=label,
@@ -149,9 +155,9 @@ def _lacking(needs: tuple[str, ...], run: RunContext) -> str:
     return f"does not {' and '.join(lacking)}" if lacking else ""
 
 
-def _difference(label: str, model: Model, protocol: Protocol) -> str:
+def _difference(label: str, model: Model | StandIn, protocol: Protocol) -> str:
     ours = protocol.dataset.fingerprint
-    if model.dataset_fingerprint == ours:
+    if isinstance(model, StandIn) or model.dataset_fingerprint == ours:
         return ""
     difference = (
         f"{label} was trained on data with fingerprint {model.dataset_fingerprint} and is evaluated on {ours}: "
@@ -160,7 +166,7 @@ def _difference(label: str, model: Model, protocol: Protocol) -> str:
     return f"{difference} {other_framing(model, protocol.dataset)}".strip()
 
 
-def _condition(model: Model, protocol: Protocol) -> str:
+def _condition(model: Model | StandIn, protocol: Protocol) -> str:
     """What a conditional model generates by, and which of it the evaluation gives it."""
     if model.condition is None or model.condition_range is None:
         return ""

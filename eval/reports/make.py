@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from eval.features.spaces import frechet_name
+from eval.reports.beaten import beaten
 from eval.reports.context import Protocol
 from eval.reports.evaluate import evaluate_run
 from eval.reports.options import ReportConfig
@@ -21,17 +22,23 @@ from eval.reports.registry import PARTS, metrics
 from eval.reports.results import Figure, Missing, Report
 from eval.reports.run_context import AllRuns
 from eval.reports.stages import Stages
-from eval.reports.unfinished import FinishedRun, finished_file, load_finished, save_finished
+from eval.reports.unfinished import UNFINISHED, FinishedRun, finished_file, load_finished, save_finished
+from eval.stand_ins.stand_in import StandIn
 from facegen.model import Model
+from shards.base.places import cache_directory
 from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 
-NamedModels = Sequence[tuple[str, Model]]
-"""Models, each with what the report calls it."""
+NamedModels = Sequence[tuple[str, Model | StandIn]]
+"""Models, or what stands in for them, each with what the report calls it."""
 
 
 def make_report(
-    config: ReportConfig, dataset: Dataset, models: NamedModels, accelerator: Accelerator
+    config: ReportConfig,
+    dataset: Dataset,
+    models: NamedModels,
+    accelerator: Accelerator,
+    baselines: Sequence[StandIn] = (),
 ) -> tuple[Report, dict[str, Figure]]:
     """Evaluates the models one after the other; every rank has to call it.
 
@@ -40,6 +47,7 @@ def make_report(
         dataset: The one that ``config`` names.
         models: What ``config.runs`` names, loaded.
         accelerator: Ranks and device.
+        baselines: What the models are compared with.
 
     Returns:
         The report, and its pictures by file name; complete on the main process only.
@@ -47,7 +55,9 @@ def make_report(
     stages = Stages(quiet=not accelerator.is_main_process)
     protocol = _protocol(config, dataset)
     is_trained_on = any(
-        "sample" in model.can and model.dataset_fingerprint == dataset.fingerprint for _, model in models
+        "sample" in model.can and model.dataset_fingerprint == dataset.fingerprint
+        for _, model in models
+        if isinstance(model, Model)
     )
     evaluation = prepare(protocol, config.parts, config.fid_weights, accelerator, stages, is_trained_on)
     report = Report(
@@ -59,15 +69,18 @@ def make_report(
         skipped=[part for part in PARTS if part not in config.parts],
     )
     finished = []
-    with ProgressLine("report", len(models), "runs", quiet=not accelerator.is_main_process) as progress:
-        for (label, model), path in zip(models, config.runs, strict=True):
+    columns = [*models, *((baseline.name, baseline) for baseline in baselines)]
+    paths = [*config.runs, *(baseline.family for baseline in baselines)]
+    with ProgressLine("report", len(columns), "runs", quiet=not accelerator.is_main_process) as progress:
+        for (label, model), path in zip(columns, paths, strict=True):
             finished.append(_finish_run(config, report.protocol, evaluation, label, model, path))
             progress.update()
-    report.runs = [run.result for run in finished]
-    report.warnings = _warnings(evaluation, report)
+    results = [run.result for run in finished]
+    report.runs, report.baselines = results[: len(models)], results[len(models) :]
+    report.warnings = _warnings(evaluation, report, _num_latents(columns))
     figures = {file: figure for run in finished for file, figure in run.figures.items()}
     if accelerator.is_main_process:
-        figures |= _compare(report, evaluation, models, finished)
+        figures |= _compare(report, evaluation, columns, finished)
     report.stages = stages.done
     return report, figures
 
@@ -87,15 +100,19 @@ def _protocol(config: ReportConfig, dataset: Dataset) -> Protocol:
 
 
 def _finish_run(
-    config: ReportConfig, lines: dict[str, str], evaluation: Evaluation, label: str, model: Model, path: str
+    config: ReportConfig, lines: dict[str, str], evaluation: Evaluation, label: str, model: Model | StandIn, path: str
 ) -> FinishedRun:
     """Evaluates a run, or reuses the result of an interrupted report with the same options and protocol.
 
-    Every rank has to call it; what it returns is complete on the main process only.
+    Baselines are reused by every later report with the same options and protocol. Every rank has to call it; what it
+    returns is complete on the main process only.
     """
     accelerator, stages = evaluation.accelerator, evaluation.stages
-    options = {name: value for name, value in asdict(config).items() if name not in ("runs", "out")}
-    file = finished_file(Path(config.out), {"options": options, "protocol": lines}, label, model, path)
+    is_baseline = isinstance(model, StandIn) and model.is_baseline
+    others = ("runs", "out", *(("baselines", "eigenfaces", "weights") if is_baseline else ()))
+    options = {name: value for name, value in asdict(config).items() if name not in others}
+    folder = cache_directory() / "baselines" if is_baseline else Path(config.out) / UNFINISHED
+    file = finished_file(folder, {"options": options, "protocol": lines}, label, model, path)
     # The main process decides: ranks that see different files must not diverge.
     found = load_finished(file) if accelerator.is_main_process else None
     run: FinishedRun | None = broadcast_object_list([found])[0]
@@ -107,7 +124,7 @@ def _finish_run(
             save_finished(file, run)
         return run
     stages.done += run.stages
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and not is_baseline:
         print(f"{label}: reused from the interrupted report")
     return run
 
@@ -121,8 +138,9 @@ def _compare(
         if part.compare is None:
             continue
         kept = {run.result.name: run.kept[part.name] for run in finished if part.name in run.kept}
+        shown = [named for named in models if part.of_stand_ins or isinstance(named[1], Model)]
         with evaluation.stages.stage(f"picture: {part.compare.title}"):
-            shared = part.compare.make(AllRuns(evaluation.report, models, kept))
+            shared = part.compare.make(AllRuns(evaluation.report, shown, kept))
         if isinstance(shared, Absent):
             report.missing.append(Missing(part.compare.title, shared.reason))
             continue
@@ -132,7 +150,13 @@ def _compare(
     return figures
 
 
-def _warnings(evaluation: Evaluation, report: Report) -> list[str]:
+def _num_latents(columns: NamedModels) -> dict[str, int]:
+    """By name, of what has latents."""
+    sizes = {label: getattr(model, "latent_size", None) for label, model in columns}
+    return {label: size for label, size in sizes.items() if size}
+
+
+def _warnings(evaluation: Evaluation, report: Report, num_latents: dict[str, int]) -> list[str]:
     """What has to be known before any number is read."""
     context = evaluation.report
     warnings = [f"{frechet_name(space)} was {reason}" for space, reason in context.absent_spaces.items()]
@@ -140,5 +164,6 @@ def _warnings(evaluation: Evaluation, report: Report) -> list[str]:
         warnings.append("These are numbers on images that the models were trained on, not on held-out ones.")
     of_parts = [warning for part in evaluation.parts if part.warn for warning in part.warn(context)]
     warnings += dict.fromkeys(of_parts)
+    warnings += beaten(report, num_latents) if evaluation.accelerator.is_main_process else []
     warnings += [run.difference for run in report.runs if run.difference]
     return warnings + [f"{run.name}: {warning}" for run in report.runs for warning in run.warnings]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from eval.features.row_bank import MAX_FEATURES
+from eval.stand_ins.names import Baseline
 
 
 @dataclass
@@ -13,7 +14,8 @@ class ReportConfig:
     """Options of a report."""
 
     runs: list[str]
-    """Run directories (their newest snapshot) or snapshot directories; RUN:NAME samples with a sampler fitted to it."""
+    """Run directories (their newest snapshot) or snapshot directories; RUN:NAME samples with a sampler fitted to it.
+    Also images of other programs: images:DIR for a folder, npz:FILE for an array."""
     data: str
     """Packed data set to evaluate on."""
     out: str
@@ -39,6 +41,10 @@ class ReportConfig:
     num_train: int = MAX_FEATURES
     """Training images, the first ones, in which principal components, attributes and nearest neighbors are looked for;
     at most 10,000."""
+    baselines: list[Baseline] = field(default_factory=lambda: list(get_args(Baseline)))
+    """What runs are compared with: training images (real), principal components (eigenfaces), the mean face."""
+    eigenfaces: list[int] = field(default_factory=list)
+    """Numbers of principal components; as many as runs have latent dims, up to 1,024, where none is given."""
     fid_weights: str = "auto"
     """File of Inception weights in torch-fidelity's layout for FID and KID; auto takes torch-fidelity's cached file or
     downloads it, none leaves FID out."""
@@ -51,6 +57,8 @@ class ReportConfig:
                 raise ValueError(f"{name} is {value}; it must be at least 1.")
         if self.num_train > MAX_FEATURES:
             raise ValueError(f"num_train is {self.num_train}; it must be at most {MAX_FEATURES}.")
+        if any(num < 1 for num in self.eigenfaces):
+            raise ValueError(f"eigenfaces is {self.eigenfaces}; each number must be at least 1.")
         _ = self.parts  # Checks their names.
 
     @property

@@ -163,6 +163,7 @@ class Part:
         prepare: What is done once for all runs.
         compare: What shows all runs side by side.
         warn: What has to be known before its numbers are read.
+        of_stand_ins: Whether it is also done for baselines and for images from elsewhere (``eval.stand_ins``).
     """
 
     name: str
@@ -180,6 +181,7 @@ class Part:
     prepare: Setup | None = None
     compare: SideBySide | None = None
     warn: Callable[[ReportContext], Sequence[str]] | None = None
+    of_stand_ins: bool = False
 
     def __post_init__(self) -> None:
         """Finds what was forgotten.

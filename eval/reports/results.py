@@ -15,7 +15,7 @@ from shards.base.errors import DamagedFile, shown
 from shards.base.formats import Format
 from shards.base.records import read_record
 
-FORMAT = Format("report", version=1, key="schema_version")
+FORMAT = Format("report", version=2, upgrades={1: lambda old: old | {"baselines": []}}, key="schema_version")
 """Of ``report.json``."""
 
 _FORMAT_SPEC = re.compile(r"si|,?(\.\d)?[defg%]?")
@@ -130,7 +130,7 @@ class RunResult:
     family: str
     """Of the model."""
     weights: str
-    """EMA or raw."""
+    """EMA or raw; empty for a baseline and for images from elsewhere."""
     step: Count
     """Optimizer steps of the snapshot."""
     images_seen: Count
@@ -170,6 +170,8 @@ class Report:
     """Rows of the table, in order."""
     runs: Annotated[list[RunResult], MinLen(1)]
     """In the order of the command line."""
+    baselines: list[RunResult] = field(default_factory=list)
+    """What runs have to beat; never ranked among them."""
     pictures: list[Picture] = field(default_factory=list)
     """Those that show all runs."""
     warnings: list[str] = field(default_factory=list)
@@ -182,6 +184,11 @@ class Report:
     """Parts that were not asked for."""
     stages: list[Stage] = field(default_factory=list)
     """In the order in which they ran."""
+
+    @property
+    def columns(self) -> list[RunResult]:
+        """Runs, then baselines."""
+        return [*self.runs, *self.baselines]
 
 
 def best_runs(metric: Metric, runs: list[RunResult]) -> set[int]:
@@ -252,7 +259,7 @@ def read_report(path: Path) -> Report:
     for number, metric in enumerate(report.metrics):
         if not _FORMAT_SPEC.fullmatch(metric.format):
             raise DamagedFile(f"{path}: metrics[{number}].format cannot be {shown(metric.format)}; {advice}.")
-    for run in report.runs:
+    for run in report.columns:
         for metric in report.metrics:
             if metric.key not in run.measures:
                 raise DamagedFile(f"{path}: runs lack the measure {shown(metric.key)}; {advice}.")

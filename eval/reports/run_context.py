@@ -11,6 +11,7 @@ from eval.latent.faces import Faces
 from eval.reports.context import NUM_FACES, Protocol, ReportContext
 from eval.reports.results import RunResult
 from eval.reports.statistic import Results, ResultT, Statistic
+from eval.stand_ins.stand_in import StandIn
 from facegen.model import Model
 
 
@@ -61,7 +62,7 @@ class AllRuns:
     """All runs, for what shows them side by side."""
 
     report: ReportContext
-    models: Sequence[tuple[str, Model]]
-    """Each with its label, in the report's order."""
+    models: Sequence[tuple[str, Model | StandIn]]
+    """Each with its label, in the report's order; stand-ins only for parts with ``of_stand_ins``."""
     kept: Mapping[str, Any]
     """What one part has kept of each run, by the run's label."""

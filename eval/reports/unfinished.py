@@ -21,6 +21,7 @@ from eval.latent.origin import snapshot_identity
 from eval.reports.output.embedded import content_of, figure_of
 from eval.reports.registry import PARTS
 from eval.reports.results import Figure, RunResult, Stage, to_json
+from eval.stand_ins.stand_in import StandIn
 from facegen import __version__
 from facegen.model import Model
 from shards.base.files import make_folder, write_bytes, writing_to
@@ -53,25 +54,26 @@ class _Content:
     stages: list[Stage]
 
 
-def finished_file(out: Path, settings: Mapping[str, Any], label: str, model: Model, path: str) -> Path:
+def finished_file(folder: Path, settings: Mapping[str, Any], label: str, model: Model | StandIn, path: str) -> Path:
     """The file of a run.
 
     Args:
-        out: Directory of the report.
+        folder: Where such files are kept: ``UNFINISHED`` in a report's directory, or a cache.
         settings: Everything that decides the results of all runs, as JSON.
         label: Name of the run in the report.
-        model: Model of the run.
+        model: Model of the run, or what stands in for one.
         path: The run as the command names it.
     """
-    draws = model.sample_latents(_NUM_DRAWS).cpu().numpy().tobytes() if "sample" in model.can else b""
+    is_model = isinstance(model, Model)
+    draws = model.sample_latents(_NUM_DRAWS).cpu().numpy().tobytes() if is_model and "sample" in model.can else b""
     key = {
         "version": __version__,
         "settings": settings,
         "run": [label, path, model.weights, model.step, model.images_seen, model.dataset_fingerprint],
-        "snapshot": snapshot_identity(model),
+        "snapshot": snapshot_identity(model) if is_model else model.identity,
         "sampler": [model.sampler, hashlib.sha256(draws).hexdigest()],
     }
-    return out / UNFINISHED / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    return folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def save_finished(path: Path, run: FinishedRun) -> None:

@@ -29,7 +29,7 @@ def report_markdown(report: Report, split_title: str) -> str:
     if report.pictures or report.tables or report.missing:
         parts += [f"## All runs ({split_title})", *map(_picture, report.pictures), *map(_table, report.tables)]
         parts += _missing(report.missing)
-    for run in report.runs:
+    for run in report.columns:
         parts += _run(run, split_title)
     parts += ["## Protocol", "\n".join(f"- {name}: {text}" for name, text in report.protocol.items())]
     if report.stages:
@@ -47,7 +47,8 @@ def group_missing(missing: list[Missing]) -> list[tuple[str, str]]:
 def _run(run: RunResult, split_title: str) -> list[str]:
     parts = [f"## {run.name} ({run.family}, {split_title})"]
     parts += [f"> **Note:** {note}" for note in (run.difference, *run.warnings) if note]
-    parts += [f"{run.weights} weights, step {run.step:,}, {run.images_seen:,} images seen, from `{run.path}`"]
+    if run.weights:
+        parts += [f"{run.weights} weights, step {run.step:,}, {run.images_seen:,} images seen, from `{run.path}`"]
     parts += [f"Condition: {run.condition}"] if run.condition else []
     return [*parts, *map(_picture, run.pictures), *map(_table, run.tables), *_missing(run.missing)]
 

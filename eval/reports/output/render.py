@@ -61,7 +61,7 @@ def html(report: Report, figures: Mapping[str, Figure], split_title: str) -> str
         stages=stage_table(report.stages) if report.stages else None,
         embedded=embedded,
         split_title=split_title,
-        anchors=[f"run-{number}" for number in range(1, len(report.runs) + 1)],
+        anchors=[f"run-{number}" for number in range(1, len(report.columns) + 1)],
         group_missing=group_missing,
         grouped=_grouped,
     )
@@ -80,5 +80,5 @@ def _pictures_of_earlier_report(out: Path) -> set[str]:
         earlier = read_report(out / "report.json")
     except UserError:
         return set()
-    names = {picture.file for holder in (earlier, *earlier.runs) for picture in holder.pictures}
+    names = {picture.file for holder in (earlier, *earlier.columns) for picture in holder.pictures}
     return {name for name in names if Path(name).name == name}

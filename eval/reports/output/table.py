@@ -54,13 +54,13 @@ def build_table(report: Report) -> NumberTable:
             continue
         best = best_runs(metric, report.runs)
         cells = []
-        for position, run in enumerate(report.runs):
+        for position, run in enumerate(report.columns):
             measure = run.measures[metric.key]
             notes = tuple(numbers.setdefault(note, len(numbers) + 1) for note in (measure.reason, measure.note) if note)
             cells.append(Cell(format_value(metric, measure), position in best, notes))
         groups.setdefault(metric.group, []).append(MetricLine(metric, ARROWS[metric.better], tuple(cells)))
     return NumberTable(
-        runs=tuple(run.name for run in report.runs),
+        runs=tuple(run.name for run in report.columns),
         groups=tuple((title, tuple(lines)) for title, lines in groups.items()),
         footnotes=tuple(numbers),
         absent=absent,
@@ -72,7 +72,7 @@ def _absent_groups(report: Report) -> dict[str, str]:
     """The reason of each group that has no value and only one reason, by title."""
     reasons: dict[str, set[str]] = {}
     for metric in report.metrics:
-        measures = [run.measures[metric.key] for run in report.runs]
+        measures = [run.measures[metric.key] for run in report.columns]
         reasons.setdefault(metric.group, set()).update(
             measure.reason if measure.value is None else "" for measure in measures
         )

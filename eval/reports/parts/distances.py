@@ -142,6 +142,7 @@ PARTS = [
         measure=measure_samples,
         features=Features(split=Amount.ALL, samples=Amount.ALL),
         warn=warn,
+        of_stand_ins=True,
     ),
     Part(
         name="distances:reconstructions",
@@ -151,5 +152,6 @@ PARTS = [
         statistics=(RECONSTRUCTION_FEATURES,),
         features=Features(split=Amount.ALL),
         warn=warn,
+        of_stand_ins=True,
     ),
 ]

@@ -54,5 +54,6 @@ PARTS = [
         lacking="does not reconstruct",
         statistics=(RECONSTRUCTION,),
         compare=SideBySide(TITLE, side_by_side),
+        of_stand_ins=True,
     )
 ]

@@ -21,10 +21,12 @@ NUM_ROWS, NUM_COLUMNS = 6, 12
 def sample_grid(run: RunContext) -> Drawing:
     """The first samples."""
     protocol = run.protocol
-    images = samples(run.model, protocol, 0, NUM_ROWS * NUM_COLUMNS)
+    num_columns = min(NUM_COLUMNS, protocol.num_samples)
+    num_rows = min(NUM_ROWS, protocol.num_samples // num_columns)
+    images = samples(run.model, protocol, 0, num_rows * num_columns)
     note = condition_note(run.model, protocol.dataset, protocol.split)
     caption = f"The first {len(images)} of seed {protocol.seed}, not chosen.{note}"
-    return Drawing(face_grid([Row(row) for row in np.split(images, NUM_ROWS)]), caption)
+    return Drawing(face_grid([Row(row) for row in np.split(images, num_rows)]), caption)
 
 
 def std_grid(run: RunContext) -> Drawing:
@@ -55,5 +57,6 @@ PARTS = [
             RunPicture("samples.png", "Samples", sample_grid),
             RunPicture("samples_by_std.png", "Samples by standard deviation", std_grid),
         ),
+        of_stand_ins=True,
     )
 ]

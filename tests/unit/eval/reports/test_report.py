@@ -31,7 +31,7 @@ from eval.reports.parts import likelihood
 from eval.reports.parts.distances import FEW_IMAGES, RECONSTRUCTION_FEATURES, distances
 from eval.reports.parts.reconstruction import RECONSTRUCTION
 from eval.reports.protocol import split_title
-from eval.reports.results import Measure, Metric, Picture, Report, RunResult, best_runs, format_value
+from eval.reports.results import FORMAT, Measure, Metric, Picture, Report, RunResult, best_runs, format_value
 from eval.reports.run_context import RunContext
 from eval.reports.run_pass import run_samples, run_split
 from eval.reports.statistic import USAGE, Results
@@ -131,7 +131,7 @@ def test_files_of_a_report(tmp_path):
     assert sorted(path.name for path in (out / "figures").iterdir()) == ["new.png"]
     assert (out / "notes.txt").read_text() == "mine"
     content = json.loads((out / "report.json").read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == FORMAT.version
     assert content["runs"][1]["measures"]["loss"] == {"value": 0.25, "spread": None, "reason": "", "note": ""}
     page = (out / "report.html").read_text()
     assert "data:image/webp;base64," in page

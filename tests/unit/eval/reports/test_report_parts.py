@@ -32,7 +32,18 @@ from eval.reports.parts.past import sample_animation
 from eval.reports.prepare import features_of
 from eval.reports.protocol import split_title
 from eval.reports.registry import PARTS, choose_parts, describe_parts, metrics
-from eval.reports.results import Measure, Metric, Missing, Picture, Report, RunResult, Stage, TextTable, read_report
+from eval.reports.results import (
+    FORMAT,
+    Measure,
+    Metric,
+    Missing,
+    Picture,
+    Report,
+    RunResult,
+    Stage,
+    TextTable,
+    read_report,
+)
 from eval.reports.run_context import RunContext
 from eval.reports.run_pass import run_samples, run_split
 from eval.reports.stages import Stages
@@ -320,7 +331,7 @@ def test_json_follows_its_schema(tmp_path):
         lambda report: report["stages"][0].update(seconds="long"),
         lambda report: report["runs"][0]["measures"]["mse"].update(unknown=1),
         lambda report: report["metrics"][0].update(better="bigger"),
-        lambda report: report.update(schema_version=2),
+        lambda report: report.update(schema_version=FORMAT.version + 1),
     ):
         spoiled = json.loads(json.dumps(content))
         spoil(spoiled)
@@ -341,7 +352,7 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
     content = json.loads(path.read_text())
     for spoil, message in (
         (lambda: content["runs"][0].pop("family"), r"runs\[0\].family is missing"),
-        (lambda: content.update(schema_version=2), "install a newer facegen"),
+        (lambda: content.update(schema_version=FORMAT.version + 1), "install a newer facegen"),
         (lambda: content.pop("schema_version"), "no known format version"),
     ):
         spoil()

@@ -1,0 +1,119 @@
+"""Simple baselines: real faces of other people, the mean face, and principal components ("eigenfaces").
+
+A model that does not beat eigenfaces with as many components as it has latents has learned less than linear algebra;
+real faces are what no distance can be expected to go below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from eval.stand_ins.names import Baseline
+from eval.stand_ins.stand_in import StandIn, fixed, read_rows
+from facegen.latents.image_components import image_components
+from facegen.networks.patches import Grid, PrincipalComponents
+from facegen.pixels import to_float, to_uint8
+from facegen.randomness import numbered_noise
+from shards.dataset.dataset import Dataset
+
+DEFAULT_COMPONENTS, MAX_COMPONENTS = 256, 1024
+"""Where no run has latents; and of a baseline that nobody asked for: the search for more takes longer than a report."""
+
+
+class RealFaces(StandIn):
+    """Training images, in an order that a seed decides."""
+
+    is_baseline = True
+
+    def __init__(self, dataset: Dataset) -> None:
+        """Takes those of the training split."""
+        num = dataset.num_samples("train")
+        super().__init__("real", "training images", {"sample"}, "real", dataset.fingerprint, num)
+        self._dataset = dataset
+
+    def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Any = None, first: int = 0) -> Tensor:
+        """As ``StandIn.sample``."""
+        fixed(std, self.name)
+        assert self.num_images
+        order = np.random.default_rng(seed).permutation(self.num_images)
+        rows = order[np.arange(first, first + num) % self.num_images]
+        return to_float(read_rows(self._dataset, "train", rows))
+
+
+class Eigenfaces(StandIn):
+    """The linear autoencoder of K principal components, and a Gaussian over them; with K = 0, the mean face.
+
+    The mean face has one latent dim, which changes nothing.
+    """
+
+    is_baseline = True
+
+    def __init__(self, components: PrincipalComponents, num: int, fingerprint: str, device: torch.device) -> None:
+        """Takes the first ``num`` components."""
+        name, can = (f"eigenfaces {num}", {"sample"}) if num else ("mean face", set())
+        family = f"Gaussian over {num} principal components" if num else "mean of the training images"
+        super().__init__(name, family, can | {"encode", "decode"}, name, fingerprint)
+        self._mean = components.mean.to(device)
+        self.latent_size = max(num, 1)
+        self._directions = (components.directions[:, : self.latent_size] * (num > 0)).to(device)
+        self._deviations = components.variances[: self.latent_size].sqrt()
+
+    def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Any = None, first: int = 0) -> Tensor:
+        """As ``StandIn.sample``, at any ``std``."""
+        return self.decode(numbered_noise(self.latent_size, num, seed, first) * self._deviations * std)
+
+    def posterior(self, images: Tensor, labels: Any = None) -> tuple[Tensor, None]:
+        """Components N x K of float images N x C x H x W; there is no variance."""
+        return (images.to(self._mean.device) - self._mean).flatten(1) @ self._directions, None
+
+    def encode(self, images: Any, labels: Any = None) -> Any:
+        """Components N x K of images in either form."""
+        if isinstance(images, np.ndarray):
+            return self.posterior(to_float(torch.from_numpy(images)))[0].cpu().numpy()
+        return self.posterior(images)[0]
+
+    def decode(self, latents: Any, labels: Any = None) -> Any:
+        """Images of components N x K, in the form of the latents' library."""
+        components = torch.as_tensor(latents, dtype=torch.float32, device=self._mean.device)
+        images = (components @ self._directions.T).view(-1, *self._mean.shape) + self._mean
+        return to_uint8(images).cpu().numpy() if isinstance(latents, np.ndarray) else images
+
+
+def make_baselines(
+    names: Iterable[Baseline],
+    nums_components: Sequence[int],
+    dataset: Dataset,
+    split: str,
+    accelerator: Accelerator,
+) -> list[StandIn]:
+    """The baselines of a report on ``split``; every rank has to call it.
+
+    Args:
+        names: Which of them.
+        nums_components: Of eigenfaces, one baseline each; at most as many as an image has values.
+        dataset: Its training split is what they know.
+        split: The evaluated split; real faces are no baseline for themselves.
+        accelerator: Ranks and device.
+
+    Raises:
+        UserError: A damaged data set, or a cache that cannot be written.
+    """
+    if "train" not in dataset.splits:
+        return []
+    found: list[StandIn] = [RealFaces(dataset)] if "real" in names and split != "train" else []
+    image = dataset.image
+    grid = Grid(image.channels, 1, 1, image.height, image.width)
+    nums = sorted({min(num, grid.num_values) for num in nums_components}) if "eigenfaces" in names else []
+    if nums or "mean_face" in names:
+        components = image_components(grid, max([1, *nums]), dataset, True, accelerator)
+        nums = ([0] if "mean_face" in names else []) + nums
+        available = len(components.variances)
+        chosen = dict.fromkeys(min(num, available) for num in nums)
+        found += [Eigenfaces(components, num, dataset.fingerprint, accelerator.device) for num in chosen]
+    return found
