@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from eval.base.runs import open_runs
+from eval.base.runs import file_name, open_runs
 from eval.controls.judge import (
     as_judge,
     has_degrees,
@@ -116,7 +115,7 @@ def main(args: Sequence[str] | None = None) -> None:
         results["runs"].append({"run": name} | measure(model, dataset, config, chosen))
         print("\n".join(summary(results["runs"][-1])))
         picture = sweep_picture(model, dataset, config)
-        save_png(str(out / f"sweep_{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}.png"), picture)
+        save_png(str(out / f"sweep_{file_name(name)}.png"), picture)
     with writing_to(out):
         write_bytes(out / "control.json", (json.dumps(results, indent=1) + "\n").encode())
     print(f"wrote {out / 'control.json'} and sweep_*.png beside it")
@@ -178,6 +177,11 @@ def measure(model: Model, dataset: Dataset, config: ControlConfig, chosen: Chose
     }
     for name, judged_at in views.items():
         judged, (low, high) = judged_at(ASKED), judged_at(TOLD_APART)
+        if not np.isfinite(judged).all():
+            raise UserError(
+                f"the judge finds no number in {(~np.isfinite(judged)).sum():,} of {judged.size:,} {name} of "
+                f"{model.name}; give another --judge, or a model whose images are finite."
+            )
         result[name] = {
             "num": judged.shape[1],
             "control": asdict(control(np.array(ASKED), judged)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -44,3 +46,9 @@ def distinct_names(models: Sequence[Any]) -> list[str]:
     """The name of each run, with its sampler; equal names get the number of their place."""
     names = [f"{model.name}:{model.sampler}" if model.sampler else model.name for model in models]
     return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
+
+
+def file_name(name: str) -> str:
+    """A run's name as the beginning of a file's; two names never give the same."""
+    plain = re.sub(r"[^\w.-]+", "_", name)
+    return plain if plain == name else f"{plain}~{hashlib.sha256(name.encode()).hexdigest()[:6]}"

@@ -25,6 +25,7 @@ from eval.features.spaces import FeatureSpace
 from eval.latent.faces import even_rows
 from eval.latent.options import Options
 from eval.latent.tools.sample import sample_batches
+from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 
 
@@ -76,14 +77,20 @@ class KnownFeatures:
 def find_bias(
     options: BiasOptions, model: Any, dataset: Dataset, space: FeatureSpace, extracted: KnownFeatures | None = None
 ) -> Bias:
-    """Fits the probes, measures them on held-out images, and counts images and samples."""
+    """Fits the probes, measures them on held-out images, and counts images and samples.
+
+    Raises:
+        UserError: No image of a split has both labels.
+    """
     extracted, nothing = extracted or KnownFeatures(), np.empty((0, space.dim), np.float32)
     labels = (options.gender, options.smile)
     rows, truths = {}, {}
     for split, num in (("train", options.num_fit), (options.split, options.num_test)):
         known = [label_truth(dataset, label, split) for label in labels]
         usable = np.flatnonzero(np.logical_and.reduce([is_known for is_known, _ in known]))
-        rows[split] = usable[even_rows(len(usable), num)] if len(usable) else usable
+        if not len(usable):
+            raise UserError(f"no image of the {split} split has both {' and '.join(labels)}; name other labels.")
+        rows[split] = usable[even_rows(len(usable), num)]
         truths[split] = [truth[rows[split]] for _, truth in known]
     features = {
         split: [split_features(space, model, dataset, split, rows[split], extracted.images.get(split, nothing))]

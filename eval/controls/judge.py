@@ -137,7 +137,7 @@ def as_judge(network: DegreeRegressor) -> Judge:
 
     @torch.inference_mode()
     def judge(images: Tensor) -> np.ndarray:
-        return network(to_float(images.to(device))).double().cpu().numpy()
+        return network(to_float(images.to(device))).cpu().double().numpy()
 
     return judge
 
@@ -157,7 +157,7 @@ def load_judge(path: Path, device: torch.device) -> Judge:
     @torch.inference_mode()
     def judge(images: Tensor) -> np.ndarray:
         planes = images.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)  # Gray images become color images.
-        return network(planes.to(device).float()).double().flatten().cpu().numpy()
+        return network(planes.to(device).float()).cpu().double().flatten().numpy()
 
     return judge
 

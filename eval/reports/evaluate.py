@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import torch
+
 from eval.base.run_warnings import run_warnings
+from eval.base.runs import file_name
 from eval.latent.photo_framing import other_framing
 from eval.reports.context import Protocol
 from eval.reports.part import Absent, Drawing, Features, Part, RunPicture, RunTable
@@ -21,6 +25,10 @@ from eval.stand_ins.stand_in import StandIn
 from facegen.model import Model
 from facegen.runs.metrics_file import read_metrics
 from shards.base.errors import UserError
+
+_NOT_FINITE = "the model's numbers are not finite"
+_ARITHMETIC = (ValueError, ArithmeticError, np.linalg.LinAlgError)
+"""What libraries raise when they are given infinity or NaN."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model | StandIn, pat
     run = RunContext(report, label, model, result, Results(accumulators), samples)
     if not evaluation.accelerator.is_main_process:
         return Evaluated(result, {}, {})
+    run = replace(run, is_finite=_is_finite(run))
     for part in PARTS.values():
         if part.name not in evaluation.chosen:
             result.measures |= part.missing(SKIPPED)
@@ -73,6 +82,7 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model | StandIn, pat
         for table in part.tables:
             with stages.stage(part.name, label):
                 figures |= _add_table(part, table, run)
+    _without_what_is_not_finite(result)
     return Evaluated(result, figures, run.kept)
 
 
@@ -101,7 +111,12 @@ def measured(part: Part, run: RunContext) -> Mapping[str, Measure]:
     lacking = _lacking(part.needs, run)
     if lacking:
         return part.missing(f"{run.family} {part.lacking or lacking}")
-    found = part.measure(run)
+    try:
+        found = part.measure(run)
+    except _ARITHMETIC:
+        if run.is_finite:
+            raise
+        return part.missing(_NOT_FINITE)
     return {key: found.get(key, Measure(reason="the part measures no such number")) for key in part.keys}
 
 
@@ -125,6 +140,10 @@ def draw(part: Part, picture: RunPicture, run: RunContext) -> Drawing | Absent:
         return picture.make(run)
     except UserError as error:
         return Absent(str(error).rstrip("."))
+    except _ARITHMETIC:
+        if run.is_finite:
+            raise
+        return Absent(_NOT_FINITE)
 
 
 def _add_table(part: Part, table: RunTable, run: RunContext) -> dict[str, Figure]:
@@ -134,6 +153,10 @@ def _add_table(part: Part, table: RunTable, run: RunContext) -> dict[str, Figure
         made = Absent(f"{run.family} {lacking}") if lacking else table.make(run)
     except UserError as error:
         made = Absent(str(error).rstrip("."))
+    except _ARITHMETIC:
+        if run.is_finite:
+            raise
+        made = Absent(_NOT_FINITE)
     if isinstance(made, Absent):
         run.result.missing.append(Missing(table.title, made.reason))
         return {}
@@ -143,10 +166,31 @@ def _add_table(part: Part, table: RunTable, run: RunContext) -> dict[str, Figure
 
 
 def _add_drawing(part: Part, file: str, title: str, drawn: Drawing, run: RunContext) -> dict[str, Figure]:
-    prefix = re.sub(r"[^\w.-]+", "_", run.label)
-    name = f"{prefix}-{file}"
+    name = f"{file_name(run.label)}-{file}"
     run.result.pictures.append(Picture(name, title, drawn.caption, part.group))
     return {name: drawn.figure}
+
+
+def _is_finite(run: RunContext) -> bool:
+    """Whether a model's latents and images are numbers, judged by one face and one sample."""
+    model, outputs = run.model, []
+    if {"encode", "decode"} <= model.can:
+        latents = model.encode(run.faces(1).images)
+        outputs += [latents, model.decode(torch.from_numpy(latents))]
+    if "sample" in model.can:
+        outputs.append(model.sample(1))
+    return all(bool(torch.as_tensor(output).isfinite().all()) for output in outputs)
+
+
+def _without_what_is_not_finite(result: RunResult) -> None:
+    """Replaces numbers that JSON cannot hold by the reason: a diverged model must not cost the whole report."""
+    for key, measure in result.measures.items():
+        if not all(math.isfinite(value) for value in (measure.value, measure.spread) if value is not None):
+            result.measures[key] = Measure(reason=_NOT_FINITE, note=measure.note)
+    for column, values in list(result.latent.items()):
+        if not all(map(math.isfinite, values)):
+            del result.latent[column]
+            result.missing.append(Missing(f"{column} of the latent dims", _NOT_FINITE))
 
 
 def _lacking(needs: tuple[str, ...], run: RunContext) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from eval.features.inception_weights import find_inception_weights
 from eval.features.reference import reference_features
@@ -86,8 +87,10 @@ def _load_spaces(
         return spaces, {}
     with accelerator.local_main_process_first():  # One download a machine.
         weights, reason = find_inception_weights(fid_weights)
-    if weights is None:
-        return spaces, {"inception": reason}
+    # All ranks or none: those of a machine without the weights would wait for the others forever.
+    reasons = [other for other in gather_object(["" if weights else reason]) if other]
+    if weights is None or reasons:
+        return spaces, {"inception": reasons[0]}
     return [*spaces, load_inception(weights, accelerator.device)], {}
 
 

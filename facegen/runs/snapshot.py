@@ -64,9 +64,14 @@ def save_snapshot(run: Path, description: Description, modules: Mapping[str, nn.
 
 
 def save_best(run: Path, description: Description, modules: Mapping[str, nn.Module]) -> None:
-    """Writes ``run/best/images_N``, the state of the best validation, and deletes the one before."""
+    """Writes ``run/best/images_N``, the state of the best validation, and deletes all but the one before.
+
+    Another process may be opening that one.
+    """
     written = _write(run / BEST, description, modules)
-    delete(run / BEST, [path for path in (run / BEST).glob("images_*") if path != written])
+    others = [path for path in sorted((run / BEST).glob("images_*")) if path != written]
+    before = [path for path in others if path.name < written.name][-1:]
+    delete(run / BEST, [path for path in others if path not in before])
 
 
 def find_snapshot(path: Path) -> Path:

@@ -45,7 +45,7 @@ class GaussianSampler(Sampler):
             UserError: No more latents than dims.
         """
         self.check(self.config, *latents.mu.shape)
-        mu = latents.mu.double()
+        mu = latents.mu.cpu().double()
         centered = mu - mu.mean(0)
         covariance = centered.T @ centered / len(mu)
         covariance.diagonal().add_(RIDGE * covariance.diagonal().mean().clamp(min=MIN_MEAN_VARIANCE))

@@ -64,7 +64,7 @@ class GaussianMixtureSampler(Sampler):
             UserError: Too few latents for the components and their covariances.
         """
         self.check(self.config, *latents.mu.shape)
-        mu = latents.mu.double().cpu()
+        mu = latents.mu.cpu().double()
         center, scale = mu.mean(0), mu.std(0, correction=0)
         scale = torch.where(scale > 0, scale, 1.0)
         mixture = _fit_mixture(((mu - center) / scale).numpy(), self.config, seed)
@@ -78,9 +78,9 @@ class GaussianMixtureSampler(Sampler):
 
     def forward(self, noise: Tensor, std: float = 1.0) -> Tensor:
         """Latents N x L from noise N x (1 + L): the first number chooses the component."""
-        share = torch.special.ndtr(noise[:, 0].double())
-        ends = self.weights.double().cumsum(0)
-        component = torch.searchsorted(ends / ends[-1], share).clamp(max=len(ends) - 1)
+        share = torch.special.ndtr(noise[:, 0].cpu().double())
+        ends = self.weights.cpu().double().cumsum(0)
+        component = torch.searchsorted(ends / ends[-1], share).clamp(max=len(ends) - 1).to(noise.device)
         latents = self.means[component]
         if self.scales.ndim == 2:
             return latents + std * noise[:, 1:] * self.scales[component]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eval import control as command
+from eval.base.runs import file_name
 from eval.controls.judge import (
     as_judge,
     blurred,
@@ -232,7 +233,8 @@ def test_the_command_measures_runs_and_samplers_with_one_judge(
     assert prior["samples"]["num"] == prior["faces"]["num"] == 4
     for view in ("held_out", "held_out_soft"):
         assert results["judge"][view]["num_images"] == Dataset(tiny_dataset).num_samples("test")
-    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"sweep_run.png", "sweep_run_gaussian.png"}
+    names = {f"sweep_{file_name(name)}.png" for name in ("run", "run:gaussian")}
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == names and len(names) == 2
     assert "4 faces, asked -1 to 1: slope" in capsys.readouterr().out
 
 
