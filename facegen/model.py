@@ -137,6 +137,12 @@ class Model:
         self.prior_note = prior_note(self.name, run_dir, self.images_seen) if draws_prior else ""
 
     @property
+    def teacher(self) -> str:
+        """Kind of the frozen feature net in the model's loss; empty without one."""
+        options = self.config.get("model", {})
+        return options["features"]["kind"] if options.get("perceptual_weight") and "features" in options else ""
+
+    @property
     def device(self) -> torch.device:
         """Device of the networks."""
         return next(self.network.parameters()).device

@@ -27,32 +27,6 @@ _PART_SIZE_OF_A_THREAD = 4
 
 
 @dataclass(frozen=True)
-class SpaceNames:
-    """Names of a feature space and of its distances, also if its weights are absent."""
-
-    name: str
-    """Key in files and in ``report.json``."""
-    label: str
-    """Name in tables."""
-    frechet: str
-    """Name of the Fréchet distance."""
-    kernel: str
-    """Name of the kernel distance."""
-
-
-SPACES = (
-    SpaceNames("efflite0", "EffLite0", "FD-EffLite0", "KD-EffLite0"),
-    SpaceNames("inception", "Inception", "FID", "KID"),
-)
-"""The first one is always available."""
-
-
-def frechet_name(space: str) -> str:
-    """Name of the Fréchet distance in the space with this key."""
-    return next(names.frechet for names in SPACES if names.name == space)
-
-
-@dataclass(frozen=True)
 class FeatureSpace:
     """A frozen feature network."""
 

@@ -25,6 +25,7 @@ def beaten(report: Report, num_latents: Mapping[str, int]) -> list[str]:
         for run in report.runs
         for what, compared in (("reconstructions", _RECONSTRUCTIONS), ("samples", _SAMPLES))
         for key in compared
+        if key in {metric.key for metric in report.metrics}
         if (sentence := _sentence(report, run, what, key, num_latents))
     ]
 

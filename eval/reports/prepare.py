@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from eval.features.face_space import face_weights, load_face
 from eval.features.inception_weights import find_inception_weights
 from eval.features.reference import reference_features
-from eval.features.spaces import FeatureSpace, load_efflite0, load_inception
+from eval.features.spaces import NOT_CHOSEN, SPACES, FeatureSpace, Space, load_efflite0, load_inception
 from eval.reports.context import Protocol, ReportContext
 from eval.reports.part import NUM_QUERIES, Amount, Features, Part
 from eval.reports.registry import PARTS
 from eval.reports.stages import Stages
+from shards.base.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def features_of(parts: Iterable[Part]) -> Features | None:
 def prepare(
     protocol: Protocol,
     chosen: frozenset[str],
+    spaces: Collection[Space],
     fid_weights: str,
     accelerator: Accelerator,
     stages: Stages,
@@ -55,6 +58,7 @@ def prepare(
     Args:
         protocol: What is measured on.
         chosen: Names of the parts to do.
+        spaces: Feature spaces of the distances.
         fid_weights: As ``find_inception_weights`` takes it.
         accelerator: Ranks and device.
         stages: Where the time goes.
@@ -67,8 +71,8 @@ def prepare(
     evaluation = Evaluation(report, chosen, accelerator, stages)
     needs = features_of(evaluation.parts)
     if needs is not None:
-        spaces, absent = _load_spaces(fid_weights, needs, accelerator)
-        report = replace(report, spaces=spaces, absent_spaces=absent)
+        loaded, absent = _load_spaces(spaces, fid_weights, needs, accelerator)
+        report = replace(report, spaces=loaded, absent_spaces=absent)
         report = _with_features(report, needs, can_compare_train, accelerator, stages)
     prepared = {}
     for part in evaluation.parts if accelerator.is_main_process else ():
@@ -79,19 +83,35 @@ def prepare(
 
 
 def _load_spaces(
-    fid_weights: str, needs: Features, accelerator: Accelerator
+    chosen: Collection[Space], fid_weights: str, needs: Features, accelerator: Accelerator
 ) -> tuple[list[FeatureSpace], dict[str, str]]:
     """The feature spaces that are needed, and by its name why one of them cannot be had."""
-    spaces = [load_efflite0(accelerator.device)]
+    spaces, absent = [load_efflite0(accelerator.device)], {}
     if Amount.ALL not in (needs.split, needs.samples):
         return spaces, {}
-    with accelerator.local_main_process_first():  # One download a machine.
-        weights, reason = find_inception_weights(fid_weights)
+    weights = None
+    absent = {names.name: NOT_CHOSEN for names in SPACES[1:] if names.name not in chosen}
+    if "inception" in chosen:
+        with accelerator.local_main_process_first():  # One download a machine.
+            weights, absent["inception"] = find_inception_weights(fid_weights)
+    if "face" in chosen:
+        absent["face"] = _why_no_face()
     # All ranks or none: those of a machine without the weights would wait for the others forever.
-    reasons = [other for other in gather_object(["" if weights else reason]) if other]
-    if weights is None or reasons:
-        return spaces, {"inception": reasons[0]}
-    return [*spaces, load_inception(weights, accelerator.device)], {}
+    for other in gather_object([absent]):
+        absent = {name: absent[name] or reason for name, reason in other.items()}
+    if weights is not None and not absent["inception"]:
+        spaces.append(load_inception(weights, accelerator.device))
+    if not absent["face"]:
+        spaces.append(load_face())
+    return spaces, {name: reason for name, reason in absent.items() if reason}
+
+
+def _why_no_face() -> str:
+    try:
+        face_weights()
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _with_features(

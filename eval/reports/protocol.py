@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from eval.features.spaces import frechet_name
+from eval.features.spaces import NOT_CHOSEN, frechet_name
 from eval.reports.context import ReportContext
 from shards.dataset.dataset import Dataset
 
@@ -34,7 +34,8 @@ def protocol_lines(report: ReportContext, accelerator: Accelerator) -> dict[str,
     for space in report.spaces:
         text = f"{space.dim}-D; {space.preprocessing}; weights sha256 {space.sha256}"
         lines[f"{frechet_name(space.name)} features"] = text
-    lines |= {f"{frechet_name(name)} features": reason for name, reason in report.absent_spaces.items()}
+    absent = {name: reason for name, reason in report.absent_spaces.items() if reason != NOT_CHOSEN}
+    lines |= {f"{frechet_name(name)} features": reason for name, reason in absent.items()}
     return lines | {
         "computed on": f"{_device_name(accelerator.device)}, {accelerator.num_processes} process(es), "
         f"batch {protocol.batch_size}, networks in float32, sums in float64",

@@ -15,7 +15,15 @@ from shards.base.errors import DamagedFile, shown
 from shards.base.formats import Format
 from shards.base.records import read_record
 
-FORMAT = Format("report", version=2, upgrades={1: lambda old: old | {"baselines": []}}, key="schema_version")
+
+def _from_version_1(old: dict[str, Any]) -> dict[str, Any]:
+    """Without baselines, and every number was ranked."""
+    for run in old["runs"]:
+        run["measures"] = {key: measure | {"is_ranked": True} for key, measure in run["measures"].items()}
+    return old | {"baselines": []}
+
+
+FORMAT = Format("report", version=2, upgrades={1: _from_version_1}, key="schema_version")
 """Of ``report.json``."""
 
 _FORMAT_SPEC = re.compile(r"si|,?(\.\d)?[defg%]?")
@@ -61,6 +69,8 @@ class Measure:
     """Why there is no value: skipped, or what is missing; empty where there is one."""
     note: str = ""
     """What has to be known when reading the value."""
+    is_ranked: bool = True
+    """Whether it takes part in marking the best."""
 
 
 @dataclass(frozen=True)
@@ -194,12 +204,13 @@ class Report:
 def best_runs(metric: Metric, runs: list[RunResult]) -> set[int]:
     """Positions of the runs with the best value of a metric as the table shows it, so ties included.
 
-    Empty if no comparable run is shown as worse. Runs with a ``difference`` are not compared.
+    Empty if no comparable run is shown as worse. Runs with a ``difference`` and unranked numbers are not compared.
     """
     values = {
         position: value
         for position, run in enumerate(runs)
-        if not run.difference and (value := run.measures[metric.key].value) is not None
+        if not run.difference and run.measures[metric.key].is_ranked
+        if (value := run.measures[metric.key].value) is not None
     }
     if not metric.better or not values:
         return set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from eval.features.feature_set import FeatureSet, FeatureSets
 from eval.features.spaces import SPACES, SpaceNames
@@ -16,7 +17,9 @@ from eval.reports.run_context import RunContext
 from eval.reports.statistic import SplitBatch, Statistic
 from facegen.pixels import to_uint8
 
-FEW_IMAGES = 2048
+IMAGES = ("samples", "reconstructions")
+_TEACHER = "judged by its own teacher, so not ranked: the model was trained with this network's features"
+FEWIMAGES = 2048
 """Below this many images a Fréchet distance depends strongly on their number (its covariances lack rank)."""
 
 
@@ -55,12 +58,24 @@ def rows(images: str) -> list[Metric]:
 
 def measure_samples(run: RunContext) -> Measures:
     """Of samples from the prior or from a fitted sampler."""
-    return distances("samples", run.sample_features, run.report, run.family)
+    return _judged(run, distances("samples", run.sample_features, run.report, run.family))
 
 
 def measure_reconstructions(run: RunContext) -> Measures:
     """Of reconstructions from mu."""
-    return distances("reconstructions", run.get(RECONSTRUCTION_FEATURES), run.report, run.family)
+    return _judged(run, distances("reconstructions", run.get(RECONSTRUCTION_FEATURES), run.report, run.family))
+
+
+def _judged(run: RunContext, measures: Measures) -> Measures:
+    """Marks the numbers of a space whose network also taught the model: it has learned to please that judge."""
+    teacher = getattr(run.model, "teacher", "")
+    own = {key for space in SPACES if space.name == teacher for images in IMAGES for key in keys(space, images)}
+    return {
+        key: replace(measure, note="; ".join(filter(None, (_TEACHER, measure.note))), is_ranked=False)
+        if key in own and measure.value is not None
+        else measure
+        for key, measure in measures.items()
+    }
 
 
 def distances(images: str, features: FeatureSets | None, report: ReportContext, family: str) -> Measures:
@@ -97,7 +112,7 @@ def _in_space(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet) -> Meas
     kernel_note = f"subsets of {kernel.subset_size:,}" if kernel.subset_size < 1000 else ""
     return {
         keys[0]: Measure(
-            frechet_distance(ours.statistics, theirs.statistics), note=few if num_images < FEW_IMAGES else ""
+            frechet_distance(ours.statistics, theirs.statistics), note=few if num_images < FEWIMAGES else ""
         ),
         keys[1]: Measure(kernel.mean, spread=kernel.std or None, note=kernel_note),
         **_precision_recall(keys[2:], ours, theirs),
@@ -125,10 +140,10 @@ def _diversity(ours: FeatureSet, theirs: FeatureSet) -> Measure:
 def warn(report: ReportContext) -> list[str]:
     """That few images bias the distances."""
     num = min(report.protocol.num_images, report.protocol.num_samples)
-    if num >= FEW_IMAGES:
+    if num >= FEWIMAGES:
         return []
     return [
-        f"Fréchet distances are over {num:,} images, fewer than {FEW_IMAGES:,}: they are biased upwards and can be "
+        f"Fréchet distances are over {num:,} images, fewer than {FEWIMAGES:,}: they are biased upwards and can be "
         "compared only with distances over the same number."
     ]
 
@@ -138,7 +153,7 @@ PARTS = [
         name="distances:samples",
         content="distances of samples from the split",
         rows=rows("samples"),
-        summary=("frechet_efflite0_samples", "frechet_inception_samples", "diversity_samples"),
+        summary=("frechet_efflite0_samples", "frechet_inception_samples", "frechet_face_samples", "diversity_samples"),
         measure=measure_samples,
         features=Features(split=Amount.ALL, samples=Amount.ALL),
         warn=warn,

@@ -11,10 +11,11 @@ from PIL import Image
 
 import eval
 from eval.reports import make
-from eval.reports.results import Report
+from eval.reports.results import Report, best_runs
 from eval.stand_ins.baselines import RealFaces
 from eval.stand_ins.image_files import open_image_files
 from eval.stand_ins.stand_in import read_rows
+from facegen.model import Model
 from facegen.pixels import to_float, to_uint8
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
@@ -137,3 +138,15 @@ def test_what_is_no_set_of_images_is_refused(tiny_dataset: Path, run: Path, tmp_
     np.savez(tmp_path / "few.npz", np.zeros((3, 16, 16, 3), np.uint8))
     with pytest.raises(UserError, match="holds 3 images and .* are needed; set --num_samples 3"):
         eval.report([run, f"npz:{tmp_path / 'few.npz'}"], tiny_dataset, tmp_path / "out")
+
+
+def test_a_model_is_not_ranked_by_its_own_teacher(tiny_dataset: Path, tmp_path: Path) -> None:
+    runs = [untrained_run(tmp_path / name, tiny_dataset) for name in ("vae", "taught")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Model, "teacher", property(lambda model: "efflite0" if model.name == "taught" else ""))
+        report = eval.report(runs, tiny_dataset, tmp_path / "out", only=DISTANCES, device="cpu", baselines=[])
+    metric = next(metric for metric in report.metrics if metric.key == "frechet_efflite0_samples")
+    own, other = (run.measures[metric.key] for run in reversed(report.runs))
+    assert own.note.startswith("judged by its own teacher") and not own.is_ranked and other.is_ranked
+    assert best_runs(metric, report.runs) == set(), "one ranked number is not the best of anything"
+    assert report.runs[1].measures["diversity_samples"].is_ranked

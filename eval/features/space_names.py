@@ -1,0 +1,36 @@
+"""Names of the feature spaces and of their distances, for options that are read before anything slow is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class SpaceNames:
+    """Names of a feature space and of its distances, also if its weights are absent."""
+
+    name: str
+    """Key in files and in ``report.json``."""
+    label: str
+    """Name in tables."""
+    frechet: str
+    """Name of the Fréchet distance."""
+    kernel: str
+    """Name of the kernel distance."""
+
+
+SPACES = (
+    SpaceNames("efflite0", "EffLite0", "FD-EffLite0", "KD-EffLite0"),
+    SpaceNames("inception", "Inception", "FID", "KID"),
+    SpaceNames("face", "Face", "FD-Face", "KD-Face"),
+)
+"""The first one is always available."""
+Space = Literal["efflite0", "inception", "face"]
+NOT_CHOSEN = "not chosen with --spaces"
+"""Why a space is absent that nobody asked for."""
+
+
+def frechet_name(space: str) -> str:
+    """Name of the Fréchet distance in the space with this key."""
+    return next(names.frechet for names in SPACES if names.name == space)
