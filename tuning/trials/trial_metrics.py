@@ -6,6 +6,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from eval.features.spaces import Space
 from eval.reports.context import Protocol
 from eval.reports.evaluate import evaluate_run
 from eval.reports.prepare import prepare
@@ -34,10 +35,10 @@ def measure_metrics(
         UserError: A metric that this family lacks, or that cannot be measured here.
     """
     num_images = min(objective.num_images, dataset.num_samples(SPLIT))
-    fid_weights = "auto" if "fid" in objective.weights else "none"
+    spaces: list[Space] = ["efflite0", "inception"] if "fid" in objective.weights else ["efflite0"]
     protocol = Protocol(dataset, SPLIT, num_images, num_images, batch_size=64, seed=0)
     stages = Stages(quiet=True)
-    evaluation = prepare(protocol, objective.parts, fid_weights, accelerator, stages)
+    evaluation = prepare(protocol, objective.parts, spaces, "auto", accelerator, stages)
     model = load(snapshot, device=accelerator.device)
     result = evaluate_run(evaluation, "trial", model, str(snapshot)).result
     values = {}
