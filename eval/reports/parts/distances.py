@@ -19,7 +19,7 @@ from facegen.pixels import to_uint8
 
 IMAGES = ("samples", "reconstructions")
 _TEACHER = "judged by its own teacher, so not ranked: the model was trained with this network's features"
-FEWIMAGES = 2048
+FEW_IMAGES = 2048
 """Below this many images a Fréchet distance depends strongly on their number (its covariances lack rank)."""
 
 
@@ -112,7 +112,7 @@ def _in_space(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet) -> Meas
     kernel_note = f"subsets of {kernel.subset_size:,}" if kernel.subset_size < 1000 else ""
     return {
         keys[0]: Measure(
-            frechet_distance(ours.statistics, theirs.statistics), note=few if num_images < FEWIMAGES else ""
+            frechet_distance(ours.statistics, theirs.statistics), note=few if num_images < FEW_IMAGES else ""
         ),
         keys[1]: Measure(kernel.mean, spread=kernel.std or None, note=kernel_note),
         **_precision_recall(keys[2:], ours, theirs),
@@ -140,10 +140,10 @@ def _diversity(ours: FeatureSet, theirs: FeatureSet) -> Measure:
 def warn(report: ReportContext) -> list[str]:
     """That few images bias the distances."""
     num = min(report.protocol.num_images, report.protocol.num_samples)
-    if num >= FEWIMAGES:
+    if num >= FEW_IMAGES:
         return []
     return [
-        f"Fréchet distances are over {num:,} images, fewer than {FEWIMAGES:,}: they are biased upwards and can be "
+        f"Fréchet distances are over {num:,} images, fewer than {FEW_IMAGES:,}: they are biased upwards and can be "
         "compared only with distances over the same number."
     ]
 
