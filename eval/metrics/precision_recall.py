@@ -46,17 +46,22 @@ def precision_recall(generated: np.ndarray, real: np.ndarray, num_neighbors: int
 
 def _share_inside(points: np.ndarray, centers: np.ndarray, num_neighbors: int) -> float:
     """Share of points in at least one of the balls around the centers."""
-    radii = np.concatenate(
-        # Position 0 is the center itself.
+    limits = radii(centers, num_neighbors)
+    return float(np.concatenate([(block <= limits).any(axis=1) for block in squared_distances(points, centers)]).mean())
+
+
+def radii(centers: np.ndarray, num_neighbors: int) -> np.ndarray:
+    """Squared distance (N,) of each of N centers to its k-th nearest neighbor among the others."""
+    # Position 0 is the center itself.
+    return np.concatenate(
         [
             np.partition(distances, num_neighbors, axis=1)[:, num_neighbors]
-            for distances in _squared_distances(centers, centers)
+            for distances in squared_distances(centers, centers)
         ]
     )
-    return float(np.concatenate([(block <= radii).any(axis=1) for block in _squared_distances(points, centers)]).mean())
 
 
-def _squared_distances(rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
+def squared_distances(rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
     """Squared distances (rows, columns) in blocks of rows: the whole matrix need not fit into memory."""
     column_norms = (columns**2).sum(axis=1)
     for start in range(0, len(rows), _BLOCK_ROWS):

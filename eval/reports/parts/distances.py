@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from eval.features.feature_set import FeatureSet, FeatureSets
-from eval.features.spaces import SPACES, SpaceNames
+from eval.features.spaces import NOT_CHOSEN, SPACES, SpaceNames
+from eval.metrics.density_coverage import NUM_DENSITY_NEIGHBORS, density_coverage
 from eval.metrics.frechet import frechet_distance
 from eval.metrics.kernel import kernel_distance
-from eval.metrics.precision_recall import NUM_NEIGHBORS, precision_recall
+from eval.metrics.precision_recall import precision_recall
 from eval.reports.context import ReportContext
 from eval.reports.part import Amount, Features, Measures, Part, missing
 from eval.reports.results import Measure, Metric
@@ -18,6 +19,7 @@ from eval.reports.statistic import SplitBatch, Statistic
 from facegen.pixels import to_uint8
 
 IMAGES = ("samples", "reconstructions")
+_MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
 _TEACHER = "judged by its own teacher, so not ranked: the model was trained with this network's features"
 FEW_IMAGES = 2048
 """Below this many images a Fréchet distance depends strongly on their number (its covariances lack rank)."""
@@ -32,25 +34,25 @@ RECONSTRUCTION_FEATURES = Statistic(
 )
 
 
-def keys(space: SpaceNames, images: str) -> tuple[str, str, str, str]:
-    """Keys of Fréchet and kernel distance, precision and recall of ``samples`` or ``reconstructions`` in a space."""
-    frechet, kernel, precision, recall = (
-        f"{metric}_{space.name}_{images}" for metric in ("frechet", "kernel", "precision", "recall")
-    )
-    return frechet, kernel, precision, recall
+def keys(space: SpaceNames, images: str) -> tuple[str, ...]:
+    """Keys of the measures of ``samples`` or ``reconstructions`` in a space, in the order of ``_MEASURES``."""
+    return tuple(f"{measure}_{space.name}_{images}" for measure in _MEASURES)
 
 
 def rows(images: str) -> list[Metric]:
     """The rows of ``samples`` or ``reconstructions``."""
     group, found = f"Distances: {images}", []
+    crowded = "how close to typical ones they lie; 1 for real images"
     inside, covered = "share of these images inside the support of the split", "share of the split inside the support"
     for space in SPACES:
-        frechet, kernel, precision, recall = keys(space, images)
+        frechet, kernel, precision, recall, density, coverage = keys(space, images)
         found += [
             Metric(frechet, space.frechet, group, "", "lower", ".2f", "Fréchet distance from the split"),
             Metric(kernel, space.kernel, group, "", "lower", ".3g", "kernel distance, mean ± std of subsets"),
             Metric(precision, f"Precision-{space.label}", group, "", "higher", ".3f", inside),
             Metric(recall, f"Recall-{space.label}", group, "", "higher", ".3f", f"{covered} of these images"),
+            Metric(density, f"Density-{space.label}", group, "", "", ".3f", crowded),
+            Metric(coverage, f"Coverage-{space.label}", group, "", "higher", ".3f", "share of the split near one"),
         ]
     help = f"variance of {SPACES[0].name} features over that of the split; near 0: few different images"
     return [*found, Metric(f"diversity_{images}", "Diversity", group, "", "", ".3f", help)]
@@ -90,8 +92,8 @@ def distances(images: str, features: FeatureSets | None, report: ReportContext, 
     assert report.split_features is not None
     measures: dict[str, Measure] = {}
     for space in SPACES:
-        if space.name in report.absent_spaces:
-            measures |= missing(keys(space, images), report.absent_spaces[space.name])
+        if space.name not in report.split_features.sets:
+            measures |= missing(keys(space, images), report.absent_spaces.get(space.name, NOT_CHOSEN))
         elif features is None:
             measures |= missing(keys(space, images), f"{family} makes no {images}")
         else:
@@ -115,19 +117,20 @@ def _in_space(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet) -> Meas
             frechet_distance(ours.statistics, theirs.statistics), note=few if num_images < FEW_IMAGES else ""
         ),
         keys[1]: Measure(kernel.mean, spread=kernel.std or None, note=kernel_note),
-        **_precision_recall(keys[2:], ours, theirs),
+        **_fidelity(keys[2:], ours, theirs),
     }
 
 
-def _precision_recall(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet) -> Measures:
-    """Both shares, of as many images on either side, since they grow with the numbers."""
+def _fidelity(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet) -> Measures:
+    """Precision, recall, density and coverage of as many images on either side, since they depend on the numbers."""
     first, second = ours.bank.ordered(), theirs.bank.ordered()
     num_images = min(len(first), len(second))
-    if num_images <= NUM_NEIGHBORS:
-        return missing(keys, f"needs at least {NUM_NEIGHBORS + 1} images on either side")
-    result = precision_recall(first[:num_images], second[:num_images])
+    if num_images <= NUM_DENSITY_NEIGHBORS:
+        return missing(keys, f"needs at least {NUM_DENSITY_NEIGHBORS + 1} images on either side")
+    pair = first[:num_images], second[:num_images]
     note = f"of {num_images:,} images on either side: compare it only with values at the same number"
-    return {key: Measure(value, note=note) for key, value in zip(keys, result, strict=True)}
+    values = (*precision_recall(*pair), *density_coverage(*pair))
+    return {key: Measure(value, note=note) for key, value in zip(keys, values, strict=True)}
 
 
 def _diversity(ours: FeatureSet, theirs: FeatureSet) -> Measure:

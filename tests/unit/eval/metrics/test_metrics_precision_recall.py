@@ -89,9 +89,9 @@ def test_the_table_compares_as_many_images_on_either_side():
     assert measures["precision_inception_samples"].reason == "absent"
     few = distances("samples", feature_sets(generated[:3]), report(real), "vae")
     assert few["recall_efflite0_samples"].value is None
-    assert "at least 4 images" in few["recall_efflite0_samples"].reason
+    assert "at least 6 images" in few["recall_efflite0_samples"].reason
 
 
 def test_too_few_images_have_no_neighbors():
-    with pytest.raises(ValueError, match="at least 4 images"):
+    with pytest.raises(ValueError, match="at least 6 images"):
         precision_recall(random_features(3, 0), random_features(9, 1))
