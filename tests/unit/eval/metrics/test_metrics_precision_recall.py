@@ -93,5 +93,5 @@ def test_the_table_compares_as_many_images_on_either_side():
 
 
 def test_too_few_images_have_no_neighbors():
-    with pytest.raises(ValueError, match="at least 6 images"):
+    with pytest.raises(ValueError, match="at least 4 images"):
         precision_recall(random_features(3, 0), random_features(9, 1))
