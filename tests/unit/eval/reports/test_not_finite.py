@@ -46,7 +46,9 @@ def test_all_ranks_have_inceptions_weights_or_none(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare, "find_inception_weights", lambda choice: (Path("weights"), ""))
-    monkeypatch.setattr(prepare, "gather_object", lambda own: [*own, "not computed on another machine."])
+    monkeypatch.setattr(
+        prepare, "gather_object", lambda own: [*own, own[0] | {"inception": "not computed on another machine."}]
+    )
     run = untrained_run(tmp_path / "run", tiny_dataset)
     report = eval.report(run, tiny_dataset, tmp_path / "out", only=["distances:samples"], device="cpu", baselines=[])
     assert report.runs[0].measures["frechet_inception_samples"].reason == "not computed on another machine."
