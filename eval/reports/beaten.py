@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from eval.features.spaces import SPACES
+from eval.features.space_names import SPACES
 from eval.reports.parts.distances import keys
 from eval.reports.results import Report, RunResult, format_value
 

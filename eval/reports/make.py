@@ -10,7 +10,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from eval.features.spaces import NOT_CHOSEN, SPACES, frechet_name
+from eval.features.space_names import NOT_CHOSEN, SPACES, frechet_name
 from eval.reports.beaten import beaten
 from eval.reports.context import Protocol
 from eval.reports.evaluate import evaluate_run

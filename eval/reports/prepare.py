@@ -11,7 +11,8 @@ from accelerate.utils import gather_object
 from eval.features.face_space import face_weights, load_face
 from eval.features.inception_weights import find_inception_weights
 from eval.features.reference import reference_features
-from eval.features.spaces import NOT_CHOSEN, SPACES, FeatureSpace, Space, load_efflite0, load_inception
+from eval.features.space_names import NOT_CHOSEN, SPACES, Space
+from eval.features.spaces import FeatureSpace, load_efflite0, load_inception
 from eval.reports.context import Protocol, ReportContext
 from eval.reports.part import NUM_QUERIES, Amount, Features, Part
 from eval.reports.registry import PARTS

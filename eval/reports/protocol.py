@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from eval.features.spaces import NOT_CHOSEN, frechet_name
+from eval.features.space_names import NOT_CHOSEN, frechet_name
 from eval.reports.context import ReportContext
 from shards.dataset.dataset import Dataset
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from eval.features.spaces import Space
+from eval.features.space_names import Space
 from eval.reports.context import Protocol
 from eval.reports.evaluate import evaluate_run
 from eval.reports.prepare import prepare

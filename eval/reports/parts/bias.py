@@ -9,7 +9,7 @@ import numpy as np
 from eval.biases.bias_table import HEADER, chart, chi_square_lines, table_cells
 from eval.biases.counting import BiasOptions, KnownFeatures, find_bias
 from eval.features.feature_set import FeatureSets
-from eval.features.spaces import SPACES
+from eval.features.space_names import SPACES
 from eval.reports.part import Absent, Drawing, Features, Part, RunTable
 from eval.reports.parts.distances import RECONSTRUCTION_FEATURES
 from eval.reports.results import TextTable

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from eval.features.feature_set import FeatureSet, FeatureSets
-from eval.features.spaces import NOT_CHOSEN, SPACES, SpaceNames
+from eval.features.space_names import NOT_CHOSEN, SPACES, SpaceNames
 from eval.metrics.density_coverage import NUM_DENSITY_NEIGHBORS, density_coverage
 from eval.metrics.frechet import frechet_distance
 from eval.metrics.kernel import kernel_distance

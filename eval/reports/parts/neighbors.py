@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eval.features.feature_set import FeatureSets
-from eval.features.spaces import SPACES
+from eval.features.space_names import SPACES
 from eval.latent.faces import read_faces
 from eval.latent.nearest import Nearest, distances
 from eval.latent.tools.neighbors import nearest_grid

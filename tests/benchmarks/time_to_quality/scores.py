@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.features.spaces import FeatureSpace, frechet_name, load_efflite0, load_inception
+from eval.features.space_names import frechet_name
+from eval.features.spaces import FeatureSpace, load_efflite0, load_inception
 from eval.metrics.frechet import FeatureStatistics, frechet_distance
 from facegen.latents.streaming_pca import principal_components
 from facegen.networks.patches import Grid
