@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from eval.features.row_bank import MAX_FEATURES
 from eval.features.space_names import Space
-from eval.stand_ins.names import Baseline
+from eval.stand_ins.baseline_names import Baseline
 
 
 @dataclass

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from eval.stand_ins.names import Baseline
+from eval.stand_ins.baseline_names import Baseline
 from eval.stand_ins.stand_in import StandIn, fixed, read_rows
 from facegen.latents.image_components import image_components
 from facegen.networks.patches import Grid, PrincipalComponents
