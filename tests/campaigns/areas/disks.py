@@ -38,7 +38,7 @@ _NAMES = (
     "\udcff.png", "a\nb.png", "a\tb.png", " .png", "a .png", "ä.png", "a\u0301.png", "-rf.png", "--help.png",
     "$(id).png", "a'b\".png", "a;b.png", "%s.png", "x" * 250 + ".png", "con.png", ".png", "..png", "a.b.c.png",
     "__a__.png", "a.PNG", "A.png", "\u202egnp.png", "\u2028.png", "#.png", "\x01.png", "\x7f.png", "~.png", "*.png",
-    "[a].png", "a\\b.png", "\ud83d\ude00.png", "a,b.png",
+    "[a].png", "a\\b.png", "\U0001f600.png", "a,b.png",
 )  # fmt: skip
 _PLACES = (
     "link to folder above",
