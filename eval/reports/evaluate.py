@@ -70,7 +70,7 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model | StandIn, pat
         if part.name not in evaluation.chosen:
             result.measures |= part.missing(SKIPPED)
         elif part not in parts:
-            result.measures |= part.missing(f"only of trained models, not of {model.name}")
+            result.measures |= part.missing("only of trained models")
         elif part.measure is not None:
             with stages.stage(part.name, label):
                 result.measures |= measured(part, run)

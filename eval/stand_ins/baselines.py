@@ -34,7 +34,7 @@ class RealFaces(StandIn):
     def __init__(self, dataset: Dataset) -> None:
         """Takes those of the training split."""
         num = dataset.num_samples("train")
-        super().__init__("real", "training images", {"sample"}, "real", dataset.fingerprint, num)
+        super().__init__("real", "set of training images", {"sample"}, "real", dataset.fingerprint, num)
         self._dataset = dataset
 
     def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Any = None, first: int = 0) -> Tensor:

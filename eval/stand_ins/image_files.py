@@ -28,7 +28,7 @@ class ImageFiles(StandIn):
 
     def __init__(self, name: str, images: Callable[[int, int], np.ndarray], identity: str, num: int) -> None:
         """Takes ``images(first, last)``, which returns uint8 N x H x W x C."""
-        super().__init__(name, "images of another program", {"sample"}, identity, num_images=num)
+        super().__init__(name, "set of images of another program", {"sample"}, identity, num_images=num)
         self._images = images
 
     def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Any = None, first: int = 0) -> Tensor:
