@@ -47,7 +47,8 @@ def test_pictures_numbers_and_reasons_of_a_report(out):
     content = json.loads((out / "report.json").read_text())
     Draft202012Validator(json.loads(SCHEMA_FILE.read_text())).validate(content)
     cvae, dcgan, face_cnn = content["runs"]
-    shown = {picture["file"] for holder in (content, *content["runs"]) for picture in holder["pictures"]}
+    holders = (content, *content["runs"], *content["baselines"])
+    shown = {picture["file"] for holder in holders for picture in holder["pictures"]}
     assert shown == {path.name for path in (out / "figures").iterdir()}
     names = {picture["title"] for picture in cvae["pictures"]}
     assert {"Degree sweep", "Extended degree sweep", "Forced degrees", "Attribute edits", "Morphs"} <= names

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from facegen.families.vae import MIN_VARIANCE, VAE
+from facegen.latents import image_components
 from facegen.losses.vae import beta_eff
 from facegen.networks.components import ComponentsConfig
 from facegen.networks.conv_config import ConvNetConfig
 from facegen.networks.dfc import DFCNetConfig
 from facegen.options import EMAConfig, TrainConfig
 from facegen.pixels import to_float
-from facegen.training import linear_start
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.loading.loader import evaluation_batches
@@ -134,7 +134,7 @@ def test_the_average_starts_there_too_and_components_are_computed_once(
     for average, value in zip(trainer.state.ema.module.parameters(), trainer.family.parameters(), strict=True):
         assert torch.equal(average, value)
     assert len(list(cache.glob("*.safetensors"))) == 1
-    monkeypatch.setattr(linear_start, "principal_components", lambda *args, **kwargs: pytest.fail("computed again"))
+    monkeypatch.setattr(image_components, "principal_components", lambda *args, **kwargs: pytest.fail("computed again"))
     again = Trainer(tiny_config("vae", **options | {"run": f"{trainer.run}_again"}))
     for value, other in zip(again.family.parameters(), trainer.family.parameters(), strict=True):
         assert torch.equal(value, other)
