@@ -159,14 +159,14 @@ def _distance(rfd: RFD | None, reconstructions: torch.Tensor) -> float | None:
 
 
 def write(scores: list[Score], config: Config) -> None:
-    """Replaces the four files."""
+    """Replaces the files; without distances there is no rfd.svg."""
     write_json(config.out / "latents.json", [score._asdict() for score in scores], indent=1)
     lines = ["| | latents | MSE | rFD-EffLite0 | KL, nats |", "|---|---:|---:|---:|---:|"]
     lines += [_line(kind, latents, same) for (kind, latents), same in _grouped(scores, config).items()]
     (config.out / "latents.md").write_text("\n".join(lines) + "\n")
     for name, title in (("mse", "Held-out MSE on [-1, 1]"), ("rfd", "rFD-EffLite0 of held-out faces")):
-        chart = svg.line_chart(title, list(_lines(scores, config, name)), "latents", log=True)
-        (config.out / f"{name}.svg").write_text(chart)
+        if lines_of_kinds := list(_lines(scores, config, name)):
+            (config.out / f"{name}.svg").write_text(svg.line_chart(title, lines_of_kinds, "latents", log=True))
 
 
 def _grouped(scores: list[Score], config: Config) -> dict[tuple[str, int], list[Score]]:
