@@ -34,7 +34,6 @@ from eval.stand_ins.image_files import PREFIXES, open_image_files
 from eval.stand_ins.stand_in import StandIn
 from facegen.model import Model
 from facegen.processes.group import make_accelerator, run_process
-from shards.base.errors import UserError
 from shards.command_line.keywords import from_keywords
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
@@ -105,16 +104,9 @@ def _report(config: ReportConfig) -> tuple[Report, Accelerator]:
 
 
 def _open(path: str, config: ReportConfig, dataset: Dataset, accelerator: Accelerator) -> Model | StandIn:
-    if not path.startswith(PREFIXES):
-        return open_run(path, dataset, accelerator.device, config.weights)
-    images = open_image_files(path, dataset.image)
-    needed = config.num_samples or config.num_images or dataset.num_samples(config.split)
-    if images.num_images is not None and images.num_images < needed:
-        raise UserError(
-            f"{path} holds {images.num_images:,} images and {needed:,} are needed; "
-            f"set --num_samples {images.num_images}."
-        )
-    return images
+    if path.startswith(PREFIXES):
+        return open_image_files(path, dataset.image)
+    return open_run(path, dataset, accelerator.device, config.weights)
 
 
 def _baselines(

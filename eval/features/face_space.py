@@ -1,6 +1,6 @@
-"""The feature space of a face recognizer: dlib's ResNet, 128 numbers in which pictures of one person lie close.
+"""The feature space of a face recognizer: the 128 outputs of dlib's ResNet, close together for pictures of one person.
 
-It knows faces and nothing else, and no model of this project is trained with it. ``pip install 'facegen[face]'``
+It was trained on faces only, and no model of this project is trained with it. ``pip install 'facegen[face]'``
 installs it with its weights (King 2017, http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html).
 """
 
@@ -40,13 +40,13 @@ def face_weights() -> Path:
 
 
 def load_face() -> FeatureSpace:
-    """Loads the space; it computes on the CPU, about 25 faces a second on one core.
+    """Loads the space; it computes on the CPU, 13 faces a second on one core.
 
     Raises:
         UserError: As ``face_weights``.
     """
     path = face_weights()
-    # Not an import statement: the module has no types, and is absent where type checks run.
+    # An import statement would fail type checks where the extra is not installed.
     network: Any = import_module("dlib").face_recognition_model_v1(str(path))
 
     def extract(images: Tensor) -> Tensor:

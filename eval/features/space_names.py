@@ -28,7 +28,7 @@ SPACES = (
 """The first one is always available."""
 Space = Literal["efflite0", "inception", "face"]
 NOT_CHOSEN = "not chosen with --spaces"
-"""Why a space is absent that nobody asked for."""
+"""The reason for an absent space that was not chosen."""
 
 
 def frechet_name(space: str) -> str:

@@ -1,9 +1,9 @@
 """Density and coverage of two sets of features (Naeem et al. 2020, arXiv 2002.09797).
 
-Precision and recall hang on outliers: one strange real image has a ball that holds everything. Here the balls are those
-of real features only, each to its k-th nearest real neighbor. Density is how many of them hold a generated feature, on
-average and over k: about 1 for real images, more where images crowd the typical faces. Coverage is the share of balls
-that hold some generated feature. Only values at the same numbers can be compared.
+Precision and recall depend on outliers: the ball of one unusual image can contain nearly everything. Here only real
+features have balls, each reaching to its k-th nearest real neighbor. Density is the mean number of balls that contain a
+generated feature, divided by k: about 1 for real images, more where images crowd the typical faces. Coverage is the
+share of balls that contain a generated feature. Only values at the same numbers of images can be compared.
 """
 
 from __future__ import annotations

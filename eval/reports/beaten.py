@@ -6,31 +6,31 @@ from collections.abc import Mapping
 
 from eval.features.space_names import SPACES
 from eval.reports.parts.distances import keys
-from eval.reports.results import Report, RunResult, format_value
+from eval.reports.results import Metric, Report, RunResult, format_value
 
 _RECONSTRUCTIONS = ("mse", *(keys(space, "reconstructions")[0] for space in SPACES))
 _SAMPLES = tuple(keys(space, "samples")[0] for space in SPACES)
 
 
 def beaten(report: Report, num_latents: Mapping[str, int]) -> list[str]:
-    """A sentence for each number of a run, all of them lower-is-better, in which a baseline is better.
+    """A sentence for each error or distance of a run in which a baseline is better.
 
     Args:
         report: With the numbers of all runs and baselines.
-        num_latents: By name, of runs and of baselines; a baseline without an entry beats nobody. Reconstructions are
-            compared with those of baselines of at most as many latents.
+        num_latents: By name, of runs and baselines. Baselines without an entry, such as real faces, are not compared;
+            reconstructions only with those of baselines of at most as many latents.
     """
     return [
         sentence
         for run in report.runs
         for what, compared in (("reconstructions", _RECONSTRUCTIONS), ("samples", _SAMPLES))
-        for key in compared
-        if key in {metric.key for metric in report.metrics}
-        if (sentence := _sentence(report, run, what, key, num_latents))
+        for metric in report.metrics
+        if metric.key in compared and (sentence := _sentence(report, run, what, metric, num_latents))
     ]
 
 
-def _sentence(report: Report, run: RunResult, what: str, key: str, num_latents: Mapping[str, int]) -> str:
+def _sentence(report: Report, run: RunResult, what: str, metric: Metric, num_latents: Mapping[str, int]) -> str:
+    key = metric.key
     limit = num_latents.get(run.name, 0) if what == "reconstructions" else None
     rivals = {
         value: rival
@@ -41,7 +41,6 @@ def _sentence(report: Report, run: RunResult, what: str, key: str, num_latents: 
     own = run.measures[key]
     if own.value is None or not rivals or min(rivals) >= own.value:
         return ""
-    metric = next(metric for metric in report.metrics if metric.key == key)
     best = rivals[min(rivals)]
     numbers = f"{format_value(metric, own)} against {format_value(metric, best.measures[key])}"
     return f"{run.name}: the {what} of {best.name} are better ({metric.title} {numbers})"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,8 +28,10 @@ from facegen.runs.metrics_file import read_metrics
 from shards.base.errors import UserError
 
 _NOT_FINITE = "the model's numbers are not finite"
-_ARITHMETIC = (ValueError, ArithmeticError, np.linalg.LinAlgError)
-"""What libraries raise when they are given infinity or NaN."""
+
+
+class _NotFiniteError(UserError):
+    """A number or picture that a diverged model cannot have."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Evaluated:
 
 
 def evaluate_run(evaluation: Evaluation, label: str, model: Model | StandIn, path: str) -> Evaluated:
-    """Evaluates one model, or what stands in for one; every rank has to call it.
+    """Evaluates one model or stand-in; every rank has to call it.
 
     Only the main one measures what the passes do not, and draws.
 
@@ -112,10 +115,9 @@ def measured(part: Part, run: RunContext) -> Mapping[str, Measure]:
     if lacking:
         return part.missing(f"{run.family} {part.lacking or lacking}")
     try:
-        found = part.measure(run)
-    except _ARITHMETIC:
-        if run.is_finite:
-            raise
+        with _excusing(run):
+            found = part.measure(run)
+    except _NotFiniteError:
         return part.missing(_NOT_FINITE)
     return {key: found.get(key, Measure(reason="the part measures no such number")) for key in part.keys}
 
@@ -137,26 +139,20 @@ def draw(part: Part, picture: RunPicture, run: RunContext) -> Drawing | Absent:
     if lacking:
         return Absent(f"{run.family} {lacking}")
     try:
-        return picture.make(run)
+        with _excusing(run):
+            return picture.make(run)
     except UserError as error:
         return Absent(str(error).rstrip("."))
-    except _ARITHMETIC:
-        if run.is_finite:
-            raise
-        return Absent(_NOT_FINITE)
 
 
 def _add_table(part: Part, table: RunTable, run: RunContext) -> dict[str, Figure]:
     """Adds a table and its chart, or why there is none, to the run's result; returns the chart by its file's name."""
     lacking = _lacking(part.needs, run)
     try:
-        made = Absent(f"{run.family} {lacking}") if lacking else table.make(run)
+        with _excusing(run):
+            made = Absent(f"{run.family} {lacking}") if lacking else table.make(run)
     except UserError as error:
         made = Absent(str(error).rstrip("."))
-    except _ARITHMETIC:
-        if run.is_finite:
-            raise
-        made = Absent(_NOT_FINITE)
     if isinstance(made, Absent):
         run.result.missing.append(Missing(table.title, made.reason))
         return {}
@@ -171,6 +167,19 @@ def _add_drawing(part: Part, file: str, title: str, drawn: Drawing, run: RunCont
     return {name: drawn.figure}
 
 
+@contextmanager
+def _excusing(run: RunContext) -> Iterator[None]:
+    """Turns what libraries raise when they are given infinity or NaN into ``_NotFiniteError``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+        if run.is_finite:
+            raise
+        raise _NotFiniteError(_NOT_FINITE) from None
+
+
 def _is_finite(run: RunContext) -> bool:
     """Whether a model's latents and images are numbers, judged by one face and one sample."""
     model, outputs = run.model, []
@@ -183,7 +192,7 @@ def _is_finite(run: RunContext) -> bool:
 
 
 def _without_what_is_not_finite(result: RunResult) -> None:
-    """Replaces numbers that JSON cannot hold by the reason: a diverged model must not cost the whole report."""
+    """Replaces infinities and NaN, which JSON lacks, by a reason: a diverged model must not end the whole report."""
     for key, measure in result.measures.items():
         if not all(math.isfinite(value) for value in (measure.value, measure.spread) if value is not None):
             result.measures[key] = Measure(reason=_NOT_FINITE, note=measure.note)

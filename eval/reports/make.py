@@ -31,7 +31,7 @@ from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 
 NamedModels = Sequence[tuple[str, Model | StandIn]]
-"""Models, or what stands in for them, each with what the report calls it."""
+"""Models and stand-ins, each with its name in the report."""
 
 
 def make_report(
@@ -55,6 +55,9 @@ def make_report(
     """
     stages = Stages(quiet=not accelerator.is_main_process)
     protocol = _protocol(config, dataset)
+    for _, model in models:
+        if isinstance(model, StandIn):
+            model.require(protocol.num_samples)
     is_trained_on = any(
         "sample" in model.can and model.dataset_fingerprint == dataset.fingerprint
         for _, model in models
@@ -113,7 +116,8 @@ def _finish_run(
     others = ("runs", "out", *(("baselines", "eigenfaces", "weights") if is_baseline else ()))
     options = {name: value for name, value in asdict(config).items() if name not in others}
     folder = cache_directory() / "baselines" if is_baseline else Path(config.out) / UNFINISHED
-    file = finished_file(folder, {"options": options, "protocol": lines}, label, model, path)
+    settings = {"options": options, "protocol": lines, "rows": [metric.key for metric in metrics()]}
+    file = finished_file(folder, settings, label, model, path)
     # The main process decides: ranks that see different files must not diverge.
     found = load_finished(file) if accelerator.is_main_process else None
     run: FinishedRun | None = broadcast_object_list([found])[0]
@@ -152,7 +156,7 @@ def _compare(
 
 
 def _rows(config: ReportConfig) -> list[Metric]:
-    """All rows but those of feature spaces that nobody asked for."""
+    """All rows but those of feature spaces that were not chosen."""
     others = [space for space in SPACES[1:] if space.name not in config.spaces]
     left_out = {key for space in others for images in IMAGES for key in keys(space, images)}
     return [metric for metric in metrics() if metric.key not in left_out]

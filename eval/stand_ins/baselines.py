@@ -23,7 +23,8 @@ from facegen.randomness import numbered_noise
 from shards.dataset.dataset import Dataset
 
 DEFAULT_COMPONENTS, MAX_COMPONENTS = 256, 1024
-"""Where no run has latents; and of a baseline that nobody asked for: the search for more takes longer than a report."""
+"""Numbers of components: the default where no run has latents, and the largest that is taken from a run without
+``--eigenfaces``, since the search for more takes longer than the report."""
 
 
 class RealFaces(StandIn):
@@ -69,7 +70,7 @@ class Eigenfaces(StandIn):
         return self.decode(numbered_noise(self.latent_size, num, seed, first) * self._deviations * std)
 
     def posterior(self, images: Tensor, labels: Any = None) -> tuple[Tensor, None]:
-        """Components N x K of float images N x C x H x W; there is no variance."""
+        """Components N x K of float images N x C x H x W, and no log variance."""
         return (images.to(self._mean.device) - self._mean).flatten(1) @ self._directions, None
 
     def encode(self, images: Any, labels: Any = None) -> Any:
@@ -98,7 +99,7 @@ def make_baselines(
         names: Which of them.
         nums_components: Of eigenfaces, one baseline each; at most as many as an image has values.
         dataset: Its training split is what they know.
-        split: The evaluated split; real faces are no baseline for themselves.
+        split: The evaluated split; real faces are left out where it is ``train``, which they come from.
         accelerator: Ranks and device.
 
     Raises:

@@ -38,12 +38,7 @@ class ImageFiles(StandIn):
             UserError: Fewer images, a file that is none, or another standard deviation.
         """
         fixed(std, self.name)
-        assert self.num_images
-        if first + num > self.num_images:
-            raise UserError(
-                f"{self.name} holds {self.num_images:,} images and {first + num:,} are needed; "
-                f"set --num_samples {self.num_images}."
-            )
+        self.require(first + num)
         return to_float(torch.from_numpy(self._images(first, first + num)))
 
 
@@ -62,7 +57,7 @@ def open_image_files(path: str, image: ImageFormat) -> ImageFiles:
 
 def _open_folder(path: str, folder: Path, image: ImageFormat) -> ImageFiles:
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; give images:DIR.")
+        raise UserError(f"folder {folder} does not exist; give images:DIR.")
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
     if not files:
         raise UserError(f"{folder} holds no image files ({', '.join(_SUFFIXES)}); give another images:DIR.")

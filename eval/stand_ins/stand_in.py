@@ -13,14 +13,14 @@ from shards.loading.reader import Reader
 
 
 class StandIn:
-    """Images with the attributes of a model that parts with ``of_stand_ins`` ask for.
+    """Images with those attributes of a model that parts with ``of_stand_ins`` use.
 
     Attributes:
         name: Name of its column.
         family: What it is, in words.
         can: Abilities, as a model's: ``sample``; ``encode`` and ``decode``.
         identity: Changes with its images; stored results are found by it.
-        dataset_fingerprint: Of the data that the images come from; empty where nobody knows.
+        dataset_fingerprint: Of the data that the images come from; empty where that is not known.
         num_images: How many different ones there are; None for any number.
     """
 
@@ -29,7 +29,7 @@ class StandIn:
     condition: str | None = None
     condition_range: tuple[float, float] | None = None
     sampler: str | None = None
-    prior_note = ""
+    prior_note = teacher = ""
     run_dir = None
     weights = ""
     step = images_seen = 0
@@ -47,6 +47,18 @@ class StandIn:
         self.name, self.family, self.can, self.identity = name, family, frozenset(can), identity
         self.dataset_fingerprint, self.num_images = dataset_fingerprint, num_images
 
+    def require(self, num: int) -> None:
+        """Checks that there are so many different images.
+
+        Raises:
+            UserError: There are fewer, and no more can be made.
+        """
+        if not self.is_baseline and self.num_images is not None and self.num_images < num:
+            raise UserError(
+                f"{self.name} holds {self.num_images:,} images, fewer than the {num:,} samples that are compared; "
+                f"set --num_samples {self.num_images}."
+            )
+
     def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Any = None, first: int = 0) -> Tensor:
         """Images ``first`` to ``first + num - 1`` of a seed, float32 num x C x H x W in [-1, 1], as a model's samples.
 
@@ -57,10 +69,10 @@ class StandIn:
 
 
 def fixed(std: float, name: str) -> None:
-    """Checks that nobody asks for another spread of finished images.
+    """Refuses a standard deviation for finished images.
 
     Raises:
-        UserError: Somebody does.
+        UserError: It is not 1.
     """
     if std != 1:
         raise UserError(f"the images of {name} have no standard deviation to set.")

@@ -1,4 +1,4 @@
-"""Images and their mirror images as two independent halves, so that components of both cost a third.
+"""Images and their mirror images as two independent halves, whose components cost a third of the search in both.
 
 Mirrored, a set of images has a covariance that commutes with the mirror: each component is even or odd, that is its own
 mirror image or the negative of it. An orthogonal change of coordinates, the sums and the differences of mirrored

@@ -32,7 +32,7 @@ Reduce = Callable[[Tensor], Tensor]
 
 
 class _Part(NamedTuple):
-    """Patches whose covariance is a block of its own."""
+    """A block of the covariance, and the patches that it belongs to."""
 
     num_values: int
     num_places: int
@@ -164,7 +164,7 @@ def _find_halves(
         variances = torch.cat([half.variances for half in found])
         weakest = variances.sort(descending=True).values[:num_components][-1]
         if all(len(half.variances) < num or half.variances[-1] <= weakest for half in found):
-            break  # Else one half may have more that are as strong.
+            break  # Otherwise one half may have more components as strong as these.
     both = [mirror.whole(half.directions.T, shape, sign) for half, sign in zip(found, (1, -1), strict=True)]
     order = variances.argsort(descending=True, stable=True)
     mean = mirror.whole(found[0].mean.T, shape, 1).reshape(shape)

@@ -69,8 +69,8 @@ def measure_reconstructions(run: RunContext) -> Measures:
 
 
 def _judged(run: RunContext, measures: Measures) -> Measures:
-    """Marks the numbers of a space whose network also taught the model: it has learned to please that judge."""
-    teacher = getattr(run.model, "teacher", "")
+    """Marks the numbers of the space whose network is also in the model's loss: it was trained to be good there."""
+    teacher = run.model.teacher
     own = {key for space in SPACES if space.name == teacher for images in IMAGES for key in keys(space, images)}
     return {
         key: replace(measure, note="; ".join(filter(None, (_TEACHER, measure.note))), is_ranked=False)

@@ -148,7 +148,7 @@ class _Fault:
     error = 0
     count = 0
     undeleted: ClassVar[set[str]] = set()
-    """Files that the disk has refused to delete; they stay, and nobody can help it."""
+    """Files that the disk has refused to delete, so that they stay."""
 
     @classmethod
     def strike(cls, deleting: str | None = None) -> None:

@@ -113,7 +113,7 @@ def test_files_are_resized_only_to_the_same_shape(tiny_dataset: Path, tmp_path: 
     (tmp_path / "32x16.png").unlink()
     files = open_image_files(f"images:{tmp_path}", image)
     assert (to_uint8(files.sample(2)) == 100).all() and files.sample(1).shape == (1, 3, 16, 16)
-    with pytest.raises(UserError, match="holds 2 images and 5 are needed; set --num_samples 2"):
+    with pytest.raises(UserError, match="holds 2 images, fewer than the 5 samples .*; set --num_samples 2"):
         files.sample(4, first=1)
 
 
@@ -131,12 +131,12 @@ def test_what_is_no_set_of_images_is_refused(tiny_dataset: Path, run: Path, tmp_
         (f"npz:{tmp_path / 'text.npz'}", "not a file of NumPy arrays"),
         (f"npz:{tmp_path / 'gone.npz'}", "No such file"),
         (f"images:{tmp_path / 'empty'}", "holds no image files"),
-        (f"images:{tmp_path / 'gone'}", "there is no folder"),
+        (f"images:{tmp_path / 'gone'}", "does not exist; give images:DIR"),
     ):
         with pytest.raises(UserError, match=message):
             open_image_files(path, image)
     np.savez(tmp_path / "few.npz", np.zeros((3, 16, 16, 3), np.uint8))
-    with pytest.raises(UserError, match="holds 3 images and .* are needed; set --num_samples 3"):
+    with pytest.raises(UserError, match="few holds 3 images, fewer .* that are compared; set --num_samples 3"):
         eval.report([run, f"npz:{tmp_path / 'few.npz'}"], tiny_dataset, tmp_path / "out")
 
 

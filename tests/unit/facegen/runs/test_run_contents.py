@@ -90,7 +90,7 @@ def test_the_first_pictures_and_metrics_come_early_and_change_nothing(tiny_confi
     assert_equal(*outcomes)
     assert [line["images_seen"] for line in metrics_of(early) if "val/mse" in line] == [32, 80]
     assert [path.name[-7:-4] for path in sorted(Path(early.run).glob("pictures/samples_*"))] == ["048", "080"]
-    # The first one is no validation of early stopping, which would have kept its snapshot.
+    # Early stopping does not see the first one; it would have kept its snapshot.
     progress = read_facts(Path(early.run) / "checkpoints" / checkpoints_of(early)[-1]).early_stop
     assert progress and (progress.best_images_seen, progress.num_without_gain) == (80, 0)
 
