@@ -61,6 +61,7 @@ class Eigenfaces(StandIn):
         family = f"Gaussian over {num} principal components" if num else "mean of the training images"
         super().__init__(name, family, can | {"encode", "decode"}, name, fingerprint)
         self._mean = components.mean.to(device)
+        self.is_constant = num == 0
         self.latent_size = max(num, 1)
         self._directions = (components.directions[:, : self.latent_size] * (num > 0)).to(device)
         self._deviations = components.variances[: self.latent_size].sqrt()

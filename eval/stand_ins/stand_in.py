@@ -26,6 +26,8 @@ class StandIn:
 
     is_baseline = False
     """Whether runs have to beat it; else it is ranked among them."""
+    is_constant = False
+    """Whether it gives one image whatever the input: pictures leave it out."""
     condition: str | None = None
     condition_range: tuple[float, float] | None = None
     sampler: str | None = None

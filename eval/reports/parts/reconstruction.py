@@ -8,6 +8,7 @@ from eval.reports.part import Measures, Part, Shared, SideBySide, missing
 from eval.reports.results import Measure, Metric, Picture
 from eval.reports.run_context import AllRuns, RunContext
 from eval.reports.statistic import SplitBatch, Statistic
+from eval.stand_ins.stand_in import StandIn
 
 GROUP = "Reconstruction"
 TITLE = "Originals and reconstructions"
@@ -34,7 +35,11 @@ def measure(run: RunContext) -> Measures:
 
 def side_by_side(runs: AllRuns) -> Shared:
     """Originals in the first row, then the reconstructions (from mu) of each run that makes some."""
-    able = [(label, model) for label, model in runs.models if {"encode", "decode"} <= model.can]
+    able = [
+        (label, model)
+        for label, model in runs.models
+        if {"encode", "decode"} <= model.can and not (isinstance(model, StandIn) and model.is_constant)
+    ]
     if not able:
         return Shared()
     rows = [Row(runs.report.faces(able[0][1]).images, "original")]

@@ -11,6 +11,7 @@ from PIL import Image
 
 import eval
 from eval.reports import make
+from eval.reports.parts import reconstruction
 from eval.reports.results import Report, best_runs
 from eval.stand_ins.baselines import RealFaces
 from eval.stand_ins.image_files import open_image_files
@@ -150,3 +151,13 @@ def test_a_model_is_not_ranked_by_its_own_teacher(tiny_dataset: Path, tmp_path: 
     assert own.note.startswith("judged by its own teacher") and not own.is_ranked and other.is_ranked
     assert best_runs(metric, report.runs) == set(), "one ranked number is not the best of anything"
     assert report.runs[1].measures["diversity_samples"].is_ranked
+
+
+def test_the_mean_face_is_not_drawn_beside_every_original(
+    run: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    draw = reconstruction.face_grid
+    monkeypatch.setattr(reconstruction, "face_grid", lambda rows: drawn.extend(row.label for row in rows) or draw(rows))
+    eval.report(run, tiny_dataset, tmp_path / "out", only=["reconstruction"], device="cpu")
+    assert drawn == ["original", "vae", "eigenfaces 6"]
