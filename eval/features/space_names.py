@@ -18,12 +18,14 @@ class SpaceNames:
     """Name of the Fréchet distance."""
     kernel: str
     """Name of the kernel distance."""
+    frechet_format: str = ".2f"
+    """How tables show the Fréchet distance."""
 
 
 SPACES = (
     SpaceNames("efflite0", "EffLite0", "FD-EffLite0", "KD-EffLite0"),
     SpaceNames("inception", "Inception", "FID", "KID"),
-    SpaceNames("face", "Face", "FD-Face", "KD-Face"),
+    SpaceNames("face", "Face", "FD-Face", "KD-Face", ".4f"),
 )
 """The first one is always available."""
 Space = Literal["efflite0", "inception", "face"]

@@ -47,7 +47,7 @@ def rows(images: str) -> list[Metric]:
     for space in SPACES:
         frechet, kernel, precision, recall, density, coverage = keys(space, images)
         found += [
-            Metric(frechet, space.frechet, group, "", "lower", ".2f", "Fréchet distance from the split"),
+            Metric(frechet, space.frechet, group, "", "lower", space.frechet_format, "Fréchet distance from the split"),
             Metric(kernel, space.kernel, group, "", "lower", ".3g", "kernel distance, mean ± std of subsets"),
             Metric(precision, f"Precision-{space.label}", group, "", "higher", ".3f", inside),
             Metric(recall, f"Recall-{space.label}", group, "", "higher", ".3f", f"{covered} of these images"),
