@@ -24,7 +24,7 @@ from shards.images.codecs import encode
 from shards.images.detector import FaceChoice, require_detector
 from shards.images.reading import BadImage, Preparation, open_image
 from shards.packing.skipped import save_faceless_sheet
-from shards.sources.listing import list_files, unique_keys
+from shards.sources.files.listing import list_files, unique_keys
 
 
 @dataclass

@@ -29,7 +29,7 @@ from shards.labeling.scoring import Degrees, combine, notes
 from shards.labeling.session import SESSION_FILE, open_session
 from shards.labeling.subjects import Labeling
 from shards.serving.server import LOOPBACK, listen, require_web_packages, run_app
-from shards.sources.degree_table import DEGREE_COLUMN, FILE_COLUMN
+from shards.sources.files.degree_table import DEGREE_COLUMN, FILE_COLUMN
 
 _LOCK = "server.lock"
 

@@ -15,7 +15,7 @@ from shards.base.progress import tracked
 from shards.base.records import read_record
 from shards.images.reading import BadImage, open_image
 from shards.packing.splits import hashed_order
-from shards.sources.listing import first_few, list_files
+from shards.sources.files.listing import first_few, list_files
 
 SESSION_FILE = "session.json"
 _SESSION = Format("labeling session", version=1, first=1)

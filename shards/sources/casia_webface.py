@@ -15,8 +15,8 @@ from shards.base.names import Names
 from shards.dataset.label_types import sorted_names
 from shards.dataset.manifest import LabelField
 from shards.sources.base import LabelValue, SourceEntry
-from shards.sources.file_source import FileSource
-from shards.sources.listing import find_tree, list_files, path_key, probe
+from shards.sources.files.file_source import FileSource
+from shards.sources.files.listing import find_tree, list_files, path_key, probe
 
 _FILE = re.compile(r"(\d{3,})/\d{1,8}\.(jpg|jpeg|png)", re.IGNORECASE)
 

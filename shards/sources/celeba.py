@@ -24,7 +24,7 @@ from shards.dataset.label_types import sorted_names
 from shards.dataset.manifest import SPLITS, LabelField
 from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
 from shards.sources.base import Item, LabelValue, SourceEntry
-from shards.sources.listing import listing
+from shards.sources.files.listing import listing
 
 FACE_BOX: Crop = (15 / 178, 40 / 218, 163 / 178, 188 / 218)
 _IMAGE_FOLDERS = ("img_align_celeba", "img_align_celeba_png")

@@ -18,8 +18,8 @@ from shards.base.names import Names
 from shards.dataset.label_types import sorted_names
 from shards.dataset.manifest import LabelField
 from shards.sources.base import LabelValue, Published, PublishedFile, SourceEntry
-from shards.sources.file_source import FileSource, short_key
-from shards.sources.listing import list_files
+from shards.sources.files.file_source import FileSource, short_key
+from shards.sources.files.listing import list_files
 
 NUM_PEOPLE, NUM_POSES = 200, 14
 _NEUTRAL, _SMILING = 11, 12

@@ -15,8 +15,8 @@ from shards.dataset.label_types import Scalar, sorted_names
 from shards.dataset.manifest import LabelField
 from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
 from shards.sources.base import Item, SourceEntry
-from shards.sources.label_table import join_labels, read_label_file
-from shards.sources.listing import first_few, list_files, unique_keys
+from shards.sources.files.label_table import join_labels, read_label_file
+from shards.sources.files.listing import first_few, list_files, unique_keys
 
 
 @dataclass

@@ -23,7 +23,7 @@ from shards.base.places import cache_directory
 from shards.dataset.label_types import Scalar, convert, find_identity, infer_fields
 from shards.images.reading import Crop, open_image_bytes
 from shards.sources.base import Item, SourceEntry
-from shards.sources.spool import Spool, SpoolWriter
+from shards.sources.files.spool import Spool, SpoolWriter
 
 _SPLIT_OF_WORD = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
 _ADVICE = "check the name, the network and, for a gated data set, HF_TOKEN"

@@ -18,8 +18,8 @@ from shards.base.names import Names
 from shards.dataset.manifest import LabelField
 from shards.images.reading import Crop
 from shards.sources.base import FIGSHARE, LabelValue, Published, PublishedFile, SourceEntry
-from shards.sources.file_source import FileSource
-from shards.sources.listing import find_tree, listing, probe
+from shards.sources.files.file_source import FileSource
+from shards.sources.files.listing import find_tree, listing, probe
 
 LFWCROP_BOX: Crop = (83, 92, 167, 176)
 _NAME = re.compile(r"(.+)_\d{4}\.(jpg|jpeg|png|ppm|pgm)", re.IGNORECASE)

@@ -12,8 +12,8 @@ from shards.base.errors import UserError
 from shards.base.names import Names
 from shards.dataset.manifest import LabelField
 from shards.sources.base import LabelValue, Published, PublishedFile, SourceEntry
-from shards.sources.file_source import FileSource
-from shards.sources.listing import find_tree, list_files, path_key
+from shards.sources.files.file_source import FileSource
+from shards.sources.files.listing import find_tree, list_files, path_key
 
 _SMILING = {"positives": True, "negatives": False}
 

@@ -21,9 +21,9 @@ from shards.base.errors import UserError
 from shards.base.names import Names
 from shards.dataset.manifest import LabelField
 from shards.sources.base import LabelValue, SourceEntry
-from shards.sources.degree_table import read_degrees
-from shards.sources.file_source import FileSource, name_key, short_key
-from shards.sources.listing import list_files
+from shards.sources.files.degree_table import read_degrees
+from shards.sources.files.file_source import FileSource, name_key, short_key
+from shards.sources.files.listing import list_files
 
 MAX_AGE = 116
 GENDERS = ("male", "female")

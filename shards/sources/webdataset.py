@@ -26,7 +26,7 @@ from shards.dataset.tar import Member, TarSample, read_samples
 from shards.images.contents import CLASS_LABELS, not_consecutive, note_ignored, read_labels, split_of_name
 from shards.images.reading import IMAGE_SUFFIXES, BadImage, Crop, open_image_bytes
 from shards.sources.base import Item, SourceEntry
-from shards.sources.listing import first_few, list_files, listing
+from shards.sources.files.listing import first_few, list_files, listing
 
 BAD_LABELS = "labels that cannot be read"
 """Packing counts samples under this reason whose json, cls or txt is damaged."""

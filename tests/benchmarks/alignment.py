@@ -21,7 +21,7 @@ from tqdm import tqdm
 from shards.images.alignment import Alignment, frame_of, warp
 from shards.images.detector import DetectedFace, choose_face, find_faces
 from shards.images.reading import open_image
-from shards.sources.listing import list_files
+from shards.sources.files.listing import list_files
 
 
 def spread(faces: list[DetectedFace]) -> dict[str, float | list[float]]:

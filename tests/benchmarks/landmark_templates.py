@@ -19,8 +19,8 @@ from PIL import Image
 from shards.images.detector import choose_face, find_faces
 from shards.images.reading import crop_box, open_image
 from shards.sources.celeba import FACE_BOX
+from shards.sources.files.listing import list_files
 from shards.sources.lfw import LFWCROP_BOX
-from shards.sources.listing import list_files
 
 FrameOf = Callable[[Image.Image], tuple[float, float, float, float] | None]
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from shards.images.codecs import encode
 from shards.images.reading import Preparation, open_image, prepare
-from shards.sources.listing import list_files
+from shards.sources.files.listing import list_files
 
 ROUNDS = 3
 # RUSAGE_CHILDREN would count the parent's pages before exec as the worker's.

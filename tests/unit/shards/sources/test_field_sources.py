@@ -17,7 +17,7 @@ from shards.packing.options import PackOptions
 from shards.packing.pack import pack, pack_source
 from shards.sources import SOURCES
 from shards.sources.base import Source
-from shards.sources.file_source import BAD_NAME
+from shards.sources.files.file_source import BAD_NAME
 
 SHARED_DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
 

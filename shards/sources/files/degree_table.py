@@ -8,8 +8,8 @@ from pathlib import Path
 
 from shards.base.errors import UserError
 from shards.dataset.label_types import Scalar, as_number
-from shards.sources.file_source import name_key
-from shards.sources.label_table import read_label_file
+from shards.sources.files.file_source import name_key
+from shards.sources.files.label_table import read_label_file
 
 FILE_COLUMN, DEGREE_COLUMN = "stimulus_filename", "avg_encode"
 

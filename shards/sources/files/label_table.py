@@ -15,7 +15,7 @@ from shards.base.records import parse_json
 from shards.base.retrying import persistently
 from shards.dataset.label_types import Scalar, convert, doubts, from_cell, infer_field, is_identity
 from shards.dataset.manifest import LabelField
-from shards.sources.listing import first_few
+from shards.sources.files.listing import first_few
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from shards.base.names import Names, find_repeated
 from shards.dataset.manifest import LabelField
 from shards.images.reading import BadImage, Crop, open_image
 from shards.sources.base import Item, LabelValue
-from shards.sources.listing import path_key
+from shards.sources.files.listing import path_key
 
 BAD_NAME = "file name of another form"
 """Packing counts files under this reason whose names do not follow the data set's scheme."""
