@@ -19,7 +19,6 @@ from eval.latent.fitted_files import FittedFile
 from eval.latent.origin import Origin
 from shards.base.errors import UserError
 from shards.base.files import make_folder
-from shards.base.formats import Format
 from shards.base.records import parse_json
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
@@ -30,7 +29,7 @@ _PARALLEL = 1e-6
 """Singular values up to this share of the largest count as 0."""
 _TENSORS = ("vectors", "unit_vectors", "num_present", "num_absent")
 _FILE = FittedFile(
-    Format("file of attribute vectors", version=1, first=1),
+    "file of attribute vectors",
     tensors={"vectors": 2, "num_present": 1, "num_absent": 1},
     texts=("names",),
     command="python -m eval.attributes fit",

@@ -1,4 +1,7 @@
-"""Files of what was fitted to latents: safetensors with the origin of the latents and a format version as metadata."""
+"""Files of what was fitted to latents: safetensors with the origin of the latents and a format version as metadata.
+
+Version 2 added to the origin how the images frame faces.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,21 @@ class FittedFile:
     """One kind of such files.
 
     Attributes:
-        format: Its versions; files of release 0.1 name none and have version 1.
+        kind: What the file is, for messages.
         tensors: Names of the tensors that are read, and how many dims each has.
         texts: Names of the metadata that are read, beside the origin.
         command: Makes such a file.
     """
 
-    format: Format
+    kind: str
     tensors: Mapping[str, int]
     command: str
     texts: tuple[str, ...] = ()
+
+    @property
+    def format(self) -> Format:
+        """Its versions; files of release 0.1 name none and have version 1."""
+        return Format(self.kind, version=2, first=1, upgrades={1: lambda metadata: {**metadata, "framing": "null"}})
 
     def metadata(self, origin: Origin, texts: Mapping[str, str] | None = None) -> dict[str, str]:
         """The metadata as it is written: the format version, the origin, and texts."""
@@ -66,7 +74,7 @@ class FittedFile:
 
     def damaged(self, path: Path) -> DamagedFile:
         """The error of a file whose content does not fit together."""
-        return DamagedFile(f"{path} is not a readable {self.format.kind}; make one with: {self.command}")
+        return DamagedFile(f"{path} is not a readable {self.kind}; make one with: {self.command}")
 
 
 def read_version(format_: Format, path: Path, metadata: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -10,8 +12,10 @@ from typing import Any
 
 import torch
 
-from shards.base.errors import UserError
+from shards.base.errors import DamagedFile, Note, UserError
+from shards.base.records import as_record, parse_json
 from shards.dataset.dataset import Dataset
+from shards.packing.framing import Framing
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,14 @@ class Origin:
     fingerprint: str
     """Of the data set."""
     split: str
+    framing: Framing | None = None
+    """How the data set frames faces; None where that is not known."""
 
     @classmethod
     def of(cls, model: Any, dataset: Dataset, split: str) -> Origin:
         """The origin of a split's latents."""
-        return cls(snapshot_identity(model), model.name, str(model.images_seen), dataset.fingerprint, split)
+        framing = Framing.of(dataset.manifest)
+        return cls(snapshot_identity(model), model.name, str(model.images_seen), dataset.fingerprint, split, framing)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Origin:
@@ -38,15 +45,33 @@ class Origin:
 
         Raises:
             KeyError: An entry is missing.
+            ValueError: The framing is not one.
         """
-        return cls(**{name: metadata[name] for name in cls.__dataclass_fields__})
+        texts = {name: metadata[name] for name in cls.__dataclass_fields__}
+        framing = parse_json(texts.pop("framing"))
+        try:
+            return cls(**texts, framing=None if framing is None else as_record(framing, Framing, "", ""))
+        except DamagedFile:
+            raise ValueError from None
 
     def metadata(self) -> dict[str, str]:
         """As entries of a safetensors file."""
-        return asdict(self)
+        fields = asdict(self)
+        return {**fields, "framing": json.dumps(fields["framing"])}
+
+    def other_framing(self, model: Any, path: str | PathLike[str]) -> str:
+        """A sentence where the images of a file were framed otherwise than a model's training images; else empty."""
+        if self.framing is None or model.framing is None or not model.framing.differs_from(self.framing):
+            return ""
+        return (
+            f"{path} was fitted on {self.framing}, and {model.name} was trained on {model.framing}, where faces lie "
+            "elsewhere; fit it again on data in the framing of the training data."
+        )
 
     def check(self, model: Any, path: str | PathLike[str]) -> None:
         """Checks that a file belongs to a model, since latents of other weights lie in another space.
+
+        Notes ``other_framing``.
 
         Raises:
             UserError: It was fitted on other weights.
@@ -56,6 +81,9 @@ class Origin:
                 f"{path} was fitted on other weights (run {self.run} after {int(self.images_seen):,} images); "
                 f"give that snapshot, or fit the file again with {model.name}."
             )
+        note = self.other_framing(model, path)
+        if note:
+            warnings.warn(note, Note, stacklevel=2)
 
 
 def snapshot_identity(model: Any) -> str:

@@ -12,12 +12,11 @@ from scipy.linalg import eigh
 from eval.latent.encode import encode_split
 from eval.latent.fitted_files import FittedFile
 from eval.latent.origin import Origin
-from shards.base.formats import Format
 from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 
 _FILE = FittedFile(
-    Format("file of principal components", version=1, first=1),
+    "file of principal components",
     tensors={"count": 1, "mean": 1, "components": 2, "variances": 1},
     command="python -m eval.traverse --pca",
 )

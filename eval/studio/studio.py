@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from eval.base.runs import distinct_names
 from eval.latent.attribute_vectors import load_attributes
 from eval.latent.editing.editor import Editor
 from eval.latent.editing.uploads import Uploads
+from eval.latent.origin import snapshot_identity
 from eval.latent.photo import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, UPLOAD_FORMATS
 from eval.latent.photo_framing import AlignChoice, photo_alignment
 from eval.latent.tools.tsne import held_out_split
@@ -33,7 +35,8 @@ class Studio:
         trainings: Trainings by name, with or without a snapshot.
         dataset: The faces to pick from, or None.
         uploads: Photos and latents.
-        notes: Sentences about runs that are not shown, or whose samples are unlikely to be faces.
+        notes: Sentences about runs that are not shown, or whose samples are unlikely to be faces, and about attributes
+            of faces in another framing.
     """
 
     def __init__(
@@ -63,8 +66,7 @@ class Studio:
         self.uploads = Uploads()
         self.trainings: dict[str, Training] = {}
         self.notes: list[str] = []
-        for path in attributes:
-            load_attributes(path)
+        origins = {path: load_attributes(path)[1] for path in attributes}
         models = [model for path in paths if (model := self._load(path, device)) is not None]
         self.runs = {
             name: Editor(
@@ -72,6 +74,10 @@ class Studio:
             )
             for name, model in zip(distinct_names(models), models, strict=True)
         }
+        for model, (path, origin) in product(models, origins.items()):
+            note = origin.other_framing(model, path)
+            if note and origin.snapshot == snapshot_identity(model):
+                self.notes.append(note)
         if not self.runs and not self.trainings:
             raise UserError(f"there is nothing to show: {' '.join(self.notes)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from eval.latent.editing.uploads import latent_file, read_latent
 from eval.latent.origin import Origin
 from eval.latent.pca import fit_pca, load_pca, save_pca
 from shards.base.errors import UserError
+from shards.images.alignment import Alignment
+from shards.packing.framing import Framing
 
-ORIGIN = Origin("0123", "run", "640", "abcd", "train")
+ORIGIN = Origin("0123", "run", "640", "abcd", "train", Framing("lfw", (83, 92, 167, 176), Alignment("facenet", 0.1)))
 COUNTS = np.ones(1, np.int64)
 
 
@@ -28,12 +31,20 @@ def write_components(path: Path) -> None:
     save_pca(path, fit_pca(np.random.default_rng(0).normal(size=(20, 3))), ORIGIN)
 
 
-def change_version(path: Path, version: str | None) -> None:
-    """Gives a file another format version, or none."""
+def change_version(path: Path, version: str) -> None:
+    """Gives a file another format version."""
     with safe_open(path, framework="np") as file:
         metadata = file.metadata()
-    assert metadata.pop("format_version") == "1"
-    path.write_bytes(save(load(path.read_bytes()), metadata | ({} if version is None else {"format_version": version})))
+    assert metadata["format_version"] == "2"
+    path.write_bytes(save(load(path.read_bytes()), metadata | {"format_version": version}))
+
+
+def make_old(path: Path) -> None:
+    """Turns a file into one of release 0.1: without a version and the framing."""
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    del metadata["format_version"], metadata["framing"]
+    path.write_bytes(save(load(path.read_bytes()), metadata))
 
 
 @pytest.mark.parametrize(("write", "read"), [(write_attributes, load_attributes), (write_components, load_pca)])
@@ -42,11 +53,12 @@ def test_a_file_without_a_version_is_read_and_a_newer_one_is_one_sentence(
 ) -> None:
     path = tmp_path / "fitted.safetensors"
     write(path)
-    change_version(path, None)
     assert read(path)[1] == ORIGIN
+    make_old(path)
+    assert read(path)[1] == replace(ORIGIN, framing=None)
     write(path)
-    change_version(path, "2")
-    with pytest.raises(UserError, match="has format version 2 .* reads up to 1; install a newer facegen"):
+    change_version(path, "3")
+    with pytest.raises(UserError, match="has format version 3 .* reads up to 2; install a newer facegen"):
         read(path)
 
 
@@ -81,6 +93,8 @@ def test_a_latent_of_release_0_1_is_read_and_a_newer_one_is_one_sentence() -> No
         (write_attributes, load_attributes, {}, {"names": "[" * 100_000}),
         (write_attributes, load_attributes, {}, {"names": '["a", "b"]'}),
         (write_attributes, load_attributes, {}, {"names": "3"}),
+        (write_attributes, load_attributes, {}, {"framing": "3"}),
+        (write_attributes, load_attributes, {}, {"framing": '{"source": "lfw", "crop": "top"}'}),
     ],
 )
 def test_a_file_whose_content_does_not_fit_together(

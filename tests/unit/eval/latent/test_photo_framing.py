@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from eval.attributes import main
 from eval.latent import photo, photo_framing
+from eval.latent.attribute_vectors import save_attributes, split_attributes
 from eval.latent.faces import choose_faces
 from eval.latent.options import FaceOptions, open_data
+from eval.latent.origin import Origin
 from eval.latent.photo_framing import photo_alignment
+from eval.studio.studio import Studio
 from facegen.model import Model, load
 from facegen.runs.snapshot import DESCRIPTION, find_snapshot, read_description
 from shards.base.errors import Note, UserError
@@ -127,3 +131,21 @@ def test_a_data_set_of_another_framing_is_noted(run: Path, tiny_dataset: Path) -
     ):
         open_data(str(tiny_dataset), trained_on(run, LFW))
     assert Framing.of(Dataset(tiny_dataset).manifest) == Framing("synthetic", "center")
+
+
+def test_attributes_fitted_on_another_framing_are_noted(run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    path = str(tmp_path / "attributes.safetensors")
+    model, dataset = load(run), Dataset(tiny_dataset)
+    attributes = split_attributes(model, dataset, "train")
+    save_attributes(path, attributes, Origin.of(model, dataset, "train"))
+    options = ["--run", str(run), "--attribute", attributes.names[0], "--data", str(tiny_dataset), "--num", "2"]
+    apply = ["apply", path, *options, "--out", str(tmp_path / "grid.png")]
+    with warnings.catch_warnings(action="error"):
+        main(apply)
+        assert not Studio([str(run)], attributes=[path]).notes
+    save_attributes(path, attributes, replace(Origin.of(model, dataset, "train"), framing=LFW))
+    sentence = "attributes.safetensors was fitted on lfw cropped to .*, and vae was trained on synthetic cropped"
+    with pytest.warns(Note, match=sentence):
+        main(apply)
+    (note,) = Studio([str(run)], attributes=[path]).notes
+    assert re.search(sentence, note)
