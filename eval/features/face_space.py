@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from eval.features.resizing import resized
 from eval.features.spaces import FeatureSpace
 from shards.base.errors import UserError
 from shards.dataset.tar import sha256_file
@@ -39,13 +39,8 @@ def face_weights() -> Path:
     return file
 
 
-def load_face() -> FeatureSpace:
-    """Loads the space; it computes on the CPU, 13 faces a second on one core.
-
-    Raises:
-        UserError: As ``face_weights``.
-    """
-    path = face_weights()
+def load_face(path: Path) -> FeatureSpace:
+    """Loads the space from ``face_weights()``; it computes on the CPU, 13 faces a second on one core."""
     # An import statement would fail type checks where the extra is not installed.
     network: Any = import_module("dlib").face_recognition_model_v1(str(path))
 
@@ -64,6 +59,4 @@ def load_face() -> FeatureSpace:
 
 def chips(images: Tensor) -> np.ndarray:
     """What the recognizer sees, uint8 (N, 150, 150, 3), of uint8 images (N, H, W, 3)."""
-    pixels = images.permute(0, 3, 1, 2).float()
-    resized = functional.interpolate(pixels, size=(INPUT_SIZE, INPUT_SIZE), mode="bicubic", antialias=True)
-    return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return resized(images, INPUT_SIZE).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 
 from eval.features.inception_weights import INCEPTION_SHA256, inception_source
+from eval.features.space_names import frechet_name
 from eval.features.spaces import load_efflite0, load_inception
+from eval.features.transformers import CLIP, DINOV2, Transformer
 from facegen.perceptual.efficientnet_lite import weights_file
 from facegen.perceptual.inception_resnet import STAGES
 from facegen.perceptual.loading import INCEPTION_URLS, load_feature_net
@@ -79,8 +81,14 @@ def known_weights() -> list[KnownWeights]:
         KnownWeights(
             "efflite0", "FD-EffLite0 and perceptual losses", _installed(), None, EFFLITE0_SHA256, _check_efflite0
         ),
+        *map(_transformer, (DINOV2, CLIP)),
         *faces,
     ]
+
+
+def _transformer(network: Transformer) -> KnownWeights:
+    use = frechet_name(network.space)
+    return KnownWeights(network.space, use, network.path, network.url, None, lambda file: network.load(file, _CPU))
 
 
 def find_weights(name: str) -> KnownWeights:

@@ -26,9 +26,11 @@ SPACES = (
     SpaceNames("efflite0", "EffLite0", "FD-EffLite0", "KD-EffLite0"),
     SpaceNames("inception", "Inception", "FID", "KID"),
     SpaceNames("face", "Face", "FD-Face", "KD-Face", ".4f"),
+    SpaceNames("dinov2", "DINOv2", "FD-DINOv2", "KD-DINOv2"),
+    SpaceNames("clip", "CLIP", "FD-CLIP", "KD-CLIP"),
 )
 """The first one is always available."""
-Space = Literal["efflite0", "inception", "face"]
+Space = Literal["efflite0", "inception", "face", "dinov2", "clip"]
 NOT_CHOSEN = "not chosen with --spaces"
 """The reason for an absent space that was not chosen."""
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from facegen.perceptual.efficientnet_lite import NUM_FEATURES, EfficientNetLite0, preprocess, weights_file
 from facegen.perceptual.torchvision_ops import make_torchvision_importable
+from facegen.perceptual.weight_files import read_tensors
 from shards.base.errors import UserError
 from shards.dataset.tar import sha256_file
 
@@ -88,8 +89,8 @@ def load_inception(weights: Path, device: torch.device) -> FeatureSpace:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     try:
-        # torch-fidelity unpickles the file without checks; one that loads here holds only tensors.
-        torch.load(weights, map_location="cpu", weights_only=True)
+        # torch-fidelity unpickles the file without checks; one that is read here holds only tensors.
+        read_tensors(weights, "give another --fid_weights")
         network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(weights))
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError) as error:
         raise UserError(

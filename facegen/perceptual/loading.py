@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facegen.networks.conv_config import ImageShape
@@ -18,7 +15,7 @@ from facegen.perceptual.efficientnet_lite import INPUT_MEAN, INPUT_STD, Efficien
 from facegen.perceptual.feature_net import FeatureNet, FeatureNetDescription, StagedNet
 from facegen.perceptual.inception_resnet import STAGES, build_stages
 from facegen.perceptual.options import FeatureNetConfig
-from facegen.perceptual.weight_files import cached_download
+from facegen.perceptual.weight_files import cached_download, read_tensors
 from facegen.runs.snapshot import find_snapshot, read_description
 from shards.base.errors import UserError
 from shards.dataset.tar import sha256_file
@@ -28,8 +25,7 @@ INCEPTION_URLS = {
     "vggface2": _RELEASES + "20180402-114759-vggface2.pt",
     "casia-webface": _RELEASES + "20180408-102900-casia-webface.pt",
 }
-
-
+_ADVICE = "give another --model.features.weights"
 _FACE_TOWER = "networks.verifier.tower."
 """Prefix of the tower's tensors in the snapshot of a face CNN."""
 
@@ -88,7 +84,7 @@ def load_feature_net(config: FeatureNetConfig, num_channels: int, device: torch.
 def _load_efflite0(config: FeatureNetConfig) -> Loaded:
     path = Path(config.weights) if config.weights else weights_file()
     network = EfficientNetLite0()
-    _fill(network, _read_tensors(path), path)
+    _fill(network, read_tensors(path, _ADVICE), path)
     backbone = StagedNet(network.stages(), config.layer_names)
     return Loaded(backbone, "EfficientNet-Lite0", sha256_file(path), (INPUT_MEAN,) * 3, (INPUT_STD,) * 3)
 
@@ -99,7 +95,7 @@ def _load_inception_resnet_v1(config: FeatureNetConfig) -> Loaded:
     # Only the stages up to the last layer are built: the whole net has 23 million parameters.
     last = max((layer for layer in config.layer_names if layer in STAGES), key=STAGES.index, default=STAGES[0])
     stages = build_stages(last)
-    wanted = {name: tensor for name, tensor in _read_tensors(path).items() if name.split(".")[0] in stages}
+    wanted = {name: tensor for name, tensor in read_tensors(path, _ADVICE).items() if name.split(".")[0] in stages}
     _fill(stages, wanted, path)
     backbone = StagedNet(dict(stages.items()), config.layer_names)
     # facenet-pytorch's scaling of its input, and facenet's fixed one.
@@ -111,7 +107,7 @@ def _load_face_cnn(config: FeatureNetConfig) -> Loaded:
     snapshot = find_snapshot(Path(config.weights or ""))
     description = read_description(snapshot)
     path = snapshot / f"{description.weights[0]}.safetensors"
-    tensors = {name: tensor for name, tensor in _read_tensors(path).items() if name.startswith(_FACE_TOWER)}
+    tensors = {name: tensor for name, tensor in read_tensors(path, _ADVICE).items() if name.startswith(_FACE_TOWER)}
     if not tensors:
         raise UserError(
             f"{snapshot} is a model of the family {description.family}, which has no face CNN's tower; give a run of "
@@ -139,26 +135,9 @@ def _load_timm(config: FeatureNetConfig) -> Loaded:
 
     assert config.timm_model is not None
     path = Path(config.weights) if config.weights else None
-    net = load_timm(config.timm_model, config.layer_names, _read_tensors(path) if path else None)
+    net = load_timm(config.timm_model, config.layer_names, read_tensors(path, _ADVICE) if path else None)
     mean, std = (tuple(255.0 * value for value in values) for values in (net.mean, net.std))
     return Loaded(net.backbone, net.name, sha256_file(path) if path else net.sha256, mean, std)
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, from a file of safetensors or ``torch.save``."""
-    if not path.is_file():
-        raise UserError(f"the weights file {path} does not exist; give another --model.features.weights.")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, SafetensorError) as error:
-        raise UserError(
-            f"{path} does not hold weights ({type(error).__name__}); give another --model.features.weights."
-        ) from None
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise UserError(f"{path} does not hold tensors by name; give another --model.features.weights.")
-    return tensors
 
 
 def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -166,9 +145,7 @@ def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         first = next((line.strip() for line in str(error).splitlines()[1:]), "")
-        raise UserError(
-            f"the weights in {path} do not fit the network: {first[:120]}; give another --model.features.weights."
-        ) from None
+        raise UserError(f"the weights in {path} do not fit the network: {first[:120]}; {_ADVICE}.") from None
 
 
 _LOADERS: dict[str, Callable[[FeatureNetConfig], Loaded]] = {

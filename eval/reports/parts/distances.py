@@ -156,7 +156,7 @@ PARTS = [
         name="distances:samples",
         content="distances of samples from the split",
         rows=rows("samples"),
-        summary=("frechet_efflite0_samples", "frechet_inception_samples", "frechet_face_samples", "diversity_samples"),
+        summary=(*(f"frechet_{space.name}_samples" for space in SPACES), "diversity_samples"),
         measure=measure_samples,
         features=Features(split=Amount.ALL, samples=Amount.ALL),
         warn=warn,

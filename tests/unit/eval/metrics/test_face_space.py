@@ -84,4 +84,4 @@ def test_features_are_dlibs_own() -> None:
     images = torch.randint(0, 256, (3, 150, 150, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     network = import_module("dlib").face_recognition_model_v1(str(face_weights()))
     expected = [network.compute_face_descriptor(image.numpy()) for image in images]
-    np.testing.assert_allclose(load_face()(images), np.array(expected), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(load_face(face_weights())(images), np.array(expected), rtol=0, atol=1e-6)

@@ -87,6 +87,8 @@ def test_real_entries_check_what_is_in_a_file(tmp_path: Path, monkeypatch: pytes
     assert set(entries) == {
         "inception",
         "efflite0",
+        "dinov2",
+        "clip",
         "inception_resnet_v1-vggface2",
         "inception_resnet_v1-casia-webface",
     }

@@ -11,6 +11,7 @@ import pytest
 
 import eval
 from eval.base.runs import file_name
+from eval.features import optional_spaces
 from eval.reports import prepare
 from facegen.model import Model
 from tiny_runs import untrained_run
@@ -45,7 +46,7 @@ def test_names_of_files_never_collide() -> None:
 def test_all_ranks_have_inceptions_weights_or_none(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "find_inception_weights", lambda choice: (Path("weights"), ""))
+    monkeypatch.setattr(optional_spaces, "find_inception_weights", lambda choice: (Path("weights"), ""))
     monkeypatch.setattr(
         prepare, "gather_object", lambda own: [*own, own[0] | {"inception": "not computed on another machine."}]
     )
