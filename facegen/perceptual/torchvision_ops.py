@@ -42,9 +42,9 @@ def _load_compiled_operators() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return True  # Without torchvision, importing it should report just that.
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = Path(spec.origin).parent / f"_C{suffix}"
-        if path.exists():
+    # _C.so, or _C_stable.so from version 0.29 on. Declaring operators that torchvision then loads would abort the process.
+    for path in sorted(Path(spec.origin).parent.glob("_C*")):
+        if path.name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
             with suppress(OSError):
                 torch.ops.load_library(path)
     return hasattr(torch.ops.torchvision, "nms")

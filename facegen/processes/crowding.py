@@ -34,7 +34,9 @@ class CoreWait:
         fewer = (
             f", or start again with OMP_NUM_THREADS={left} instead of {num_threads} threads" if num_threads > 1 else ""
         )
-        return f"other programs use these cores: threads wait {100 * share:.0f} % of their time; end them{fewer}"
+        return (
+            f"other programs use these cores: threads wait {100 * share:.0f} % of their time; end those programs{fewer}"
+        )
 
 
 def _scheduled_ns() -> tuple[int, int]:
