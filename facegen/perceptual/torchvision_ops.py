@@ -42,7 +42,7 @@ def _load_compiled_operators() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return True  # Without torchvision, importing it should report just that.
-    # _C.so, or _C_stable.so from version 0.29 on. Declaring operators that torchvision then loads would abort the process.
+    # _C.so, or _C_stable.so from version 0.29 on. Operators that are declared and then loaded abort the process.
     for path in sorted(Path(spec.origin).parent.glob("_C*")):
         if path.name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
             with suppress(OSError):

@@ -78,17 +78,21 @@ class ProgressLine:
 
     def line(self) -> str:
         """What a log says now: what this work is part of, how much is done, how fast, and how long the rest takes."""
-        outer = f"{self._outer._summary()}: " if self._outer is not None else ""
         new, seconds = self.done - self._initial, time.monotonic() - self._start_sec
         if not new:
-            return f"{outer}{self.what}: {clock(seconds)}"
+            return f"{self._part_of()}{self.what}: {clock(seconds)}"
         rate = self._amount(new / seconds)
-        return f"{outer}{self.what}: {', '.join([*self._counts(), f'{rate} {self.unit}/s', *self._left()])}"
+        return f"{self._part_of()}{self.what}: {', '.join([*self._counts(), f'{rate} {self.unit}/s', *self._left()])}"
 
     def _summary(self) -> str:
-        outer = f"{self._outer._summary()}: " if self._outer is not None else ""
         counts = f" ({', '.join([*self._counts(), *self._left()])})" if self.total else ""
-        return f"{outer}{self.what}{counts}"
+        return f"{self._part_of()}{self.what}{counts}"
+
+    def _part_of(self) -> str:
+        if self._outer is None:
+            return ""
+        # A stage may be named after its one step.
+        return self._outer._part_of() if self._outer.what == self.what else f"{self._outer._summary()}: "
 
     def _counts(self) -> list[str]:
         of_total = f" of {self._amount(self.total)}" if self.total else ""

@@ -74,6 +74,17 @@ def test_the_time_left_shrinks_between_updates() -> None:
         assert progress.line().endswith(", 1:15 left")
 
 
+def test_a_stage_that_is_named_after_its_one_step_is_named_once() -> None:
+    stage = "features of test"
+    with (
+        ProgressLine("report", quiet=True),
+        ProgressLine(stage, quiet=True),
+        ProgressLine(stage, 400, quiet=True) as progress,
+    ):
+        progress.update(100)
+        assert progress.line().startswith("report: features of test: 100 of 400 images, ")
+
+
 def test_bytes_have_units() -> None:
     with ProgressLine("weights.pth", 90_000_000, "B", initial=45_000_000) as progress:
         progress.update(9_000_000)
