@@ -10,17 +10,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 import yaml
 
-from facegen.families import FAMILIES
+from facegen.families import FAMILIES, options_class
 from facegen.option_values import plain
 from facegen.options import TrainConfig
 from facegen.runs.config_file import upgraded_options
 from shards.base.errors import UserError
 from shards.base.yaml_text import read_yaml
-from shards.command_line.cli import from_values, parse_command, raising
+from shards.command_line.cli import parse_command, raising
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 
@@ -28,7 +28,7 @@ PRESETS = Path(__file__).resolve().parent / "presets"
 @functools.cache
 def config_class(family: str) -> type[TrainConfig]:
     """The options of one family's training: ``TrainConfig`` with the family's own options as ``model``."""
-    model_class = _model_class(family)
+    model_class = options_class(family)
     return dataclasses.make_dataclass(
         "TrainConfig",
         [
@@ -140,19 +140,3 @@ def _config_arguments(args: Sequence[str]) -> Iterator[tuple[int, str, str]]:
             yield position, "--config=", arg.removeprefix("--config=")
         elif position and args[position - 1] == "--config":
             yield position, "", arg
-
-
-def model_config_from_dict(family: str, values: Any) -> Any:
-    """A family's config dataclass from plain values, checked like a YAML file."""
-    return from_values(_model_class(family), values, "model")
-
-
-@functools.cache
-def _model_class(family: str) -> type:
-    """A family's config dataclass, its annotations resolved.
-
-    jsonargparse resolves names of inherited annotations in the module of one base class only.
-    """
-    model_class = FAMILIES[family].config_class
-    model_class.__init__.__annotations__ = get_type_hints(model_class)  # type: ignore[misc]
-    return model_class

@@ -118,7 +118,7 @@ class Model:
         self.image_shape = network.image
         self.latent_size = network.latent_size
         self.sampler: str | None = None
-        self._sampler: Sampler | None = None if self.latent_size is None else PriorSampler(self.latent_size)
+        self._sampler: Sampler | None = None if self.latent_size is None else PriorSampler(network)
         self.condition = network.condition
         self.condition_range = network.condition_range
         self.decoder_variance = network.decoder_variance
@@ -133,13 +133,14 @@ class Model:
         self.snapshot_bytes = (snapshot / f"{weights}.safetensors").stat().st_size
         run_dir = snapshot.parent.parent
         self.run_dir = run_dir if (run_dir / "config.yaml").is_file() else None
-        draws_prior = self.run_dir is not None and "sample" in self.can
+        draws_prior = self.run_dir is not None and "sample" in self.can and not network.prior_is_learned
         self.prior_note = prior_note(self.name, run_dir, self.images_seen) if draws_prior else ""
 
     @property
     def teacher(self) -> str:
         """Kind of the frozen feature net in the model's loss; empty without one."""
         options = self.config.get("model", {})
+        options = options.get("autoencoder_config", {}).get("model", options)
         return options["features"]["kind"] if options.get("perceptual_weight") and "features" in options else ""
 
     @property

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from facegen.config import model_config_from_dict
-from facegen.families import FAMILIES, Family, build
+from facegen.families import FAMILIES, Family, build, options_from_dict
 from facegen.networks.conv_config import ImageShape
 from facegen.runs.checkpoint import build_described, load_module
 from facegen.runs.snapshot import DESCRIPTION, Description, read_description
@@ -33,7 +32,7 @@ def load_family(
     if description.family not in FAMILIES:
         raise UserError(f"{source}: there is no family {shown(description.family)}; give a model of another family.")
     try:
-        config = model_config_from_dict(description.family, description.config.get("model"))
+        config = options_from_dict(description.family, description.config.get("model"))
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     shape = ImageShape(*description.image_shape)

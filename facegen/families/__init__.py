@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_type_hints
 
 from facegen.families.ae import AE, AEConfig
 from facegen.families.ae_gan import AEGAN, AEGANConfig
@@ -19,10 +21,13 @@ from facegen.families.dfc_vae import (
     DFCVAEResNetConfig,
 )
 from facegen.families.face_cnn import FaceCNN, FaceCNNConfig
+from facegen.families.flow import Flow, FlowConfig
 from facegen.families.mod_vae import ModVAE, ModVAEConfig
 from facegen.families.vae import VAE, VAEConfig
 from facegen.families.vae_gan import VAEGAN, VAEGANConfig
 from facegen.networks.conv_config import ImageShape
+from shards.base.errors import UserError, shown
+from shards.command_line.cli import from_values
 
 
 class Entry(NamedTuple):
@@ -45,13 +50,50 @@ FAMILIES: dict[str, Entry] = {
     "mod_vae": Entry(ModVAEConfig, ModVAE),
     "ae_gan": Entry(AEGANConfig, AEGAN),
     "vae_gan": Entry(VAEGANConfig, VAEGAN),
+    "flow": Entry(FlowConfig, Flow),
 }
 
 
 def build(name: str, config: Any, image: ImageShape) -> Family:
-    """Builds a family's networks.
+    """Builds a family's networks, and first those of the autoencoder that it works on.
 
     Raises:
         ValueError: A config that does not fit the images.
     """
-    return FAMILIES[name].family_class(config, image)
+    if not isinstance(config, FlowConfig):
+        return FAMILIES[name].family_class(config, image)
+    return Flow(config, image, _autoencoder(config.autoencoder_config, image))
+
+
+def _autoencoder(described: Mapping[str, Any], image: ImageShape) -> Family:
+    """The autoencoder of a flow, with random weights.
+
+    Raises:
+        ValueError: There is none, or it fits other images.
+    """
+    if not described:
+        raise ValueError("a flow needs a trained autoencoder: give its run as --model.autoencoder.")
+    family = described.get("family")
+    if family not in FAMILIES:
+        raise ValueError(f"autoencoder_config names no family: {shown(family)}.")
+    try:
+        options = options_from_dict(family, described.get("model"))
+    except UserError as error:
+        raise ValueError(f"autoencoder_config: {error}") from None
+    return build(family, options, image)
+
+
+def options_from_dict(family: str, values: Any) -> Any:
+    """A family's config dataclass from plain values, checked like a YAML file."""
+    return from_values(options_class(family), values, "model")
+
+
+@functools.cache
+def options_class(family: str) -> type:
+    """A family's config dataclass, its annotations resolved.
+
+    jsonargparse resolves names of inherited annotations in the module of one base class only.
+    """
+    model_class = FAMILIES[family].config_class
+    model_class.__init__.__annotations__ = get_type_hints(model_class)  # type: ignore[misc]
+    return model_class

@@ -32,6 +32,10 @@ class TrainBatch:
     """Random numbers that belong to these samples."""
     images_seen: int
     """Images of the run before this global batch; the position of every schedule."""
+    rows: Tensor | None = None
+    """Rows of the images in the training split, int64 N."""
+    mirrored: Tensor | None = None
+    """Which images are mirrored, bool N."""
 
 
 @dataclass
@@ -94,6 +98,10 @@ class Family(nn.Module):
         decoder_variance: Variance of the Gaussian decoder whose ELBO the objective is; None without a likelihood.
         augmentable: Whether training images may be augmented; not where the family learns from the differences between
             the images of a unit.
+        reads_images: Whether ``losses`` reads images; without them, batches hold rows and labels, and the only
+            augmentation is to mirror.
+        held_out: Names of what ``measure_held_out`` gives.
+        prior_is_learned: Whether ``latents_of_noise`` follows the latents of images, and not they a standard normal.
         file_options: Dotted names of config fields that only locate a file. A run resumes with the file in another
             place: the family itself checks the content.
     """
@@ -110,6 +118,9 @@ class Family(nn.Module):
     latent_size: int | None = None
     decoder_variance: float | None = None
     augmentable: ClassVar[bool] = True
+    reads_images: ClassVar[bool] = True
+    held_out: tuple[str, ...] = ()
+    prior_is_learned: ClassVar[bool] = False
     file_options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any, image: ImageShape) -> None:
@@ -173,6 +184,14 @@ class Family(nn.Module):
     def pictures(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, FamilyPicture]:
         """Further grids by name, beside reconstructions and samples, of held-out images N x C x H x W in [-1, 1]."""
         return {}
+
+    def measure_held_out(self, images: Tensor, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Further held-out metrics by name, N each, of held-out images N x C x H x W in [-1, 1]."""
+        return {}
+
+    def latents_of_noise(self, noise: Tensor) -> Tensor:
+        """Latents N x L of standard normal noise N x L, from which ``decode`` makes samples."""
+        return noise
 
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Mean and log variance (None for a deterministic encoder), N x L, of images N x C x H x W in [-1, 1]."""

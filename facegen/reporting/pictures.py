@@ -38,7 +38,7 @@ def sample_grid(family: Family, num: int, seed: int, num_columns: int = 8) -> Te
     """Samples of the prior, from the same latents at every call; uint8 height x width x C on the CPU."""
     device = next(family.parameters()).device
     generator = torch.Generator().manual_seed(derive_seed(seed, "sample_grid"))
-    latents = torch.randn(num, family.latent_size or 0, generator=generator).to(device)
+    latents = family.latents_of_noise(torch.randn(num, family.latent_size or 0, generator=generator).to(device))
     return grid(to_uint8(family.decode(latents, {})).cpu(), num_columns)
 
 

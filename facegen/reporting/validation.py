@@ -24,7 +24,7 @@ class HeldOut(NamedTuple):
     """What one pass over held-out images gives."""
 
     values: dict[str, float]
-    """Means over the images: ``mse`` on [-1, 1], and ``kl`` in nats where there is a posterior."""
+    """Means over the images: ``mse`` on [-1, 1], ``kl`` in nats where there is a posterior, and the family's own."""
     mu: Tensor
     """This process's latent means, N x L."""
     stats: LatentStats
@@ -101,7 +101,7 @@ def validate_pairs(
 
 
 def _image_metrics(family: Family) -> list[str]:
-    return ["mse", "kl"] if "posterior" in family.can else ["mse"]
+    return ["mse", *(["kl"] if "posterior" in family.can else []), *family.held_out]
 
 
 def _measure(
@@ -110,4 +110,4 @@ def _measure(
     values = {"mse": reconstruction_error(images, family.decode(mu, labels), "mean")}
     if logvar is not None:
         values["kl"] = kl_per_dim(mu, logvar).sum(1)
-    return values
+    return values | family.measure_held_out(images, labels)

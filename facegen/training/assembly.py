@@ -42,6 +42,7 @@ def make_loader(config: TrainConfig, dataset: Dataset, family: Family, accelerat
         prefetch_batches=config.loader.prefetch_batches,
         decoded_bytes=round(config.loader.decoded_gb * 1e9),
         fields=family.labels,
+        images=family.reads_images,
         pin_memory=accelerator.device.type == "cuda",
         units=units,
     )
@@ -77,6 +78,12 @@ def build_family(config: TrainConfig, dataset: Dataset) -> Family:
         raise UserError(
             f"{config.family} learns from the differences between the images of a group, which augmentation would "
             f"change at random; set {switched_off}."
+        )
+    unread = [name for name in augmented if name != "flip"]
+    if unread and not family.reads_images:
+        raise UserError(
+            f"{config.family} learns from the latents of images and of their mirror images, which {', '.join(unread)} "
+            f"would not change; set {' '.join(f'--augment.{name} 0' for name in unread)}."
         )
     return family
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from facegen.options import AugmentConfig
@@ -24,7 +25,7 @@ def augment(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor
         float32, N x C x H x W, in [-1, 1], in channels-last memory order.
     """
     if config.flip:
-        images = _mirror(images, random)
+        images = _mirror(images, config, random)
     pixels = to_float(images)
     return jitter(pixels, config, random) if config.brightness or config.contrast or config.saturation else pixels
 
@@ -55,9 +56,15 @@ def jitter(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor:
     return pixels.clamp_(-1, 1)
 
 
-def _mirror(images: Tensor, random: SlotRandom) -> Tensor:
-    """Mirrors half of the images, N x H x W x C, left and right."""
-    kept = (random.uniform("flip") >= 0.5).to(images.dtype)[:, None, None, None]
+def mirrored(config: AugmentConfig, random: SlotRandom) -> Tensor:
+    """Which images ``augment`` mirrors, bool N: half of them with ``flip``."""
+    draws = random.uniform("flip")
+    return draws < 0.5 if config.flip else torch.zeros_like(draws, dtype=torch.bool)
+
+
+def _mirror(images: Tensor, config: AugmentConfig, random: SlotRandom) -> Tensor:
+    """Mirrors some of the images, N x H x W x C, left and right."""
+    kept = (~mirrored(config, random)).to(images.dtype)[:, None, None, None]
     # On bytes, which take a quarter of the memory of floats; torch.where takes twice as long.
     return images.flip(2).mul_(1 - kept).add_(images * kept)
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from facegen.families.base import Family, TrainBatch
 from facegen.options import TrainConfig
 from facegen.randomness import SlotRandom
-from facegen.training.augment import augment
+from facegen.training.augment import augment, mirrored
 from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch
 from shards.loading.loader import TrainLoader
@@ -41,7 +41,9 @@ def micro_batches(batch: Batch, config: TrainConfig, images_seen: int, device: t
         labels = {
             name: label[start : start + size].to(device, non_blocking=True) for name, label in batch.labels.items()
         }
-        parts.append(TrainBatch(augment(images, config.augment, random), labels, random, images_seen))
+        rows = batch.rows[start : start + size].to(device, non_blocking=True)
+        pixels, is_mirrored = augment(images, config.augment, random), mirrored(config.augment, random)
+        parts.append(TrainBatch(pixels, labels, random, images_seen, rows, is_mirrored))
     return parts
 
 

@@ -27,7 +27,7 @@ def initialize(state: TrainState, config: TrainConfig, dataset: Dataset, acceler
     """
     family = state.family
     if config.init == "random":
-        if any(isinstance(module, ComponentDecoder) for module in family.modules()):
+        if any(isinstance(module, ComponentDecoder) for module in family.networks.modules()):
             raise UserError("a network with components.num needs the components of the images: add --init pca.")
         return
     if config.init == "pca":

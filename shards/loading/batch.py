@@ -56,8 +56,10 @@ class BatchReader:
         fields: Sequence[str] | None,
         pin_memory: bool = False,
         decoded_bytes: int = 0,
+        images: bool = True,
     ) -> None:
         """As ``TrainLoader``."""
+        self._images = images
         self._reader = Reader(dataset, split)
         self._shard_starts = [0, *itertools.accumulate(dataset.shard_sizes(split))]
         self._shape = (dataset.image.height, dataset.image.width, dataset.image.channels)
@@ -73,9 +75,10 @@ class BatchReader:
         """
         sizes = [len(share.rows) for share in shares]
         rows = np.concatenate([share.rows for share in shares])
-        images = torch.empty((len(rows), *self._shape), dtype=torch.uint8, pin_memory=self._pin_memory)
+        shape = self._shape if self._images else (0, 0, 0)
+        images = torch.empty((len(rows), *shape), dtype=torch.uint8, pin_memory=self._pin_memory)
         pixels = images.numpy()
-        missing = self._decoded.take(rows, pixels)
+        missing = self._decoded.take(rows, pixels) if self._images else rows[:0]
         error = None
         if len(missing):
             parts = np.split(missing, np.searchsorted(missing, np.cumsum(sizes)[:-1]))
@@ -103,6 +106,8 @@ class BatchReader:
 
     def expect(self, shards: Iterable[int]) -> None:
         """Prefetches remote shards that will be read soon."""
+        if not self._images:
+            return
         starts = self._shard_starts
         self._reader.expect(shard for shard in shards if not self._decoded.holds(starts[shard], starts[shard + 1]))
 

@@ -55,6 +55,7 @@ class TrainLoader:
         prefetch_batches: int = 4,
         decoded_bytes: int = 0,
         fields: Sequence[str] | None = None,
+        images: bool = True,
         pin_memory: bool = False,
         units: Units | None = None,
     ) -> None:
@@ -72,6 +73,7 @@ class TrainLoader:
                 memory of its images.
             decoded_bytes: Memory for decoded images; what does not fit is decoded in every epoch.
             fields: Label fields to load; all when None.
+            images: Whether to read images; without them, those of a batch have the shape N x 0 x 0 x 0.
             pin_memory: Batches in page-locked memory, for asynchronous copies to a CUDA device.
             units: What is drawn as a whole; single samples when None.
 
@@ -83,12 +85,12 @@ class TrainLoader:
         _check_at_least(0, "decoded_bytes", decoded_bytes)
         if pin_memory and not torch.cuda.is_available():
             raise UserError("pin_memory needs a CUDA device and there is none; leave it out.")
-        self._read = BatchReader(dataset, split, fields, pin_memory, decoded_bytes)
+        self._read = BatchReader(dataset, split, fields, pin_memory, decoded_bytes, images)
         self._units = units or SingleSamples(dataset.shard_sizes(split))
         self._order = EpochOrder(self._units.per_shard, seed)
         self._plan = BatchPlan(self._order, global_batch_size, rank, world_size, self._units.unit_size)
         self._is_remote = dataset.remote is not None
-        if dataset.remote:
+        if dataset.remote and images:
             shard_bytes = [shard.num_bytes for shard in dataset.shards(split)]
             # The samples of a larger unit may lie in any block.
             num_blocks = 2 if self._units.unit_size == 1 else self._order.num_blocks

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -14,8 +19,11 @@ from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.dfc import DFCNetConfig
 from facegen.networks.face_cnn import FaceNetConfig
 from facegen.networks.gan import DiscriminatorConfig, GeneratorConfig
+from facegen.networks.velocity import VelocityConfig
+from facegen.option_values import to_dict
 from facegen.options import AugmentConfig
 from facegen.perceptual.options import FeatureNetConfig
+from facegen.runs.snapshot import Description, save_snapshot
 
 IMAGE = ImageShape(3, 16, 16)
 
@@ -32,6 +40,7 @@ class Tiny(NamedTuple):
         labels: Makes the labels of a batch of so many images, as the loader does.
         unit_size: Images that belong together in a batch.
         falls: The loss term that training on one batch must lower.
+        overfits: Whether it falls to nearly 0; not where noise keeps it up.
         learns: The turns to train for it; None for all. Two players of one game cannot both lower theirs.
         refused: Shape of images that its small networks cannot take.
     """
@@ -40,6 +49,7 @@ class Tiny(NamedTuple):
     labels: Callable[[int], dict[str, Tensor]] = _no_labels
     unit_size: int = 1
     falls: str = "mse"
+    overfits: bool = True
     learns: tuple[str, ...] | None = None
     refused: ImageShape = ImageShape(3, 18, 16)
 
@@ -49,6 +59,21 @@ def _degrees(num: int) -> dict[str, Tensor]:
     degrees = torch.linspace(-1, 1, num)
     degrees[1::3] = torch.nan
     return {"smile": degrees}
+
+
+@functools.cache
+def _autoencoder_run() -> str:
+    """A run of a tiny VAE with its first weights, for as long as this process lives."""
+    run = Path(tempfile.mkdtemp(prefix="facegen_tiny_"))
+    atexit.register(shutil.rmtree, run, ignore_errors=True)
+    options = tiny_config("vae")
+    torch.manual_seed(0)
+    described = {"name": "tiny", "family": "vae", "config": {"family": "vae", "model": to_dict(options)}}
+    counts: dict[str, Any] = {"images_seen": 0, "step": 0, "epoch": 0.0, "versions": {}}
+    data: dict[str, Any] = {"label_fields": {}, "dataset_name": "tiny", "dataset_fingerprint": ""}
+    description = Description(**described, image_shape=list(IMAGE), **data, **counts)
+    save_snapshot(run, description, {"raw": build("vae", options, IMAGE)}, keep=1)
+    return str(run)
 
 
 def _pairs(num: int) -> dict[str, Tensor]:
@@ -100,6 +125,17 @@ TINY: dict[str, Callable[[], Tiny]] = {
     ),
     "ae_gan": lambda: Tiny(_game()),
     "vae_gan": lambda: Tiny(_game()),
+    "flow": lambda: Tiny(
+        {
+            "autoencoder": _autoencoder_run(),
+            "label": "smile",
+            "velocity": VelocityConfig(width=16, num_blocks=1, dropout=0.0),
+            "num_steps": 2,
+        },
+        _degrees,
+        falls="flow",
+        overfits=False,
+    ),
     "mod_vae": lambda: Tiny(
         {
             "latent_size": 6,
@@ -125,8 +161,9 @@ def tiny_config(name: str, **options: Any) -> Any:
 
 def augment_for(name: str) -> AugmentConfig:
     """As much augmentation as a family supports."""
-    augmentable = FAMILIES[name].family_class.augmentable
-    return AugmentConfig(flip=True, brightness=0.1) if augmentable else AugmentConfig(flip=False)
+    family_class = FAMILIES[name].family_class
+    brightness = 0.1 if family_class.augmentable and family_class.reads_images else 0.0
+    return AugmentConfig(flip=family_class.augmentable, brightness=brightness)
 
 
 def tiny_labels(name: str, num: int) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facegen.families import FAMILIES, Family
 from facegen.families.base import TrainBatch, TurnLosses
@@ -57,6 +57,8 @@ def losses(family: Family, turn: str, batch: TrainBatch) -> TurnLosses:
 
 @every_family
 def test_one_batch_is_overfitted(name: str) -> None:
+    if not TINY[name]().overfits:
+        pytest.skip("noise keeps its loss up; its own tests show that it learns")
     family = tiny_family(name).train()
     updaters = {
         turn: Updater(family.networks[turn], OptimConfig(lr=0.01), torch.device("cpu"), False) for turn in family.turns
@@ -80,6 +82,9 @@ def test_one_batch_is_overfitted(name: str) -> None:
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     family = tiny_family(name).eval()  # In train mode, batch norm would cancel some biases.
     images, labels = units_of(name)
+    for parameter in family.networks.parameters():
+        if not parameter.any():  # Layers that start at 0 let no gradient through.
+            nn.init.normal_(parameter, std=0.1)
     for turn in family.turns:
         losses(family, turn, batch_of(images, labels=labels)).loss.backward()
         for parameter_name, parameter in family.networks[turn].named_parameters():
@@ -203,6 +208,8 @@ def test_images_that_cannot_be_halved_are_refused(name: str) -> None:
 
 @every_family
 def test_a_latent_size_below_one_is_refused(name: str) -> None:
+    if not hasattr(tiny_config(name), "latent_size"):
+        pytest.skip("its latents are those of another model")
     with pytest.raises(ValueError, match="latent_size"):
         tiny_config(name, latent_size=0)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from facegen.config import config_class, model_config_from_dict
-from facegen.families import FAMILIES
+from facegen.config import config_class
+from facegen.families import FAMILIES, options_from_dict
 from facegen.families.base import TrainBatch
 from facegen.families.mod_vae import ClampedKind, ClampedNetwork, ModVAE, ModVAEConfig, clamp_loss, group_means
 from facegen.losses.vae import kl_per_dim
@@ -150,7 +150,7 @@ def test_the_mask_is_not_saved_but_follows_from_the_config() -> None:
     config = config_class("mod_vae")(data="d", run="r", model=family.config)  # type: ignore[call-arg]
     written = to_dict(config)["model"]
     assert written["groups"][1] == {"same": ["b"], "varies": None, "where": [], "ratio": 1, "free": ["1-3", 5]}
-    assert model_config_from_dict("mod_vae", written) == family.config
+    assert options_from_dict("mod_vae", written) == family.config
 
 
 def test_pictures_move_the_free_dims_of_each_kind() -> None:

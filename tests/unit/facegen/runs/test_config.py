@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from facegen.config import PRESETS, config_class, model_config_from_dict, parse_args, resolve_presets
-from facegen.families import FAMILIES
+from facegen.config import PRESETS, config_class, parse_args, resolve_presets
+from facegen.families import FAMILIES, options_from_dict
 from facegen.families.vae import VAEConfig
 from facegen.option_values import to_dict
 from facegen.options import AugmentConfig, CheckpointConfig, EMAConfig, MonitorConfig, OptimConfig
@@ -102,13 +102,13 @@ def test_plain_values_and_back(family: str) -> None:
     plain = to_dict(config)
     assert plain == yaml.safe_load(yaml.safe_dump(plain))
     assert plain["optim"]["betas"] == [0.9, 0.999]
-    assert model_config_from_dict(family, plain["model"]) == config.model
+    assert options_from_dict(family, plain["model"]) == config.model
 
 
-def test_model_config_from_dict_is_checked() -> None:
+def test_options_from_dict_is_checked() -> None:
     with pytest.raises((Exception, SystemExit)):
-        model_config_from_dict("vae", {"latent_sise": 3})
-    assert model_config_from_dict("vae", {"latent_size": 3}) == VAEConfig(latent_size=3)
+        options_from_dict("vae", {"latent_sise": 3})
+    assert options_from_dict("vae", {"latent_size": 3}) == VAEConfig(latent_size=3)
 
 
 def test_differences_name_the_option_and_both_values() -> None:
