@@ -76,7 +76,7 @@ def training_latents(encode: Encode, identity: str, dataset: Dataset, device: to
             latents = TrainingLatents(*_encoded(encode, dataset, device))
             present = {name: tensor.numpy() for name, tensor in latents._asdict().items() if tensor is not None}
             save_tensors(path, present)
-    return TrainingLatents(*(None if part is None else part.to(device) for part in latents))
+    return TrainingLatents(latents.mu.to(device), None if latents.logvar is None else latents.logvar.to(device))
 
 
 def _encoded(encode: Encode, dataset: Dataset, device: torch.device) -> tuple[Tensor, Tensor | None]:
