@@ -62,17 +62,15 @@ def build(name: str, config: Any, image: ImageShape) -> Family:
     """
     if not isinstance(config, FlowConfig):
         return FAMILIES[name].family_class(config, image)
-    return Flow(config, image, _autoencoder(config.autoencoder_config, image))
+    return Flow(config, image, _autoencoder(config.describe_autoencoder(), image))
 
 
 def _autoencoder(described: Mapping[str, Any], image: ImageShape) -> Family:
     """The autoencoder of a flow, with random weights.
 
     Raises:
-        ValueError: There is none, or it fits other images.
+        ValueError: A description of none, or of one for other images.
     """
-    if not described:
-        raise ValueError("a flow needs a trained autoencoder: give its run as --model.autoencoder.")
     family = described.get("family")
     if family not in FAMILIES:
         raise ValueError(f"autoencoder_config names no family: {shown(family)}.")

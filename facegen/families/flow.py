@@ -62,7 +62,7 @@ class FlowConfig:
     """The network."""
 
     def __post_init__(self) -> None:
-        """Rejects impossible values, and finds out what the autoencoder is."""
+        """Rejects impossible values."""
         if not 0 <= self.label_dropout < 1:
             raise ValueError(f"label_dropout must be in [0, 1), not {self.label_dropout}.")
         if self.guidance < 0:
@@ -71,8 +71,18 @@ class FlowConfig:
             raise ValueError(f"num_steps must be at least 1, not {self.num_steps}.")
         if self.label is None and self.guidance != 1:
             raise ValueError("guidance needs a label to guide to; set label, or leave guidance 1.")
-        if self.autoencoder and not self.autoencoder_config:
+
+    def describe_autoencoder(self) -> dict[str, Any]:
+        """Family, options and weights of the autoencoder; looked up once, so that a snapshot needs no other run.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if not self.autoencoder_config:
+            if not self.autoencoder:
+                raise ValueError("a flow needs a trained autoencoder: give its run as --model.autoencoder.")
             self.autoencoder_config = _described(Path(self.autoencoder))
+        return self.autoencoder_config
 
 
 class Flow(Family):
