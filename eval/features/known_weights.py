@@ -13,6 +13,7 @@ from eval.features.inception_weights import INCEPTION_SHA256, inception_source
 from eval.features.space_names import frechet_name
 from eval.features.spaces import load_efflite0, load_inception
 from eval.features.transformers import CLIP, DINOV2, Transformer
+from eval.metrics.lpips import ALEXNET_URL, alexnet_path
 from facegen.perceptual.efficientnet_lite import weights_file
 from facegen.perceptual.inception_resnet import STAGES
 from facegen.perceptual.loading import INCEPTION_URLS, load_feature_net
@@ -37,7 +38,7 @@ class KnownWeights:
         use: What needs the weights.
         path: Where the file belongs; None if its package is not installed.
         url: Where to download it; None for weights that install as a package.
-        sha256: Digest of the published file; None if unknown.
+        sha256: Digest of the published file, or its first digits; None if unknown.
         check: Loads the file, and raises ``UserError`` if it holds something else.
     """
 
@@ -82,6 +83,7 @@ def known_weights() -> list[KnownWeights]:
             "efflite0", "FD-EffLite0 and perceptual losses", _installed(), None, EFFLITE0_SHA256, _check_efflite0
         ),
         *map(_transformer, (DINOV2, CLIP)),
+        _lpips(),
         *faces,
     ]
 
@@ -89,6 +91,11 @@ def known_weights() -> list[KnownWeights]:
 def _transformer(network: Transformer) -> KnownWeights:
     use = frechet_name(network.space)
     return KnownWeights(network.space, use, network.path, network.url, None, lambda file: network.load(file, _CPU))
+
+
+def _lpips() -> KnownWeights:
+    path = alexnet_path()
+    return KnownWeights("lpips", "LPIPS", path, ALEXNET_URL, path.stem.rpartition("-")[2], lambda _: None)
 
 
 def find_weights(name: str) -> KnownWeights:
@@ -130,7 +137,7 @@ def check_file(weights: KnownWeights, path: Path) -> None:
         raise UserError(f"{path} is a web page that was saved in place of the weights; download it again.")
     if weights.sha256:
         found = sha256_file(path)
-        if found != weights.sha256:
+        if not found.startswith(weights.sha256):
             raise UserError(f"{path} has the sha256 {found} and {weights.name} has {weights.sha256}.")
     weights.check(path)
 

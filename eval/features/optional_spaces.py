@@ -13,6 +13,7 @@ from eval.features.inception_weights import find_inception_weights
 from eval.features.spaces import FeatureSpace, load_inception
 from eval.features.transformers import CLIP, DINOV2
 from shards.base.errors import UserError
+from shards.packing.framing import Framing
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class OptionalSpace:
 
     Attributes:
         find: The file of weights, given ``--fid_weights``; or None and the reason.
-        load: Loads the space from the file.
+        load: Loads the space from the file, for images of a framing.
     """
 
     find: Callable[[str], tuple[Path | None, str]]
-    load: Callable[[Path, torch.device], FeatureSpace]
+    load: Callable[[Path, torch.device, Framing | None], FeatureSpace]
 
 
 def _found(find: Callable[[], Path]) -> Callable[[str], tuple[Path | None, str]]:
@@ -41,9 +42,11 @@ def _found(find: Callable[[], Path]) -> Callable[[str], tuple[Path | None, str]]
 
 
 OPTIONAL_SPACES = {
-    "inception": OptionalSpace(lambda fid_weights: find_inception_weights(fid_weights), load_inception),
-    "face": OptionalSpace(_found(face_weights), lambda path, _: load_face(path)),
-    "dinov2": OptionalSpace(_found(DINOV2.find), DINOV2.load),
-    "clip": OptionalSpace(_found(CLIP.find), CLIP.load),
+    "inception": OptionalSpace(
+        lambda fid_weights: find_inception_weights(fid_weights), lambda path, device, _: load_inception(path, device)
+    ),
+    "face": OptionalSpace(_found(face_weights), load_face),
+    "dinov2": OptionalSpace(_found(DINOV2.find), lambda path, device, _: DINOV2.load(path, device)),
+    "clip": OptionalSpace(_found(CLIP.find), lambda path, device, _: CLIP.load(path, device)),
 }
 """By name, in the order of ``SPACES``."""

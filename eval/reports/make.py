@@ -67,7 +67,7 @@ def make_report(
     report = Report(
         title=f"{', '.join(label for label, _ in models)}: {split_title(config.split)}",
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        protocol=protocol_lines(evaluation.report, accelerator),
+        protocol=protocol_lines(evaluation.report, accelerator) | _protocol_of_parts(evaluation),
         metrics=_rows(config),
         runs=[],
         skipped=[part for part in PARTS if part not in config.parts],
@@ -101,6 +101,10 @@ def _protocol(config: ReportConfig, dataset: Dataset) -> Protocol:
         config.seed,
         config.num_train,
     )
+
+
+def _protocol_of_parts(evaluation: Evaluation) -> dict[str, str]:
+    return {part.name: part.protocol() for part in evaluation.parts if part.protocol is not None}
 
 
 def _finish_run(

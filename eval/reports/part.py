@@ -163,6 +163,7 @@ class Part:
         prepare: What is done once for all runs.
         compare: What shows all runs side by side.
         warn: What has to be known before its numbers are read.
+        protocol: What its numbers depend on and the report's other lines do not say; stored results are found by it.
         of_stand_ins: Whether it is also done for baselines and for images from elsewhere (``eval.stand_ins``).
     """
 
@@ -181,6 +182,7 @@ class Part:
     prepare: Setup | None = None
     compare: SideBySide | None = None
     warn: Callable[[ReportContext], Sequence[str]] | None = None
+    protocol: Callable[[], str] | None = None
     of_stand_ins: bool = False
 
     def __post_init__(self) -> None:
@@ -213,7 +215,7 @@ class Part:
         checks[f"{', '.join(wrong)} must end in {', '.join(_SUFFIXES)}"] = bool(wrong)
         made = [shown.make for shown in (*self.pictures, *self.tables)]
         made += [step.make for step in (self.prepare, self.compare) if step is not None]
-        made += [function for function in (self.measure, self.warn) if function is not None]
+        made += [function for function in (self.measure, self.warn, self.protocol) if function is not None]
         checks["what makes something must be callable"] = not all(map(callable, made))
         return [problem for problem, is_found in checks.items() if is_found]
 

@@ -16,6 +16,7 @@ from eval.reports.context import Protocol, ReportContext
 from eval.reports.part import NUM_QUERIES, Amount, Features, Part
 from eval.reports.registry import PARTS
 from eval.reports.stages import Stages
+from shards.packing.framing import Framing
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def prepare(
     evaluation = Evaluation(report, chosen, accelerator, stages)
     needs = features_of(evaluation.parts)
     if needs is not None:
-        loaded, absent = _load_spaces(spaces, fid_weights, needs, accelerator)
+        framing = Framing.of(protocol.dataset.manifest)
+        loaded, absent = _load_spaces(spaces, fid_weights, needs, framing, accelerator)
         report = replace(report, spaces=loaded, absent_spaces=absent)
         report = _with_features(report, needs, can_compare_train, accelerator, stages)
     prepared = {}
@@ -82,7 +84,7 @@ def prepare(
 
 
 def _load_spaces(
-    chosen: Collection[Space], fid_weights: str, needs: Features, accelerator: Accelerator
+    chosen: Collection[Space], fid_weights: str, needs: Features, framing: Framing | None, accelerator: Accelerator
 ) -> tuple[list[FeatureSpace], dict[str, str]]:
     """The feature spaces that are needed, and by its name why one of them cannot be had."""
     spaces = [load_efflite0(accelerator.device)]
@@ -99,7 +101,7 @@ def _load_spaces(
         absent = {name: absent[name] or reason for name, reason in other.items()}
     for name, (path, _) in found.items():
         if path is not None and not absent[name]:
-            spaces.append(OPTIONAL_SPACES[name].load(path, accelerator.device))
+            spaces.append(OPTIONAL_SPACES[name].load(path, accelerator.device, framing))
     return spaces, {name: reason for name, reason in absent.items() if reason}
 
 

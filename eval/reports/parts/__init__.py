@@ -8,6 +8,7 @@ from eval.reports.part import Part
 
 _FILES = (
     "reconstruction",
+    "lpips",
     "distances",
     "likelihood",
     "samples",

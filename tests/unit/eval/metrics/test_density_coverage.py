@@ -33,6 +33,18 @@ def test_matches_the_definition(k: int, num_generated: int, num_real: int, monke
     assert density_coverage(generated, real, k) == pytest.approx(written_out(generated, real, k))
 
 
+@pytest.mark.parametrize("k", [3, 5])
+def test_numbers_are_those_of_the_authors_package(k: int) -> None:
+    prdc = pytest.importorskip("prdc", reason="prdc, an optional package, is not installed")
+    generated, real = random_features(200, 0, 0.3, 0.8), random_features(150, 1)
+    expected = prdc.compute_prdc(real, generated, k)
+    found = (
+        density_coverage(generated, real, k)._asdict() | precision_recall.precision_recall(generated, real, k)._asdict()
+    )
+    assert found == pytest.approx({name: expected[name] for name in found}, abs=1e-12)
+    assert 0 < found["recall"] < found["precision"] < 1 and 0 < found["coverage"] < 1
+
+
 def test_real_images_crowded_images_and_far_ones() -> None:
     real = random_features(2000, 0)
     density, coverage = density_coverage(random_features(2000, 1), real)

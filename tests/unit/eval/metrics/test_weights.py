@@ -89,6 +89,7 @@ def test_real_entries_check_what_is_in_a_file(tmp_path: Path, monkeypatch: pytes
         "efflite0",
         "dinov2",
         "clip",
+        "lpips",
         "inception_resnet_v1-vggface2",
         "inception_resnet_v1-casia-webface",
     }
