@@ -89,6 +89,7 @@ class Flow(Family):
     """Rectified flow in the latent space of a trained autoencoder."""
 
     turns = ("flow",)
+    can = frozenset({"encode", "decode", "sample"})
     held_out = ("flow",)
     file_options = ("autoencoder",)
     reads_images = False
@@ -113,7 +114,8 @@ class Flow(Family):
         for name in [name for name in autoencoder.networks if name != AUTOENCODER]:
             del autoencoder.networks[name]
         self.autoencoder = autoencoder.requires_grad_(False)
-        self.can = (autoencoder.can - {"posterior"} if config.label else autoencoder.can) | {"sample"}  # type: ignore[misc]
+        if config.label is None:
+            self.can = self.can | autoencoder.can  # type: ignore[misc]
         self.condition = config.label
         network = VelocityNetwork(_latent_shape(autoencoder), config.velocity, conditional=config.label is not None)
         self.networks = nn.ModuleDict({"flow": network})
