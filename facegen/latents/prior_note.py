@@ -34,4 +34,4 @@ def prior_note(name: str, run: Path, images_seen: int) -> str:
 
 def advised_fit(run: Path) -> str:
     """The options of ``facegen.fit_sampler`` that work for any number of latents, and how to name the result."""
-    return f"gaussian_mixture {run} --covariance_type diag --data DIR (then give {run}:gaussian_mixture)"
+    return f"blend {run} --data DIR (then give {run}:blend)"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facegen.networks.attention import HEAD_CHANNELS
+from facegen.networks.conv import set_to_zero
 from facegen.networks.degree import DegreeEmbedding
 
 _EMBEDDED = 256
@@ -68,8 +69,7 @@ class VelocityBlock(nn.Module):
             nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * width, width)
         )
         self.modulation = nn.Linear(_EMBEDDED, (6 if attends else 3) * width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        set_to_zero(self.modulation)
 
     def forward(self, tokens: Tensor, embedded: Tensor) -> Tensor:
         """Keeps the shape N x places x width; ``embedded`` is N x 256."""
@@ -114,12 +114,14 @@ class VelocityNetwork(nn.Module):
         self.blocks = nn.ModuleList(VelocityBlock(config, attends) for _ in range(config.num_blocks))
         self.norm = nn.LayerNorm(width)
         self.last = nn.Linear(width, shape.channels)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        set_to_zero(self.last)
         half = _EMBEDDED // 2
         frequencies = _MAX_FREQUENCY ** (torch.arange(half) / half)
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.of_time = nn.Sequential(nn.Linear(2 * half, _EMBEDDED), nn.SiLU(), nn.Linear(_EMBEDDED, _EMBEDDED))
+        self.of_norm = nn.Sequential(nn.Linear(1, _EMBEDDED), nn.SiLU(), nn.Linear(_EMBEDDED, _EMBEDDED))
+        self.gain = nn.Linear(_EMBEDDED, shape.channels * shape.num_places)
+        set_to_zero(self.gain)
         self.degree = DegreeEmbedding(_EMBEDDED) if conditional else None
         self.of_degree = nn.Linear(_EMBEDDED, _EMBEDDED) if conditional else None
 
@@ -133,7 +135,9 @@ class VelocityNetwork(nn.Module):
         """
         times = times[:, None]
         angles = times * self.frequencies
-        embedded = self.of_time(torch.cat([angles.sin(), angles.cos()], dim=1))
+        # Faces differ in how far they are from the mean one, and layer norm would hide it.
+        log_norm = latents.square().mean(1, keepdim=True).log() / 2
+        embedded = self.of_time(torch.cat([angles.sin(), angles.cos()], dim=1)) + self.of_norm(log_norm)
         if self.degree is not None and self.of_degree is not None:
             assert degrees is not None
             embedded = embedded + self.of_degree(self.degree(degrees))
@@ -146,7 +150,7 @@ class VelocityNetwork(nn.Module):
             tokens = block(tokens, embedded)
         learned = self.last(self.norm(tokens)).transpose(1, 2).flatten(1)
         of_gaussian = (2 * times - 1) / (times.square() + (1 - times).square())
-        return of_gaussian * latents + learned.float()
+        return (of_gaussian + self.gain(embedded).float()) * latents + learned.float()
 
 
 def _modulated(tokens: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

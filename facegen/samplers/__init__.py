@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from facegen.samplers.base import Sampler
+from facegen.samplers.blend import BlendConfig, BlendSampler
 from facegen.samplers.gaussian import GaussianConfig, GaussianSampler
 from facegen.samplers.gaussian_mixture import GaussianMixtureConfig, GaussianMixtureSampler
 from facegen.samplers.second_stage import SecondStageConfig, SecondStageSampler
@@ -20,5 +21,6 @@ class Entry(NamedTuple):
 SAMPLERS: dict[str, Entry] = {
     "gaussian": Entry(GaussianConfig, GaussianSampler),
     "gaussian_mixture": Entry(GaussianMixtureConfig, GaussianMixtureSampler),
+    "blend": Entry(BlendConfig, BlendSampler),
     "second_stage": Entry(SecondStageConfig, SecondStageSampler),
 }

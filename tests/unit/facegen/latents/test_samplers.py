@@ -25,6 +25,7 @@ from facegen.runs.checkpoint import write_complete
 from facegen.runs.snapshot import find_snapshot
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents, Sampler
+from facegen.samplers.blend import BlendConfig
 from facegen.samplers.gaussian import GaussianConfig
 from facegen.samplers.gaussian_mixture import GaussianMixtureConfig
 from facegen.samplers.second_stage import SecondStageConfig
@@ -35,6 +36,7 @@ from shards.dataset.dataset import Dataset
 QUICK: dict[str, Any] = {
     "gaussian": GaussianConfig(),
     "gaussian_mixture": GaussianMixtureConfig(num_components=3),
+    "blend": BlendConfig(),
     "second_stage": SecondStageConfig(width=16, num_layers=1, num_steps=20, batch_size=32),
 }
 
@@ -70,6 +72,33 @@ def test_the_gaussian_reproduces_mean_and_covariance() -> None:
     drawn = draw(fit("gaussian", GaussianConfig(), Latents(mu, None), 0), 50_000)
     torch.testing.assert_close(drawn.mean(0), mu.mean(0), atol=0.05, rtol=0)
     torch.testing.assert_close(drawn.T.cov(), mu.T.cov(), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("num_faces", [2, 5])
+def test_blends_have_mean_and_covariance_of_the_latents_and_lie_between_faces(num_faces: int) -> None:
+    mu = two_clouds()
+    sampler = fit("blend", BlendConfig(num_faces=num_faces), Latents(mu, None), 0)
+    drawn = draw(sampler, 50_000)
+    torch.testing.assert_close(drawn.mean(0), mu.mean(0), atol=0.05, rtol=0)
+    torch.testing.assert_close(drawn.T.cov(), mu.T.cov(), atol=0.1, rtol=0)
+    torch.testing.assert_close(draw(sampler, 100, std=0.5) - mu.mean(0), (draw(sampler, 100) - mu.mean(0)) / 2)
+
+
+def test_a_blend_is_of_different_faces() -> None:
+    mu = torch.eye(3)
+    drawn = draw(fit("blend", BlendConfig(), Latents(mu, None), 0), 500)
+    pairs = [mu.mean(0) + (mu[i] + mu[j] - 2 * mu.mean(0)) / 2**0.5 for i, j in ((0, 1), (0, 2), (1, 2))]
+    nearest = torch.cdist(drawn, torch.stack(pairs)).min(1)
+    assert nearest.values.max() < 1e-2
+    assert nearest.indices.unique().tolist() == [0, 1, 2]
+
+
+def test_a_blend_keeps_a_random_choice_of_many_faces() -> None:
+    mu = torch.arange(100.0)[:, None]
+    kept: Any = [fit("blend", BlendConfig(max_kept=10), Latents(mu, None), seed) for seed in (0, 0, 1)]
+    assert [len(sampler.faces.unique()) for sampler in kept] == [10, 10, 10]
+    assert torch.equal(kept[0].faces, kept[1].faces)
+    assert not torch.equal(kept[0].faces, kept[2].faces)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
