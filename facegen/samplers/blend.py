@@ -51,9 +51,7 @@ class BlendSampler(Sampler):
     def check(cls, config: BlendConfig, num: int, latent_size: int) -> None:
         """Needs as many latents as a blend has faces."""
         if num < config.num_faces:
-            raise UserError(
-                f"a blend of {config.num_faces} faces needs as many latents, not {num:,}; encode more images."
-            )
+            raise UserError(f"a blend of {config.num_faces} faces needs as many images, not {num:,}; encode more.")
 
     def fit(self, latents: Latents, seed: int) -> None:
         """Keeps latents, a random choice where there are more than ``max_kept``.
