@@ -1,8 +1,8 @@
 """Blends of training faces, for latents of more dims than a density can learn from some thousand faces.
 
 The offsets of k faces from the mean face, summed and divided by the root of k, have the mean and the covariance of the
-latents, as draws from a normal distribution have. But such a draw takes every latent at random, and a blend of two keeps
-hair, glasses and light whole.
+latents, as draws from a normal distribution have. But such a draw takes every latent at random, and a blend of two
+keeps hair, glasses and light whole.
 """
 
 from __future__ import annotations
