@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,7 +150,9 @@ def load_judge(path: Path, device: torch.device) -> Judge:
         UserError: No such file, or not a TorchScript module.
     """
     try:
-        network = torch.jit.load(path, map_location=device).eval()
+        # From 2.14 on torch announces the end of TorchScript; whoever gives a judge cannot change its format.
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            network = torch.jit.load(path, map_location=device).eval()
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"--judge {path} cannot be loaded as a TorchScript module ({reason}).") from None

@@ -64,8 +64,8 @@ class Origin:
         if self.framing is None or model.framing is None or not model.framing.differs_from(self.framing):
             return ""
         return (
-            f"{path} was fitted on {self.framing}, and {model.name} was trained on {model.framing}, where faces lie "
-            "elsewhere; fit it again on data in the framing of the training data."
+            f"the file {path} was fitted on {self.framing}, and {model.name} was trained on {model.framing}, where "
+            "faces lie elsewhere; fit it again on data in the framing of the training data."
         )
 
     def check(self, model: Any, path: str | PathLike[str]) -> None:

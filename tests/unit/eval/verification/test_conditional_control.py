@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,6 +169,19 @@ def test_a_judge_from_a_file_gets_color_images_in_bytes(tmp_path: Path) -> None:
     judge = load_judge(tmp_path / "judge.pt", torch.device("cpu"))
     gray = torch.full((3, 8, 8, 1), 51, dtype=torch.uint8)
     np.testing.assert_allclose(judge(gray), [0.2] * 3, rtol=1e-6)
+
+
+def test_a_judge_is_loaded_without_a_warning_for_programmers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.jit.script(MeanOfRed()).save(tmp_path / "judge.pt")  # type: ignore[union-attr]
+    load = torch.jit.load
+
+    def newer(*args: Any, **options: Any) -> Any:
+        warnings.warn("`torch.jit.load` is deprecated. Please switch to `torch.export`.", FutureWarning, stacklevel=2)
+        return load(*args, **options)
+
+    monkeypatch.setattr(torch.jit, "load", newer)
+    with warnings.catch_warnings(action="error", category=FutureWarning):
+        load_judge(tmp_path / "judge.pt", torch.device("cpu"))
 
 
 @pytest.mark.parametrize("content", [None, b"no module"])
