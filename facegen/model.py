@@ -298,7 +298,9 @@ class Model:
         lacks = f"models of the family {self.family} cannot {' and '.join(abilities)}"
         can = f"they can {', '.join(sorted(self.can))}"
         if "sample" in abilities and {"encode", "decode"} <= self.can and self.run_dir is not None:
-            can += f", and sample with a fitted sampler: python -m facegen.fit_sampler {advised_fit(self.run_dir)}"
+            fitted = f"give {self.run_dir}:{self.samplers[0]}" if self.samplers else ""
+            fit = f"python -m facegen.fit_sampler {advised_fit(self.run_dir)}"
+            can += f", and sample with a fitted sampler: {fitted or fit}"
         return f"{lacks}; {can}."
 
     def _input(self, images: np.ndarray | Tensor) -> Tensor:

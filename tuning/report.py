@@ -10,6 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shards.command_line import cli
+from tuning.extra import require_packages
+
+if __name__ == "__main__":
+    cli.run(require_packages)
+
 from accelerate import Accelerator
 
 from eval.drawing.svg_picture import svg_picture
@@ -19,7 +25,6 @@ from eval.reports.registry import choose_parts
 from facegen.processes.group import make_accelerator
 from shards.base.files import output_folder, write_bytes, write_json, writing_to
 from shards.base.formats import Format
-from shards.command_line import cli
 from shards.dataset.dataset import Dataset
 from shards.loading.reader import check_split
 from tuning.ledger import TrialRecord, ranked, read_ledger

@@ -17,14 +17,23 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 
-from facegen.processes.group import make_accelerator
 from shards.command_line import cli
+from shards.command_line.typos import refuse_typos
+from tuning.extra import require_packages
+from tuning.sweep_config import SweepConfig
+
+if __name__ == "__main__":
+    refuse_typos(SweepConfig, sys.argv[1:])
+    cli.run(require_packages)
+else:
+    require_packages()
+
+from facegen.processes.group import make_accelerator
 from shards.command_line.keywords import from_keywords
 from tuning.driver.cluster import Need, connected, max_concurrent
 from tuning.driver.sweep_folder import claim, driving, make_plan
 from tuning.driver.tuner import run_trials
 from tuning.ledger import TrialRecord, ranked, table
-from tuning.sweep_config import SweepConfig
 
 
 def sweep(space: str | Path, data: str | Path, out: str | Path, **options: Any) -> list[TrialRecord]:

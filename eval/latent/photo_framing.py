@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from facegen.model import Model
 from shards.base.errors import Note, UserError
 from shards.dataset.dataset import Dataset
 from shards.images.alignment import Alignment, TemplateName
 from shards.images.detector import require_detector
 from shards.packing.framing import Framing
+
+if TYPE_CHECKING:
+    from facegen.model import Model
 
 AlignChoice = TemplateName | Literal["auto", "none"]
 

@@ -9,12 +9,17 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.studio.options import StudioConfig
+from shards.command_line import cli
+from shards.command_line.typos import refuse_typos
+
+if __name__ == "__main__":
+    refuse_typos(StudioConfig, sys.argv[1:])
+
 import torch
 
-from eval.studio.options import StudioConfig
 from eval.studio.studio import Studio
 from shards.base.errors import UserError
-from shards.command_line import cli
 from shards.serving.server import LOOPBACK, listen, require_web_packages, run_app
 
 PASSWORD_VARIABLE = "FACEGEN_STUDIO_PASSWORD"

@@ -57,7 +57,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "bias control disentanglement verify weights report studio",
     ),
     "tuning": (
-        "ledger search sweep_config",
+        "extra ledger search sweep_config",
         "trials",
         "driver reports",
         "report",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import tuning
 from shards.base.errors import UserError
+from tuning import extra
 from tuning.sweep_config import SweepConfig
 
 
@@ -30,6 +32,19 @@ def test_the_function_has_the_name_of_the_command_and_checks_before_it_starts_ra
     with pytest.raises(UserError, match="keep_best must not be negative, not -1"):
         tuning.sweep("kld_asha", tmp_path / "data", tmp_path / "out", keep_best=-1)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["tuning.sweep", "tuning.report"])
+def test_a_command_without_its_packages_is_one_sentence(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(extra, "find_spec", lambda name: None if name == "ray" else extra)
+    monkeypatch.setattr(sys, "argv", [command, "kld_asha"])
+    monkeypatch.delitem(sys.modules, command, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(command, run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: sweeps need ray; install: pip install 'facegen[tuning]'\n"
 
 
 def test_impossible_options() -> None:

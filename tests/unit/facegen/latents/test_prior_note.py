@@ -14,7 +14,7 @@ from eval.reports.evaluate import _start_result
 from eval.studio.studio import Studio
 from facegen.latents.latent_history import LatentHistory, write_latent_history
 from facegen.latents.prior_note import MAX_PRIOR_NATS, advised_fit
-from facegen.model import load
+from facegen.model import Model, load
 from facegen.samplers.gaussian import GaussianSampler
 from shards.base.errors import Note, UserError
 from tiny_runs import untrained_run
@@ -71,8 +71,13 @@ def test_the_studio_shows_the_note_unless_a_sampler_is_fitted(tiny_dataset: Path
     assert Studio([str(fitted)]).notes == []
 
 
-def test_a_family_without_a_prior_names_the_sampler_to_fit(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_a_family_without_a_prior_names_the_sampler_to_fit_or_the_fitted_one(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = untrained_run(tmp_path / "run", tiny_dataset, "ae")
     (run / "config.yaml").touch()
     with pytest.raises(UserError, match=f"cannot sample.*with a fitted sampler.*{re.escape(advised_fit(run))}"):
+        load(run).sample(2)
+    monkeypatch.setattr(Model, "samplers", ["gaussian"])
+    with pytest.raises(UserError, match=f"cannot sample.*with a fitted sampler: give {re.escape(str(run))}:gaussian."):
         load(run).sample(2)

@@ -66,7 +66,13 @@ def test_names_of_sections_that_are_not_loaded_pass(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    "command", [["facegen/train.py", "vae", "--max_epoch", "1"], ["-m", "eval.report", "run", "--splt", "val"]]
+    "command",
+    [
+        ["facegen/train.py", "vae", "--max_epoch", "1"],
+        ["-m", "eval.report", "run", "--splt", "val"],
+        ["-m", "eval.studio", "run", "--prt", "80"],
+        ["-m", "tuning.sweep", "kld_asha", "--max_image", "1"],
+    ],
 )
 def test_no_program_imports_torch_to_find_a_typo(command: list[str]) -> None:
     done: Any = subprocess.run(
