@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shards.base.errors import UserError
+from shards.serving.memory import share_heap
 
 if TYPE_CHECKING:
     import uvicorn
@@ -65,5 +66,6 @@ def make_server(app: FastAPI) -> uvicorn.Server:
 
 def run_app(app: FastAPI, listening: socket.socket) -> None:
     """Serves until Ctrl-C."""
+    share_heap()
     with suppress(KeyboardInterrupt):
         make_server(app).run(sockets=[listening])
