@@ -137,7 +137,8 @@ def _diversity(ours: FeatureSet, theirs: FeatureSet) -> Measure:
     """How much images vary, as the share of the split's total variance of features."""
     if min(ours.statistics.count, theirs.statistics.count) < 2:
         return Measure(reason="a variance needs at least 2 images on either side")
-    return Measure(float(ours.statistics.covariance.trace() / theirs.statistics.covariance.trace()))
+    share = float(ours.statistics.covariance.trace() / theirs.statistics.covariance.trace())
+    return Measure(max(0.0, share))  # Of equal images rounding leaves a variance below 0.
 
 
 def warn(report: ReportContext) -> list[str]:
