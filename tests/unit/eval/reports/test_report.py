@@ -342,7 +342,6 @@ def test_diversity_is_a_share_of_the_variance_of_the_split(report):
 def test_equal_images_have_no_diversity(report):
     report = replace(report, split_features=sampled_features(report))
     equal = FeatureSets.empty(report.spaces)
-    row = np.random.default_rng(0).normal(size=1280).astype(np.float32)
     equal.sets["efflite0"].update(np.arange(1000), np.full((1000, 6), 0.7, np.float32))
     assert 0 <= distances("samples", equal, report, "linear")["diversity_samples"].value < 1e-9
 
