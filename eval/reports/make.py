@@ -19,7 +19,7 @@ from eval.reports.part import Absent
 from eval.reports.parts.distances import IMAGES, keys
 from eval.reports.prepare import Evaluation, prepare
 from eval.reports.protocol import protocol_lines, split_title
-from eval.reports.registry import PARTS, metrics
+from eval.reports.registry import PARTS, metrics, parts_of_spaces
 from eval.reports.results import Figure, Metric, Missing, Report
 from eval.reports.run_context import AllRuns
 from eval.reports.stages import Stages
@@ -70,7 +70,7 @@ def make_report(
         protocol=protocol_lines(evaluation.report, accelerator) | _protocol_of_parts(evaluation),
         metrics=_rows(config),
         runs=[],
-        skipped=[part for part in PARTS if part not in config.parts],
+        skipped=[part for part in parts_of_spaces(config.spaces) if part not in config.parts],
     )
     finished = []
     columns = [*models, *((baseline.name, baseline) for baseline in baselines)]
@@ -163,6 +163,7 @@ def _rows(config: ReportConfig) -> list[Metric]:
     """All rows but those of feature spaces that were not chosen."""
     others = [space for space in SPACES[1:] if space.name not in config.spaces]
     left_out = {key for space in others for images in IMAGES for key in keys(space, images)}
+    left_out |= {key for part in PARTS.values() if part.space not in (None, *config.spaces) for key in part.keys}
     return [metric for metric in metrics() if metric.key not in left_out]
 
 

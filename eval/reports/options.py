@@ -70,4 +70,4 @@ class ReportConfig:
         """Names of the parts to do."""
         from eval.reports.registry import choose_parts  # Takes seconds; a misspelled option is found before.
 
-        return choose_parts(self.only, self.skip)
+        return choose_parts(self.only, self.skip, self.spaces)

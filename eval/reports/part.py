@@ -13,6 +13,7 @@ from enum import IntEnum
 from pathlib import PurePath
 from typing import Any
 
+from eval.features.space_names import Space
 from eval.reports.context import ReportContext
 from eval.reports.results import Figure, Measure, Metric, Picture, TextTable
 from eval.reports.run_context import AllRuns, RunContext
@@ -164,6 +165,7 @@ class Part:
         compare: What shows all runs side by side.
         warn: What has to be known before its numbers are read.
         protocol: What its numbers depend on and the report's other lines do not say; stored results are found by it.
+        space: The feature space without which it has nothing to show; where ``--spaces`` lacks it, it is left out.
         of_stand_ins: Whether it is also done for baselines and for images from elsewhere (``eval.stand_ins``).
     """
 
@@ -183,6 +185,7 @@ class Part:
     compare: SideBySide | None = None
     warn: Callable[[ReportContext], Sequence[str]] | None = None
     protocol: Callable[[], str] | None = None
+    space: Space | None = None
     of_stand_ins: bool = False
 
     def __post_init__(self) -> None:

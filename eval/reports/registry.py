@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import get_args
 
+from eval.features.space_names import Space
 from eval.reports.part import Part
 from eval.reports.parts import PARTS as BUILT_IN
 from eval.reports.results import Metric
@@ -50,13 +52,21 @@ def summary_keys() -> frozenset[str]:
     return frozenset(key for part in PARTS.values() for key in part.summary)
 
 
-def choose_parts(only: Sequence[str], skip: Sequence[str]) -> frozenset[str]:
-    """Names of the parts to do: those of ``only``, or all where it is empty, without those of ``skip``.
+def parts_of_spaces(spaces: Collection[str]) -> list[str]:
+    """Names of the parts that have something to show in some feature spaces, in order."""
+    return [part.name for part in PARTS.values() if part.space is None or part.space in spaces]
+
+
+def choose_parts(only: Sequence[str], skip: Sequence[str], spaces: Collection[str] = get_args(Space)) -> frozenset[str]:
+    """Names of the parts to do: those of ``only``, or all of these spaces where it is empty, without those of ``skip``.
 
     Raises:
-        ValueError: An unknown name, or nothing left.
+        ValueError: An unknown name, a part of another space, or nothing left.
     """
-    chosen = (_named("only", only) if only else frozenset(PARTS)) - _named("skip", skip)
+    asked, available = _named("only", only), frozenset(parts_of_spaces(spaces))
+    for part in sorted(asked - available):
+        raise ValueError(f"--only: part '{part}' needs the space {PARTS[part].space}; add it to --spaces.")
+    chosen = (asked or available) - _named("skip", skip)
     if not chosen:
         raise ValueError("--only and --skip leave no part of the report; skip less.")
     return chosen

@@ -10,6 +10,7 @@ _FILES = (
     "reconstruction",
     "lpips",
     "distances",
+    "memorization",
     "likelihood",
     "samples",
     "neighbors",

@@ -39,23 +39,38 @@ def keys(space: SpaceNames, images: str) -> tuple[str, ...]:
     return tuple(f"{measure}_{space.name}_{images}" for measure in _MEASURES)
 
 
+def group(images: str) -> str:
+    """The group of the rows of ``samples`` or ``reconstructions``."""
+    return f"Distances: {images}"
+
+
 def rows(images: str) -> list[Metric]:
     """The rows of ``samples`` or ``reconstructions``."""
-    group, found = f"Distances: {images}", []
+    found: list[Metric] = []
     crowded = "how close to typical ones they lie; 1 for real images"
     inside, covered = "share of these images inside the support of the split", "share of the split inside the support"
     for space in SPACES:
         frechet, kernel, precision, recall, density, coverage = keys(space, images)
         found += [
-            Metric(frechet, space.frechet, group, "", "lower", space.frechet_format, "Fréchet distance from the split"),
-            Metric(kernel, space.kernel, group, "", "lower", ".3g", "kernel distance, mean ± std of subsets"),
-            Metric(precision, f"Precision-{space.label}", group, "", "higher", ".3f", inside),
-            Metric(recall, f"Recall-{space.label}", group, "", "higher", ".3f", f"{covered} of these images"),
-            Metric(density, f"Density-{space.label}", group, "", "", ".3f", crowded),
-            Metric(coverage, f"Coverage-{space.label}", group, "", "higher", ".3f", "share of the split near one"),
+            Metric(
+                frechet,
+                space.frechet,
+                group(images),
+                "",
+                "lower",
+                space.frechet_format,
+                "Fréchet distance from the split",
+            ),
+            Metric(kernel, space.kernel, group(images), "", "lower", ".3g", "kernel distance, mean ± std of subsets"),
+            Metric(precision, f"Precision-{space.label}", group(images), "", "higher", ".3f", inside),
+            Metric(recall, f"Recall-{space.label}", group(images), "", "higher", ".3f", f"{covered} of these images"),
+            Metric(density, f"Density-{space.label}", group(images), "", "", ".3f", crowded),
+            Metric(
+                coverage, f"Coverage-{space.label}", group(images), "", "higher", ".3f", "share of the split near one"
+            ),
         ]
     help = f"variance of {SPACES[0].name} features over that of the split; near 0: few different images"
-    return [*found, Metric(f"diversity_{images}", "Diversity", group, "", "", ".3f", help)]
+    return [*found, Metric(f"diversity_{images}", "Diversity", group(images), "", "", ".3f", help)]
 
 
 def measure_samples(run: RunContext) -> Measures:

@@ -140,7 +140,7 @@ def report(monkeypatch: pytest.MonkeyPatch) -> ReportContext:
     monkeypatch.setattr(
         run_pass, "evaluation_batches", lambda *_, **__: iter([Batch(images, {}, torch.arange(len(images)))])
     )
-    dataset: Any = SimpleNamespace()
+    dataset: Any = SimpleNamespace(image=SimpleNamespace(height=12, width=12))
     spaces: Any = [CountingSpace()]
     return ReportContext(Protocol(dataset, "test", 10, 300, 16, seed=0), torch.device("cpu"), spaces)
 
