@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from eval.features.row_bank import MAX_FEATURES
 from eval.features.space_names import Space
-from eval.stand_ins.baseline_names import Baseline
+from eval.stand_ins.baseline_names import DEFAULT, Baseline
 
 
 @dataclass
@@ -42,8 +42,9 @@ class ReportConfig:
     num_train: int = MAX_FEATURES
     """Training images, the first ones, in which principal components, attributes and nearest neighbors are looked for;
     at most 10,000."""
-    baselines: list[Baseline] = field(default_factory=lambda: list(get_args(Baseline)))
-    """What runs are compared with: training images (real), principal components (eigenfaces), the mean face."""
+    baselines: list[Baseline] = field(default_factory=lambda: list(DEFAULT))
+    """What runs are compared with: training images (real), principal components (eigenfaces), the mean face; and, only
+    if named here, means of two training images (double_exposure)."""
     eigenfaces: list[int] = field(default_factory=list)
     """Numbers of principal components; as many as runs have latent dims, up to 1,024, where none is given."""
     spaces: list[Space] = field(default_factory=lambda: ["efflite0", "inception"])

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from typing import Literal
 
-Baseline = Literal["real", "eigenfaces", "mean_face"]
+Baseline = Literal["real", "eigenfaces", "mean_face", "double_exposure"]
+DEFAULT: list[Baseline] = ["real", "eigenfaces", "mean_face"]

@@ -1,4 +1,4 @@
-"""Simple baselines: real faces of other people, the mean face, and principal components ("eigenfaces").
+"""Simple baselines: real faces of other people, the mean face, principal components ("eigenfaces"), double exposures.
 
 A model that does not beat eigenfaces with as many components as it has latents has learned less than linear algebra;
 real faces are what no distance can be expected to go below.
@@ -19,7 +19,7 @@ from eval.stand_ins.stand_in import StandIn, fixed, read_rows
 from facegen.latents.image_components import image_components
 from facegen.networks.patches import Grid, PrincipalComponents
 from facegen.pixels import to_float, to_uint8
-from facegen.randomness import numbered_noise
+from facegen.randomness import derive_seed, numbered_noise
 from shards.dataset.dataset import Dataset
 
 DEFAULT_COMPONENTS, MAX_COMPONENTS = 256, 1024
@@ -45,6 +45,22 @@ class RealFaces(StandIn):
         order = np.random.default_rng(seed).permutation(self.num_images)
         rows = order[np.arange(first, first + num) % self.num_images]
         return to_float(read_rows(self._dataset, "train", rows))
+
+
+class DoubleExposures(RealFaces):
+    """Means of two training images, pixel by pixel; a distance that they do well in does not see ghosts."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        """Takes those of the training split."""
+        super().__init__(dataset)
+        self.name, self.identity = "double exposure", "double exposure"
+        self.family = "mean of two training images"
+
+    def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Any = None, first: int = 0) -> Tensor:
+        """As ``StandIn.sample``."""
+        images = super().sample(num, seed=seed, std=std, first=first)
+        others = super().sample(num, seed=derive_seed(seed, "others"), first=first)
+        return (images + others) / 2
 
 
 class Eigenfaces(StandIn):
@@ -109,6 +125,7 @@ def make_baselines(
     if "train" not in dataset.splits:
         return []
     found: list[StandIn] = [RealFaces(dataset)] if "real" in names and split != "train" else []
+    found += [DoubleExposures(dataset)] if "double_exposure" in names else []
     image = dataset.image
     grid = Grid(image.channels, 1, 1, image.height, image.width)
     nums = sorted({min(num, grid.num_values) for num in nums_components}) if "eigenfaces" in names else []

@@ -13,7 +13,7 @@ import eval
 from eval.reports import make
 from eval.reports.parts import reconstruction
 from eval.reports.results import Report, best_runs
-from eval.stand_ins.baselines import RealFaces
+from eval.stand_ins.baselines import DoubleExposures, RealFaces
 from eval.stand_ins.image_files import open_image_files
 from eval.stand_ins.stand_in import read_rows
 from facegen.model import Model
@@ -79,6 +79,15 @@ def test_baselines_are_computed_once(
     assert [found.name for found in other.baselines] == ["real", "mean face", "eigenfaces 3", "eigenfaces 9"]
     without = eval.report(run, tiny_dataset, tmp_path / "none", only=["reconstruction"], device="cpu", baselines=[])
     assert not without.baselines and not [text for text in without.warnings if "better" in text]
+
+
+def test_double_exposures_are_means_of_two_training_images(tiny_dataset: Path) -> None:
+    dataset = Dataset(tiny_dataset)
+    samples, first = (kind(dataset).sample(8, seed=3, first=2) for kind in (DoubleExposures, RealFaces))
+    others = to_uint8(2 * samples - first)
+    images = {batch.tobytes() for batch in read_rows(dataset, "train", np.arange(dataset.num_samples("train"))).numpy()}
+    assert all(other.tobytes() in images for other in others.numpy())
+    assert not torch.equal(others, to_uint8(first))
 
 
 def test_images_of_other_programs_are_measured_as_a_models_samples(
