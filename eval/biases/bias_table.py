@@ -88,13 +88,12 @@ def table_cells(row: BiasRow) -> list[str]:
 
 
 def chi_square_lines(result: Bias) -> list[str]:
-    """One sentence for each test."""
-    return [
-        f"{name}: "
-        + (
-            "nothing to test"
-            if test is None
-            else f"chi-square {test.statistic:.1f}, {test.dof} degrees of freedom, p = {test.p:.2g}"
-        )
-        for name, test in result.tests.items()
-    ]
+    """A line for each test, which names the hypothesis that a small p speaks against."""
+    return [f"hypothesis that {name}: {_outcome(test)}" for name, test in result.tests.items()]
+
+
+def _outcome(test: ChiSquare | None) -> str:
+    if test is None:
+        return "nothing to test"
+    freedom = "1 degree" if test.dof == 1 else f"{test.dof} degrees"
+    return f"chi-square {test.statistic:.1f}, {freedom} of freedom, p = {test.p:.2g}"
