@@ -20,7 +20,7 @@ from eval.reports.prepare import Evaluation, features_of
 from eval.reports.registry import PARTS, SKIPPED
 from eval.reports.results import Figure, Measure, Missing, Picture, RunResult
 from eval.reports.run_context import RunContext
-from eval.reports.run_pass import run_samples, run_split
+from eval.reports.run_pass import run_others, run_samples, run_split
 from eval.reports.statistic import Results
 from eval.stand_ins.stand_in import StandIn
 from facegen.model import Model
@@ -59,13 +59,15 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model | StandIn, pat
     report, stages = evaluation.report, evaluation.stages
     parts = [part for part in evaluation.parts if part.of_stand_ins or not isinstance(model, StandIn)]
     statistics = [statistic for part in parts for statistic in part.statistics]
+    needs = features_of(parts) or Features()
     with stages.stage("split through encoder and decoder", label):
         accumulators = run_split(model, report, statistics, evaluation.accelerator)
     with stages.stage("features of samples", label):
-        amount = (features_of(parts) or Features()).samples
-        samples = run_samples(model, report, amount, evaluation.accelerator)
+        samples = run_samples(model, report, needs.samples, evaluation.accelerator)
+    with stages.stage("features of reconstructed training faces", label):
+        others = run_others(model, report, evaluation.accelerator) if needs.others else None
     result = _start_result(label, model, path, report.protocol)
-    run = RunContext(report, label, model, result, Results(accumulators), samples)
+    run = RunContext(report, label, model, result, Results(accumulators), samples, others)
     if not evaluation.accelerator.is_main_process:
         return Evaluated(result, {}, {})
     run = replace(run, is_finite=_is_finite(run))

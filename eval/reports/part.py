@@ -65,10 +65,17 @@ class Features:
     samples: Amount = Amount.NONE
     train: bool = False
     """Of the first training images, in the first feature space."""
+    others: bool = False
+    """Of reconstructed training images, in every feature space."""
 
     def __or__(self, other: Features) -> Features:
         """What both need."""
-        return Features(max(self.split, other.split), max(self.samples, other.samples), self.train or other.train)
+        return Features(
+            max(self.split, other.split),
+            max(self.samples, other.samples),
+            self.train or other.train,
+            self.others or other.others,
+        )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class RunContext:
     statistics: Results = field(default_factory=lambda: Results({}))
     sample_features: FeatureSets | None = None
     """Of samples, as many as the parts need; None where none does or the model does not sample."""
+    other_features: FeatureSets | None = None
+    """Of reconstructed training images; None where no part needs them or the model makes none."""
     is_finite: bool = True
     """Whether the model's outputs are numbers; those of a diverged one are not."""
     kept: dict[str, Any] = field(default_factory=dict)

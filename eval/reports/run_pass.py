@@ -1,20 +1,26 @@
-"""The two passes over one model: the split through encoder and decoder, and samples from the prior."""
+"""The passes over one model: the split through encoder and decoder, samples, and reconstructed training faces."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from eval.base.ranks import Mergeable, merge_ranks
 from eval.features.feature_set import FeatureSets
+from eval.features.spaces import FeatureSpace
+from eval.latent.conditions import condition_labels
+from eval.latent.faces import read_faces
 from eval.latent.sample_conditions import sample_labels
-from eval.reports.context import ReportContext
+from eval.reports.context import Protocol, ReportContext
 from eval.reports.part import NUM_QUERIES, Amount
 from eval.reports.statistic import SplitBatch, Statistic
+from eval.stand_ins.baselines import training_rows
 from facegen.degrees import condition_fields
 from facegen.pixels import to_uint8
 from shards.base.progress import ProgressLine
@@ -96,15 +102,52 @@ def run_samples(model: Any, report: ReportContext, amount: Amount, accelerator: 
     is_few = amount == Amount.FEW
     num_samples = min(protocol.num_samples, NUM_QUERIES) if is_few else protocol.num_samples
     spaces = report.spaces[:1] if is_few else report.spaces
+
+    def sample(first: int, num: int) -> Tensor:
+        labels = sample_labels(model, protocol.dataset, protocol.split, protocol.num_images, first, num)
+        return to_uint8(model.sample(num, seed=protocol.seed, first=first, labels=labels))
+
+    return _made_features("samples", sample, num_samples, spaces, protocol, accelerator)
+
+
+def run_others(model: Any, report: ReportContext, accelerator: Accelerator) -> FeatureSets | None:
+    """Features of a model's reconstructions of training images, as many as samples, over all ranks.
+
+    They are images of other people than the split's, as samples are, so their distances stand on one scale. The
+    baseline of real faces has the same ones.
+
+    Returns:
+        None for a model that does not reconstruct, and without a training split beside the evaluated one.
+    """
+    protocol, dataset = report.protocol, report.protocol.dataset
+    if not {"encode", "decode"} <= model.can or protocol.split == "train" or "train" not in dataset.splits:
+        return None
+
+    def reconstruct(first: int, num: int) -> Tensor:
+        rows = training_rows(dataset.num_samples("train"), protocol.seed, first, num)
+        faces = read_faces(model, dataset, "train", rows)
+        return torch.from_numpy(model.decode(faces.encode(model), condition_labels(model, faces.degrees)))
+
+    return _made_features(
+        "reconstructed training faces", reconstruct, protocol.num_samples, report.spaces, protocol, accelerator
+    )
+
+
+def _made_features(
+    what: str,
+    make: Callable[[int, int], Tensor],
+    num_images: int,
+    spaces: Sequence[FeatureSpace],
+    protocol: Protocol,
+    accelerator: Accelerator,
+) -> FeatureSets:
+    """Features of ``num_images`` images, over all ranks; ``make(first, num)`` returns some as uint8 N x H x W x C."""
     features = FeatureSets.empty(spaces)
     stride = protocol.batch_size * accelerator.num_processes
-    starts = range(protocol.batch_size * accelerator.process_index, num_samples, stride)
-    own_samples = -(-num_samples // accelerator.num_processes)
-    with ProgressLine("samples", own_samples, quiet=not accelerator.is_main_process) as progress:
-        for first in starts:
-            num = min(protocol.batch_size, num_samples - first)
-            labels = sample_labels(model, protocol.dataset, protocol.split, protocol.num_images, first, num)
-            images = to_uint8(model.sample(num, seed=protocol.seed, first=first, labels=labels))
-            features.update(spaces, torch.arange(first, first + num).numpy(), images)
+    own_images = -(-num_images // accelerator.num_processes)
+    with ProgressLine(what, own_images, quiet=not accelerator.is_main_process) as progress:
+        for first in range(protocol.batch_size * accelerator.process_index, num_images, stride):
+            num = min(protocol.batch_size, num_images - first)
+            features.update(spaces, np.arange(first, first + num), make(first, num))
             progress.update(num)
     return merge_ranks(features)

@@ -27,6 +27,14 @@ DEFAULT_COMPONENTS, MAX_COMPONENTS = 256, 1024
 ``--eigenfaces``, since the search for more takes longer than the report."""
 
 
+def training_rows(num_images: int, seed: int, first: int, num: int) -> np.ndarray:
+    """Rows ``first`` to ``first + num - 1`` of a training split in an order that a seed decides, int64 (num,).
+
+    In their own order the first images can be of few people. After the last one they begin again.
+    """
+    return np.random.default_rng(seed).permutation(num_images)[np.arange(first, first + num) % num_images]
+
+
 class RealFaces(StandIn):
     """Training images, in an order that a seed decides."""
 
@@ -42,9 +50,7 @@ class RealFaces(StandIn):
         """As ``StandIn.sample``."""
         fixed(std, self.name)
         assert self.num_images
-        order = np.random.default_rng(seed).permutation(self.num_images)
-        rows = order[np.arange(first, first + num) % self.num_images]
-        return to_float(read_rows(self._dataset, "train", rows))
+        return to_float(read_rows(self._dataset, "train", training_rows(self.num_images, seed, first, num)))
 
 
 class DoubleExposures(RealFaces):

@@ -13,12 +13,14 @@ from eval.metrics.kernel import kernel_distance
 from eval.metrics.precision_recall import precision_recall
 from eval.reports.context import ReportContext
 from eval.reports.part import Amount, Features, Measures, Part, missing
-from eval.reports.results import Measure, Metric
+from eval.reports.results import Better, Measure, Metric
 from eval.reports.run_context import RunContext
 from eval.reports.statistic import SplitBatch, Statistic
 from facegen.pixels import to_uint8
 
-IMAGES = ("samples", "reconstructions")
+OTHERS = "other_reconstructions"
+"""Reconstructions of training faces, which are other people than those of the split."""
+IMAGES = ("samples", "reconstructions", OTHERS)
 _MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
 _TEACHER = "judged by its own teacher, so not ranked: the model was trained with this network's features"
 FEW_IMAGES = 2048
@@ -35,40 +37,37 @@ RECONSTRUCTION_FEATURES = Statistic(
 
 
 def keys(space: SpaceNames, images: str) -> tuple[str, ...]:
-    """Keys of the measures of ``samples`` or ``reconstructions`` in a space, in the order of ``_MEASURES``."""
-    return tuple(f"{measure}_{space.name}_{images}" for measure in _MEASURES)
+    """Keys of the measures of some images in a space, in the order of ``_MEASURES``; of others only the distances."""
+    return tuple(f"{measure}_{space.name}_{images}" for measure in (_MEASURES[:2] if images == OTHERS else _MEASURES))
 
 
 def group(images: str) -> str:
-    """The group of the rows of ``samples`` or ``reconstructions``."""
-    return f"Distances: {images}"
+    """The group of the rows of some images."""
+    return f"Distances: {'samples' if images == 'samples' else 'reconstructions'}"
 
 
 def rows(images: str) -> list[Metric]:
-    """The rows of ``samples`` or ``reconstructions``."""
+    """The rows of some images."""
     found: list[Metric] = []
+    prefix, suffix = "" if images == "samples" else "r", ", other faces" if images == OTHERS else ""
+    source = "of reconstructed training faces, on one scale with samples" if images == OTHERS else "from the split"
     crowded = "how close to typical ones they lie; 1 for real images"
     inside, covered = "share of these images inside the support of the split", "share of the split inside the support"
     for space in SPACES:
-        frechet, kernel, precision, recall, density, coverage = keys(space, images)
-        found += [
-            Metric(
-                frechet,
-                space.frechet,
-                group(images),
-                "",
-                "lower",
-                space.frechet_format,
-                "Fréchet distance from the split",
-            ),
-            Metric(kernel, space.kernel, group(images), "", "lower", ".3g", "kernel distance, mean ± std of subsets"),
-            Metric(precision, f"Precision-{space.label}", group(images), "", "higher", ".3f", inside),
-            Metric(recall, f"Recall-{space.label}", group(images), "", "higher", ".3f", f"{covered} of these images"),
-            Metric(density, f"Density-{space.label}", group(images), "", "", ".3f", crowded),
-            Metric(
-                coverage, f"Coverage-{space.label}", group(images), "", "higher", ".3f", "share of the split near one"
-            ),
+        texts: list[tuple[str, Better, str, str]] = [
+            (f"{prefix}{space.frechet}{suffix}", "lower", space.frechet_format, f"Fréchet distance {source}"),
+            (f"{prefix}{space.kernel}{suffix}", "lower", ".3g", f"kernel distance {source}, mean ± std of subsets"),
+            (f"Precision-{space.label}", "higher", ".3f", inside),
+            (f"Recall-{space.label}", "higher", ".3f", f"{covered} of these images"),
+            (f"Density-{space.label}", "", ".3f", crowded),
+            (f"Coverage-{space.label}", "higher", ".3f", "share of the split near one"),
         ]
+        found += [
+            Metric(key, title, group(images), "", better, spec, help)
+            for key, (title, better, spec, help) in zip(keys(space, images), texts, strict=False)
+        ]
+    if images == OTHERS:
+        return found
     help = f"variance of {SPACES[0].name} features over that of the split; near 0: few different images"
     return [*found, Metric(f"diversity_{images}", "Diversity", group(images), "", "", ".3f", help)]
 
@@ -79,8 +78,13 @@ def measure_samples(run: RunContext) -> Measures:
 
 
 def measure_reconstructions(run: RunContext) -> Measures:
-    """Of reconstructions from mu."""
-    return _judged(run, distances("reconstructions", run.get(RECONSTRUCTION_FEATURES), run.report, run.family))
+    """Of reconstructions from mu: of the split itself, and of training faces."""
+    paired = run.get(RECONSTRUCTION_FEATURES)
+    measures = dict(distances("reconstructions", paired, run.report, run.family))
+    if paired is not None and run.other_features is None:
+        others = [key for space in SPACES for key in keys(space, OTHERS)]
+        return _judged(run, measures | missing(others, "needs a training split beside the evaluated one"))
+    return _judged(run, measures | distances(OTHERS, run.other_features, run.report, run.family))
 
 
 def _judged(run: RunContext, measures: Measures) -> Measures:
@@ -96,26 +100,29 @@ def _judged(run: RunContext, measures: Measures) -> Measures:
 
 
 def distances(images: str, features: FeatureSets | None, report: ReportContext, family: str) -> Measures:
-    """Fréchet and kernel distances from the split, precision and recall, and diversity.
+    """Fréchet and kernel distances from the split and, but for other faces, precision, recall, and diversity.
 
     Args:
-        images: ``samples`` or ``reconstructions``.
+        images: One of ``IMAGES``.
         features: Of these images; None where the model makes none.
         report: With the features of the split, and why spaces are absent.
         family: Of the model.
     """
     assert report.split_features is not None
     measures: dict[str, Measure] = {}
+    lacking = f"{family} makes no {'samples' if images == 'samples' else 'reconstructions'}"
     for space in SPACES:
         if space.name not in report.split_features.sets:
             measures |= missing(keys(space, images), report.absent_spaces.get(space.name, NOT_CHOSEN))
         elif features is None:
-            measures |= missing(keys(space, images), f"{family} makes no {images}")
+            measures |= missing(keys(space, images), lacking)
         else:
             ours, theirs = features.sets[space.name], report.split_features.sets[space.name]
             measures |= _in_space(keys(space, images), ours, theirs)
+    if images == OTHERS:
+        return measures
     if features is None:
-        return measures | missing([f"diversity_{images}"], f"{family} makes no {images}")
+        return measures | missing([f"diversity_{images}"], lacking)
     first = SPACES[0].name
     return measures | {f"diversity_{images}": _diversity(features.sets[first], report.split_features.sets[first])}
 
@@ -132,7 +139,7 @@ def _in_space(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet) -> Meas
             frechet_distance(ours.statistics, theirs.statistics), note=few if num_images < FEW_IMAGES else ""
         ),
         keys[1]: Measure(kernel.mean, spread=kernel.std or None, note=kernel_note),
-        **_fidelity(keys[2:], ours, theirs),
+        **(_fidelity(keys[2:], ours, theirs) if keys[2:] else {}),
     }
 
 
@@ -181,10 +188,10 @@ PARTS = [
     Part(
         name="distances:reconstructions",
         content="distances of reconstructions from the split",
-        rows=rows("reconstructions"),
+        rows=[*rows("reconstructions"), *rows(OTHERS)],
         measure=measure_reconstructions,
         statistics=(RECONSTRUCTION_FEATURES,),
-        features=Features(split=Amount.ALL),
+        features=Features(split=Amount.ALL, others=True),
         warn=warn,
         of_stand_ins=True,
     ),

@@ -6,17 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch.nn.functional import adaptive_avg_pool2d
 
 import eval
-from eval.features.optional_spaces import OPTIONAL_SPACES, OptionalSpace
-from eval.features.spaces import FeatureSpace
 from eval.metrics.memorization import memorized
-from eval.reports import prepare
 from eval.reports.registry import choose_parts
 from eval.reports.results import Report
 from eval.stand_ins.stand_in import read_rows
+from quick_spaces import use_quick_spaces
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from tiny_runs import untrained_run
@@ -25,24 +21,9 @@ ONLY = ["memorization"]
 SPACES = ["efflite0", "face"]
 
 
-def coarse_pixels(name: str, device: torch.device) -> FeatureSpace:
-    """A space in which the same image is the same point and another is not."""
-    return FeatureSpace(
-        name=name,
-        dim=48,
-        sha256="coarse",
-        preprocessing="means of 4x4 pixels",
-        device=device,
-        extract=lambda images: adaptive_avg_pool2d(images.permute(0, 3, 1, 2).float(), 4).flatten(1),
-    )
-
-
 @pytest.fixture(autouse=True)
 def quick_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts coarse pixels in the place of the networks."""
-    face = OptionalSpace(lambda _: (Path("weights"), ""), lambda path, device, framing: coarse_pixels("face", device))
-    monkeypatch.setitem(OPTIONAL_SPACES, "face", face)
-    monkeypatch.setattr(prepare, "load_efflite0", lambda device: coarse_pixels("efflite0", device))
+    use_quick_spaces(monkeypatch)
 
 
 def make_report(images: dict[str, np.ndarray], data: Path, tmp_path: Path) -> Report:

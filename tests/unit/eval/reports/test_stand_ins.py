@@ -18,6 +18,7 @@ from eval.stand_ins.image_files import open_image_files
 from eval.stand_ins.stand_in import read_rows
 from facegen.model import Model
 from facegen.pixels import to_float, to_uint8
+from quick_spaces import use_quick_spaces
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from tiny_runs import untrained_run
@@ -88,6 +89,25 @@ def test_double_exposures_are_means_of_two_training_images(tiny_dataset: Path) -
     images = {batch.tobytes() for batch in read_rows(dataset, "train", np.arange(dataset.num_samples("train"))).numpy()}
     assert all(other.tobytes() in images for other in others.numpy())
     assert not torch.equal(others, to_uint8(first))
+
+
+def test_reconstructions_of_other_faces_are_on_one_scale_with_samples(
+    run: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_quick_spaces(monkeypatch)
+    out, options = tmp_path / "out", {"device": "cpu", "eigenfaces": [768], "only": ["distances"]}
+    made = eval.report(run, tiny_dataset, out, baselines=["real", "eigenfaces"], **options)
+    real, complete = made.baselines
+    for measure in ("frechet", "kernel"):
+        # All components of the training images give them back unchanged.
+        floor = real.measures[f"{measure}_efflite0_samples"].value
+        assert complete.measures[f"{measure}_efflite0_other_reconstructions"].value == pytest.approx(floor, rel=1e-3)
+        assert made.runs[0].measures[f"{measure}_efflite0_other_reconstructions"].value != pytest.approx(floor, rel=0.1)
+    assert real.measures["frechet_efflite0_other_reconstructions"].reason.endswith("makes no reconstructions")
+    seen = eval.report(
+        run, tiny_dataset, tmp_path / "seen", split="train", baselines=[], device="cpu", only=["distances"]
+    )
+    assert "beside the evaluated one" in seen.runs[0].measures["kernel_efflite0_other_reconstructions"].reason
 
 
 def test_images_of_other_programs_are_measured_as_a_models_samples(
