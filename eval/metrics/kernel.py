@@ -13,6 +13,7 @@ import numpy as np
 
 NUM_SUBSETS = 100
 MAX_SUBSET_SIZE = 1000
+NUM_RESAMPLES = 100
 SEED = 2020
 """torch-fidelity's default seed of the subsets."""
 _BLOCK_ROWS = 1024
@@ -20,11 +21,20 @@ _BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """Mean and standard deviation over the subsets; the mean can be slightly below 0, as the estimate is unbiased."""
+    """A kernel distance.
+
+    Attributes:
+        mean: Over the subsets; it can be slightly below 0, as the estimate is unbiased.
+        std: Standard deviation over the subsets.
+        subset_size: Features in a subset.
+        error: Standard deviation of the distance of all features over resampled sets (bootstrap). Pairs of a feature
+            with itself, of which a resample has more, are left out.
+    """
 
     mean: float
     std: float
     subset_size: int
+    error: float
 
 
 def kernel_distance(
@@ -33,6 +43,7 @@ def kernel_distance(
     num_subsets: int = NUM_SUBSETS,
     max_subset_size: int = MAX_SUBSET_SIZE,
     seed: int = SEED,
+    is_paired: bool = False,
 ) -> KernelDistance:
     """Kernel distance of features (N1, d) and (N2, d).
 
@@ -41,7 +52,8 @@ def kernel_distance(
         second: Features of the other set.
         num_subsets: Number of random subsets, each drawn without replacement.
         max_subset_size: Size of a subset; all features where there are fewer.
-        seed: Seed of the subsets.
+        seed: Seed of the subsets, and of the resampled sets.
+        is_paired: Whether feature i of both sets belong together and are resampled together.
 
     Raises:
         ValueError: Fewer than two features in a set.
@@ -57,27 +69,54 @@ def kernel_distance(
     for subset in range(num_subsets):
         in_first[subset, random.choice(len(first), size, replace=False)] = 1
         in_second[subset, random.choice(len(second), size, replace=False)] = 1
+    resample = np.random.default_rng(seed)
+    again_first = _resampled(len(first), resample)
+    again_second = again_first if is_paired else _resampled(len(second), resample)
+    # One pass over the kernel serves the subsets and the resampled sets.
+    in_first, in_second = np.concatenate([in_first, again_first]), np.concatenate([in_second, again_second])
+    left_out = np.concatenate([np.zeros((num_subsets, len(first))), again_first**2]) if is_paired else None
+    mmd2 = (
+        _means(first, first, in_first, in_first, in_first**2)
+        + _means(second, second, in_second, in_second, in_second**2)
+        - 2 * _means(first, second, in_first, in_second, left_out)
+    )
+    subsets, resampled = mmd2[:num_subsets], mmd2[num_subsets:]
+    return KernelDistance(float(subsets.mean()), float(subsets.std()), size, float(resampled.std(ddof=1)))
 
-    within_first = _subset_sums(first, first, in_first, in_first) - in_first @ _self_kernel(first)
-    within_second = _subset_sums(second, second, in_second, in_second) - in_second @ _self_kernel(second)
-    between = _subset_sums(first, second, in_first, in_second)
-    mmd2 = (within_first + within_second) / (size * (size - 1)) - 2 * between / size**2
-    return KernelDistance(float(mmd2.mean()), float(mmd2.std()), size)
+
+def _resampled(num: int, random: np.random.Generator) -> np.ndarray:
+    """How often each of ``num`` features is in sets drawn with replacement, (NUM_RESAMPLES, num)."""
+    return random.multinomial(num, np.full(num, 1 / num), NUM_RESAMPLES).astype(np.float64)
+
+
+def _means(
+    rows: np.ndarray, columns: np.ndarray, in_rows: np.ndarray, in_columns: np.ndarray, left_out: np.ndarray | None
+) -> np.ndarray:
+    """(num_sets,) mean of the kernel over all pairs of each set.
+
+    Args:
+        rows: Features (N1, d).
+        columns: Features (N2, d).
+        in_rows: How often each of them is in the set, (num_sets, N1).
+        in_columns: Likewise, (num_sets, N2).
+        left_out: How often the pair of row i and column i does not count, (num_sets, N); None for never.
+    """
+    sums, nums = _set_sums(rows, columns, in_rows, in_columns), in_rows.sum(1) * in_columns.sum(1)
+    if left_out is not None:
+        sums -= left_out @ _polynomial((rows * columns).sum(axis=1), rows.shape[1])
+        nums -= left_out.sum(1)
+    # A set that drew one feature only has no pairs.
+    return sums / np.maximum(nums, 1)
 
 
 def _polynomial(products: np.ndarray, dim: int) -> np.ndarray:
     return (products / dim + 1) ** 3
 
 
-def _self_kernel(features: np.ndarray) -> np.ndarray:
-    """(N,) the kernel of every feature with itself."""
-    return _polynomial((features**2).sum(axis=1), features.shape[1])
+def _set_sums(rows: np.ndarray, columns: np.ndarray, in_rows: np.ndarray, in_columns: np.ndarray) -> np.ndarray:
+    """(num_sets,) sum of the kernel over all pairs of each set, given how often features are in it, (num_sets, N).
 
-
-def _subset_sums(rows: np.ndarray, columns: np.ndarray, in_rows: np.ndarray, in_columns: np.ndarray) -> np.ndarray:
-    """(num_subsets,) sum of the kernel over all pairs of each subset.
-
-    Every pair's kernel is computed once, in blocks of rows, and counted in all the subsets that hold it.
+    Every pair's kernel is computed once, in blocks of rows, and counted in all the sets that hold it.
     """
     sums = np.zeros(len(in_rows))
     for start in range(0, len(rows), _BLOCK_ROWS):

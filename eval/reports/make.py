@@ -22,6 +22,7 @@ from eval.reports.protocol import protocol_lines, split_title
 from eval.reports.registry import PARTS, metrics, parts_of_spaces
 from eval.reports.results import Figure, Metric, Missing, Report
 from eval.reports.run_context import AllRuns
+from eval.reports.seeds import groups_of_seeds, seed_table
 from eval.reports.stages import Stages
 from eval.reports.unfinished import UNFINISHED, FinishedRun, finished_file, load_finished, save_finished
 from eval.stand_ins.stand_in import StandIn
@@ -85,6 +86,8 @@ def make_report(
     figures = {file: figure for run in finished for file, figure in run.figures.items()}
     if accelerator.is_main_process:
         figures |= _compare(report, evaluation, columns, finished)
+        named = {run.name: run for run in report.runs}
+        report.tables += [seed_table(report.metrics, named, group) for group in groups_of_seeds(models)]
     report.stages = stages.done
     return report, figures
 

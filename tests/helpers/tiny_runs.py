@@ -21,7 +21,7 @@ def untrained_run(run: Path, data: Path, family: str = "vae", seed: int = 0, **o
     """Writes a run whose latents vary enough for faces to differ; ``options`` are the model's."""
     dataset = Dataset(data)
     model = tiny_config(family, **options)
-    config = config_class(family)(data=str(data), run=str(run), ema=EMAConfig(0), model=model)
+    config = config_class(family)(data=str(data), run=str(run), seed=seed, ema=EMAConfig(0), model=model)
     torch.manual_seed(seed)
     network = build(family, model, ImageShape(dataset.image.channels, dataset.image.height, dataset.image.width))
     for name, parameter in network.named_parameters():

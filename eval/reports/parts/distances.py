@@ -8,7 +8,7 @@ from dataclasses import replace
 from eval.features.feature_set import FeatureSet, FeatureSets
 from eval.features.space_names import NOT_CHOSEN, SPACES, SpaceNames
 from eval.metrics.density_coverage import NUM_DENSITY_NEIGHBORS, density_coverage
-from eval.metrics.frechet import frechet_distance
+from eval.metrics.frechet import frechet_with_error
 from eval.metrics.kernel import kernel_distance
 from eval.metrics.precision_recall import precision_recall
 from eval.reports.context import ReportContext
@@ -51,12 +51,13 @@ def rows(images: str) -> list[Metric]:
     found: list[Metric] = []
     prefix, suffix = "" if images == "samples" else "r", ", other faces" if images == OTHERS else ""
     source = "of reconstructed training faces, on one scale with samples" if images == OTHERS else "from the split"
+    error = "; ± is the standard error over resampled images"
     crowded = "how close to typical ones they lie; 1 for real images"
     inside, covered = "share of these images inside the support of the split", "share of the split inside the support"
     for space in SPACES:
         texts: list[tuple[str, Better, str, str]] = [
-            (f"{prefix}{space.frechet}{suffix}", "lower", space.frechet_format, f"Fréchet distance {source}"),
-            (f"{prefix}{space.kernel}{suffix}", "lower", ".3g", f"kernel distance {source}, mean ± std of subsets"),
+            (f"{prefix}{space.frechet}{suffix}", "lower", space.frechet_format, f"Fréchet distance {source}{error}"),
+            (f"{prefix}{space.kernel}{suffix}", "lower", ".3g", f"kernel distance {source}, mean of subsets{error}"),
             (f"Precision-{space.label}", "higher", ".3f", inside),
             (f"Recall-{space.label}", "higher", ".3f", f"{covered} of these images"),
             (f"Density-{space.label}", "", ".3f", crowded),
@@ -84,7 +85,7 @@ def measure_reconstructions(run: RunContext) -> Measures:
     if paired is not None and run.other_features is None:
         others = [key for space in SPACES for key in keys(space, OTHERS)]
         return _judged(run, measures | missing(others, "needs a training split beside the evaluated one"))
-    return _judged(run, measures | distances(OTHERS, run.other_features, run.report, run.family))
+    return _judged(run, {**measures, **distances(OTHERS, run.other_features, run.report, run.family)})
 
 
 def _judged(run: RunContext, measures: Measures) -> Measures:
@@ -118,7 +119,7 @@ def distances(images: str, features: FeatureSets | None, report: ReportContext, 
             measures |= missing(keys(space, images), lacking)
         else:
             ours, theirs = features.sets[space.name], report.split_features.sets[space.name]
-            measures |= _in_space(keys(space, images), ours, theirs)
+            measures |= _in_space(keys(space, images), ours, theirs, is_paired=images == "reconstructions")
     if images == OTHERS:
         return measures
     if features is None:
@@ -127,18 +128,18 @@ def distances(images: str, features: FeatureSets | None, report: ReportContext, 
     return measures | {f"diversity_{images}": _diversity(features.sets[first], report.split_features.sets[first])}
 
 
-def _in_space(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet) -> Measures:
+def _in_space(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet, is_paired: bool) -> Measures:
     num_images = min(ours.statistics.count, theirs.statistics.count)
     if num_images < 2:
         return missing(keys, "a distance needs at least 2 images on either side")
     few = f"only {num_images:,} images: compare it only with values at the same number"
-    kernel = kernel_distance(ours.bank.ordered(), theirs.bank.ordered())
+    features = ours.bank.ordered(), theirs.bank.ordered()
+    kernel = kernel_distance(*features, is_paired=is_paired)
+    frechet = frechet_with_error(ours.statistics, theirs.statistics, features, is_paired)
     kernel_note = f"subsets of {kernel.subset_size:,}" if kernel.subset_size < 1000 else ""
     return {
-        keys[0]: Measure(
-            frechet_distance(ours.statistics, theirs.statistics), note=few if num_images < FEW_IMAGES else ""
-        ),
-        keys[1]: Measure(kernel.mean, spread=kernel.std or None, note=kernel_note),
+        keys[0]: Measure(frechet.value, spread=frechet.error or None, note=few if num_images < FEW_IMAGES else ""),
+        keys[1]: Measure(kernel.mean, spread=kernel.error or None, note=kernel_note),
         **(_fidelity(keys[2:], ours, theirs) if keys[2:] else {}),
     }
 

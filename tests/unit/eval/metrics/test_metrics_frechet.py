@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.metrics.frechet import FeatureStatistics, frechet_distance, gaussian_frechet_distance
+from eval.metrics.frechet import (
+    FeatureStatistics,
+    FrechetDistance,
+    frechet_distance,
+    frechet_with_error,
+    gaussian_frechet_distance,
+)
 
 
 def statistics_of(features: np.ndarray) -> FeatureStatistics:
@@ -55,6 +61,38 @@ def test_sums_keep_the_small_covariance_of_float32_features_far_from_zero():
     features = (1000 + 0.1 * np.random.default_rng(0).normal(size=(5000, 2))).astype(np.float32)
     expected = np.cov(features.astype(np.float64), rowvar=False)
     np.testing.assert_allclose(statistics_of(features).covariance, expected, rtol=1e-4, atol=1e-7)
+
+
+def with_error(first: np.ndarray, second: np.ndarray, is_paired: bool = False) -> FrechetDistance:
+    return frechet_with_error(statistics_of(first), statistics_of(second), (first, second), is_paired)
+
+
+@pytest.mark.parametrize(("num", "dim"), [(400, 16), (90, 80), (50, 80)])
+def test_the_error_is_the_deviation_over_fresh_images(num, dim):
+    random = np.random.default_rng(0)
+    mixing = random.normal(size=(dim, dim)) / np.arange(1, dim + 1)
+
+    def draw() -> tuple[np.ndarray, np.ndarray]:
+        return random.normal(size=(num, dim)) @ mixing.T, random.normal(size=(num, dim)) @ mixing.T * 0.8 + 0.05
+
+    drawn = [draw() for _ in range(80)]
+    fresh = np.std([frechet_distance(*map(statistics_of, pair)) for pair in drawn])
+    found = [with_error(*pair) for pair in drawn[:20]]
+    assert np.mean([one.error for one in found]) == pytest.approx(fresh, rel=0.35)
+    assert found[0].value == pytest.approx(frechet_distance(*map(statistics_of, drawn[0])), rel=1e-6)
+
+
+def test_pairs_are_resampled_together():
+    random = np.random.default_rng(0)
+    faces = random.normal(size=(200, 16))
+    noisy = faces + 0.01 * random.normal(size=faces.shape)
+    assert with_error(faces, noisy, is_paired=True).error < with_error(faces, noisy).error / 5
+
+
+def test_equal_images_have_a_distance_and_an_error():
+    random = np.random.default_rng(0)
+    found = with_error(np.ones((30, 4)), random.normal(size=(30, 4)))
+    assert found.value > 0 and np.isfinite(found.error) and found.error > 0
 
 
 def test_one_image_has_no_distance():

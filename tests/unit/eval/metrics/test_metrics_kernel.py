@@ -50,6 +50,25 @@ def test_two_halves_of_one_distribution_are_near_zero_and_a_shift_is_not():
     assert shifted.mean > 1
 
 
+def test_the_error_is_the_deviation_over_fresh_images():
+    def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return random_features(80, 2 * seed), random_features(60, 2 * seed + 1, 0.7)
+
+    fresh = np.std([kernel_distance(*draw(seed)).mean for seed in range(60)])
+    assert kernel_distance(*draw(100)).error == pytest.approx(fresh, rel=0.4)
+
+
+def test_pairs_are_resampled_together():
+    faces = random_features(80, 0)
+    noise = 0.01 * random_features(80, 1)
+    paired, apart = (kernel_distance(faces, faces + noise, is_paired=pairs).error for pairs in (True, False))
+    assert paired < apart / 5
+
+
+def test_a_resample_of_two_images_can_lack_a_pair():
+    assert np.isfinite(kernel_distance(random_features(2, 0), random_features(2, 1)).error)
+
+
 def test_one_image_has_no_distance():
     with pytest.raises(ValueError, match="at least 2 images"):
         kernel_distance(random_features(1, 0), random_features(5, 1))
