@@ -11,7 +11,7 @@ import numpy as np
 from eval.drawing import svg
 
 WIDTH, HEIGHT = 560, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 22, 54, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 32, 54, 48
 _RADIUS = 5
 _CHARACTER, _LINE = 6.6, 13
 """Size of the labels' text."""

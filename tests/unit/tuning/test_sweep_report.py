@@ -72,6 +72,15 @@ def test_a_trial_is_labeled_by_the_only_option_searched_or_by_its_number(params:
         assert f">{label}</text>" in chart.svg
 
 
+def test_texts_at_the_right_edge_of_a_chart_are_whole() -> None:
+    chart = scatter("lr", Quantity("x", [0.0001, 0.00034]), Quantity("y", [1, 1]), [Mark("000"), Mark("001")], LEGEND)
+    texts = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="(\w+)">([^<]*)', chart)
+    assert {"0.00035", "001"} <= {text for *_, text in texts}
+    wide = 7.5  # A browser's default sans serif may be as wide as this.
+    rights = [float(x) + wide * len(text) * {"start": 1, "middle": 0.5, "end": 0}[anchor] for x, anchor, text in texts]
+    assert max(rights) <= WIDTH
+
+
 def test_labels_of_a_chart_do_not_cover_each_other() -> None:
     marks = [Mark(f"label {n}") for n in range(12)]
     close = [1 + 0.01 * n for n in range(12)]
