@@ -9,8 +9,10 @@ from eval.reports.part import Part
 _FILES = (
     "reconstruction",
     "lpips",
+    "identity",
     "distances",
     "memorization",
+    "detection",
     "likelihood",
     "samples",
     "neighbors",

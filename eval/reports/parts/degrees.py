@@ -11,6 +11,7 @@ from eval.latent.conditions import degree_text
 from eval.latent.faces import Faces
 from eval.latent.tools.smile import EXTENDED_SWEEP, FORCED_LABELS, SWEEP, degree_sweep, forced
 from eval.reports.part import Absent, Drawing, Part, RunPicture
+from eval.reports.parts.identity import identity_note
 from eval.reports.run_context import RunContext
 
 _NUM_FACES = 4
@@ -34,7 +35,8 @@ def _sweep(run: RunContext, degrees: Sequence[float] | np.ndarray, caption: str)
     images = degree_sweep(run.model, faces.encode(run.model), degrees)
     names = [degree_text(degree) for degree in faces.degrees]
     columns = [signed(degree) for degree in degrees]
-    return Drawing(beside_originals(faces.images, images, columns, names), f"{caption} At the left: the own degree.")
+    caption += f" At the left: the own degree.{identity_note(run, faces.images, images, columns)}"
+    return Drawing(beside_originals(faces.images, images, columns, names), caption)
 
 
 def forced_picture(run: RunContext) -> Drawing | Absent:
@@ -46,7 +48,9 @@ def forced_picture(run: RunContext) -> Drawing | Absent:
     chosen = Faces(faces.images[known], tuple(faces.names[face] for face in known), faces.degrees[known])
     names = [degree_text(degree) for degree in chosen.degrees]
     caption = f"Encoded with the own degree of {condition}, at the left, and decoded with it shifted."
-    return Drawing(beside_originals(chosen.images, forced(run.model, chosen), FORCED_LABELS, names), caption)
+    images = forced(run.model, chosen)
+    caption += identity_note(run, chosen.images, images, FORCED_LABELS)
+    return Drawing(beside_originals(chosen.images, images, FORCED_LABELS, names), caption)
 
 
 PARTS = [

@@ -11,6 +11,7 @@ from eval.latent.encode import encode_split
 from eval.latent.tools.attributes import STRENGTHS, edit_faces
 from eval.latent.tools.morph import NUM_STEPS, morph_faces, morph_grid
 from eval.reports.part import Absent, Drawing, Part, RunPicture
+from eval.reports.parts.identity import identity_note
 from eval.reports.run_context import RunContext
 
 _NUM_EDITED, _NUM_MORPHED = 2, 4
@@ -43,7 +44,9 @@ def attribute_picture(run: RunContext) -> Drawing | Absent:
         f"Held-out faces moved along the difference of means of mu of {len(latents):,} training images: {counts}. "
         "A strength of 1 is the way from one mean to the other; 0 is the reconstruction."
     )
-    return Drawing(beside_originals(originals, edited, [signed(strength) for strength in strengths], names), caption)
+    columns = [signed(strength) for strength in strengths]
+    caption += identity_note(run, originals, edited, columns)
+    return Drawing(beside_originals(originals, edited, columns, names), caption)
 
 
 def morph_picture(run: RunContext) -> Drawing | Absent:
@@ -52,7 +55,11 @@ def morph_picture(run: RunContext) -> Drawing | Absent:
     if len(faces.images) < 2:
         return Absent("a morph needs at least 2 images")
     caption = f"From each held-out face to the next in {NUM_STEPS} steps, both reconstructions included."
-    return Drawing(morph_grid(faces.images, morph_faces(run.model, faces)), caption)
+    morphed = morph_faces(run.model, faces)
+    for kind, images in morphed.items():
+        steps = [f"step {step}" for step in range(1, NUM_STEPS + 1)]
+        caption += identity_note(run, faces.images[:-1], images, steps, f"the first face ({kind})")
+    return Drawing(morph_grid(faces.images, morphed), caption)
 
 
 PARTS = [
