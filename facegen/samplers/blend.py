@@ -1,7 +1,7 @@
 """Blends of training faces, for latents of more dims than a density can learn from some thousand faces.
 
 The offsets of k faces from the mean face, summed and divided by the root of k, have the mean and the covariance of the
-latents, as draws from a normal distribution have. But such a draw takes every latent at random, and a blend of two
+latents, as draws from a normal distribution have. But such a draw takes every latent at random, and a blend of a few
 keeps hair, glasses and light whole.
 """
 
@@ -22,8 +22,9 @@ from shards.base.errors import UserError
 class BlendConfig:
     """Latents of random training faces, blended; nothing is trained, and the sampler holds their latents."""
 
-    num_faces: int = 2
-    """Faces of a blend; many approach a normal distribution."""
+    num_faces: int = 4
+    """Faces of a blend: with 2 a sample may be known for one of them, with many it is a draw from a normal
+    distribution."""
     max_kept: int = 20_000
     """Maximum number of training faces to blend from."""
 

@@ -86,7 +86,7 @@ def test_blends_have_mean_and_covariance_of_the_latents_and_lie_between_faces(nu
 
 def test_a_blend_is_of_different_faces() -> None:
     mu = torch.eye(3)
-    drawn = draw(fit("blend", BlendConfig(), Latents(mu, None), 0), 500)
+    drawn = draw(fit("blend", BlendConfig(num_faces=2), Latents(mu, None), 0), 500)
     pairs = [mu.mean(0) + (mu[i] + mu[j] - 2 * mu.mean(0)) / 2**0.5 for i, j in ((0, 1), (0, 2), (1, 2))]
     nearest = torch.cdist(drawn, torch.stack(pairs)).min(1)
     assert nearest.values.max() < 1e-2
