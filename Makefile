@@ -55,8 +55,9 @@ site: $(INSTALLED)
 	$(BIN)/python -m mkdocs build --strict
 
 # The pictures of the documentation. The last one needs a Chromium on the path.
-docs: demo
+docs: demo flagship
 	mkdir -p docs
+	cp flagship/report/figures/reconstructions.png docs/flagship_reconstructions.png
 	cp demo/report/figures/reconstructions.png docs/demo_reconstructions.png
 	cp demo/report/figures/run-samples.png docs/demo_samples.png
 	$(BIN)/python tests/browser/studio_screenshot.py demo/run demo/data docs/studio.png
