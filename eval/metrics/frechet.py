@@ -54,6 +54,9 @@ class FeatureStatistics:
         return (self.outer - np.outer(self.total, self.mean)) / (self.count - 1)
 
 
+_BLOCK_ROWS = 1024
+
+
 class FrechetDistance(NamedTuple):
     """A squared distance, at least 0, and its standard error over resampled images."""
 
@@ -110,10 +113,8 @@ def frechet_with_error(
     kept = values > _smallest(values)
     roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
     difference = first.mean - second.mean
-    around1, around2 = features[0] - first.mean, features[1] - second.mean
-    # Derivatives of the distance by the share of each image in its set.
-    change1 = 2 * around1 @ difference + (around1**2).sum(1) - (around1 @ (inverse @ vectors)) ** 2 @ roots
-    change2 = -2 * around2 @ difference + (around2**2).sum(1) - (around2 @ (root @ vectors)) ** 2 @ (1 / roots)
+    change1 = _changes(features[0], first.mean, 2 * difference, inverse @ vectors, roots)
+    change2 = _changes(features[1], second.mean, -2 * difference, root @ vectors, 1 / roots)
     variance = (
         (change1 + change2).var() / first.count
         if is_paired
@@ -121,6 +122,27 @@ def frechet_with_error(
     )
     value = _distance(difference, cov1, cov2, np.sqrt(values.clip(0)).sum())
     return FrechetDistance(value, float(np.sqrt(variance)))
+
+
+def _changes(
+    features: np.ndarray, mean: np.ndarray, slope: np.ndarray, directions: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """(N,) derivative of the distance by the share of each image in its set, up to a constant; in blocks of images.
+
+    Args:
+        features: Of the images, (N, d).
+        mean: Of the set, (d,).
+        slope: Derivative by the mean, (d,).
+        directions: Columns (d, k) that, with their weights, make up the transport map to the other set.
+        weights: Of the directions, (k,).
+    """
+    changes = np.empty(len(features))
+    for start in range(0, len(features), _BLOCK_ROWS):
+        around = features[start : start + _BLOCK_ROWS] - mean
+        changes[start : start + _BLOCK_ROWS] = (
+            around @ slope + (around**2).sum(axis=1) - (around @ directions) ** 2 @ weights
+        )
+    return changes
 
 
 def _distance(difference: np.ndarray, cov1: np.ndarray, cov2: np.ndarray, trace_of_root: float) -> float:
@@ -136,5 +158,5 @@ def _roots(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smallest(values: np.ndarray) -> float:
-    """What eigenvalues, in rising order, of a matrix without full rank are below, through rounding."""
+    """Below this, eigenvalues (d,) in rising order are rounding errors of 0."""
     return max(values[-1], 0.0) * len(values) * 1e-12

@@ -14,6 +14,7 @@ import numpy as np
 NUM_SUBSETS = 100
 MAX_SUBSET_SIZE = 1000
 NUM_RESAMPLES = 100
+"""Of a bootstrap."""
 SEED = 2020
 """torch-fidelity's default seed of the subsets."""
 _BLOCK_ROWS = 1024

@@ -64,7 +64,7 @@ class Measure:
     value: float | None = None
     """In the metric's unit; null where there is none."""
     spread: float | None = None
-    """Standard deviation or standard error, where the value is a mean."""
+    """Its standard deviation or standard error."""
     reason: str = ""
     """Why there is no value: skipped, or what is missing; empty where there is one."""
     note: str = ""
