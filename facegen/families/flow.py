@@ -159,6 +159,8 @@ class Flow(Family):
         described, path = self.config.autoencoder_config, self.config.autoencoder
         if not path:
             raise UserError("flow needs a trained autoencoder: give its run as --model.autoencoder.")
+        if described.get("weights") not in ("ema", "raw") or "sha256" not in described:
+            raise UserError("autoencoder_config does not say which weights it means; leave it out of the options.")
         file = find_snapshot(Path(path)) / f"{described['weights']}.safetensors"
         try:
             content = file.read_bytes()

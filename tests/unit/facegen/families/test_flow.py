@@ -311,6 +311,15 @@ def test_color_jitter_is_refused(tiny_config: Config, trained: Path) -> None:
         Trainer(tiny_config("flow", model={"autoencoder": str(trained)}, augment=AugmentConfig(brightness=0.1)))
 
 
+@pytest.mark.parametrize("lacking", ["weights", "sha256"])
+def test_a_description_that_names_no_weights(tiny_config: Config, trained: Path, lacking: str) -> None:
+    described = flow(autoencoder=str(trained)).config.describe_autoencoder()
+    named = {**described, "weights": "../raw"} if lacking == "weights" else {**described}
+    named.pop("sha256" if lacking == "sha256" else "", None)
+    with pytest.raises(UserError, match="which weights it means"):
+        Trainer(tiny_config("flow", model={"autoencoder": str(trained), "autoencoder_config": named}))
+
+
 def test_a_hostile_description_of_the_autoencoder() -> None:
     with pytest.raises(ValueError, match="names no family"):
         build("flow", flow().config.__class__(autoencoder_config={"family": "nothing"}), IMAGE)
