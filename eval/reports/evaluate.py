@@ -64,8 +64,10 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model | StandIn, pat
         accumulators = run_split(model, report, statistics, evaluation.accelerator)
     with stages.stage("features of samples", label):
         samples = run_samples(model, report, needs.samples, evaluation.accelerator)
-    with stages.stage("features of reconstructed training faces", label):
-        others = run_others(model, report, evaluation.accelerator) if needs.others else None
+    others = None
+    if needs.others:
+        with stages.stage("features of reconstructed training faces", label):
+            others = run_others(model, report, evaluation.accelerator)
     result = _start_result(label, model, path, report.protocol)
     run = RunContext(report, label, model, result, Results(accumulators), samples, others)
     if not evaluation.accelerator.is_main_process:

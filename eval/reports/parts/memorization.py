@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from eval.features.feature_set import FeatureSets
-from eval.latent.nearest import feature_points, nearest_rows
+from eval.latent.faces import read_faces
+from eval.latent.nearest import Nearest, feature_points, nearest_rows
+from eval.latent.tools.neighbors import nearest_grid
 from eval.metrics.memorization import USUAL_SHARE, memorized
 from eval.reports.context import ReportContext
-from eval.reports.part import Absent, Amount, Features, Measures, Part, Setup
+from eval.reports.part import Absent, Amount, Drawing, Features, Measures, Part, RunPicture, Setup
 from eval.reports.parts.distances import group
+from eval.reports.parts.samples import samples
 from eval.reports.results import Measure, Metric
 from eval.reports.run_context import RunContext
 
 _NAME, _KEY, _SPACE = "memorization", "memorized_face", "face"
+_NUM_SHOWN, _NUM_NEAREST = 6, 5
 _HELP = "share nearer to a training face than 99 % of held-out faces are; 0.01 is usual for new faces, 1 for copies"
 
 
@@ -26,30 +30,53 @@ def held_out_distances(report: ReportContext) -> np.ndarray | Absent:
         return Absent(f"data set {dataset.address} has no training split")
     if split == "train":
         return Absent("needs held-out faces")
-    return _nearest(report, report.split_features)
+    return _nearest(report, report.split_features).distances[:, 0]
 
 
-def _nearest(report: ReportContext, features: FeatureSets | None) -> np.ndarray:
-    """The distance of each image to its nearest training face, (N,); features of these are cached in blocks."""
+def _nearest(report: ReportContext, features: FeatureSets | None, num: int = 1) -> Nearest:
+    """The training faces nearest to each image; features of all of them are cached in blocks."""
     assert features is not None
     space = next(space for space in report.spaces if space.name == _SPACE)
     points = feature_points(space, report.protocol.dataset, "train")
-    return nearest_rows(features.sets[_SPACE].bank.ordered(), points, 1).distances[:, 0]
+    return nearest_rows(features.sets[_SPACE].bank.ordered(), points, num)
+
+
+def _known(run: RunContext) -> np.ndarray | Absent:
+    """``held_out_distances``, for a run that can be compared with them."""
+    if run.model.dataset_fingerprint not in ("", run.protocol.dataset.fingerprint):
+        return Absent("the training images are those of another data set; give that one as --data")
+    return run.report.prepared[_NAME]
 
 
 def measure(run: RunContext) -> Measures:
     """Of samples."""
-    dataset, held_out = run.protocol.dataset, run.report.prepared[_NAME]
+    held_out = _known(run)
     if isinstance(held_out, Absent):
         return {_KEY: Measure(reason=held_out.reason)}
-    if run.model.dataset_fingerprint not in ("", dataset.fingerprint):
-        return {_KEY: Measure(reason="the training images are those of another data set; give that one as --data")}
-    share, limit = memorized(_nearest(run.report, run.sample_features), held_out)
+    share, limit = memorized(_nearest(run.report, run.sample_features).distances[:, 0], held_out)
     note = (
-        f"nearer than {limit:.3f} to one of {dataset.num_samples('train'):,} training faces, "
+        f"nearer than {limit:.3f} to one of {run.protocol.dataset.num_samples('train'):,} training faces, "
         f"as {USUAL_SHARE:.0%} of {len(held_out):,} held-out faces are"
     )
     return {_KEY: Measure(share, note=note)}
+
+
+def nearest_picture(run: RunContext) -> Drawing | Absent:
+    """The samples that are nearest to a training face, each beside its nearest ones."""
+    held_out, dataset = _known(run), run.protocol.dataset
+    if isinstance(held_out, Absent):
+        return held_out
+    nearest = _nearest(run.report, run.sample_features, min(_NUM_NEAREST, dataset.num_samples("train")))
+    closest = nearest.distances[:, 0]
+    shown = np.argsort(closest, kind="stable")[:_NUM_SHOWN]
+    made = [samples(run.model, run.protocol, int(sample), 1)[0] for sample in shown]
+    found = [read_faces(run.model, dataset, "train", nearest.rows[sample]).images for sample in shown]
+    caption = (
+        f"Of {len(closest):,} samples those nearest to a training face for a recognizer; at the left the distance. "
+        f"Median {np.median(closest):.3f}; of held-out faces {np.median(held_out):.3f}, and "
+        f"{USUAL_SHARE:.0%} of them are nearer than {np.quantile(held_out, USUAL_SHARE):.3f}."
+    )
+    return Drawing(nearest_grid(made, found, [f"{closest[sample]:.3f}" for sample in shown]), caption)
 
 
 PARTS = [
@@ -62,6 +89,8 @@ PARTS = [
         needs=("sample",),
         lacking="makes no samples",
         features=Features(split=Amount.ALL, samples=Amount.ALL),
+        group="Samples",
+        pictures=(RunPicture("memorized.png", "Samples most like a training face", nearest_picture),),
         prepare=Setup("training faces nearest to held-out ones", held_out_distances),
         space=_SPACE,
         of_stand_ins=True,

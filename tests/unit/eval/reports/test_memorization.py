@@ -48,7 +48,9 @@ def test_copies_of_training_faces_are_found_and_new_faces_are_not(tiny_dataset: 
     assert none.value is not None and none.value <= 1 / num
     assert f"to one of {dataset.num_samples('train')} training faces, as 1% of {num} held-out" in copies.note
     assert report.baselines[0].measures["memorized_face"].value == 1, "real faces are training images"
-    assert not report.skipped or "memorization" not in report.skipped
+    assert "memorization" not in report.skipped
+    assert [picture.file for picture in report.runs[0].pictures] == ["copies-memorized.png"]
+    assert "Median 0.000; of held-out faces" in report.runs[0].pictures[0].caption
 
 
 def test_the_limit_is_what_one_held_out_face_in_a_hundred_is_below() -> None:
@@ -69,5 +71,6 @@ def test_why_there_is_no_number(tiny_dataset: Path, other_dataset: Path, tmp_pat
     report = eval.report(runs, tiny_dataset, tmp_path / "out", **options)
     own, other = (run.measures["memorized_face"] for run in report.runs)
     assert own.value is not None and "another data set" in other.reason
+    assert "another data set" in report.runs[1].missing[0].reason
     seen = eval.report(runs[:1], tiny_dataset, tmp_path / "seen", split="train", **options)
     assert seen.runs[0].measures["memorized_face"].reason == "needs held-out faces"
