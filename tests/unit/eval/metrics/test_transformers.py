@@ -124,7 +124,7 @@ def interpolated(grid: np.ndarray, side: int, offset: float) -> np.ndarray:
         center = (point + 0.5) * num / (side + offset) - 0.5
         for neighbor in range(math.floor(center) - 1, math.floor(center) + 3):
             weights[point, min(max(neighbor, 0), num - 1)] += keys_cubic(center - neighbor)
-    return np.einsum("ai,bj,ijd->abd", weights, weights, grid)
+    return np.einsum("ai,cj,ijd->acd", weights, weights, grid)
 
 
 def normed(x: np.ndarray, state: dict[str, np.ndarray], name: str, epsilon: float) -> np.ndarray:
