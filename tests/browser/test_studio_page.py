@@ -283,6 +283,9 @@ def test_a_picked_face_is_passed_to_the_other_tabs(open_page):
     page.click("#edit-morph")
     page.click("#edit-compare")
     page.wait_for_selector("#compare-runs article:nth-child(3)")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#compare-runs article')].every((card) => /MSE|cannot/.test(card.innerText))"
+    )
     cards = page.eval_on_selector_all("#compare-runs article", "(cards) => cards.map((card) => card.innerText)")
     assert "MSE" in cards[0] and "MSE" in cards[1] and "cannot encode faces" in cards[2]
     page.click("#tab-morph")

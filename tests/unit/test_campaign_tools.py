@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import time
@@ -39,6 +40,11 @@ def refuse(area: Area, folder: Path) -> None:
     raise UserError("this is refused; give another.")
 
 
+def fill(memory: mmap.mmap) -> int:
+    """Takes new memory: the heap may hold what earlier tests have freed, and the process would not grow."""
+    return sum(memory.write(bytes(1 << 20)) for _ in range(len(memory) >> 20))
+
+
 ACTIONS: dict[str, Callable[[Area, Path], Any]] = {
     "refused": refuse,
     "right": lambda area, folder: (folder / "x").write_text("x") and "good",
@@ -47,7 +53,7 @@ ACTIONS: dict[str, Callable[[Area, Path], Any]] = {
     "hang": lambda area, folder: time.sleep(30),
     "outside": lambda area, folder: (folder / ".." / "x").write_text("x") and "good",
     "outside, read": lambda area, folder: os.close(os.open(area.bait / "secret", os.O_RDONLY)) or "good",
-    "memory": lambda area, folder: len(b"x" * (100 << 20)) and "good",
+    "memory": lambda area, folder: fill(mmap.mmap(-1, 100 << 20)) and "good",
     "wordy": lambda area, folder: print("error: one\nerror: two") or exit(2),
 }
 
