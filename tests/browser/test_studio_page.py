@@ -282,12 +282,8 @@ def test_a_picked_face_is_passed_to_the_other_tabs(open_page):
     assert "split=test&row=4" in page.url
     page.click("#edit-morph")
     page.click("#edit-compare")
-    page.wait_for_selector("#compare-runs article:nth-child(3)")
-    page.wait_for_function(
-        "[...document.querySelectorAll('#compare-runs article')].every((card) => /MSE|cannot/.test(card.innerText))"
-    )
-    cards = page.eval_on_selector_all("#compare-runs article", "(cards) => cards.map((card) => card.innerText)")
-    assert "MSE" in cards[0] and "MSE" in cards[1] and "cannot encode faces" in cards[2]
+    for number, text in enumerate(("MSE", "MSE", "cannot encode faces"), start=1):
+        page.wait_for_selector(f"#compare-runs article:nth-child({number}):has-text('{text}')")
     page.click("#tab-morph")
     page.wait_for_selector("#morph-faces li:nth-child(3)")
 
