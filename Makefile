@@ -35,7 +35,7 @@ demo: $(INSTALLED)
 	    --skip bias --out demo/report
 	@echo "Open demo/report/report.html; training curves: $(BIN)/tensorboard --logdir demo"
 
-# The best faces so far: LFW at 64 pixels, from its folder (LFW=DIR) or downloaded; half an hour on a CPU, minutes on a GPU.
+# The best faces so far: LFW at 64 pixels, from its folder (LFW=DIR) or downloaded; half an hour on a CPU.
 LFW ?= flagship/lfw
 flagship: $(INSTALLED)
 	test -e $(LFW) || $(BIN)/python -m shards.fetch lfw $(LFW)

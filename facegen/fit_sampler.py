@@ -18,9 +18,10 @@ from facegen.option_values import to_dict
 from facegen.pixels import to_float
 from facegen.randomness import derive_seed
 from facegen.runs.run_name import parse_run
+from facegen.runs.snapshot import weights_sha256
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Latents, Sampler
-from facegen.samplers.fitted import DIRECTORY, SamplerDescription, check_name, save_sampler, weights_sha256
+from facegen.samplers.fitted import DIRECTORY, SamplerDescription, check_name, save_sampler
 from shards.base.errors import UserError
 from shards.base.files import output_folder
 from shards.base.progress import ProgressLine

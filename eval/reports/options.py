@@ -7,7 +7,7 @@ from typing import Literal
 
 from eval.features.row_bank import MAX_FEATURES
 from eval.features.space_names import Space
-from eval.stand_ins.baseline_names import DEFAULT, Baseline
+from eval.stand_ins.baseline_names import DEFAULT_BASELINES, Baseline
 
 
 @dataclass
@@ -42,7 +42,7 @@ class ReportConfig:
     num_train: int = MAX_FEATURES
     """Training images, the first ones, in which principal components, attributes and nearest neighbors are looked for;
     at most 10,000."""
-    baselines: list[Baseline] = field(default_factory=lambda: list(DEFAULT))
+    baselines: list[Baseline] = field(default_factory=lambda: list(DEFAULT_BASELINES))
     """What runs are compared with: training images (real), principal components (eigenfaces), the mean face; and, only
     if named here, means of two training images (double_exposure)."""
     eigenfaces: list[int] = field(default_factory=list)

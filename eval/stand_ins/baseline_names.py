@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Literal
 
 Baseline = Literal["real", "eigenfaces", "mean_face", "double_exposure"]
-DEFAULT: list[Baseline] = ["real", "eigenfaces", "mean_face"]
+DEFAULT_BASELINES: list[Baseline] = ["real", "eigenfaces", "mean_face"]

@@ -33,9 +33,9 @@ class TrainBatch:
     images_seen: int
     """Images of the run before this global batch; the position of every schedule."""
     rows: Tensor | None = None
-    """Rows of the images in the training split, int64 N."""
+    """Without images: their rows in the training split, int64 N."""
     mirrored: Tensor | None = None
-    """Which images are mirrored, bool N."""
+    """Without images: which of them are mirrored, bool N."""
 
 
 @dataclass

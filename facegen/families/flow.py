@@ -10,15 +10,12 @@ another one, so that noise and degree say different things.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facegen.degrees import degrees_of, known_degrees
@@ -30,8 +27,9 @@ from facegen.networks.conv_config import ImageShape
 from facegen.networks.ode import Solver, integrate
 from facegen.networks.velocity import LatentShape, VelocityConfig, VelocityNetwork
 from facegen.randomness import derive_seed
-from facegen.runs.snapshot import find_snapshot, read_description
-from shards.base.errors import DamagedFile, UserError, shown
+from facegen.runs.checkpoint import load_module
+from facegen.runs.snapshot import find_snapshot, read_description, weights_sha256
+from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 
 _HELD_OUT_DRAWS = 8
@@ -110,9 +108,6 @@ class Flow(Family):
             raise ValueError("model.autoencoder must be an autoencoder without a condition.")
         self.latent_size = autoencoder.latent_size
         assert self.latent_size is not None
-        # Nothing but the autoencoder itself: a discriminator has done its work.
-        for name in [name for name in autoencoder.networks if name != AUTOENCODER]:
-            del autoencoder.networks[name]
         self.autoencoder = autoencoder.requires_grad_(False)
         if config.label is None:
             self.can = self.can | autoencoder.can  # type: ignore[misc]
@@ -161,19 +156,12 @@ class Flow(Family):
             raise UserError("flow needs a trained autoencoder: give its run as --model.autoencoder.")
         if described.get("weights") not in ("ema", "raw") or "sha256" not in described:
             raise UserError("autoencoder_config does not say which weights it means; leave it out of the options.")
-        file = find_snapshot(Path(path)) / f"{described['weights']}.safetensors"
-        try:
-            content = file.read_bytes()
-            if hashlib.sha256(content).hexdigest() != described["sha256"]:
-                raise UserError(
-                    f"{path} has other weights than this flow started with; give the original run, or another --run."
-                )
-            weights = load_file(file)
-            self.autoencoder.load_state_dict({name: weights[name] for name in self.autoencoder.state_dict()})
-        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-            raise DamagedFile(
-                f"{file} does not hold these networks ({shown(error)}); restore it from a copy."
-            ) from None
+        snapshot, weights = find_snapshot(Path(path)), described["weights"]
+        if weights_sha256(snapshot, weights) != described["sha256"]:
+            raise UserError(
+                f"{path} has other weights than this flow started with; give the original run, or another --run."
+            )
+        load_module(self.autoencoder, snapshot / f"{weights}.safetensors")
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Squared error of the velocity from noise to latents, at a time drawn for each image; mean over dims."""
@@ -284,12 +272,12 @@ def _described(path: Path) -> dict[str, Any]:
         snapshot = find_snapshot(path)
         description = read_description(snapshot)
         weights = description.weights[0]
-        content = (snapshot / f"{weights}.safetensors").read_bytes()
-    except (UserError, OSError, IndexError) as error:
+        sha256 = weights_sha256(snapshot, weights)
+    except (UserError, IndexError) as error:
         raise ValueError(f"autoencoder: {error}") from None
     return {
         "family": description.family,
         "model": description.config["model"],
         "weights": weights,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": sha256,
     }

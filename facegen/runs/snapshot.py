@@ -13,6 +13,7 @@ from torch import nn
 
 from facegen.runs import file_formats
 from facegen.runs.checkpoint import (
+    MARKER,
     damage,
     delete,
     directory_name,
@@ -22,7 +23,7 @@ from facegen.runs.checkpoint import (
     write_complete,
 )
 from shards.base.errors import UserError
-from shards.base.records import Count, read_record
+from shards.base.records import Count, as_record, read_json, read_record
 from shards.dataset.manifest import Side
 from shards.packing.framing import Framing
 
@@ -106,6 +107,15 @@ def read_description(snapshot: Path) -> Description:
         UserError: A damaged file, or a newer version.
     """
     return read_record(snapshot / DESCRIPTION, Description, "give another snapshot", file_formats.SNAPSHOT)
+
+
+def weights_sha256(snapshot: Path, weights: str) -> str:
+    """Checksum of a snapshot's weights file, from its marker."""
+    path, advice = snapshot / MARKER, "give another snapshot"
+    checksums = as_record(read_json(path, advice), dict[str, str], path, advice)
+    if f"{weights}.safetensors" not in checksums:
+        raise UserError(f"{path} has no checksum of the {weights} weights; {advice}.")
+    return checksums[f"{weights}.safetensors"]
 
 
 def _write(root: Path, description: Description, modules: Mapping[str, nn.Module]) -> Path:

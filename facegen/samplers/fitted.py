@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facegen.runs.checkpoint import MARKER, build_described, damage, load_module, save_module, write_complete
+from facegen.runs.checkpoint import build_described, damage, load_module, save_module, write_complete
+from facegen.runs.snapshot import weights_sha256
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Sampler
 from shards.base.errors import UserError, shown
 from shards.base.files import writing_to
 from shards.base.formats import Format
 from shards.base.plain_files import is_plain_name
-from shards.base.records import Count, as_record, read_json, read_record
+from shards.base.records import Count, as_record, read_record
 
 DIRECTORY = "samplers"
 DESCRIPTION = "sampler.json"
@@ -53,15 +54,6 @@ def check_name(name: str) -> None:
     """
     if not is_plain_name(name):
         raise UserError(f"{name!r} is not a sampler's name; use letters, digits, '.', '_' and '-', and no leading dot.")
-
-
-def weights_sha256(snapshot: Path, weights: str) -> str:
-    """Checksum of a snapshot's weights file, from its marker."""
-    path, advice = snapshot / MARKER, "give another snapshot"
-    checksums = as_record(read_json(path, advice), dict[str, str], path, advice)
-    if f"{weights}.safetensors" not in checksums:
-        raise UserError(f"{path} has no checksum of the {weights} weights; {advice}.")
-    return checksums[f"{weights}.safetensors"]
 
 
 def save_sampler(run: Path, name: str, sampler: Sampler, description: SamplerDescription) -> Path:

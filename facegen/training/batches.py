@@ -41,9 +41,11 @@ def micro_batches(batch: Batch, config: TrainConfig, images_seen: int, device: t
         labels = {
             name: label[start : start + size].to(device, non_blocking=True) for name, label in batch.labels.items()
         }
-        rows = batch.rows[start : start + size].to(device, non_blocking=True)
-        pixels, is_mirrored = augment(images, config.augment, random), mirrored(config.augment, random)
-        parts.append(TrainBatch(pixels, labels, random, images_seen, rows, is_mirrored))
+        part = TrainBatch(augment(images, config.augment, random), labels, random, images_seen)
+        if not images.numel():
+            part.rows = batch.rows[start : start + size].to(device, non_blocking=True)
+            part.mirrored = mirrored(config.augment, random)
+        parts.append(part)
     return parts
 
 

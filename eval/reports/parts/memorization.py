@@ -5,19 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from eval.features.feature_set import FeatureSets
-from eval.latent.faces import read_faces
 from eval.latent.nearest import Nearest, feature_points, nearest_rows
-from eval.latent.tools.neighbors import nearest_grid
 from eval.metrics.memorization import USUAL_SHARE, memorized
 from eval.reports.context import ReportContext
 from eval.reports.part import Absent, Amount, Drawing, Features, Measures, Part, RunPicture, Setup
 from eval.reports.parts.distances import group
-from eval.reports.parts.samples import samples
+from eval.reports.parts.neighbors import NUM_NEAREST, nearest_samples
 from eval.reports.results import Measure, Metric
 from eval.reports.run_context import RunContext
 
 _NAME, _KEY, _SPACE = "memorization", "memorized_face", "face"
-_NUM_SHOWN, _NUM_NEAREST = 6, 5
 _HELP = "share nearer to a training face than 99 % of held-out faces are; 0.01 is usual for new faces, 1 for copies"
 
 
@@ -66,17 +63,14 @@ def nearest_picture(run: RunContext) -> Drawing | Absent:
     held_out, dataset = _known(run), run.protocol.dataset
     if isinstance(held_out, Absent):
         return held_out
-    nearest = _nearest(run.report, run.sample_features, min(_NUM_NEAREST, dataset.num_samples("train")))
+    nearest = _nearest(run.report, run.sample_features, min(NUM_NEAREST, dataset.num_samples("train")))
     closest = nearest.distances[:, 0]
-    shown = np.argsort(closest, kind="stable")[:_NUM_SHOWN]
-    made = [samples(run.model, run.protocol, int(sample), 1)[0] for sample in shown]
-    found = [read_faces(run.model, dataset, "train", nearest.rows[sample]).images for sample in shown]
     caption = (
         f"Of {len(closest):,} samples those nearest to a training face for a recognizer; at the left the distance. "
         f"Median {np.median(closest):.3f}; of held-out faces {np.median(held_out):.3f}, and "
         f"{USUAL_SHARE:.0%} of them are nearer than {np.quantile(held_out, USUAL_SHARE):.3f}."
     )
-    return Drawing(nearest_grid(made, found, [f"{closest[sample]:.3f}" for sample in shown]), caption)
+    return Drawing(nearest_samples(run, nearest, ".3f"), caption)
 
 
 PARTS = [

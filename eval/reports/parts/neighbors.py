@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from eval.features.feature_set import FeatureSets
 from eval.features.space_names import SPACES
@@ -13,7 +14,7 @@ from eval.reports.part import NUM_QUERIES, Absent, Amount, Drawing, Features, Pa
 from eval.reports.parts.samples import samples
 from eval.reports.run_context import RunContext
 
-_NUM_SHOWN, _NUM_NEAREST = 6, 5
+_NUM_SHOWN, NUM_NEAREST = 6, 5
 
 
 def neighbor_grid(run: RunContext) -> Drawing | Absent:
@@ -25,19 +26,25 @@ def neighbor_grid(run: RunContext) -> Drawing | Absent:
         return Absent(f"data set {dataset.address} has no training split")
     assert run.sample_features is not None and run.report.split_features is not None
     train = _features(run.report.train_features)
-    nearest = _nearest(_features(run.sample_features)[:NUM_QUERIES], train, min(_NUM_NEAREST, len(train)))
+    nearest = _nearest(_features(run.sample_features)[:NUM_QUERIES], train, min(NUM_NEAREST, len(train)))
     closest = nearest.distances[:, 0]
     usual = _nearest(_features(run.report.split_features)[:NUM_QUERIES], train, 1).distances[:, 0]
-    shown = np.argsort(closest, kind="stable")[:_NUM_SHOWN]
-    made = [samples(run.model, run.protocol, int(sample), 1)[0] for sample in shown]
-    found = [read_faces(run.model, dataset, "train", nearest.rows[sample]).images for sample in shown]
     caption = (
         f"Of {len(closest):,} samples those that are nearest to one of the first {len(train):,} training faces, in "
         f"EfficientNet-Lite0 features; at the left the distance. Copies would be much nearer than held-out faces are: "
         f"nearest {usual.min():.1f}, median {np.median(usual):.1f}; samples: nearest {closest.min():.1f}, median "
         f"{np.median(closest):.1f}."
     )
-    return Drawing(nearest_grid(made, found, [f"{closest[sample]:.1f}" for sample in shown]), caption)
+    return Drawing(nearest_samples(run, nearest, ".1f"), caption)
+
+
+def nearest_samples(run: RunContext, nearest: Nearest, digits: str) -> Image.Image:
+    """The samples that are nearest to a training face, each with its distance and beside its nearest ones."""
+    closest = nearest.distances[:, 0]
+    shown = np.argsort(closest, kind="stable")[:_NUM_SHOWN]
+    made = [samples(run.model, run.protocol, int(sample), 1)[0] for sample in shown]
+    found = [read_faces(run.model, run.protocol.dataset, "train", nearest.rows[sample]).images for sample in shown]
+    return nearest_grid(made, found, [format(closest[sample], digits) for sample in shown])
 
 
 def _nearest(queries: np.ndarray, points: np.ndarray, num: int) -> Nearest:
