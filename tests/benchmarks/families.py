@@ -3,9 +3,10 @@
     python tests/benchmarks/families.py DATA OUT [--max_images 21120] [--only '[vae,dfc_vae]']
 
 ``facegen/train.py`` trains each member from a preset; ``MEMBERS`` lists the differences from it. A finished member is
-not trained again. OUT/report holds the report of all of them; ``--report false`` skips it and measures training speeds
-only. A speed is the median over the windows between two log lines of one process, without validation and checkpoints,
-and means little on a busy machine.
+not trained again. The flow learns the latents of another member, not images, for as long as its preset says.
+OUT/report holds the report of all of them; ``--report false`` skips it and measures training speeds only. A speed is
+the median over the windows between two log lines of one process, without validation and checkpoints, and means little
+on a busy machine.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import json
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +36,8 @@ class Member(NamedTuple):
     family: str
     preset: str
     changes: dict[str, Any] = {}
+    autoencoder: str | None = None
+    """The member whose latents a flow learns."""
 
 
 PERSONS = [
@@ -42,33 +46,40 @@ PERSONS = [
 ]
 """Groups of one person, in which everything else varies, and groups of many people."""
 
+_GAME = {"reconstruction": "sum", "kld_weight": 0.01, "adversarial_weight": 4.9152, "judges_samples": False}
+"""What makes a VAE-GAN of the AE-GAN: its weight of the game is the same, for a sum over 12,288 values."""
+
 MEMBERS = {
     "ae": Member("ae", "ae_lfw"),
-    "vae": Member("vae", "vae_lfw_kld_0.2"),
+    "vae": Member("vae", "vae_lfw_kld_0.1"),
     "sigma_vae": Member("vae", "sigma_vae_lfw"),
     "beta_vae": Member("beta_vae", "beta_vae_4"),
     "cvae": Member("cvae", "cvae_celeba", {"model": {"label": "Smiling"}}),
-    "dfc_vae_pixels": Member("dfc_vae", "dfc_vae_lfw_pixels"),
-    "dfc_vae": Member("dfc_vae", "dfc_vae_lfw_facenet"),
-    "dfc_vae_resnet": Member("dfc_vae_resnet", "dfc_vae_lfw_facenet"),
-    "dfc_vae_large": Member("dfc_vae_large", "dfc_vae_lfw_facenet"),
     "mod_vae": Member("mod_vae", "mod_vae_synthetic", {"model": {"latent_size": 64, "groups": PERSONS}}),
-    "vae_gan": Member("vae_gan", "vae_gan_lfw"),
-    "vae_gan_spatial": Member("vae_gan", "vae_gan_lfw_spatial"),
+    "ae_gan": Member("ae_gan", "ae_gan_lfw"),
+    "vae_gan": Member("vae_gan", "ae_gan_lfw", {"model": _GAME}),
+    "flow": Member("flow", "flow_lfw", autoencoder="ae_gan"),
     "dcgan": Member("dcgan", "dcgan_lfw"),
+    "dfc_vae_pixels": Member("dfc_vae", "dfc_vae_lfw_pixels"),
+    "dfc_vae_facenet": Member("dfc_vae", "dfc_vae_lfw_facenet"),
+    "dfc_vae": Member("dfc_vae", "dfc_vae_lfw"),
     "face_cnn": Member("face_cnn", "face_cnn_small"),
+    "dfc_vae_large": Member("dfc_vae_large", "dfc_vae_lfw_facenet"),
+    "dfc_vae_resnet": Member("dfc_vae_resnet", "dfc_vae_lfw_facenet"),
 }
+OF_IMAGES = [name for name, member in MEMBERS.items() if member.autoencoder is None]
+"""Members that a packed data set is enough for."""
 
 
-def check_names(only: list[str] | None) -> None:
-    """Rejects names that are not in ``MEMBERS``."""
-    unknown = sorted(set(only or ()) - set(MEMBERS))
+def check_names(only: list[str] | None, known: Collection[str] = OF_IMAGES) -> None:
+    """Rejects names that are not ``known``."""
+    unknown = sorted(set(only or ()) - set(known))
     if unknown:
-        raise ValueError(f"--only does not know {', '.join(unknown)}; choose from {', '.join(MEMBERS)}.")
+        raise ValueError(f"--only does not know {', '.join(unknown)}; choose from {', '.join(known)}.")
 
 
-_FEW_STEPS = {"warmup_images": 1000}
-_HAS_ITS_OWN_START = ("vae_gan", "dcgan")
+_LONGEST_WARMUP = 1000
+"""Training images; the presets' warm-ups suit longer trainings."""
 
 
 @dataclass
@@ -87,12 +98,16 @@ class Config:
     """Members to train and compare; null takes all."""
     report: bool = True
     """Whether to compare the runs on the test split."""
-    num_images: int = 1000
-    """Held-out images, and samples, in the report."""
+    num_images: int | None = None
+    """Held-out images, and as many samples, in the report; null takes the whole test split."""
+    spaces: list[str] = field(default_factory=lambda: ["efflite0"])
+    """Feature spaces of the report's distances."""
+    beside: list[str] = field(default_factory=list)
+    """More runs, each RUN or RUN:SAMPLER, for the report."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        check_names(self.only)
+        check_names(self.only, MEMBERS)
 
 
 def main() -> None:
@@ -103,8 +118,9 @@ def main() -> None:
         train(name, config)
     lines = ["| member | images seen | images/s |", "|---|---:|---:|"]
     for name in names:
-        speeds = [row["speed/images_per_sec"] for row in metrics(config.out / name) if "speed/images_per_sec" in row]
-        lines.append(f"| {name} | {config.max_images:,} | {statistics.median(speeds):.0f} |")
+        rows = [row for row in metrics(config.out / name) if "speed/images_per_sec" in row]
+        speed = statistics.median(row["speed/images_per_sec"] for row in rows)
+        lines.append(f"| {name} | {rows[-1]['images_seen']:,} | {speed:.0f} |")
     (config.out / "families.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     if config.report:
@@ -147,11 +163,14 @@ def speeds(run_directory: Path) -> list[dict[str, float]]:
 
 def options(member: Member, config: Config) -> dict[str, Any]:
     """The preset with the member's changes, at the common length and batch size."""
+    if member.autoencoder:
+        preset = yaml.safe_load((PRESETS / f"{member.preset}.yaml").read_text())
+        return merged(preset, {"model": {"autoencoder": str(config.out.resolve() / member.autoencoder)}})
     result = configuration(member)
-    warmup = {} if member.family in _HAS_ITS_OWN_START else {"optim": _FEW_STEPS}
+    warmup = min(_LONGEST_WARMUP, result["optim"]["warmup_images"])
     every = {"log_every_images": 960, "validate_every_images": config.max_images}
     common = {"global_batch_size": config.batch_size, "max_images": config.max_images, "monitor": every}
-    return merged(merged(result, common), warmup)
+    return merged(result, common | {"optim": {"warmup_images": warmup}})
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -170,10 +189,12 @@ def metrics(directory: Path) -> list[dict[str, Any]]:
 
 def compare(names: list[str], config: Config) -> None:
     """One report over the members."""
-    number = str(config.num_images)
-    command = [sys.executable, "-m", "eval.report", *(str(config.out / name) for name in names)]
-    command += ["--data", str(config.data), "--split", "test", "--fid_weights", "none"]
-    command += ["--num_images", number, "--num_samples", number, "--out", str(config.out / "report")]
+    runs = [*(str(config.out / name) for name in names), *config.beside]
+    command = [sys.executable, "-m", "eval.report", *runs, "--data", str(config.data), "--split", "test"]
+    command += ["--spaces", json.dumps(config.spaces), "--fid_weights", "none", "--out", str(config.out / "report")]
+    command += ["--baselines", json.dumps(["real", "eigenfaces", "mean_face", "double_exposure"])]
+    if config.num_images is not None:
+        command += ["--num_images", str(config.num_images), "--num_samples", str(config.num_images)]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise UserError("the report failed; see its message above.")
 

@@ -24,7 +24,7 @@ import facegen
 from eval.drawing import svg
 from facegen.losses.vae import kl_per_dim
 from facegen.pixels import to_float, to_uint8
-from families import ROOT, configuration, merged
+from families import MEMBERS, ROOT, configuration, merged
 from families import Member as Preset
 from shards.base.errors import UserError
 from shards.base.files import write_json
@@ -44,11 +44,9 @@ class Kind(NamedTuple):
     """Whether all seeds are trained, or only the first."""
 
 
-_VAE = {"reconstruction": "sum", "kld_weight": 0.01, "adversarial_weight": 4.9152, "judges_samples": False}
-"""The AE-GAN's weight of the game, for a sum over 12,288 values."""
 KINDS = {
     "AE-GAN": Kind(Preset("ae_gan", "ae_gan_lfw"), every_seed=True),
-    "VAE-GAN": Kind(Preset("vae_gan", "ae_gan_lfw", {"family": "vae_gan", "model": _VAE}), every_seed=True),
+    "VAE-GAN": Kind(MEMBERS["vae_gan"], every_seed=True),
     "AE": Kind(Preset("ae", "ae_lfw"), every_seed=False),
     "report's AE": Kind(Preset("ae", "ae_lfw_report"), every_seed=False),
 }

@@ -34,7 +34,7 @@ from bare_loop import BareLoop, PlainLoop
 from facegen.config import parse_args
 from facegen.options import TrainConfig
 from facegen.training.trainer import Trainer
-from families import MEMBERS, Member, check_names, configuration, speeds, timed
+from families import MEMBERS, OF_IMAGES, Member, check_names, configuration, speeds, timed
 from shards.command_line.cli import parse, run
 from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch
@@ -167,7 +167,7 @@ def main() -> None:
     costs = []
     with tempfile.TemporaryDirectory() as folder:
         data = config.data or pack_faces(Path(folder) / "data", config)
-        for name in config.only or MEMBERS:
+        for name in config.only or OF_IMAGES:
             costs.append(measure(name, data, Path(folder), config))
             print(row(costs[-1]), flush=True)
         conditions = {
