@@ -1,6 +1,6 @@
 """Trains every family on one data set with the same number of images and batch size, reports, and prints a table.
 
-    python tests/benchmarks/families.py DATA OUT [--max_images 21120] [--only '[vae,dfc_vae]']
+    python tests/benchmarks/families.py DATA OUT [--max_images 20000] [--only '[vae,dfc_vae]']
 
 ``facegen/train.py`` trains each member from a preset; ``MEMBERS`` lists the differences from it. A finished member is
 not trained again. The flow learns the latents of another member, not images, for as long as its preset says.
@@ -90,7 +90,7 @@ class Config:
     """A packed data set; leave out members whose labels it lacks with --only."""
     out: Path
     """Folder for the runs, the report and families.md."""
-    max_images: int = 21120
+    max_images: int = 20_000
     """Training images of each member."""
     batch_size: int = 16
     """Batch size of every member; a multiple of 4."""
