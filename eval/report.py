@@ -23,7 +23,7 @@ if __name__ == "__main__":
 from accelerate import Accelerator, InitProcessGroupKwargs
 
 from eval.base.runs import distinct_names, open_run
-from eval.reports.make import make_report
+from eval.reports.make import make_report, protocol_of
 from eval.reports.output.render import prepare_out, write_report
 from eval.reports.output.table import build_table, terminal
 from eval.reports.protocol import split_title
@@ -91,7 +91,8 @@ def main(args: Sequence[str] | None = None) -> None:
 def _report(config: ReportConfig) -> tuple[Report, Accelerator]:
     """Makes the report, and writes it on the main process."""
     dataset = Dataset(config.data)
-    check_split(dataset, config.split)
+    for split in {config.split, config.reference} - {None, "all"}:
+        check_split(dataset, split)
     accelerator = make_accelerator(config.device == "cpu", [InitProcessGroupKwargs(timeout=_WAIT)])
     models = [_open(path, config, dataset, accelerator) for path in config.runs]
     out = Path(config.out)
@@ -117,7 +118,7 @@ def _baselines(
         return []
     sizes = {model.latent_size for model in models if isinstance(model, Model) and model.latent_size}
     nums = config.eigenfaces or [num for num in sizes if num <= MAX_COMPONENTS] or [DEFAULT_COMPONENTS]
-    return make_baselines(config.baselines, nums, dataset, config.split, accelerator)
+    return make_baselines(config.baselines, nums, dataset, protocol_of(config, dataset).real_split, accelerator)
 
 
 if __name__ == "__main__":

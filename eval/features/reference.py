@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,34 @@ def reference_features(
                 save_features(keys[name].path, computed)
     kept = {name: known for name, known in cached.items() if known and name in found}
     return FeatureSets(kept | features.sets)
+
+
+def splits_features(
+    dataset: Dataset,
+    splits: Sequence[str],
+    spaces: Sequence[FeatureSpace],
+    batch_size: int,
+    accelerator: Accelerator,
+) -> FeatureSets:
+    """Features of all images of some splits together; each split is cached on its own.
+
+    Every rank must call it; all get the same.
+    """
+    found = [
+        reference_features(dataset, split, dataset.num_samples(split), spaces, batch_size, accelerator).sets
+        for split in splits
+    ]
+    return FeatureSets({space.name: _joined([sets[space.name] for sets in found]) for space in spaces})
+
+
+def _joined(sets: Sequence[FeatureSet]) -> FeatureSet:
+    """All images of some sets; the features that are kept are of the same share of each."""
+    statistics = reduce(FeatureStatistics.merge, (features.statistics for features in sets))
+    kept = [features.bank.ordered() for features in sets]
+    counts = [features.statistics.count for features in sets]
+    places = [(np.arange(len(rows)) + 0.5) / count for rows, count in zip(kept, counts, strict=True)]
+    order = np.argsort(np.concatenate(places), kind="stable")[:MAX_FEATURES]
+    return FeatureSet(statistics, RowBank(MAX_FEATURES, [np.arange(len(order))], [np.concatenate(kept)[order]]))
 
 
 @dataclass

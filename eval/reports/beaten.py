@@ -1,4 +1,4 @@
-"""Which runs lose to a baseline, in words."""
+"""Which runs lose to a baseline, and which come nearer than real faces do, in words."""
 
 from __future__ import annotations
 
@@ -26,6 +26,25 @@ def beaten(report: Report, num_latents: Mapping[str, int]) -> list[str]:
         for what, compared in (("reconstructions", _RECONSTRUCTIONS), ("samples", _SAMPLES))
         for metric in report.metrics
         if metric.key in compared and (sentence := _sentence(report, run, what, metric, num_latents))
+    ]
+
+
+def nearer_than_real(report: Report) -> list[str]:
+    """A sentence for each run whose samples are nearer to the reference, which has training images, than new faces.
+
+    Args:
+        report: With the numbers of all runs and baselines.
+    """
+    return [
+        f"{run.name}: its samples are nearer to the reference than real faces outside it ({metric.title} "
+        f"{format_value(metric, own)} against {format_value(metric, floor)}): it may repeat training images"
+        for real in report.baselines
+        if real.name == "real"
+        for run in report.runs
+        for metric in report.metrics
+        if metric.key in _SAMPLES
+        for own, floor in [(run.measures[metric.key], real.measures[metric.key])]
+        if own.value is not None and floor.value is not None and own.value < floor.value
     ]
 
 

@@ -29,6 +29,25 @@ class Protocol:
     seed: int
     num_train: int = 10_000
     """Training images, the first ones, that components, attributes and nearest neighbors come from."""
+    reference: str | None = None
+    """A split, whole, or ``all`` of them, which distances are measured from; the evaluated images when None."""
+
+    @property
+    def reference_splits(self) -> tuple[str, ...]:
+        """Splits that hold what distances are measured from."""
+        if self.reference is None:
+            return (self.split,)
+        return self.dataset.splits if self.reference == "all" else (self.reference,)
+
+    @property
+    def refers_to_training(self) -> bool:
+        """Whether distances were asked to be measured from training images, which runs may repeat."""
+        return self.reference is not None and "train" in self.reference_splits
+
+    @property
+    def real_split(self) -> str | None:
+        """Split of real faces outside the reference, the training or the evaluated one; None where both are inside."""
+        return next((split for split in ("train", self.split) if split not in self.reference_splits), None)
 
 
 @dataclass(frozen=True)
@@ -45,8 +64,17 @@ class ReportContext:
     """Of the evaluated images, as many as the parts need; None where none does."""
     train_features: FeatureSets | None = None
     """Of the first training images, in the first space."""
+    other_reference: FeatureSets | None = None
+    """Of the reference of distances, where it is not the evaluated images."""
     prepared: Mapping[str, Any] = field(default_factory=dict)
     """What each part has prepared for all runs, by the part's name; on the main process only."""
+
+    @property
+    def reference_features(self) -> FeatureSets:
+        """Of the images that distances are measured from."""
+        features = self.other_reference or self.split_features
+        assert features is not None, "a part that measures distances needs them"
+        return features
 
     def faces(self, model: Any, num: int = NUM_FACES) -> Faces:
         """Evaluated faces, spread evenly so that one person's many pictures do not fill a row."""

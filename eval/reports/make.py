@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from eval.features.space_names import NOT_CHOSEN, SPACES, frechet_name
-from eval.reports.beaten import beaten
+from eval.reports.beaten import beaten, nearer_than_real
 from eval.reports.context import Protocol
 from eval.reports.evaluate import evaluate_run
 from eval.reports.options import ReportConfig
@@ -56,7 +56,7 @@ def make_report(
         The report, and its pictures by file name; complete on the main process only.
     """
     stages = Stages(quiet=not accelerator.is_main_process)
-    protocol = _protocol(config, dataset)
+    protocol = protocol_of(config, dataset)
     published = read_published(config.published) if config.published else []
     for _, model in models:
         if isinstance(model, StandIn):
@@ -95,7 +95,8 @@ def make_report(
     return report, figures
 
 
-def _protocol(config: ReportConfig, dataset: Dataset) -> Protocol:
+def protocol_of(config: ReportConfig, dataset: Dataset) -> Protocol:
+    """What a report measures on."""
     available = dataset.num_samples(config.split)
     num_images = min(config.num_images or available, available)
     return Protocol(
@@ -106,6 +107,7 @@ def _protocol(config: ReportConfig, dataset: Dataset) -> Protocol:
         config.batch_size,
         config.seed,
         config.num_train,
+        config.reference,
     )
 
 
@@ -166,11 +168,16 @@ def _compare(
 
 
 def _rows(config: ReportConfig) -> list[Metric]:
-    """All rows but those of feature spaces that were not chosen."""
+    """All rows but those of feature spaces that were not chosen; distances from another reference are called so."""
     others = [space for space in SPACES[1:] if space.name not in config.spaces]
     left_out = {key for space in others for images in IMAGES for key in keys(space, images)}
     left_out |= {key for part in PARTS.values() if part.space not in (None, *config.spaces) for key in part.keys}
-    return [metric for metric in metrics() if metric.key not in left_out]
+    rows = [metric for metric in metrics() if metric.key not in left_out]
+    if config.reference is None:
+        return rows
+    measured = {key for space in SPACES for images in IMAGES for key in keys(space, images)}
+    against = f", against {config.reference}"
+    return [replace(row, title=row.title + against) if row.key in measured else row for row in rows]
 
 
 def _num_latents(columns: NamedModels) -> dict[str, int]:
@@ -188,6 +195,8 @@ def _warnings(evaluation: Evaluation, report: Report, num_latents: dict[str, int
         warnings.append("These are numbers on images that the models were trained on, not on held-out ones.")
     of_parts = [warning for part in evaluation.parts if part.warn for warning in part.warn(context)]
     warnings += dict.fromkeys(of_parts)
-    warnings += beaten(report, num_latents) if evaluation.accelerator.is_main_process else []
+    if evaluation.accelerator.is_main_process:
+        warnings += beaten(report, num_latents)
+        warnings += nearer_than_real(report) if context.protocol.refers_to_training else []
     warnings += [run.difference for run in report.runs if run.difference]
     return warnings + [f"{run.name}: {warning}" for run in report.runs for warning in run.warnings]

@@ -9,6 +9,8 @@ from eval.features.row_bank import MAX_FEATURES
 from eval.features.space_names import Space
 from eval.stand_ins.baseline_names import DEFAULT_BASELINES, Baseline
 
+Reference = Literal["train", "val", "test", "all"]
+
 
 @dataclass
 class ReportConfig:
@@ -23,6 +25,9 @@ class ReportConfig:
     """Directory of the report; an earlier report there is replaced."""
     split: str = "test"
     """Split to evaluate on."""
+    reference: Reference | None = None
+    """Images that distances are measured from: a whole split, or all images; the evaluated ones when null. Copies of
+    training images come nearest to train and all."""
     num_images: int | None = None
     """Use only the first this many images of the split; all when null."""
     num_samples: int | None = None

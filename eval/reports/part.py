@@ -67,6 +67,8 @@ class Features:
     """Of the first training images, in the first feature space."""
     others: bool = False
     """Of reconstructed training images, in every feature space."""
+    reference: bool = False
+    """Of the images that distances are measured from, where they are not the evaluated ones."""
 
     def __or__(self, other: Features) -> Features:
         """What both need."""
@@ -75,6 +77,7 @@ class Features:
             max(self.samples, other.samples),
             self.train or other.train,
             self.others or other.others,
+            self.reference or other.reference,
         )
 
 

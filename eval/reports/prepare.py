@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from eval.features.optional_spaces import OPTIONAL_SPACES
-from eval.features.reference import reference_features
+from eval.features.reference import reference_features, splits_features
 from eval.features.space_names import NOT_CHOSEN, Space
 from eval.features.spaces import FeatureSpace, load_efflite0
 from eval.reports.context import Protocol, ReportContext
@@ -116,6 +116,10 @@ def _with_features(
         with stages.stage(f"features of {protocol.split}"):
             features = reference_features(dataset, protocol.split, num, spaces, batch_size, accelerator)
         report = replace(report, split_features=features)
+    if needs.reference and protocol.reference is not None:
+        with stages.stage(f"features of {protocol.reference}"):
+            features = splits_features(dataset, protocol.reference_splits, spaces, batch_size, accelerator)
+        report = replace(report, other_reference=features)
     if needs.train and can_compare_train and "train" in dataset.splits:
         num = min(protocol.num_train, dataset.num_samples("train"))
         with stages.stage("features of train"):

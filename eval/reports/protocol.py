@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from eval.features.space_names import NOT_CHOSEN, frechet_name
-from eval.reports.context import ReportContext
+from eval.reports.context import Protocol, ReportContext
 from shards.dataset.dataset import Dataset
 
 LIBRARIES = ("torch", "torchmetrics", "torch-fidelity", "numpy", "pillow")
@@ -27,6 +27,7 @@ def protocol_lines(report: ReportContext, accelerator: Accelerator) -> dict[str,
     lines = {
         "data set": f"{dataset.manifest.name}, fingerprint {dataset.fingerprint}",
         "split": f"{split_title(protocol.split)}: {protocol.num_images:,} of {available:,} images",
+        "reference of distances": _reference_line(protocol),
         "samples": f"{protocol.num_samples:,}, seed {protocol.seed}",
         "images": _image_line(dataset),
         **{f"packing: {name}": _text(value) for name, value in _packing(dataset).items()},
@@ -41,6 +42,14 @@ def protocol_lines(report: ReportContext, accelerator: Accelerator) -> dict[str,
         f"batch {protocol.batch_size}, networks in float32, sums in float64",
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
+
+
+def _reference_line(protocol: Protocol) -> str:
+    if protocol.reference is None:
+        return "the evaluated images"
+    splits = protocol.reference_splits
+    num_images = sum(map(protocol.dataset.num_samples, splits))
+    return f"{num_images:,} images, all of {' and '.join(splits)}"
 
 
 def _image_line(dataset: Dataset) -> str:

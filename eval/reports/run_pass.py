@@ -117,10 +117,12 @@ def run_others(model: Any, report: ReportContext, accelerator: Accelerator) -> F
     baseline of real faces has the same ones.
 
     Returns:
-        None for a model that does not reconstruct, and without a training split beside the evaluated one.
+        None for a model that does not reconstruct, and without a training split beside the evaluated one and the
+        reference of the distances.
     """
     protocol, dataset = report.protocol, report.protocol.dataset
-    if not {"encode", "decode"} <= model.can or protocol.split == "train" or "train" not in dataset.splits:
+    others = set(dataset.splits) - {protocol.split, *protocol.reference_splits}
+    if not {"encode", "decode"} <= model.can or "train" not in others:
         return None
 
     def reconstruct(first: int, num: int) -> Tensor:

@@ -6,7 +6,7 @@ real faces are what no distance can be expected to go below.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,31 +36,32 @@ def training_rows(num_images: int, seed: int, first: int, num: int) -> np.ndarra
 
 
 class RealFaces(StandIn):
-    """Training images, in an order that a seed decides."""
+    """Images of a split, in an order that a seed decides."""
 
     is_baseline = True
 
-    def __init__(self, dataset: Dataset) -> None:
-        """Takes those of the training split."""
-        num = dataset.num_samples("train")
-        super().__init__("real", "set of training images", {"sample"}, "real", dataset.fingerprint, num)
-        self._dataset = dataset
+    def __init__(self, dataset: Dataset, split: str = "train") -> None:
+        """Takes those of ``split``."""
+        self._dataset, self._split = dataset, split
+        self._images = "training images" if split == "train" else f"images of {split}"
+        num = dataset.num_samples(split)
+        super().__init__("real", f"set of {self._images}", {"sample"}, f"real {split}", dataset.fingerprint, num)
 
     def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Any = None, first: int = 0) -> Tensor:
         """As ``StandIn.sample``."""
         fixed(std, self.name)
         assert self.num_images
-        return to_float(read_rows(self._dataset, "train", training_rows(self.num_images, seed, first, num)))
+        return to_float(read_rows(self._dataset, self._split, training_rows(self.num_images, seed, first, num)))
 
 
 class DoubleExposures(RealFaces):
-    """Means of two training images, pixel by pixel; a distance that they do well in does not see ghosts."""
+    """Means of two images of a split, pixel by pixel; a distance that they do well in does not see ghosts."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        """Takes those of the training split."""
-        super().__init__(dataset)
-        self.name, self.identity = "double exposure", "double exposure"
-        self.family = "mean of two training images"
+    def __init__(self, dataset: Dataset, split: str = "train") -> None:
+        """Takes those of ``split``."""
+        super().__init__(dataset, split)
+        self.name, self.identity = "double exposure", f"double exposure {split}"
+        self.family = f"mean of two {self._images}"
 
     def sample(self, num: int, *, seed: int = 0, std: float = 1.0, labels: Any = None, first: int = 0) -> Tensor:
         """As ``StandIn.sample``."""
@@ -110,19 +111,20 @@ class Eigenfaces(StandIn):
 
 
 def make_baselines(
-    names: Iterable[Baseline],
+    names: Collection[Baseline],
     nums_components: Sequence[int],
     dataset: Dataset,
-    split: str,
+    real_split: str | None,
     accelerator: Accelerator,
 ) -> list[StandIn]:
-    """The baselines of a report on ``split``; every rank has to call it.
+    """The baselines of a report; every rank has to call it.
 
     Args:
         names: Which of them.
         nums_components: Of eigenfaces, one baseline each; at most as many as an image has values.
-        dataset: Its training split is what they know.
-        split: The evaluated split; real faces are left out where it is ``train``, which they come from.
+        dataset: Its training split is what eigenfaces and the mean face know.
+        real_split: Split of the real faces, none of which distances are measured from; None leaves out real faces and
+            double exposures.
         accelerator: Ranks and device.
 
     Raises:
@@ -130,8 +132,8 @@ def make_baselines(
     """
     if "train" not in dataset.splits:
         return []
-    found: list[StandIn] = [RealFaces(dataset)] if "real" in names and split != "train" else []
-    found += [DoubleExposures(dataset)] if "double_exposure" in names else []
+    kinds = {"real": RealFaces, "double_exposure": DoubleExposures} if real_split else {}
+    found: list[StandIn] = [kind(dataset, real_split) for name, kind in kinds.items() if name in names]
     image = dataset.image
     grid = Grid(image.channels, 1, 1, image.height, image.width)
     nums = sorted({min(num, grid.num_values) for num in nums_components}) if "eigenfaces" in names else []

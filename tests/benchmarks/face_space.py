@@ -65,7 +65,7 @@ def noisy(images: Tensor) -> Tensor:
 def image_sets(dataset: Dataset, num: int) -> Iterator[tuple[str, Tensor]]:
     """uint8 images (num, H, W, 3), by name."""
     real, *eigenfaces = make_baselines(
-        ["real", "eigenfaces"], COMPONENTS, dataset, "test", make_accelerator(force_cpu=True)
+        ["real", "eigenfaces"], COMPONENTS, dataset, "train", make_accelerator(force_cpu=True)
     )
     faces = to_uint8(real.sample(num))
     yield "training faces", faces

@@ -1,4 +1,4 @@
-"""How far samples and reconstructions are from the split, in feature spaces."""
+"""How far samples and reconstructions are from the reference, mostly the split itself, in feature spaces."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ OTHERS = "other_reconstructions"
 """Reconstructions of training faces, which are other people than those of the split."""
 IMAGES = ("samples", "reconstructions", OTHERS)
 _MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
+_COPIES = "measured from training images, which copies of them come nearest to"
 _TEACHER = "judged by its own teacher, so not ranked: the model was trained with this network's features"
 FEW_IMAGES = 2048
 """Below this many images a Fréchet distance depends strongly on their number (its covariances lack rank)."""
@@ -50,10 +51,11 @@ def rows(images: str) -> list[Metric]:
     """The rows of some images."""
     found: list[Metric] = []
     prefix, suffix = "" if images == "samples" else "r", ", other faces" if images == OTHERS else ""
-    source = "of reconstructed training faces, on one scale with samples" if images == OTHERS else "from the split"
+    source = "of reconstructed training faces, on one scale with samples" if images == OTHERS else "from the reference"
     error = "; ± is the standard error over resampled images"
     crowded = "how close to typical ones they lie; 1 for real images"
-    inside, covered = "share of these images inside the support of the split", "share of the split inside the support"
+    inside = "share of these images inside the support of the reference"
+    covered = "share of the reference inside the support"
     for space in SPACES:
         texts: list[tuple[str, Better, str, str]] = [
             (f"{prefix}{space.frechet}{suffix}", "lower", space.frechet_format, f"Fréchet distance {source}{error}"),
@@ -61,7 +63,7 @@ def rows(images: str) -> list[Metric]:
             (f"Precision-{space.label}", "higher", ".3f", inside),
             (f"Recall-{space.label}", "higher", ".3f", f"{covered} of these images"),
             (f"Density-{space.label}", "", ".3f", crowded),
-            (f"Coverage-{space.label}", "higher", ".3f", "share of the split near one"),
+            (f"Coverage-{space.label}", "higher", ".3f", "share of the reference near one"),
         ]
         found += [
             Metric(key, title, group(images), "", better, spec, help)
@@ -69,13 +71,14 @@ def rows(images: str) -> list[Metric]:
         ]
     if images == OTHERS:
         return found
-    help = f"variance of {SPACES[0].name} features over that of the split; near 0: few different images"
+    help = f"variance of {SPACES[0].name} features over that of the reference; near 0: few different images"
     return [*found, Metric(f"diversity_{images}", "Diversity", group(images), "", "", ".3f", help)]
 
 
 def measure_samples(run: RunContext) -> Measures:
     """Of samples from the prior or from a fitted sampler."""
-    return _judged(run, distances("samples", run.sample_features, run.report, run.family))
+    measures = distances("samples", run.sample_features, run.report, run.family)
+    return _judged(run, _noted(measures, _COPIES) if run.protocol.refers_to_training else measures)
 
 
 def measure_reconstructions(run: RunContext) -> Measures:
@@ -84,7 +87,8 @@ def measure_reconstructions(run: RunContext) -> Measures:
     measures = dict(distances("reconstructions", paired, run.report, run.family))
     if paired is not None and run.other_features is None:
         others = [key for space in SPACES for key in keys(space, OTHERS)]
-        return _judged(run, measures | missing(others, "needs a training split beside the evaluated one"))
+        lacking = "needs a training split beside the evaluated one and the reference"
+        return _judged(run, measures | missing(others, lacking))
     return _judged(run, {**measures, **distances(OTHERS, run.other_features, run.report, run.family)})
 
 
@@ -92,40 +96,48 @@ def _judged(run: RunContext, measures: Measures) -> Measures:
     """Marks the numbers of the space whose network is also in the model's loss: it was trained to be good there."""
     teacher = run.model.teacher
     own = {key for space in SPACES if space.name == teacher for images in IMAGES for key in keys(space, images)}
-    return {
-        key: replace(measure, note="; ".join(filter(None, (_TEACHER, measure.note))), is_ranked=False)
-        if key in own and measure.value is not None
-        else measure
+    judged = {key: measure for key, measure in measures.items() if key in own and measure.value is not None}
+    unranked = {key: replace(measure, is_ranked=False) for key, measure in judged.items()}
+    return {**measures, **_noted(unranked, _TEACHER)}
+
+
+def _noted(measures: Measures, note: str) -> Measures:
+    """The measures with a note in front of theirs."""
+    noted = {
+        key: replace(measure, note="; ".join(filter(None, (note, measure.note))))
         for key, measure in measures.items()
+        if measure.value is not None
     }
+    return {**measures, **noted}
 
 
 def distances(images: str, features: FeatureSets | None, report: ReportContext, family: str) -> Measures:
-    """Fréchet and kernel distances from the split and, but for other faces, precision, recall, and diversity.
+    """Fréchet and kernel distances from the reference and, but for other faces, precision, recall, and diversity.
 
     Args:
         images: One of ``IMAGES``.
         features: Of these images; None where the model makes none.
-        report: With the features of the split, and why spaces are absent.
+        report: With the features of the reference, and why spaces are absent.
         family: Of the model.
     """
-    assert report.split_features is not None
+    reference = report.reference_features
+    is_paired = images == "reconstructions" and report.other_reference is None
     measures: dict[str, Measure] = {}
     lacking = f"{family} makes no {'samples' if images == 'samples' else 'reconstructions'}"
     for space in SPACES:
-        if space.name not in report.split_features.sets:
+        if space.name not in reference.sets:
             measures |= missing(keys(space, images), report.absent_spaces.get(space.name, NOT_CHOSEN))
         elif features is None:
             measures |= missing(keys(space, images), lacking)
         else:
-            ours, theirs = features.sets[space.name], report.split_features.sets[space.name]
-            measures |= _in_space(keys(space, images), ours, theirs, is_paired=images == "reconstructions")
+            ours, theirs = features.sets[space.name], reference.sets[space.name]
+            measures |= _in_space(keys(space, images), ours, theirs, is_paired)
     if images == OTHERS:
         return measures
     if features is None:
         return measures | missing([f"diversity_{images}"], lacking)
     first = SPACES[0].name
-    return measures | {f"diversity_{images}": _diversity(features.sets[first], report.split_features.sets[first])}
+    return measures | {f"diversity_{images}": _diversity(features.sets[first], reference.sets[first])}
 
 
 def _in_space(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet, is_paired: bool) -> Measures:
@@ -157,7 +169,7 @@ def _fidelity(keys: Sequence[str], ours: FeatureSet, theirs: FeatureSet) -> Meas
 
 
 def _diversity(ours: FeatureSet, theirs: FeatureSet) -> Measure:
-    """How much images vary, as the share of the split's total variance of features."""
+    """How much images vary, as the share of the reference's total variance of features."""
     if min(ours.statistics.count, theirs.statistics.count) < 2:
         return Measure(reason="a variance needs at least 2 images on either side")
     share = float(ours.statistics.covariance.trace() / theirs.statistics.covariance.trace())
@@ -165,34 +177,44 @@ def _diversity(ours: FeatureSet, theirs: FeatureSet) -> Measure:
 
 
 def warn(report: ReportContext) -> list[str]:
-    """That few images bias the distances."""
-    num = min(report.protocol.num_images, report.protocol.num_samples)
+    """That few images bias the distances, and that a reference of training images favors copies."""
+    protocol = report.protocol
+    warnings = []
+    if protocol.refers_to_training:
+        warnings.append(
+            "Samples are measured from images that runs were trained on, and copies of these come nearest; "
+            "--spaces '[efflite0,face]' tells the share of copies."
+        )
+    if protocol.reference is not None and protocol.real_split is None:
+        warnings.append("The reference holds all real faces, so none are left to show how near new ones come.")
+    num = min(protocol.num_images, protocol.num_samples)
     if num >= FEW_IMAGES:
-        return []
+        return warnings
     return [
+        *warnings,
         f"Fréchet distances are over {num:,} images, fewer than {FEW_IMAGES:,}: they are biased upwards and can be "
-        "compared only with distances over the same number."
+        "compared only with distances over the same number.",
     ]
 
 
 PARTS = [
     Part(
         name="distances:samples",
-        content="distances of samples from the split",
+        content="distances of samples from the reference",
         rows=rows("samples"),
         summary=(*(f"frechet_{space.name}_samples" for space in SPACES), "diversity_samples"),
         measure=measure_samples,
-        features=Features(split=Amount.ALL, samples=Amount.ALL),
+        features=Features(split=Amount.ALL, samples=Amount.ALL, reference=True),
         warn=warn,
         of_stand_ins=True,
     ),
     Part(
         name="distances:reconstructions",
-        content="distances of reconstructions from the split",
+        content="distances of reconstructions from the reference",
         rows=[*rows("reconstructions"), *rows(OTHERS)],
         measure=measure_reconstructions,
         statistics=(RECONSTRUCTION_FEATURES,),
-        features=Features(split=Amount.ALL, others=True),
+        features=Features(split=Amount.ALL, others=True, reference=True),
         warn=warn,
         of_stand_ins=True,
     ),

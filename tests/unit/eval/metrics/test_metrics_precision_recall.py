@@ -76,7 +76,7 @@ def feature_sets(features: np.ndarray) -> FeatureSets:
 
 
 def report(real: np.ndarray) -> Any:
-    return SimpleNamespace(split_features=feature_sets(real), absent_spaces={"inception": "absent"})
+    return SimpleNamespace(reference_features=feature_sets(real), absent_spaces={"inception": "absent"})
 
 
 def test_the_table_compares_as_many_images_on_either_side():
