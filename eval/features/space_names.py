@@ -20,12 +20,14 @@ class SpaceNames:
     """Name of the kernel distance."""
     frechet_format: str = ".2f"
     """How tables show the Fréchet distance."""
+    kernel_format: str = ".3g"
+    """How tables show the kernel distance."""
 
 
 SPACES = (
     SpaceNames("efflite0", "EffLite0", "FD-EffLite0", "KD-EffLite0"),
     SpaceNames("inception", "Inception", "FID", "KID"),
-    SpaceNames("face", "Face", "FD-Face", "KD-Face", ".4f"),
+    SpaceNames("face", "Face", "FD-Face", "KD-Face", ".4f", ".2e"),
     SpaceNames("dinov2", "DINOv2", "FD-DINOv2", "KD-DINOv2"),
     SpaceNames("clip", "CLIP", "FD-CLIP", "KD-CLIP"),
 )

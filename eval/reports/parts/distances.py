@@ -59,7 +59,12 @@ def rows(images: str) -> list[Metric]:
     for space in SPACES:
         texts: list[tuple[str, Better, str, str]] = [
             (f"{prefix}{space.frechet}{suffix}", "lower", space.frechet_format, f"Fréchet distance {source}{error}"),
-            (f"{prefix}{space.kernel}{suffix}", "lower", ".3g", f"kernel distance {source}, mean of subsets{error}"),
+            (
+                f"{prefix}{space.kernel}{suffix}",
+                "lower",
+                space.kernel_format,
+                f"kernel distance {source}, mean of subsets{error}",
+            ),
             (f"Precision-{space.label}", "higher", ".3f", inside),
             (f"Recall-{space.label}", "higher", ".3f", f"{covered} of these images"),
             (f"Density-{space.label}", "", ".3f", crowded),
