@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 import eval
+import facegen
+from eval import sample
 from eval.reports import make
 from eval.reports.parts import reconstruction
 from eval.reports.results import Report, best_runs
@@ -131,6 +133,29 @@ def test_images_of_other_programs_are_measured_as_a_models_samples(
         assert found.measures["mse"].reason
         assert [picture.file for picture in found.pictures] == [f"{found.name}-samples.png"]
     assert "images of another program" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_images_that_a_run_wrote_have_its_own_numbers(
+    run: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_quick_spaces(monkeypatch)
+    dataset, model = Dataset(tiny_dataset), facegen.load(run, device="cpu")
+    faces = read_rows(dataset, "test", np.arange(dataset.num_samples("test"))).numpy()
+    sample.main([str(run), "--files", str(tmp_path / "samples"), "--num", str(len(faces)), "--device", "cpu"])
+    (tmp_path / "copies").mkdir()
+    for number, image in enumerate(model.decode(model.encode(faces))):
+        Image.fromarray(image).save(tmp_path / "copies" / f"{number:03d}.png")
+    paths = [str(run), *(f"images:{tmp_path / name}" for name in ("samples", "copies"))]
+    options = {"spaces": ["efflite0", "face"], "only": ["distances", "memorization"], "baselines": [], "device": "cpu"}
+    own, samples, copies = (
+        found.measures for found in eval.report(paths, tiny_dataset, tmp_path / "out", **options).runs
+    )
+    keys = {key for key, measure in samples.items() if measure.value is not None}
+    assert {"kernel_efflite0_samples", "frechet_face_samples", "recall_face_samples", "memorized_face"} <= keys
+    assert {key: samples[key] for key in keys} == {key: own[key] for key in keys}
+    # Copies of the very faces that they are compared with differ less by chance, so only the errors are others.
+    for key in (key for key in keys if key.endswith("_samples")):
+        assert copies[key].value == own[key.replace("_samples", "_reconstructions")].value, key
 
 
 def test_files_are_resized_only_to_the_same_shape(tiny_dataset: Path, tmp_path: Path) -> None:
