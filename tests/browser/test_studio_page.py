@@ -344,8 +344,10 @@ def test_tabs_by_keyboard(open_page):
 
 
 def test_training_is_read_again_while_it_is_open(open_page):
-    page = open_page("#training?run=vae")
+    page = open_page("#training?run=vae", width=WIDTHS["narrow"])
     page.wait_for_selector("#training-curves img")
+    tab = page.locator("#tab-training").bounding_box()
+    assert tab["x"] >= 0 and tab["x"] + tab["width"] <= WIDTHS["narrow"], "the open tab is whole on a narrow screen"
     assert "640 images seen, trains to 1,000 images" in page.inner_text("#training-about")
     assert page.locator("#training-pictures img").count() == 1
     with page.expect_request(lambda request: request.url.endswith("/trainings/vae")):

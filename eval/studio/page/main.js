@@ -44,14 +44,20 @@ const tools = {
   training: makeTraining(page),
 };
 
-function openTab(name) {
+// Shows a tab's panel, and the tab itself where narrow screens cut the row of tabs.
+function choose(name) {
   open = name;
   for (const tab of tabs) {
     const chosen = tab.getAttribute("aria-controls") === name;
     tab.setAttribute("aria-selected", String(chosen));
     tab.tabIndex = chosen ? 0 : -1;
     $(tab.getAttribute("aria-controls")).hidden = !chosen;
+    if (chosen) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
+}
+
+function openTab(name) {
+  choose(name);
   if (!["generate", "edit"].includes(name)) writeLink(name, { run: $("run").value });
   Promise.resolve(tools[name].show()).catch(notify);
 }
@@ -84,15 +90,9 @@ on(window, "hashchange", start);
 // Shows the tab and the run of the address.
 async function start() {
   const { tab, values } = readLink();
-  open = names.includes(tab) ? tab : "generate";
-  if (!page.studio.runs.length) open = "training";
-  for (const each of tabs) {
-    const chosen = each.getAttribute("aria-controls") === open;
-    each.setAttribute("aria-selected", String(chosen));
-    each.tabIndex = chosen ? 0 : -1;
-    each.disabled = !page.studio.runs.length && NEED_A_RUN.includes(each.getAttribute("aria-controls"));
-    $(each.getAttribute("aria-controls")).hidden = !chosen;
-  }
+  const { runs } = page.studio;
+  for (const each of tabs) each.disabled = !runs.length && NEED_A_RUN.includes(each.getAttribute("aria-controls"));
+  choose(!runs.length ? "training" : names.includes(tab) ? tab : "generate");
   await setRun(values.get("run"));
 }
 
