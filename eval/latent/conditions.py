@@ -48,6 +48,11 @@ def split_degrees(model: Any, dataset: Dataset, split: str) -> np.ndarray:
     return degrees_of(torch.from_numpy(dataset.labels(model.condition, split))).numpy()
 
 
+def middle_degree(model: Any) -> float:
+    """The middle of the trained range of degrees; NaN where there is none."""
+    return UNKNOWN if model.condition_range is None else float(np.mean(model.condition_range))
+
+
 def degree_text(degree: float) -> str:
     """A degree as pictures show it."""
     return "?" if np.isnan(degree) else f"{degree:+.2f}"

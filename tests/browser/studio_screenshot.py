@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-WIDTH, HEIGHT = 1240, 640
-ROW = 5
+WIDTH, HEIGHT = 1240, 560
+ROW = 37
 ATTRIBUTES = "Smiling:1.5"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from eval.latent.attribute_vectors import Attributes
 from eval.latent.axes import moved
-from eval.latent.conditions import UNKNOWN, condition_labels
+from eval.latent.conditions import UNKNOWN, condition_labels, middle_degree
 from eval.latent.editing.background import Later
 from eval.latent.editing.fits import Sliders, fit_attributes, fit_sliders
 from eval.latent.editing.recipes import FaceSource, Given, Mean, Recipe, Sample, Stored, Uploaded
@@ -78,7 +78,7 @@ class Editor:
         self.model = model
         self.dataset = None if dataset is None else open_data(dataset.address, model)
         self.sliders: Later[Sliders] = Later(
-            f"the components of {name} are being fitted", lambda: fit_sliders(model, self.dataset)
+            f"the sliders of {name} are being fitted", lambda: fit_sliders(model, self.dataset)
         )
         self.attributes: Later[Attributes] = Later(
             f"the attributes of {name} are being fitted", lambda: fit_attributes(model, self.dataset, attribute_files)
@@ -172,7 +172,7 @@ class Editor:
 
     def _start(self, face: FaceSource) -> Point:
         """The latent of a face before any change, and the face's own degree."""
-        middle = UNKNOWN if self.model.condition_range is None else float(np.mean(self.model.condition_range))
+        middle = middle_degree(self.model)
         if isinstance(face, Sample):
             return Point(self._sample(face), middle)
         if isinstance(face, Mean):

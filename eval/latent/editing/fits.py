@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from eval.base.cached import cached_array
 from eval.latent.attribute_vectors import BEST_KNOWN, Attributes, load_attributes, split_attributes
 from eval.latent.axes import Axes, component_axes
+from eval.latent.conditions import middle_degree
 from eval.latent.encode import encode_split
 from eval.latent.origin import Origin, snapshot_identity
 from eval.latent.pca import Pca, fit_pca, load_pca, save_pca
+from eval.latent.picture_axes import MAX_LATENTS, picture_axes, picture_metric
 from facegen.model import Model
 from shards.base.errors import UserError
 from shards.base.places import cache_directory
@@ -26,23 +30,32 @@ FIT_FACES = 20_000
 class Sliders:
     """The axes that a face is moved along."""
 
-    kind: Literal["component", "dim"]
+    kind: Literal["component", "direction", "dim"]
     axes: Axes
     shares: np.ndarray | None
-    """(A,) share of the variance that each component explains; None for single dims."""
+    """(A,) share of the variance that each component explains, or of the change of the picture that each direction
+    makes; None for single dims."""
 
 
 def fit_sliders(model: Model, dataset: Dataset | None) -> Sliders:
-    """Principal components of the faces' latents; single dims without faces or without an encoder."""
+    """Principal components of the faces' latents, or where they change little the directions that change the picture
+    most; single dims without faces or without an encoder.
+    """
     size = model.latent_size or 0
     if dataset is None or "encode" not in model.can:
         names = tuple(f"dim {dim}" for dim in range(size))
         return Sliders("dim", Axes(names, np.eye(size, dtype=np.float32), np.zeros(size), np.ones(size)), None)
     pca = _components(model, dataset)
-    axes = component_axes(pca, range(size))
-    # With thousands of dims the directions are the one large array; float32 is enough to move a float32 latent.
-    axes = Axes(axes.names, axes.directions.astype(np.float32), axes.centers, axes.units)
-    return Sliders("component", axes, pca.variances / max(pca.variances.sum(), np.finfo(float).tiny))
+    found = picture_axes(_picture_metric(model, dataset, pca), pca) if size <= MAX_LATENTS else None
+    if found is not None:
+        return Sliders("direction", _in_float32(found[0]), found[1])
+    shares = pca.variances / max(pca.variances.sum(), np.finfo(float).tiny)
+    return Sliders("component", _in_float32(component_axes(pca, range(size))), shares)
+
+
+def _in_float32(axes: Axes) -> Axes:
+    """With thousands of dims the directions are the one large array; this is enough to move a float32 latent."""
+    return Axes(axes.names, axes.directions.astype(np.float32), axes.centers, axes.units)
 
 
 def fit_attributes(model: Model, dataset: Dataset | None, files: Sequence[str]) -> Attributes:
@@ -70,14 +83,24 @@ def fit_attributes(model: Model, dataset: Dataset | None, files: Sequence[str]) 
 def _components(model: Model, dataset: Dataset) -> Pca:
     """Principal components, cached in the user's cache directory."""
     origin = Origin.of(model, dataset, dataset.splits[0])
-    name = f"{origin.snapshot}-{origin.fingerprint}-{origin.split}.safetensors"
-    path = cache_directory() / "components" / name
+    path = _cache_path("components", origin)
     try:
         return load_pca(path)[0]
     except UserError:
         pca = fit_pca(encode_split(model, dataset, origin.split, limit=FIT_FACES))
         save_pca(path, pca, origin)
         return pca
+
+
+def _picture_metric(model: Model, dataset: Dataset, pca: Pca) -> np.ndarray:
+    """How steps in latent space change the picture, cached likewise."""
+    path = _cache_path("picture_metrics", Origin.of(model, dataset, dataset.splits[0]))
+    size = len(pca.mean)
+    return cached_array(path, "metric", (size, size), lambda: picture_metric(model, pca, middle_degree(model)))
+
+
+def _cache_path(kind: str, origin: Origin) -> Path:
+    return cache_directory() / kind / f"{origin.snapshot}-{origin.fingerprint}-{origin.split}.safetensors"
 
 
 def _joined(parts: Sequence[Attributes]) -> Attributes:

@@ -141,7 +141,7 @@ class AxisAnswer(BaseModel):
 
     number: int
     share: float | None
-    """Of the variance; null for single dims."""
+    """Of the variance, or of the change of the picture; null for single dims."""
     std: float
     """A step of 1, in the latents' own unit."""
 
@@ -149,7 +149,7 @@ class AxisAnswer(BaseModel):
 class AxesAnswer(BaseModel):
     """Sliders."""
 
-    kind: Literal["component", "dim"]
+    kind: Literal["component", "direction", "dim"]
     total: int
     axes: list[AxisAnswer]
 
@@ -183,7 +183,9 @@ AxisCount = Annotated[int, Field(ge=1, le=512)]
 
 
 def list_axes(run: Editor, first: Annotated[int, Field(ge=0)] = 0, num: AxisCount = 12) -> AxesAnswer:
-    """Sliders: principal components, the most explaining first; single dims where there is no data."""
+    """Sliders: principal components, the most explaining first, or directions that change the picture most; single dims
+    where there is no data.
+    """
     sliders = run.sliders.get()
     listed = [
         AxisAnswer(

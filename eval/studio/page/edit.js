@@ -7,6 +7,7 @@ import { pickFace, takePhoto } from "./picker.js";
 import { faceFor, sampleOf } from "./samples.js";
 
 const SPAN = 2;
+const MANY = 12; // So many attributes are searched.
 
 export function makeEdit(page) {
   let run;
@@ -215,8 +216,9 @@ export function makeEdit(page) {
       });
       list.replaceChildren(...attributes.map(({ slider }) => slider.element));
       if (reason) list.replaceChildren(element("p", { className: "working", textContent: sentence(reason) }));
-      $("edit-attributes-about").textContent = reason ? "" : `${attributes.length}; 1 is the distance from the mean without to the mean with`;
-      $("edit-search").parentElement.hidden = attributes.length === 0;
+      $("edit-attributes-about").textContent = reason ? "" : "1 is the distance from the mean without to the mean with";
+      $("edit-search").parentElement.hidden = attributes.length < MANY;
+      if (attributes.length < MANY) $("edit-search").value = "";
       search();
     } catch (error) {
       list.replaceChildren(element("p", { className: "working", textContent: error.message }));

@@ -8,6 +8,12 @@ import { firstSampler, firstStd } from "./samples.js";
 const FIRST = 12;
 const MORE = 24;
 const SPAN = 3;
+// Of each kind of sliders: their heading, what it says about them, and the text of each.
+const KINDS = {
+  component: ["Principal components", "in standard deviations of training faces, the most explaining first; double-click undoes a move", "Component", "of variance"],
+  direction: ["Directions", "in standard deviations of training faces, those that change the picture most first; double-click undoes a move", "Direction", "of change"],
+  dim: ["Latent dims", "in standard deviations of the prior; without faces there are no components", "Dim", ""],
+};
 
 export function makeGenerate(page) {
   let run;
@@ -78,15 +84,13 @@ export function makeGenerate(page) {
     });
     total = all;
     if (!sliders.length) list.replaceChildren();
-    const isComponent = kind === "component";
-    $("generate-axes-title").textContent = isComponent ? "Principal components" : "Latent dims";
-    $("generate-axes-about").textContent = isComponent
-      ? "in standard deviations of training faces, the most explaining first; double-click undoes a move"
-      : "in standard deviations of the prior; without faces there are no components";
+    const [title, about, label, share] = KINDS[kind];
+    $("generate-axes-title").textContent = title;
+    $("generate-axes-about").textContent = about;
     for (const axis of axes) {
       const slider = new Slider({
-        label: isComponent ? `Component ${axis.number + 1}` : `Dim ${axis.number}`,
-        small: isComponent ? `${(100 * axis.share).toFixed(1)} % of variance` : "",
+        label: `${label} ${kind === "dim" ? axis.number : axis.number + 1}`,
+        small: axis.share === null ? "" : `${(100 * axis.share).toFixed(1)} % ${share}`,
         min: -SPAN,
         max: SPAN,
         limit: 20,

@@ -1,0 +1,61 @@
+"""Sliders of latents whose principal components say nothing about pictures."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from eval.latent.pca import fit_pca
+from eval.latent.picture_axes import picture_axes, picture_metric
+
+SIZE = 30
+SCALES = 0.7 ** np.arange(SIZE)
+
+
+def linear_decoder(directions: np.ndarray) -> SimpleNamespace:
+    """A model in which row k of ``directions`` changes pixel k, each less than the one before."""
+    to_pixels = torch.from_numpy(directions * SCALES[:, None]).float()
+    return SimpleNamespace(condition=None, decode=lambda latents, labels: (latents @ to_pixels.T)[:, None, None])
+
+
+@pytest.fixture
+def turned() -> np.ndarray:
+    return np.linalg.qr(np.random.default_rng(1).normal(size=(SIZE, SIZE)))[0]
+
+
+def test_latents_of_one_variance_are_moved_by_what_changes_the_picture(turned: np.ndarray) -> None:
+    latents = np.random.default_rng(0).normal(2, 1, (4000, SIZE))
+    pca = fit_pca(latents)
+    metric = picture_metric(linear_decoder(turned), pca, np.nan)
+    np.testing.assert_allclose(metric, (turned.T * SCALES**2) @ turned / SIZE, atol=1e-5)
+    found = picture_axes(metric, pca)
+    assert found is not None
+    axes, shares = found
+    assert np.abs((axes.directions[:6] * turned[:6]).sum(axis=1)) == pytest.approx(np.ones(6), abs=1e-3)
+    np.testing.assert_allclose(axes.directions @ axes.directions.T, np.eye(SIZE), atol=1e-6)
+    np.testing.assert_allclose(axes.units, (latents @ axes.directions.T).std(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(axes.centers @ axes.directions, latents.mean(axis=0), atol=1e-6)
+    assert shares[:3] == pytest.approx(SCALES[:3] ** 2 / (SCALES**2).sum(), rel=0.1) and shares.sum() == pytest.approx(
+        1
+    )
+
+
+def test_components_that_change_the_picture_stay(turned: np.ndarray) -> None:
+    latents = np.random.default_rng(0).normal(size=(4000, SIZE)) * SCALES @ turned
+    pca = fit_pca(latents)
+    decoder = linear_decoder(turned / SCALES[:, None])
+    assert picture_axes(picture_metric(decoder, pca, np.nan), pca) is None
+
+
+def test_dims_without_variance_are_last(turned: np.ndarray) -> None:
+    latents = np.random.default_rng(0).normal(size=(4000, SIZE))
+    latents[:, 3] = 0.5
+    pca = fit_pca(latents)
+    found = picture_axes(picture_metric(linear_decoder(np.eye(SIZE)), pca, np.nan), pca)
+    assert found is not None
+    axes, shares = found
+    assert abs(axes.directions[-1, 3]) == pytest.approx(1)
+    assert [axes.units[-1], shares[-1]] == pytest.approx([0, 0], abs=1e-6)
