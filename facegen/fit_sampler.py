@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from facegen import __version__
 from facegen.config import PRESETS, resolve_presets
@@ -29,6 +30,9 @@ from shards.command_line import cli
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split
+
+THUMBNAIL_SIDE = 8
+"""Enough for pose, hair and light."""
 
 
 @dataclass(kw_only=True)
@@ -154,15 +158,20 @@ def encode(model: Model, dataset: Dataset, num_images: int | None, batch_size: i
         UserError: ``num_images`` below 1.
     """
     total = num_encoded(dataset, num_images)
-    means, logvars = [], []
+    means, logvars, thumbnails = [], [], []
     with ProgressLine("latents of train", total) as progress:
         fields = condition_fields(model.condition, dataset)
         for batch in evaluation_batches(dataset, "train", batch_size, limit=total, fields=fields):
-            mu, logvar = model.posterior(to_float(batch.images), batch.labels)
+            images = to_float(batch.images)
+            mu, logvar = model.posterior(images, batch.labels)
             means.append(mu.float())
             logvars += [] if logvar is None else [logvar.float()]
+            thumbnails.append(adaptive_avg_pool2d(images, THUMBNAIL_SIDE).flatten(1))
             progress.update(len(mu))
-    return Latents(torch.cat(means), torch.cat(logvars) if logvars else None)
+    logvar = torch.cat(logvars) if logvars else None
+    identity = dataset.manifest.identity_field
+    persons = torch.from_numpy(dataset.labels(identity, "train")[:total]).long() if identity else None
+    return Latents(torch.cat(means), logvar, torch.cat(thumbnails), persons)
 
 
 def fit(name: str, config: Any, latents: Latents, seed: int) -> Sampler:

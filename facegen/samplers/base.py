@@ -16,6 +16,10 @@ class Latents(NamedTuple):
     """Means of the posterior, or codes of a deterministic encoder; float32, N x L."""
     logvar: Tensor | None
     """Log variances, N x L; None for a deterministic encoder."""
+    thumbnails: Tensor
+    """The images at a few pixels, float32, N x D on the CPU: which faces look alike."""
+    persons: Tensor | None
+    """Who they show, int64 N on the CPU, negative where unknown; None where the data do not tell."""
 
 
 def check_full_covariance(num: int, latent_size: int, num_components: int = 1) -> None:

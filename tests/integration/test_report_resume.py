@@ -172,7 +172,8 @@ def test_a_sampler_that_was_fitted_again_is_not_reused(runs, tmp_path):
     files = [finished_file(tmp_path, {}, "vae", model, "vae")]
     for scale in (1.0, 2.0):
         sampler = SAMPLERS["gaussian"].sampler_class(GaussianConfig(), model.latent_size)
-        sampler.fit(Latents(scale * torch.randn(99, model.latent_size), None), seed=0)
+        mu = scale * torch.randn(99, model.latent_size)
+        sampler.fit(Latents(mu, None, mu, None), seed=0)
         model.use_sampler("gaussian", sampler)
         files.append(finished_file(tmp_path, {}, "vae", model, "vae"))
     assert len(set(files)) == 3
