@@ -111,7 +111,7 @@ def test_blends_have_mean_and_spread_of_the_latents(num_faces: int) -> None:
 def test_a_blend_is_of_faces_that_look_alike_and_of_different_people() -> None:
     looks = torch.tensor([0.0, 0.1, 0.2, 5.0, 5.1, 5.2])[:, None]
     latents = Latents(torch.eye(6), None, looks, torch.tensor([0, 0, 1, -1, -1, 1]))
-    sampler = fit("blend", BlendConfig(num_faces=2, num_neighbors=1), latents, 0)
+    sampler: Any = fit("blend", BlendConfig(num_faces=2, num_neighbors=1), latents, 0)
     drawn = (draw(sampler, 500) - sampler.mean) / sampler.scale + sampler.mean
     pairs = {tuple((row > 0.4).nonzero().flatten().tolist()) for row in drawn}
     assert pairs == {(0, 2), (1, 2), (3, 4), (4, 5)}  # 2's nearest is 1, 4's nearest is 3 or 5.
