@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from facegen.families.base import Family, TrainBatch, TurnLosses
-from facegen.families.dcgan import check_r1
+from facegen.families.dcgan import check_penalty
 from facegen.losses.adversarial import (
     GanLoss,
     accuracy,
@@ -19,9 +19,9 @@ from facegen.losses.adversarial import (
     fake_loss,
     generator_loss,
     gradient_norm,
+    gradient_penalty,
     lecam_penalty,
     players_in_turn,
-    r1_penalty,
     real_loss,
     variance_term,
 )
@@ -93,7 +93,7 @@ class GameConfig:
         for name in (*weights, "adversarial_start_images"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
-        check_r1(self.r1_weight, self.discriminator)
+        check_penalty("r1_weight", self.r1_weight, self.discriminator)
         if self.feature_layer < 0:
             raise ValueError(f"feature_layer must not be negative, not {self.feature_layer}.")
         if not self.pixel_weight and not self.feature_weight:
@@ -209,7 +209,7 @@ class Game(Family):
         on_real, on_fakes = real_loss(real, config.gan_loss), fake_loss(fake, config.gan_loss)
         terms = {"d_loss": Term(on_real + on_fakes)}
         if config.r1_weight:
-            terms["r1"] = Term(r1_penalty(images, real), config.r1_weight)
+            terms["r1"] = Term(gradient_penalty(images, real), config.r1_weight)
         if config.lecam_weight:
             penalty = lecam_penalty(real, fake, *self.get_buffer("d_logits").tolist())
             terms["lecam"] = Term(penalty, config.lecam_weight)

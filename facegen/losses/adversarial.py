@@ -33,17 +33,30 @@ def generator_loss(logits: Tensor, kind: GanLoss) -> Tensor:
     return functional.softplus(-logits).mean() if kind == "bce" else -logits.mean()
 
 
+def relativistic_loss(judged: Tensor, others: Tensor) -> Tensor:
+    """The cross entropy of one image being more real than another (Jolicoeur-Martineau 2019); a scalar.
+
+    Args:
+        judged: Logits N of the side that should win: the real images for the discriminator, the generated ones for the
+            generator.
+        others: Logits N of the other side.
+    """
+    return functional.softplus(others - judged).mean()
+
+
 def accuracy(real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
     """The discriminator's accuracy over equally weighted groups of logits, each N; in [0, 1]."""
     right = [(real > 0).float().mean(), *((fake < 0).float().mean() for fake in fakes)]
     return torch.stack(right).mean()
 
 
-def r1_penalty(images: Tensor, logits: Tensor) -> Tensor:
+def gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
     """Half the squared gradient norm of a logit with respect to its image, a mean over images (Mescheder et al. 2018).
 
+    Of real images it is R1, of generated ones R2.
+
     Args:
-        images: Real images that require a gradient, N x C x H x W.
+        images: Images that require a gradient, N x C x H x W.
         logits: The images' logits, N; each must depend on its own image only.
 
     Returns:

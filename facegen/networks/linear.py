@@ -12,7 +12,13 @@ from facegen.networks.patches import Grid, PrincipalComponents
 def linear_start(network: nn.Module) -> tuple[Grid, int] | None:
     """What ``start_from`` needs: the patches and how many of their components; None without a shortcut."""
     encoder, decoder = network.encoder, network.decoder
-    if not isinstance(encoder, ConvEncoder) or not isinstance(decoder, ConvDecoder) or decoder.shortcut is None:
+    assert isinstance(decoder, nn.Module)
+    return decoder_start(decoder) if isinstance(encoder, ConvEncoder) else None
+
+
+def decoder_start(decoder: nn.Module) -> tuple[Grid, int] | None:
+    """The same for a decoder alone."""
+    if not isinstance(decoder, ConvDecoder) or decoder.shortcut is None:
         return None
     grid = decoder.shortcut.grid
     linear = decoder.shortcut.basis if isinstance(decoder.shortcut, ComponentDecoder) else decoder.shortcut

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +20,15 @@ from facegen.families.base import Family, TrainBatch, TurnLosses
 from facegen.families.dcgan import DCGANConfig
 from facegen.losses import adversarial
 from facegen.losses.collapse import CollapseDetector
-from facegen.networks.conv_config import ImageShape
+from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from facegen.optimization.optim import Updater
 from facegen.options import CheckpointConfig, OptimConfig, TrainConfig
+from facegen.pixels import to_float
 from facegen.randomness import SlotRandom
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
+from shards.loading.loader import evaluation_batches
 from tiny_families import IMAGE, tiny_family
 from training_runs import metrics_of
 
@@ -146,6 +149,12 @@ def test_hinge() -> None:
     assert adversarial.generator_loss(logits, "hinge").item() == pytest.approx(0.5 / 3)
 
 
+def test_relativistic_losses_compare_pairs() -> None:
+    real, fake = torch.tensor([1.0, -2.0]), torch.tensor([0.0, 1.0])
+    expected = (math.log1p(math.exp(-1)) + math.log1p(math.exp(3))) / 2
+    assert adversarial.relativistic_loss(real, fake).item() == pytest.approx(expected)
+
+
 def test_accuracy_weighs_groups_equally() -> None:
     real, fake = torch.tensor([1.0, 2.0, -1.0, 3.0]), torch.tensor([-1.0, 1.0])
     assert adversarial.accuracy(real, [fake]).item() == pytest.approx((0.75 + 0.5) / 2)
@@ -156,7 +165,7 @@ def test_r1_is_half_the_squared_gradient_at_each_image() -> None:
     images = torch.randn(5, *IMAGE, requires_grad=True)
     weight = torch.full(IMAGE, 0.5, requires_grad=True)
     logits = 0.5 * (images.square() * weight).flatten(1).sum(1)  # Its gradient at an image x is weight * x.
-    penalty = adversarial.r1_penalty(images, logits)
+    penalty = adversarial.gradient_penalty(images, logits)
     expected = 0.5 * (0.5 * images).square().flatten(1).sum(1).mean()
     torch.testing.assert_close(penalty, expected)
     (gradient,) = torch.autograd.grad(penalty, weight)
@@ -176,6 +185,42 @@ def test_r1_counts_real_images_only() -> None:
     torch.testing.assert_close(terms.loss.detach(), terms.scalars["d_loss"] + 10 * terms.scalars["r1"])
 
 
+def test_a_penalty_now_and_then_counts_as_often() -> None:
+    options: dict[str, Any] = {"discriminator": UNNORMALIZED, "r1_weight": 2.0, "r2_weight": 3.0}
+    always = take_turn(tiny_family("dcgan", **options), "discriminator", batch_of(images_seen=32))
+    rare = tiny_family("dcgan", **options, penalty_every_steps=4)
+    due = take_turn(rare, "discriminator", batch_of(images_seen=32)).scalars
+    between = take_turn(rare, "discriminator", batch_of(images_seen=40))
+    for name in ("r1", "r2"):
+        assert always.scalars[name] > 0 and between.scalars[name] == 0
+        torch.testing.assert_close(due[name], 4 * always.scalars[name])
+    torch.testing.assert_close(between.loss.detach(), between.scalars["d_loss"])
+
+
+def test_a_decoder_starts_as_a_gaussian_over_principal_components(tiny_config: Callable[..., TrainConfig]) -> None:
+    network = ConvNetConfig([], output="linear", shortcut="linear")
+    model = {"latent_size": 12, "architecture": "decoder", "network": network, "generator": GeneratorConfig()}
+    trainer = Trainer(tiny_config("dcgan", init="pca", model=model, max_steps=1))
+    with torch.no_grad():
+        samples = trainer.family.decode(torch.randn(4000, 12), {}).flatten(1)
+    images = torch.cat([batch.images for batch in evaluation_batches(trainer.dataset, "train", 64)])
+    pixels = to_float(torch.cat([images, images.flip(2)] if trainer.config.augment.flip else [images])).flatten(1)
+    _, _, directions = torch.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
+    expected, found = ((rows - rows.mean(0)) @ directions[:12].T for rows in (pixels, samples))
+    torch.testing.assert_close(found.std(0), expected.std(0), rtol=0.1, atol=0)
+    torch.testing.assert_close(samples.mean(0), pixels.mean(0), rtol=0, atol=0.1)
+
+
+def test_more_images_are_changed_while_the_discriminator_knows_the_real_ones() -> None:
+    family = tiny_family("dcgan", diff_augment=["cutout"], augment_target=0.5, augment_steps=10)
+    shares = []
+    for sign in [1.0] * 3 + [0.0] * 5:
+        family.observe({"d_sign_real": sign})
+        shares.append(round(family.get_buffer("augment_share").item(), 3))
+    assert shares == [0.1, 0.2, 0.3, 0.2, 0.1, 0, 0, 0]
+    assert "d_sign_real" in take_turn(family, "discriminator", batch_of()).scalars
+
+
 def test_variance_is_unbiased_and_a_mean_over_parts() -> None:
     images = 0.3 * torch.randn(4000, 1, 2, 2) + torch.tensor([[-0.5, 0.0], [0.2, 0.7]])
     assert adversarial.batch_variance(images).item() == pytest.approx(0.09, rel=0.1)
@@ -190,8 +235,14 @@ def test_variance_is_unbiased_and_a_mean_over_parts() -> None:
 @pytest.mark.parametrize("turn", ["discriminator", "generator"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"loss": "hinge"}, {"discriminator": UNNORMALIZED, "r1_weight": 1.0}],
-    ids=["bce", "hinge", "r1"],
+    [
+        {},
+        {"loss": "hinge", "diff_augment": ["color", "translation", "cutout"]},
+        {"discriminator": UNNORMALIZED, "r1_weight": 1.0},
+        {"discriminator": UNNORMALIZED, "r1_weight": 1.0, "r2_weight": 1.0, "loss": "relativistic"},
+        {"architecture": "decoder", "generator": GeneratorConfig(), "network": ConvNetConfig([8, 16])},
+    ],
+    ids=["bce", "augmented hinge", "r1", "relativistic", "decoder"],
 )
 def test_only_the_player_whose_turn_it_is_gets_a_gradient(turn: str, options: dict[str, Any]) -> None:
     family = tiny_family("dcgan", **options).train()
@@ -272,6 +323,13 @@ def test_a_rate_for_a_network_that_is_not_there(tiny_config: Callable[..., Train
         ({"r1_weight": -1.0}, "r1_weight must not be negative"),
         ({"r1_weight": 1.0}, "discriminator.norm to none"),
         ({"latent_size": 0}, "latent_size"),
+        ({"r2_weight": 1.0}, "r2_weight penalizes"),
+        ({"loss": "relativistic"}, "r1_weight and r2_weight"),
+        ({"penalty_every_steps": 4}, "penalty_every_steps has no effect"),
+        ({"augment_target": 0.6}, "needs diff_augment"),
+        ({"augment_steps": 5}, "augment_steps has no effect"),
+        ({"architecture": "decoder", "generator": GeneratorConfig(8)}, "generator has no effect"),
+        ({"network": ConvNetConfig([8])}, "network has no effect"),
     ],
 )
 def test_impossible_options(options: dict[str, Any], named: str) -> None:
