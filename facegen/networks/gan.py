@@ -43,6 +43,9 @@ class DiscriminatorConfig:
     """Normalization after every convolution but the first and the last."""
     spectral_norm: bool = False
     """Divide each weight by its largest singular value (Miyato et al. 2018)."""
+    init: Literal["dcgan", "he"] = "dcgan"
+    """First weights: N(0, 0.02) as in Radford et al., or with the variance that keeps that of the features (He et al.
+    2015), with which a narrow discriminator learns many times faster."""
     negative_slope: float = 0.2
     """Slope of the leaky ReLU below zero."""
 
@@ -126,6 +129,9 @@ class Discriminator(nn.Module):
         )
         self.head = nn.Conv2d(widths[-1], 1, (image.height >> halvings, image.width >> halvings))
         self.apply(init_weights)
+        if config.init == "he":
+            for layer in [module for module in self.modules() if isinstance(module, nn.Conv2d)]:
+                nn.init.kaiming_normal_(layer.weight, a=config.negative_slope)
         if config.spectral_norm:
             for layer in [module for module in self.modules() if isinstance(module, nn.Conv2d)]:
                 spectral_norm(layer)

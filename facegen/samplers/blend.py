@@ -28,7 +28,7 @@ class BlendConfig:
 
     num_faces: int = 4
     """Faces of a blend: with 2 a sample may be known for one of them."""
-    num_neighbors: int = 100
+    num_neighbors: int = 300
     """The other faces come from this many that are nearest to the first, of other people where the data tell; with few
     a sample may be known, with many it has two contours where they differ."""
     max_kept: int = 20_000

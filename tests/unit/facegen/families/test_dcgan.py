@@ -83,6 +83,15 @@ def test_initial_weights_are_those_of_the_paper() -> None:
     assert generator.stages[0].weight.mean().item() == pytest.approx(1.0, abs=0.01)  # type: ignore[union-attr]
 
 
+def test_he_weights_keep_the_variance_of_features() -> None:
+    torch.manual_seed(0)
+    discriminator = Discriminator(ImageShape(3, 64, 64), DiscriminatorConfig(32, norm="none", init="he"))
+    logits = discriminator([torch.randn(64, 3, 64, 64)])[0].logits
+    assert 0.3 < logits.std().item() < 3
+    narrow = Discriminator(ImageShape(3, 64, 64), DiscriminatorConfig(32, norm="none"))
+    assert narrow([torch.randn(64, 3, 64, 64)])[0].logits.std().item() < 0.05
+
+
 @pytest.mark.parametrize("image", [ImageShape(1, 16, 24), ImageShape(3, 48, 48), ImageShape(3, 8, 8)])
 def test_other_shapes(image: ImageShape) -> None:
     images = Generator(image, 5, GeneratorConfig(4, 8))(torch.randn(3, 5))
