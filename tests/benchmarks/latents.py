@@ -2,13 +2,14 @@
 
     python tests/benchmarks/latents.py DATA OUT [--latents '[32,64,128]'] [--seeds '[0,1,2]']
 
-Each run is trained by ``facegen/train.py``, in turn; a finished one is not trained again, and an interrupted one
-resumes. Reconstructions are of all held-out images, a VAE's from mu. OUT gets latents.md, latents.json, and the charts
-mse.svg and rfd.svg.
+Each run is trained by ``facegen/train.py``, in turn; what is trained or measured is not trained or measured again, and
+an interrupted run resumes. Reconstructions are of all held-out images, a VAE's from mu. OUT gets latents.md,
+latents.json, and the charts mse.svg and rfd.svg.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
@@ -51,6 +52,8 @@ KINDS = {
     "report's AE": Kind(Preset("ae", "ae_lfw_report"), every_seed=False),
 }
 """The VAE-GAN has the network and the schedule of the AE-GAN."""
+_GAME_FACTORS = {512: 1.5}
+"""At so many latents components leave little to tell, and the discriminator's word counts more."""
 COMPONENTS = ("PCA", "PCA, mirrored images too")
 
 
@@ -91,17 +94,34 @@ def main() -> None:
     dataset = Dataset(config.data)
     images = held_out(dataset, config.split)
     rfd = RFD(images, None) if config.distances else None
-    scores = [
-        score for mirrored in (False, True) for score in components(dataset, images, config.latents, rfd, mirrored)
-    ]
+    known = measured_before(config)
+    scores = [known[name, num, None] for name in COMPONENTS for num in config.latents if (name, num, None) in known]
+    if len(scores) < len(COMPONENTS) * len(config.latents):
+        scores = [
+            score for mirrored in (False, True) for score in components(dataset, images, config.latents, rfd, mirrored)
+        ]
     for seed in config.seeds:
         for name, kind in KINDS.items():
             for latents in config.latents if kind.every_seed or seed == config.seeds[0] else ():
                 directory = config.out / f"{name.replace(' ', '_')}_{latents}_{seed}"
-                train(directory, kind, latents, seed, config)
-                scores.append(measured(directory, name, latents, seed, images, rfd))
-                write(scores, config)
+                score = known.get((name, latents, seed))
+                if score is None:
+                    train(directory, kind, latents, seed, config)
+                    score = measured(directory, name, latents, seed, images, rfd)
+                scores.append(score)
+                write([*scores, *(known[key] for key in known.keys() - {_key(score) for score in scores})], config)
     print((config.out / "latents.md").read_text())
+
+
+def measured_before(config: Config) -> dict[tuple[str, int, int | None], Score]:
+    """The scores of an earlier call, by kind, latents and seed."""
+    path = config.out / "latents.json"
+    scores = [Score(**score) for score in json.loads(path.read_text())] if path.exists() else []
+    return {_key(score): score for score in scores}
+
+
+def _key(score: Score) -> tuple[str, int, int | None]:
+    return score.kind, score.latents, score.seed
 
 
 def held_out(dataset: Dataset, split: str) -> torch.Tensor:
@@ -123,10 +143,13 @@ def train(directory: Path, kind: Kind, latents: int, seed: int, config: Config) 
     """Trains or resumes one run; its configuration lies beside it."""
     if (directory / "snapshots" / f"images_{config.max_images:012d}").exists():
         return
+    options = configuration(kind.preset)
     changes: dict[str, Any] = {"model": {"latent_size": latents}, "max_images": config.max_images, "seed": seed}
+    if weight := options["model"].get("adversarial_weight"):
+        changes["model"]["adversarial_weight"] = weight * _GAME_FACTORS.get(latents, 1)
     path = directory.with_suffix(".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(merged(configuration(kind.preset), changes), sort_keys=False))
+    path.write_text(yaml.safe_dump(merged(options, changes), sort_keys=False))
     arguments = ["--config", str(path), "--data", str(config.data), "--run", str(directory)]
     if subprocess.run([sys.executable, "facegen/train.py", kind.preset.family, *arguments], cwd=ROOT).returncode:
         raise UserError(f"{directory.name} could not be trained; see its message above.")
