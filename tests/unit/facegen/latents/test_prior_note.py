@@ -15,7 +15,7 @@ from eval.studio.studio import Studio
 from facegen.latents.latent_history import LatentHistory, write_latent_history
 from facegen.latents.prior_note import MAX_PRIOR_NATS, advised_fit
 from facegen.model import Model, load
-from facegen.samplers.gaussian import GaussianSampler
+from facegen.samplers.gaussian import GaussianConfig, GaussianSampler
 from shards.base.errors import Note, UserError
 from tiny_runs import untrained_run
 
@@ -42,7 +42,7 @@ def test_draws_from_a_prior_that_gives_no_faces_are_a_note(tiny_dataset: Path, t
         Note, match=f"prior of run is unlikely to give faces.* 1,001 nats.*{re.escape(advised_fit(run))}"
     ):
         model.sample(2)
-    model.use_sampler("gaussian", GaussianSampler(None, 6))  # type: ignore[arg-type]
+    model.use_sampler("gaussian", GaussianSampler(GaussianConfig(), 6))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.sample(2)
