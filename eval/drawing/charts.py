@@ -24,7 +24,7 @@ CURVES = {
 def training_curves(key: str, runs: Sequence[tuple[str, Sequence[Point]]]) -> str | None:
     """Held-out values (strong) and training values (faint, or strong alone) of every run over images seen.
 
-    None where no run logged the key.
+    A constant, such as the error of an autoencoder under a flow, is no curve. None where no run logged the key.
     """
     title, log = CURVES[key]
     series = []
@@ -32,7 +32,7 @@ def training_curves(key: str, runs: Sequence[tuple[str, Sequence[Point]]]) -> st
         held_out, training = (_curve(points, f"{prefix}/{key}", log) for prefix in ("val", "train"))
         has_both = len(held_out[0]) > 1
         for (x, y), faint in ((training, has_both), (held_out, False)):
-            if len(x) > 1:
+            if len(set(y)) > 1:
                 series.append(svg.Series(name, x, y, color, faint))
     if not series:
         return None

@@ -33,7 +33,8 @@ def std_grid(run: RunContext) -> Drawing:
     """The same latents, a row for each standard deviation."""
     model, protocol = run.model, run.protocol
     rows = [Row(samples(model, protocol, 0, NUM_COLUMNS, std), f"{std:.2f}") for std in STD_ROWS]
-    caption = "The same latents times a standard deviation from 0.25 to 2, at the left; 1 is the prior."
+    caption = "The same latents times a standard deviation from 0.25 to 2, at the left; 1 is "
+    caption += f"the sampler {model.sampler}." if model.sampler else "the prior."
     if model.condition not in protocol.dataset.fields:
         return Drawing(face_grid(rows), caption)
     degrees = split_degrees(model, protocol.dataset, protocol.split)[np.arange(NUM_COLUMNS) % protocol.num_images]

@@ -208,6 +208,13 @@ def test_curves_skip_what_was_not_logged_or_not_finite(tmp_path):
     assert read_metrics(tmp_path / "absent") == []
 
 
+def test_a_constant_is_no_curve():
+    constant, learned = ([{"images_seen": n, "val/mse": error} for n, error in enumerate(y)] for y in ((4, 4), (4, 3)))
+    assert charts.training_curves("mse", [("flow", constant)]) is None
+    chart = charts.training_curves("mse", [("flow", constant), ("vae", learned)])
+    assert chart is not None and "vae" in chart and "flow" not in chart
+
+
 @pytest.mark.parametrize("has_posterior", [True, False])
 def test_latent_charts_are_valid_svg_with_a_panel_for_each_dim(has_posterior):
     mu = torch.randn(100, 7, generator=torch.Generator().manual_seed(0)) * 0.5
