@@ -62,7 +62,7 @@ def test_there_are_presets_for_the_runs_of_the_report() -> None:
 
 
 def test_presets_that_were_not_trained_here_say_so_and_who_did() -> None:
-    papers = {"dcgan_radford": "Radford", "vae_gan_larsen": "Larsen", "dfc_vae_vgg19": "Hou"}
+    papers = {"dcgan_report": "Radford", "vae_gan_larsen": "Larsen", "dfc_vae_vgg19": "Hou"}
     for preset in (*papers, "cvae_smile_gray", "beta_vae_500"):
         comment = (PRESETS / f"{preset}.yaml").read_text().partition("family:")[0]
         assert "Not trained here, for a GPU" in " ".join(comment.replace("#", " ").split()), preset
