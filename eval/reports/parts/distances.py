@@ -70,10 +70,12 @@ def rows(images: str) -> list[Metric]:
             (f"Density-{space.label}", "", ".3f", crowded),
             (f"Coverage-{space.label}", "higher", ".3f", "share of the reference near one"),
         ]
-        found += [
+        frechet, kernel, *others = (
             Metric(key, title, group(images), "", better, spec, help)
             for key, (title, better, spec, help) in zip(keys(space, images), texts, strict=False)
-        ]
+        )
+        # The one whose value does not depend on the number of images comes first.
+        found += [kernel, frechet, *others]
     if images == OTHERS:
         return found
     help = f"variance of {SPACES[0].name} features over that of the reference; near 0: few different images"
@@ -207,7 +209,7 @@ PARTS = [
         name="distances:samples",
         content="distances of samples from the reference",
         rows=rows("samples"),
-        summary=(*(f"frechet_{space.name}_samples" for space in SPACES), "diversity_samples"),
+        summary=(*(key for space in SPACES for key in keys(space, "samples")[:2]), "diversity_samples"),
         measure=measure_samples,
         features=Features(split=Amount.ALL, samples=Amount.ALL, reference=True),
         warn=warn,
