@@ -24,6 +24,11 @@ class Axes:
     """(A,) lengths of a step of 1."""
 
 
+def first_axes(axes: Axes, num: int) -> Axes:
+    """The first ``num`` of them."""
+    return Axes(axes.names[:num], axes.directions[:num], axes.centers[:num], axes.units[:num])
+
+
 def active_dims(variances: np.ndarray, num: int) -> list[int]:
     """The ``num`` most active dims by variance of mu (L,), and last the least active one."""
     order = np.argsort(-variances, kind="stable").tolist()

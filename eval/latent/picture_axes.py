@@ -69,8 +69,9 @@ def picture_axes(metric: np.ndarray, pca: Pca) -> tuple[Axes, np.ndarray] | None
     if changes[order][:_FIRST].sum() <= _CLEARLY * by_components[:_FIRST].sum():
         return None
     directions, changes = directions[order], changes[order]
-    names = tuple(f"direction {number + 1}" for number in range(len(order)))
-    return Axes(names, directions, directions @ pca.mean, np.sqrt(variances[order])), changes / changes.sum()
+    shares = changes / changes.sum()
+    names = tuple(f"direction {number + 1}  {100 * share:.1f} %" for number, share in enumerate(shares))
+    return Axes(names, directions, directions @ pca.mean, np.sqrt(variances[order])), shares
 
 
 def _variances(pca: Pca, directions: np.ndarray) -> np.ndarray:

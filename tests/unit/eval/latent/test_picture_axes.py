@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from eval.latent.pca import fit_pca
 from eval.latent.picture_axes import picture_axes, picture_metric
+from eval.reports.parts import sweeps
 
 SIZE = 30
 SCALES = 0.7 ** np.arange(SIZE)
@@ -18,7 +20,9 @@ SCALES = 0.7 ** np.arange(SIZE)
 def linear_decoder(directions: np.ndarray) -> SimpleNamespace:
     """A model in which row k of ``directions`` changes pixel k, each less than the one before."""
     to_pixels = torch.from_numpy(directions * SCALES[:, None]).float()
-    return SimpleNamespace(condition=None, decode=lambda latents, labels: (latents @ to_pixels.T)[:, None, None])
+    return SimpleNamespace(
+        condition=None, condition_range=None, decode=lambda latents, labels: (latents @ to_pixels.T)[:, None, None]
+    )
 
 
 @pytest.fixture
@@ -59,3 +63,15 @@ def test_dims_without_variance_are_last(turned: np.ndarray) -> None:
     axes, shares = found
     assert abs(axes.directions[-1, 3]) == pytest.approx(1)
     assert [axes.units[-1], shares[-1]] == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_a_report_moves_a_face_along_what_changes_it(turned: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = []
+    monkeypatch.setattr(sweeps, "encode_split", lambda *_, limit: np.random.default_rng(0).normal(size=(limit, SIZE)))
+    monkeypatch.setattr(sweeps, "sweep_faces", lambda model, faces, axes, steps: swept.append(axes))
+    monkeypatch.setattr(sweeps, "sweep_grid", lambda images, axes, steps: None)
+    protocol = SimpleNamespace(dataset=SimpleNamespace(splits=["train"]), num_train=4000)
+    run: Any = SimpleNamespace(model=linear_decoder(turned), protocol=protocol, faces=lambda num: None)
+    assert "along directions that change the picture most" in sweeps.component_sweep(run).caption
+    assert np.abs((swept[0].directions[:6] * turned[:6]).sum(axis=1)) == pytest.approx(np.ones(6), abs=1e-3)
+    assert len(swept[0].names) == len(swept[0].units) == sweeps.NUM_AXES
