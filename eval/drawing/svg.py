@@ -32,6 +32,7 @@ class Series:
     x: Sequence[float]
     y: Sequence[float]
     color: int = 0
+    """From ``NUM_COLORS`` on the colors come again, dashed."""
     faint: bool = False
     """Thin and pale."""
 
@@ -103,10 +104,12 @@ def line_chart(title: str, series: Sequence[Series], x_label: str, log: bool = F
             body.append(text(float(to_x([tick])[0]), height - bottom + 18, short(tick), "middle"))
     body.append(text((left + width - right) / 2, height - 6, x_label, "middle"))
     for line in sorted(series, key=lambda line: not line.faint):
-        body.append(polyline(to_x(line.x), to_y(line.y), "faint" if line.faint else "", f"c{line.color % NUM_COLORS}"))
+        css = "faint " * line.faint + "dash" * (line.color >= NUM_COLORS)
+        body.append(polyline(to_x(line.x), to_y(line.y), css.strip(), f"c{line.color % NUM_COLORS}"))
     for number, entries in enumerate(legend):
         for x, label, color in entries:
-            body.append(rectangle(x, 10 + 20 * number, 14, 4, f"c{color % NUM_COLORS}"))
+            for start, end in ((0, 14),) if color < NUM_COLORS else ((0, 6), (9, 15)):
+                body.append(rectangle(x + start, 10 + 20 * number, end - start, 4, f"c{color % NUM_COLORS}"))
             body.append(text(x + 20, 17 + 20 * number, label))
     return document(width, height, title, body)
 

@@ -215,6 +215,12 @@ def test_a_constant_is_no_curve():
     assert chart is not None and "vae" in chart and "flow" not in chart
 
 
+def test_lines_of_one_color_differ():
+    chart = svg.line_chart("many", [svg.Series(str(n), (0, 1), (n, n + 1), n) for n in range(svg.NUM_COLORS + 1)], "x")
+    lines = ElementTree.fromstring(chart).findall(".//{*}polyline")
+    assert len({(line.get("class"), line.get("stroke")) for line in lines}) == len(lines)
+
+
 @pytest.mark.parametrize("has_posterior", [True, False])
 def test_latent_charts_are_valid_svg_with_a_panel_for_each_dim(has_posterior):
     mu = torch.randn(100, 7, generator=torch.Generator().manual_seed(0)) * 0.5
