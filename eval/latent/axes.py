@@ -24,9 +24,11 @@ class Axes:
     """(A,) lengths of a step of 1."""
 
 
-def first_axes(axes: Axes, num: int) -> Axes:
-    """The first ``num`` of them."""
-    return Axes(axes.names[:num], axes.directions[:num], axes.centers[:num], axes.units[:num])
+def some_axes(axes: Axes, numbers: Sequence[int]) -> Axes:
+    """Those of these numbers, from 0."""
+    chosen = list(numbers)
+    names = tuple(axes.names[number] for number in chosen)
+    return Axes(names, axes.directions[chosen], axes.centers[chosen], axes.units[chosen])
 
 
 def active_dims(variances: np.ndarray, num: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +14,8 @@ from pydantic import BaseModel, Field
 from eval.drawing.animation import there_and_back
 from eval.drawing.frames import labeled_frames, signed
 from eval.drawing.grids import Row, face_grid
-from eval.latent.axes import Axes, active_dims, component_axes, coordinates, latent_axes, sweep
+from eval.latent.axes import Axes, active_dims, component_axes, coordinates, latent_axes, some_axes, sweep
+from eval.latent.conditions import middle_degree
 from eval.latent.editing.editor import Editor
 from eval.latent.editing.recipes import MAX_COORDINATE, AxisNumber, Recipe, Strict
 from eval.latent.encode import decode_images, encode_split
@@ -21,6 +23,7 @@ from eval.latent.faces import Faces, choose_faces
 from eval.latent.options import FaceOptions, ModelOptions, PictureOptions, open_data
 from eval.latent.origin import Origin
 from eval.latent.pca import Pca, load_pca, save_pca, split_pca
+from eval.latent.picture_axes import MAX_LATENTS, picture_axes, picture_metric
 from eval.latent.tools.tool import StudioRoute, Tool, data_uri
 from facegen.model import Model
 from shards.base.errors import UserError
@@ -54,7 +57,8 @@ class TraverseConfig(PictureOptions, FaceOptions, ModelOptions):
     num: int = 1
     """Faces spread evenly over the split, where neither photos nor rows nor keys are given."""
     pca: bool = False
-    """Sweep principal components, the most explaining first, instead of single dims."""
+    """Sweep principal components, the most explaining first, instead of single dims; where all latents have about one
+    variance, the directions that change the picture most."""
     pca_file: str | None = None
     """safetensors file of components: read where it exists, else fitted and written. Implies --pca."""
     fit_split: str = "train"
@@ -107,10 +111,25 @@ def find_axes(config: TraverseConfig, model: Model) -> tuple[Axes, float]:
         raise UserError(f"{model.name} has {kind} {first} to {first + size - 1}, not {beyond[0]}.")
     if sweeps_components:
         chosen = [axis - 1 for axis in config.axes] or range(min(config.num_axes, size))
-        return component_axes(find_components(config, model), chosen), COMPONENT_SPAN
+        return _main_axes(config, model, chosen), COMPONENT_SPAN
     latents = encode_split(model, open_data(_data(config), model, config.fit_split), config.fit_split)
     chosen = config.axes or active_dims(latents.var(axis=0, dtype=np.float64), config.num_axes)
     return latent_axes(latents, chosen, in_prior_units="posterior" in model.can), DIM_SPAN
+
+
+def _main_axes(config: TraverseConfig, model: Model, chosen: Sequence[int]) -> Axes:
+    """Components, from 0; where they change little, directions that change the picture more, unless a file is named."""
+    pca = find_components(config, model)
+    if config.pca_file or len(pca.mean) > MAX_LATENTS:
+        return component_axes(pca, chosen)
+    found = picture_axes(picture_metric(model, pca, middle_degree(model)), pca)
+    if found is None:
+        return component_axes(pca, chosen)
+    print(
+        f"note: the latents of {model.name} have about one variance, which leaves principal components to chance; these "
+        "are the directions that change the picture most (--pca_file FILE sweeps the components)."
+    )
+    return some_axes(found[0], chosen)
 
 
 def find_components(config: TraverseConfig, model: Model) -> Pca:

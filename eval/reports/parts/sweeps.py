@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from eval.latent.axes import Axes, active_dims, component_axes, first_axes, latent_axes
+from eval.latent.axes import Axes, active_dims, component_axes, latent_axes, some_axes
 from eval.latent.conditions import middle_degree
 from eval.latent.encode import encode_split
 from eval.latent.pca import fit_pca
@@ -50,9 +50,8 @@ def _main_axes(run: RunContext, latents: np.ndarray) -> tuple[Axes, str]:
     found = picture_axes(picture_metric(run.model, pca, middle_degree(run.model)), pca)
     if found is None:
         return component_axes(pca, range(min(NUM_AXES, size))), components
-    return first_axes(
-        found[0], NUM_AXES
-    ), "directions that change the picture most; principal components change it less"
+    axes = some_axes(found[0], range(min(NUM_AXES, size)))
+    return axes, "directions that change the picture most; principal components change it less"
 
 
 def _swept(run: RunContext, axes: Axes, span: float) -> Image.Image:

@@ -11,6 +11,7 @@ import torch
 
 from eval.latent.pca import fit_pca
 from eval.latent.picture_axes import picture_axes, picture_metric
+from eval.latent.tools import traverse
 from eval.reports.parts import sweeps
 
 SIZE = 30
@@ -72,6 +73,24 @@ def test_a_report_moves_a_face_along_what_changes_it(turned: np.ndarray, monkeyp
     monkeypatch.setattr(sweeps, "sweep_grid", lambda images, axes, steps: None)
     protocol = SimpleNamespace(dataset=SimpleNamespace(splits=["train"]), num_train=4000)
     run: Any = SimpleNamespace(model=linear_decoder(turned), protocol=protocol, faces=lambda num: None)
-    assert "along directions that change the picture most" in sweeps.component_sweep(run).caption
+    drawing: Any = sweeps.component_sweep(run)
+    assert "along directions that change the picture most" in drawing.caption
     assert np.abs((swept[0].directions[:6] * turned[:6]).sum(axis=1)) == pytest.approx(np.ones(6), abs=1e-3)
     assert len(swept[0].names) == len(swept[0].units) == sweeps.NUM_AXES
+
+
+def test_the_command_sweeps_them_and_says_so(
+    turned: np.ndarray, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pca = fit_pca(np.random.default_rng(0).normal(size=(4000, SIZE)))
+    monkeypatch.setattr(traverse, "find_components", lambda config, model: pca)
+    model: Any = linear_decoder(turned)
+    model.name, model.latent_size = "run", SIZE
+    config = traverse.TraverseConfig(run="run", out="out.png", pca=True, axes=[2, 1])
+    axes, _ = traverse.find_axes(config, model)
+    assert [name.split("  ")[0] for name in axes.names] == ["direction 2", "direction 1"]
+    assert np.abs((axes.directions * turned[[1, 0]]).sum(axis=1)) == pytest.approx(np.ones(2), abs=1e-3)
+    assert "note: the latents of run have about one variance" in capsys.readouterr().out
+    config.pca_file = "components.safetensors"
+    axes, _ = traverse.find_axes(config, model)
+    assert axes.names[0].startswith("component 2")
