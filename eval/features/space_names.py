@@ -25,7 +25,7 @@ class SpaceNames:
 
 
 SPACES = (
-    SpaceNames("efflite0", "EffLite0", "FD-EffLite0", "KD-EffLite0"),
+    SpaceNames("efflite0", "EffLite0", "FD-EffLite0", "KD-EffLite0", kernel_format=".4f"),
     SpaceNames("inception", "Inception", "FID", "KID"),
     SpaceNames("face", "Face", "FD-Face", "KD-Face", ".4f", ".2e"),
     SpaceNames("dinov2", "DINOv2", "FD-DINOv2", "KD-DINOv2"),
