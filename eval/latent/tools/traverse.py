@@ -126,8 +126,8 @@ def _main_axes(config: TraverseConfig, model: Model, chosen: Sequence[int]) -> A
     if found is None:
         return component_axes(pca, chosen)
     print(
-        f"note: the latents of {model.name} have about one variance, which leaves principal components to chance; these "
-        "are the directions that change the picture most (--pca_file FILE sweeps the components)."
+        f"note: the latents of {model.name} have about one variance, which leaves components to chance; these "
+        "are the directions that change the picture most (--pca_file FILE sweeps components)."
     )
     return some_axes(found[0], chosen)
 
