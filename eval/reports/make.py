@@ -176,6 +176,7 @@ def _rows(config: ReportConfig) -> list[Metric]:
     if config.reference is None:
         return rows
     measured = {key for space in SPACES for images in IMAGES for key in keys(space, images)}
+    measured |= {f"diversity_{images}" for images in IMAGES}
     against = f", against {config.reference}"
     return [replace(row, title=row.title + against) if row.key in measured else row for row in rows]
 

@@ -67,6 +67,7 @@ def test_samples_are_measured_from_the_reference(make: Any, tiny_dataset: Path, 
     assert report.protocol["reference of distances"] == expected
     titles = {metric.key: metric.title for metric in report.metrics}
     assert titles[DISTANCE] == f"FD-EffLite0, against {name}"
+    assert titles["diversity_samples"] == f"Diversity, against {name}"
     assert titles["frechet_efflite0_reconstructions"] == f"rFD-EffLite0, against {name}"
 
 
