@@ -46,9 +46,6 @@ PERSONS = [
 ]
 """Groups of one person, in which everything else varies, and groups of many people."""
 
-_GAME = {"reconstruction": "sum", "kld_weight": 0.01, "adversarial_weight": 4.9152, "judges_samples": False}
-"""What makes a VAE-GAN of the AE-GAN: its weight of the game is the same, for a sum over 12,288 values."""
-
 MEMBERS = {
     "ae": Member("ae", "ae_lfw"),
     "vae": Member("vae", "vae_lfw_kld_0.1"),
@@ -57,7 +54,7 @@ MEMBERS = {
     "cvae": Member("cvae", "cvae_celeba", {"model": {"label": "Smiling"}}),
     "mod_vae": Member("mod_vae", "mod_vae_synthetic", {"model": {"latent_size": 64, "groups": PERSONS}}),
     "ae_gan": Member("ae_gan", "ae_gan_lfw"),
-    "vae_gan": Member("vae_gan", "ae_gan_lfw", {"model": _GAME}),
+    "vae_gan": Member("vae_gan", "vae_gan_lfw"),
     "flow": Member("flow", "flow_lfw", autoencoder="ae_gan"),
     "dcgan": Member("dcgan", "dcgan_lfw"),
     "dfc_vae_pixels": Member("dfc_vae", "dfc_vae_lfw_pixels"),
