@@ -47,9 +47,9 @@ def metrics() -> list[Metric]:
     return [row for part in PARTS.values() for row in part.rows]
 
 
-def summary_keys() -> frozenset[str]:
-    """Keys of the rows that also stand in the summary."""
-    return frozenset(key for part in PARTS.values() for key in part.summary)
+def summary_keys() -> tuple[str, ...]:
+    """Keys of the rows that also stand in the summary, in its order."""
+    return tuple(key for part in PARTS.values() for key in part.summary)
 
 
 def parts_of_spaces(spaces: Collection[str]) -> list[str]:

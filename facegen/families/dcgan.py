@@ -57,13 +57,13 @@ class DCGANConfig:
     Karras et al. 2020); null changes all."""
     augment_steps: int = 10_000
     """Steps in which that share can rise from 0 to 1."""
-    architecture: Literal["dcgan", "decoder"] = "dcgan"
-    """Generator: transposed convolutions, or the decoder of the autoencoding families, which with ``--init pca`` starts
-    as a Gaussian over the images' principal components."""
+    architecture: Literal["dcgan", "conv"] = "dcgan"
+    """Generator: ``dcgan``, transposed convolutions, or ``conv``, the decoder of the autoencoding families, which with
+    ``--init pca`` starts as a Gaussian over the images' principal components."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Latents to images, with architecture dcgan."""
     network: ConvNetConfig = field(default_factory=ConvNetConfig)
-    """Latents to images, with architecture decoder."""
+    """Latents to images, with architecture conv."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """Images to logits."""
 
@@ -132,7 +132,7 @@ class DCGAN(Family):
             self.observes = ("d_sign_real",)
 
     def linear_start(self) -> tuple[Grid, int] | None:
-        """Asks for as many components as there are latents, with architecture decoder."""
+        """Asks for as many components as there are latents, with architecture conv."""
         return decoder_start(self.networks["generator"])
 
     def start_from(self, components: PrincipalComponents) -> None:

@@ -80,9 +80,8 @@ def _absent_groups(report: Report) -> dict[str, str]:
 
 
 def _summary(lines: Iterable[MetricLine]) -> tuple[MetricLine, ...]:
-    keys = summary_keys()
-    shown = [line for line in lines if line.metric.key in keys]
-    return tuple(line for line in shown if any(cell.text != "n/a" for cell in line.cells))
+    by_key = {line.metric.key: line for line in lines if any(cell.text != "n/a" for cell in line.cells)}
+    return tuple(by_key[key] for key in summary_keys() if key in by_key)
 
 
 def markdown(table: NumberTable) -> str:

@@ -70,12 +70,10 @@ def rows(images: str) -> list[Metric]:
             (f"Density-{space.label}", "", ".3f", crowded),
             (f"Coverage-{space.label}", "higher", ".3f", "share of the reference near one"),
         ]
-        frechet, kernel, *others = (
+        found += [
             Metric(key, title, group(images), "", better, spec, help)
             for key, (title, better, spec, help) in zip(keys(space, images), texts, strict=False)
-        )
-        # The one whose value does not depend on the number of images comes first.
-        found += [kernel, frechet, *others]
+        ]
     if images == OTHERS:
         return found
     help = f"variance of {SPACES[0].name} features over that of the reference; near 0: few different images"
@@ -209,7 +207,8 @@ PARTS = [
         name="distances:samples",
         content="distances of samples from the reference",
         rows=rows("samples"),
-        summary=(*(key for space in SPACES for key in keys(space, "samples")[:2]), "diversity_samples"),
+        # The one whose value does not depend on the number of images first.
+        summary=(*(key for space in SPACES for key in keys(space, "samples")[1::-1]), "diversity_samples"),
         measure=measure_samples,
         features=Features(split=Amount.ALL, samples=Amount.ALL, reference=True),
         warn=warn,

@@ -208,7 +208,7 @@ def test_a_penalty_now_and_then_counts_as_often() -> None:
 
 def test_a_decoder_starts_as_a_gaussian_over_principal_components(tiny_config: Callable[..., TrainConfig]) -> None:
     network = ConvNetConfig([], output="linear", shortcut="linear")
-    model = {"latent_size": 12, "architecture": "decoder", "network": network, "generator": GeneratorConfig()}
+    model = {"latent_size": 12, "architecture": "conv", "network": network, "generator": GeneratorConfig()}
     trainer = Trainer(tiny_config("dcgan", init="pca", model=model, max_steps=1))
     with torch.no_grad():
         samples = trainer.family.decode(torch.randn(4000, 12), {}).flatten(1)
@@ -249,7 +249,7 @@ def test_variance_is_unbiased_and_a_mean_over_parts() -> None:
         {"loss": "hinge", "diff_augment": ["color", "translation", "cutout"]},
         {"discriminator": UNNORMALIZED, "r1_weight": 1.0},
         {"discriminator": UNNORMALIZED, "r1_weight": 1.0, "r2_weight": 1.0, "loss": "relativistic"},
-        {"architecture": "decoder", "generator": GeneratorConfig(), "network": ConvNetConfig([8, 16])},
+        {"architecture": "conv", "generator": GeneratorConfig(), "network": ConvNetConfig([8, 16])},
     ],
     ids=["bce", "augmented hinge", "r1", "relativistic", "decoder"],
 )
@@ -337,7 +337,7 @@ def test_a_rate_for_a_network_that_is_not_there(tiny_config: Callable[..., Train
         ({"penalty_every_steps": 4}, "penalty_every_steps has no effect"),
         ({"augment_target": 0.6}, "needs diff_augment"),
         ({"augment_steps": 5}, "augment_steps has no effect"),
-        ({"architecture": "decoder", "generator": GeneratorConfig(8)}, "generator has no effect"),
+        ({"architecture": "conv", "generator": GeneratorConfig(8)}, "generator has no effect"),
         ({"network": ConvNetConfig([8])}, "network has no effect"),
     ],
 )

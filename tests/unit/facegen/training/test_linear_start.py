@@ -170,7 +170,12 @@ def test_a_resumed_run_is_the_uninterrupted_one(tiny_config: Callable[..., Train
             "dfc_vae",
             "set --model.architecture conv --model.conv.shortcut linear --model.conv.output linear, or --init random",
         ),
-        ("dcgan", "set --init random"),
+        (
+            "dcgan",
+            "set --model.architecture conv --model.network.shortcut linear --model.network.output linear, or --init "
+            "random",
+        ),
+        ("face_cnn", "set --init random"),
     ],
 )
 def test_networks_without_a_shortcut_are_refused(
