@@ -6,13 +6,14 @@ then decides which principal components the latents have, and a step along one o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from eval.latent.axes import Axes
-from eval.latent.conditions import condition_labels
+from eval.latent.axes import Axes, component_axes, some_axes
+from eval.latent.conditions import condition_labels, middle_degree
 from eval.latent.encode import BATCH_SIZE
 from eval.latent.pca import Pca
 from shards.base.progress import ProgressLine
@@ -22,6 +23,23 @@ MAX_LATENTS = 1024
 _FIRST = 12
 """Axes that are compared: as many as a page shows at first."""
 _CLEARLY = 2
+
+
+def main_axes(model: Any, pca: Pca, chosen: Sequence[int]) -> tuple[Axes, bool]:
+    """Principal components or, where they change the picture clearly less, the directions that change it most.
+
+    Args:
+        model: One that decodes.
+        pca: Of its latents, with all L components, or with the first ones where there are over ``MAX_LATENTS`` latents.
+        chosen: Which of them, from 0.
+
+    Returns:
+        The axes, and whether they are such directions.
+    """
+    found = None
+    if len(pca.mean) <= MAX_LATENTS:
+        found = picture_axes(picture_metric(model, pca, middle_degree(model)), pca)
+    return (component_axes(pca, chosen), False) if found is None else (some_axes(found[0], chosen), True)
 
 
 def picture_metric(model: Any, pca: Pca, degree: float) -> np.ndarray:

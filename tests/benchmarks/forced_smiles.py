@@ -4,7 +4,8 @@
 
 DATA has the label, JUDGE is a TorchScript file that gives the chance of a smile. The first held-out faces without the
 label are shifted step by step. For each step, OUT gets the judge's mean, the share of faces that it calls smiling, and
-the mean cosine to the original in the space of a face recognizer: who smiles more should stay the same person.
+the mean cosine to the original in the space of a face recognizer, beside that of two different originals: who smiles
+should stay the same person.
 ``forced_smiles.json``, ``forced_smiles.md``, and a picture for each run.
 """
 
@@ -23,11 +24,11 @@ from eval.controls.judge import load_judge
 from eval.controls.response import Judge
 from eval.drawing.grids import Row, face_grid
 from eval.features.face_space import face_weights, load_face
-from eval.features.spaces import FeatureSpace
 from eval.latent.attribute_vectors import presence, split_attributes
-from eval.latent.conditions import condition_labels
+from eval.latent.conditions import condition_labels, split_degrees
 from eval.latent.encode import decode_images
 from eval.latent.options import save_png
+from eval.reports.parts.identity import cosines
 from eval.stand_ins.stand_in import read_rows
 from facegen.model import Model
 from shards.base.errors import UserError
@@ -71,14 +72,24 @@ def main() -> None:
     dataset, out = Dataset(str(config.data)), output_folder(config.out)
     judge = load_judge(config.judge, torch.device("cpu"))
     space = load_face(face_weights(), torch.device("cpu"), Framing.of(dataset.manifest))
-    originals = _faces(dataset, config)
-    results: dict[str, Any] = {"faces": len(originals), "originals": _judged(judge, originals), "runs": {}}
+    rows_of_faces = _rows(dataset, config)
+    originals = read_rows(dataset, config.split, rows_of_faces).numpy()
+    known = space(torch.from_numpy(originals))
+    others = float(cosines(known, np.roll(known, len(known) // 2, axis=0)).mean())
+    results: dict[str, Any] = {
+        "faces": len(originals),
+        "originals": _judged(judge, originals) | {"cosine_of_others": others},
+        "runs": {},
+    }
     for name, model in open_runs(config.runs, dataset, torch.device("cpu")):
-        steps, images = shifted(model, originals, dataset, config)
-        results["runs"][name] = [
-            {"step": step, **_judged(judge, images[:, position]), **_identity(space, originals, images[:, position])}
-            for position, step in enumerate(steps)
-        ]
+        steps, images = shifted(
+            model, originals, split_degrees(model, dataset, config.split)[rows_of_faces], dataset, config
+        )
+        results["runs"][name] = []
+        for position, step in enumerate(steps):
+            faces = np.ascontiguousarray(images[:, position])
+            cosine = float(cosines(known, space(torch.from_numpy(faces))).mean())
+            results["runs"][name].append({"step": step, **_judged(judge, faces), "cosine": cosine})
         rows = [Row(faces, "") for faces in np.concatenate([originals[:, None], images], 1)[:NUM_SHOWN]]
         save_png(str(out / f"{file_name(name)}.png"), face_grid(rows, ["original", *(f"{step:g}" for step in steps)]))
     write_json(out / "forced_smiles.json", results, indent=1)
@@ -91,27 +102,25 @@ def main() -> None:
         ],
     )
     (out / "forced_smiles.md").write_text(table)
-    print(f"of {len(originals)} originals the judge calls {results['originals']['smiling']:.1%} smiling\n{table}")
+    smiling = results["originals"]["smiling"]
+    print(f"of {len(originals)} originals {smiling:.1%} smile; the cosine of two of them is {others:.4f}\n{table}")
 
 
-def _faces(dataset: Dataset, config: Config) -> np.ndarray:
-    """The first held-out faces without the label, uint8 (N, H, W, C)."""
+def _rows(dataset: Dataset, config: Config) -> np.ndarray:
+    """Rows of the first held-out faces without the label, int64 (N,)."""
     if config.label not in dataset.fields:
         raise UserError(f"{dataset.address} has no label {config.label}; name one with --label.")
     groups = presence(dataset.fields[config.label], dataset.labels(config.label, config.split))
     if groups is None:
         raise UserError(f"label {config.label} does not divide split {config.split}; name another with --label.")
-    return read_rows(dataset, config.split, np.flatnonzero(groups[1])[: config.num]).numpy()
+    return np.flatnonzero(groups[1])[: config.num]
 
 
 def shifted(
-    model: Model, originals: np.ndarray, dataset: Dataset, config: Config
+    model: Model, originals: np.ndarray, degrees: np.ndarray, dataset: Dataset, config: Config
 ) -> tuple[tuple[float, ...], np.ndarray]:
-    """The steps, and the faces at each, uint8 (N, S, H, W, C)."""
-    own = np.full(len(originals), -1.0)
-    latents = np.concatenate([
-        model.encode(part, condition_labels(model, own[: len(part)])) for part in np.array_split(originals, 8)
-    ])  # fmt: skip
+    """The steps, and the faces (N, H, W, C) of these degrees (N,) at each, uint8 (N, S, H, W, C)."""
+    latents = model.encode(originals, condition_labels(model, degrees))
     if model.condition == config.label:
         repeated = np.repeat(latents[:, None], len(DEGREES), axis=1)
         return DEGREES, decode_images(model, repeated, np.array(DEGREES))
@@ -123,15 +132,6 @@ def shifted(
 def _judged(judge: Judge, images: np.ndarray) -> dict[str, float]:
     values = judge(torch.from_numpy(images))
     return {"mean": float(values.mean()), "smiling": float((values >= SMILES).mean())}
-
-
-def _identity(space: FeatureSpace, originals: np.ndarray, images: np.ndarray) -> dict[str, float]:
-    first, second = (_unit(space(torch.from_numpy(np.ascontiguousarray(faces)))) for faces in (originals, images))
-    return {"cosine": float((first * second).sum(1).mean())}
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ from pydantic import BaseModel, Field
 from eval.drawing.animation import there_and_back
 from eval.drawing.frames import labeled_frames, signed
 from eval.drawing.grids import Row, face_grid
-from eval.latent.axes import Axes, active_dims, component_axes, coordinates, latent_axes, some_axes, sweep
-from eval.latent.conditions import middle_degree
+from eval.latent.axes import Axes, active_dims, component_axes, coordinates, latent_axes, sweep
 from eval.latent.editing.editor import Editor
 from eval.latent.editing.recipes import MAX_COORDINATE, AxisNumber, Recipe, Strict
 from eval.latent.encode import decode_images, encode_split
@@ -23,7 +22,7 @@ from eval.latent.faces import Faces, choose_faces
 from eval.latent.options import FaceOptions, ModelOptions, PictureOptions, open_data
 from eval.latent.origin import Origin
 from eval.latent.pca import Pca, load_pca, save_pca, split_pca
-from eval.latent.picture_axes import MAX_LATENTS, picture_axes, picture_metric
+from eval.latent.picture_axes import main_axes
 from eval.latent.tools.tool import StudioRoute, Tool, data_uri
 from facegen.model import Model
 from shards.base.errors import UserError
@@ -120,16 +119,15 @@ def find_axes(config: TraverseConfig, model: Model) -> tuple[Axes, float]:
 def _main_axes(config: TraverseConfig, model: Model, chosen: Sequence[int]) -> Axes:
     """Components, from 0; where they change little, directions that change the picture more, unless a file is named."""
     pca = find_components(config, model)
-    if config.pca_file or len(pca.mean) > MAX_LATENTS:
+    if config.pca_file:
         return component_axes(pca, chosen)
-    found = picture_axes(picture_metric(model, pca, middle_degree(model)), pca)
-    if found is None:
-        return component_axes(pca, chosen)
-    print(
-        f"note: the latents of {model.name} have about one variance, which leaves components to chance; these "
-        "are the directions that change the picture most (--pca_file FILE sweeps components)."
-    )
-    return some_axes(found[0], chosen)
+    axes, are_directions = main_axes(model, pca, chosen)
+    if are_directions:
+        print(
+            f"note: the latents of {model.name} have about one variance, which leaves components to chance; these are "
+            "the directions that change the picture most (--pca_file FILE sweeps components)."
+        )
+    return axes
 
 
 def find_components(config: TraverseConfig, model: Model) -> Pca:

@@ -34,15 +34,16 @@ def measure(run: RunContext) -> Measures:
     originals = run.report.split_features.sets[_SPACE].bank.ordered()
     made = run[RECONSTRUCTION_FEATURES].sets[_SPACE].bank.ordered()
     others = np.roll(originals, len(originals) // 2, axis=0)
-    usual = np.mean(_cosines(originals, others)), np.mean(_distances(originals, others))
-    own = np.mean(_cosines(originals, made)), np.mean(_distances(originals, made))
+    usual = np.mean(cosines(originals, others)), np.mean(_distances(originals, others))
+    own = np.mean(cosines(originals, made)), np.mean(_distances(originals, made))
     return {
         key: Measure(float(value), note=f"{different:.4f} for two held-out faces")
         for key, value, different in zip(keys, own, usual, strict=True)
     }
 
 
-def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cosine of each pair of features (..., D), (...)."""
     lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
     return (first * second).sum(axis=-1) / lengths
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from eval.latent.axes import Axes, active_dims, component_axes, latent_axes, some_axes
-from eval.latent.conditions import middle_degree
+from eval.latent.axes import Axes, active_dims, latent_axes
 from eval.latent.encode import encode_split
 from eval.latent.pca import fit_pca
-from eval.latent.picture_axes import MAX_LATENTS, picture_axes, picture_metric
+from eval.latent.picture_axes import MAX_LATENTS, main_axes
 from eval.latent.tools.traverse import COMPONENT_SPAN, DIM_SPAN, NUM_AXES, NUM_STEPS, sweep_faces, sweep_grid
 from eval.reports.part import Absent, Drawing, Part, RunPicture
 from eval.reports.run_context import RunContext
@@ -32,26 +31,16 @@ def component_sweep(run: RunContext) -> Drawing | Absent:
     if "train" not in protocol.dataset.splits:
         return Absent(f"data set {protocol.dataset.address} has no training split to find components in")
     latents = encode_split(run.model, protocol.dataset, "train", limit=protocol.num_train)
-    axes, what = _main_axes(run, latents)
+    pca = fit_pca(latents) if latents.shape[1] <= MAX_LATENTS else fit_pca(latents, NUM_AXES)
+    axes, are_directions = main_axes(run.model, pca, range(min(NUM_AXES, len(pca.variances))))
+    what = "principal components of mu, which explain most of its variance"
+    if are_directions:
+        what = "directions that change the picture most; principal components change it less"
     caption = (
         f"The same face along {what}, −3 … +3 of the standard deviations of {len(latents):,} training images around "
         "their mean; at the left the share of each."
     )
     return Drawing(_swept(run, axes, COMPONENT_SPAN), caption)
-
-
-def _main_axes(run: RunContext, latents: np.ndarray) -> tuple[Axes, str]:
-    """The axes of latents (N, L), and what they are."""
-    components = "principal components of mu, which explain most of its variance"
-    size = latents.shape[1]
-    if size > MAX_LATENTS:
-        return component_axes(fit_pca(latents, NUM_AXES), range(NUM_AXES)), components
-    pca = fit_pca(latents)
-    found = picture_axes(picture_metric(run.model, pca, middle_degree(run.model)), pca)
-    if found is None:
-        return component_axes(pca, range(min(NUM_AXES, size))), components
-    axes = some_axes(found[0], range(min(NUM_AXES, size)))
-    return axes, "directions that change the picture most; principal components change it less"
 
 
 def _swept(run: RunContext, axes: Axes, span: float) -> Image.Image:

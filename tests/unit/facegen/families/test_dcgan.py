@@ -220,6 +220,24 @@ def test_a_decoder_starts_as_a_gaussian_over_principal_components(tiny_config: C
     torch.testing.assert_close(samples.mean(0), pixels.mean(0), rtol=0, atol=0.1)
 
 
+@pytest.mark.parametrize(
+    ("loss", "groups"),
+    [("bce", {"discriminator": 2, "generator": 1}), ("relativistic", {"discriminator": 2, "generator": 2})],
+)
+def test_the_discriminator_sees_real_and_generated_images_changed_alike(loss: str, groups: dict[str, int]) -> None:
+    weights = {"r1_weight": 1.0, "r2_weight": 1.0} if loss == "relativistic" else {}
+    family = tiny_family("dcgan", loss=loss, discriminator=UNNORMALIZED, diff_augment=["cutout"], **weights)
+    seen: list[Tensor] = []
+    family.networks["discriminator"].register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
+    for turn, num in groups.items():
+        seen.clear()
+        take_turn(family, turn, batch_of())
+        assert len(seen) == num
+        for images in seen:
+            cut = (images == 0).all(1).flatten(1).float().mean(1)
+            assert cut.min() >= 1 / 16 and cut.max() <= 0.25 and len(cut.unique()) > 1
+
+
 def test_more_images_are_changed_while_the_discriminator_knows_the_real_ones() -> None:
     family = tiny_family("dcgan", diff_augment=["cutout"], augment_target=0.5, augment_steps=10)
     shares = []
@@ -227,7 +245,11 @@ def test_more_images_are_changed_while_the_discriminator_knows_the_real_ones() -
         family.observe({"d_sign_real": sign})
         shares.append(round(family.get_buffer("augment_share").item(), 3))
     assert shares == [0.1, 0.2, 0.3, 0.2, 0.1, 0, 0, 0]
-    assert "d_sign_real" in take_turn(family, "discriminator", batch_of()).scalars
+    seen: list[Tensor] = []
+    family.networks["discriminator"].register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
+    terms = take_turn(family, "discriminator", batch_of()).scalars
+    assert torch.equal(seen[0], batch_of().images)  # With a share of 0.
+    assert terms["d_sign_real"].abs() <= 1
 
 
 def test_variance_is_unbiased_and_a_mean_over_parts() -> None:

@@ -21,6 +21,7 @@ from facegen.config import PRESETS
 from facegen.fit_sampler import check_fit, command_class, fit
 from facegen.model import load
 from facegen.options import TrainConfig
+from facegen.pixels import to_float
 from facegen.runs.checkpoint import write_complete
 from facegen.runs.snapshot import find_snapshot
 from facegen.samplers import SAMPLERS
@@ -32,6 +33,7 @@ from facegen.samplers.second_stage import SecondStageConfig
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
+from shards.loading.loader import evaluation_batches
 
 QUICK: dict[str, Any] = {
     "gaussian": GaussianConfig(),
@@ -223,6 +225,18 @@ def test_a_sample_is_a_function_of_its_own_noise(name: str) -> None:
 def run(request: pytest.FixtureRequest, tiny_config: Callable[..., TrainConfig], tmp_path: Path) -> Path:
     Trainer(tiny_config(request.param)).fit()
     return tmp_path / "run"
+
+
+def test_the_command_tells_samplers_how_the_images_look_and_whom_they_show(run: Path, tiny_dataset: Path) -> None:
+    dataset = Dataset(str(tiny_dataset))
+    latents = fit_sampler.encode(load(run), dataset, 50, 16)
+    batch = next(evaluation_batches(dataset, "train", 50))
+    assert dataset.manifest.identity_field and latents.persons is not None
+    assert torch.equal(latents.persons, batch.labels[dataset.manifest.identity_field])
+    side = fit_sampler.THUMBNAIL_SIDE
+    assert latents.thumbnails.shape == (50, batch.images.shape[3] * side**2)
+    means = to_float(batch.images).mean((1, 2, 3))
+    torch.testing.assert_close(latents.thumbnails.mean(1), means, atol=1e-5, rtol=0)
 
 
 def fit_in(run: Path, data: Path, monkeypatch: pytest.MonkeyPatch, name: str = "gaussian", *options: str) -> None:
