@@ -11,7 +11,9 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from eval.features.space_names import NOT_CHOSEN, SPACES, frechet_name
-from eval.reports.beaten import beaten, nearer_than_real
+from eval.reports.comparisons.beaten import beaten, nearer_than_real
+from eval.reports.comparisons.published import published_table, read_published
+from eval.reports.comparisons.seeds import groups_of_seeds, seed_table
 from eval.reports.context import Protocol
 from eval.reports.evaluate import evaluate_run
 from eval.reports.options import ReportConfig
@@ -19,11 +21,9 @@ from eval.reports.part import Absent
 from eval.reports.parts.distances import IMAGES, keys
 from eval.reports.prepare import Evaluation, prepare
 from eval.reports.protocol import protocol_lines, split_title
-from eval.reports.published import published_table, read_published
 from eval.reports.registry import PARTS, metrics, parts_of_spaces
 from eval.reports.results import Figure, Metric, Missing, Report
 from eval.reports.run_context import AllRuns
-from eval.reports.seeds import groups_of_seeds, seed_table
 from eval.reports.stages import Stages
 from eval.reports.unfinished import UNFINISHED, FinishedRun, finished_file, load_finished, save_finished
 from eval.stand_ins.stand_in import StandIn

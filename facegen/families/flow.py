@@ -24,8 +24,8 @@ from facegen.latents.training_latents import TrainingLatents, training_latents
 from facegen.losses.terms import Term
 from facegen.losses.vae import reparameterize
 from facegen.networks.conv_config import ImageShape
-from facegen.networks.ode import Solver, integrate
-from facegen.networks.velocity import LatentShape, VelocityConfig, VelocityNetwork
+from facegen.networks.flow.ode import Solver, integrate
+from facegen.networks.flow.velocity import LatentShape, VelocityConfig, VelocityNetwork
 from facegen.randomness import derive_seed
 from facegen.runs.checkpoint import load_module
 from facegen.runs.snapshot import find_snapshot, read_description, weights_sha256

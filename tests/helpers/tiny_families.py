@@ -18,8 +18,8 @@ from facegen.families.mod_vae import ClampedKind
 from facegen.networks.conv_config import ConvNetConfig, ImageShape
 from facegen.networks.dfc import DFCNetConfig
 from facegen.networks.face_cnn import FaceNetConfig
+from facegen.networks.flow.velocity import VelocityConfig
 from facegen.networks.gan import DiscriminatorConfig, GeneratorConfig
-from facegen.networks.velocity import VelocityConfig
 from facegen.option_values import to_dict
 from facegen.options import AugmentConfig
 from facegen.perceptual.options import FeatureNetConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.reports.beaten import beaten
+from eval.reports.comparisons.beaten import beaten
 from eval.reports.registry import metrics
 from eval.reports.results import Measure, Report, RunResult
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import eval
-from eval.reports.published import read_published
+from eval.reports.comparisons.published import read_published
 from shards.base.errors import UserError
 from tiny_runs import untrained_run
 

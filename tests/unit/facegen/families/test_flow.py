@@ -17,8 +17,8 @@ from facegen.families import Family, build
 from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.flow import Flow
 from facegen.latents.training_latents import TrainingLatents
-from facegen.networks.ode import integrate
-from facegen.networks.velocity import LatentShape, VelocityConfig, VelocityNetwork
+from facegen.networks.flow.ode import integrate
+from facegen.networks.flow.velocity import LatentShape, VelocityConfig, VelocityNetwork
 from facegen.options import AugmentConfig, EMAConfig, MonitorConfig, TrainConfig
 from facegen.pixels import to_float
 from facegen.randomness import SlotRandom

@@ -1,0 +1,1 @@
+"""The network of a flow, and how it is followed."""
