@@ -121,6 +121,11 @@ class Space:
 
     def _check_combination(self) -> None:
         first = self.scheduler.grace_images or self.evaluation_interval
+        if first > self.max_images:
+            raise ValueError(
+                f"scheduler.grace_images {first:,} is more than the max_images of a trial, {self.max_images:,}; lower "
+                "it, or leave it out."
+            )
         num_rungs = math.log(max(1.0, self.max_images / first)) / math.log(self.scheduler.reduction_factor)
         if num_rungs > _MAX_RUNGS:
             raise ValueError(

@@ -79,6 +79,7 @@ def test_the_shipped_spaces_search_what_the_report_did() -> None:
         ({"scheduler": {"kind": "asha", "reduction_factor": 1}}, "above 1"),
         ({"scheduler": {"kind": "asha", "reduction_factor": float("nan")}}, "number above 1, not nan"),
         ({"scheduler": {"kind": "asha", "reduction_factor": float("inf")}}, "number above 1, not inf"),
+        ({"scheduler": {"kind": "asha", "grace_images": 10**6}}, "more than the max_images of a trial"),
         ({"scheduler": {"kind": "asha", "reduction_factor": 1.0000001, "grace_images": 1}}, "at most 1000"),
         ({"scheduler": -1}, "'scheduler' is a section of options, not -1"),
         ({"search": -1}, "search"),
