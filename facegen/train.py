@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-# A script's own folder comes first on sys.path; the project's root must, so that `facegen` is the package.
+# A script's own folder comes first on sys.path, or the current one; the project's root must, so that `facegen` is the
+# package.
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[: 0 if sys.flags.safe_path else 1] = [str(Path(__file__).resolve().parent.parent)]
     from facegen.processes.launcher import stop_with_launcher
 
     stop_with_launcher()  # Now, since the imports below take seconds.

@@ -11,7 +11,7 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
@@ -23,6 +23,7 @@ from shards.base.errors import ENDING, UserError, shown
 from shards.base.printing import lasting_output, printable
 from shards.base.yaml_text import guarded
 from shards.command_line.arguments import check_files, config_first, join_lists
+from shards.command_line.naming import as_called
 from shards.command_line.option_checks import check_nulls, check_numbers, check_sections
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -32,6 +33,7 @@ ConfigT = TypeVar("ConfigT")
 
 _MAX_CHARACTERS = 1000
 _raises = ContextVar("_raises", default=False)
+_collected: ContextVar[dict[str, Parser] | None] = ContextVar("_collected", default=None)
 
 _UNKNOWN_OPTION = re.compile(
     r"unrecognized arguments: *--([\w.-]+)|does not accept (?:option|key) '([\w.]+)'"
@@ -45,6 +47,10 @@ class _Failure(SystemExit):
     def __init__(self, message: str) -> None:
         super().__init__(2)
         self.message = message
+
+
+class _Collected(BaseException):
+    """Ends an entry point that was only asked for its parsers; not an ``Exception``, which it might handle."""
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -70,7 +76,7 @@ class Parser(jsonargparse.ArgumentParser):
 def fail(message: str) -> NoReturn:
     """Prints ``message`` as a one-line error and exits with code 2; a very long one without its middle."""
     if not _raises.get():
-        line = printable(message)
+        line = printable(as_called(message))
         if len(line) > _MAX_CHARACTERS:  # Values from outside have any length; the advice is at the end.
             line = f"{line[: _MAX_CHARACTERS // 2]} ... {line[-_MAX_CHARACTERS // 2 :]}"
         print(f"error: {line}", file=sys.stderr)
@@ -128,8 +134,11 @@ def parse(
         code 2 and one sentence.
     """
     arguments = list(sys.argv[1:] or ["--help"]) if args is None else list(args)
-    parser = Parser(prog=prog, description=description)
+    parser = Parser(prog=as_called(prog), description=as_called(description))
     _add_config(parser, config_class, positional)
+    if (collected := _collected.get()) is not None:
+        collected[prog] = parser
+        raise _Collected
     ordered = config_first(join_lists(parser, arguments))
     try:
         check_files(config_class, ordered)
@@ -137,6 +146,17 @@ def parse(
         return _instantiate(parser, config_class, namespace)
     except (ValueError, ArithmeticError) as error:
         parser.error(str(error))
+
+
+def parsers_of(main: Callable[[], Any]) -> dict[str, Parser]:
+    """The parsers of an entry point, by how the program is called; nothing else of it runs."""
+    token = _collected.set({})
+    try:
+        with suppress(_Collected):
+            main()
+        return _collected.get() or {}
+    finally:
+        _collected.reset(token)
 
 
 def from_values(config_class: type[ConfigT], values: Any, source: str) -> ConfigT:
@@ -199,10 +219,15 @@ def parse_command(
         command: (docstring_parser.parse(config_class.__doc__ or "").short_description or "").strip()
         for command, config_class in commands.items()
     }
+    if _collected.get() is not None:
+        for command, config_class in commands.items():
+            with suppress(_Collected):
+                parse(config_class, prog=f"{prog} {command}", description="", positional=positional(command), args=[])
+        raise _Collected
     if name in ("-h", "--help"):
         listing = "\n".join(f"  {command:<14}{summary}" for command, summary in summaries.items())
         print(
-            f"usage: {prog} {dest.upper()} [options]\n\n{description}\n\n"
+            f"usage: {as_called(prog)} {dest.upper()} [options]\n\n{as_called(description)}\n\n"
             f"{dest}, each with a --help of its own:\n{listing}"
         )
         raise SystemExit(0)

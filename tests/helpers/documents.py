@@ -15,7 +15,18 @@ LINKING_PAGES = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "jobs").rglob("*
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_PROGRAMS = ("python ", "accelerate ", "make ", "pip ", "sbatch ", "docker ", "kubectl ", "ray ", "tensorboard ")
+_PROGRAMS = (
+    "facegen ",
+    "python ",
+    "accelerate ",
+    "make ",
+    "pip ",
+    "sbatch ",
+    "docker ",
+    "kubectl ",
+    "ray ",
+    "tensorboard ",
+)
 
 
 class Command(NamedTuple):

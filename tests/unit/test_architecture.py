@@ -45,7 +45,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "optimization",
         "reporting",
         "training",
-        "fit_sampler train",
+        "command fit_sampler jobs train",
+        "completion __main__",
     ),
     "eval": (
         "base metrics",
@@ -67,6 +68,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 """The folders and top-level modules of each room, level by level: one may import from the levels before its own."""
 SHARED_FILE_NAMES = {
     "__init__": "packages",
+    "__main__": "packages that are commands",
     "base": "the interface that the other files of its folder implement",
     "options": "the config dataclasses of its folder",
     "face_cnn": "a family and its network",

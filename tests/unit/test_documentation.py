@@ -31,6 +31,7 @@ from documents import (
     spans,
 )
 from eval.reports.registry import PARTS
+from facegen.command import COMMANDS
 from facegen.families import FAMILIES
 from facegen.samplers import SAMPLERS
 from shards.command_line import cli
@@ -46,9 +47,9 @@ MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
     for room in ("shards", "facegen", "eval", "tuning")
     for path in [*(ROOT / room).glob("*.py"), *(ROOT / room).glob("*/__main__.py")]
-    if '__name__ == "__main__"' in path.read_text()
+    if '__name__ == "__main__"' in path.read_text() and path != ROOT / "facegen" / "__main__.py"
 )
-COMMANDS = list({command.words: command for page in PAGES for command in commands(page)}.values())
+COMMAND_LINES = list({command.words: command for page in PAGES for command in commands(page)}.values())
 
 
 class Parsed(BaseException):
@@ -106,6 +107,14 @@ def check(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             assert importlib.util.find_spec(module) is not None
         case ["python", "-m", module, *rest]:
             check_module(module, rest, monkeypatch)
+        case ["facegen", "--help"]:
+            pass
+        case ["facegen", name, *rest]:
+            assert name in COMMANDS, f"there is no command {name}"
+            if rest[:1] == ["--launch"]:
+                launch_command_parser().parse_args([*rest[1].split(), "script"])
+                rest = rest[2:]
+            check_module(COMMANDS[name].module, rest, monkeypatch)
         case ["python", "facegen/train.py", family, "--help"]:
             assert family in FAMILIES
         case ["python", script, *_]:
@@ -125,7 +134,7 @@ def check(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             assert program in OTHER_PROGRAMS, f"nobody checks commands of {program}"
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=str)
+@pytest.mark.parametrize("command", COMMAND_LINES, ids=str)
 def test_a_command_is_taken_by_its_parser(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,7 +159,9 @@ def test_a_command_is_taken_by_its_parser(
         "accelerate launch --config_file jobs/accelerate/no.yaml facegen/train.py FAMILY ...",
         "make everything",
         "pip install facegen[alin]",
-        "facegen --help",
+        "facegen pakc synthetic data/faces",
+        "facegen pack synthetic data/faces --nums 3",
+        "facegen train --launch --num_processor=2 vae --data data/faces --run runs/vae",
     ],
 )
 def test_a_command_that_does_not_work_is_found(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -173,15 +184,17 @@ def known_options() -> Iterator[set[str]]:
         patch.setattr(cli, "Parser", Recorded)
         for module in MODULES:
             names = {"shards.pack": SOURCES, "facegen.train": FAMILIES, "facegen.fit_sampler": SAMPLERS}.get(module)
-            names = names or {"shards.label": ["serve", "export"], "eval.attributes": ["fit", "apply", "measure"]}.get(
-                module, ["-"]
-            )
+            names = names or {
+                "shards.label": ["serve", "export"],
+                "eval.attributes": ["fit", "apply", "measure"],
+                "facegen.jobs": ["list", "copy"],
+            }.get(module, ["-"])
             for name in names:
                 with pytest.raises(Parsed):
                     parse_only(module, [name, "-"], patch)
     options = {f"--{name}" for parser in parsers for name in parser.known_options()}
     options |= {name for action in launch_command_parser()._actions for name in action.option_strings}
-    yield options | {"--help", "--print_config", "--cpus-per-task"}
+    yield options | {"--help", "--print_config", "--launch", "--cpus-per-task"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -264,8 +277,9 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_readme_lists_every_command() -> None:
-    listed = first_column(section(README, "## Commands"))
-    assert {name.replace("/", ".").removesuffix(".py") for name in listed} == set(MODULES)
+    table = section(README, "## Commands")
+    assert first_column(table) == set(COMMANDS)
+    assert set(MODULES) <= {name.replace("/", ".").removesuffix(".py") for name in re.findall(r"`([\w./]+)`", table)}
 
 
 def test_the_readme_lists_every_family() -> None:

@@ -125,6 +125,29 @@ def test_the_batch_script_is_shell() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_batch_script_starts_one_launcher_on_each_machine(tmp_path: Path) -> None:
+    programs = {
+        "scontrol": "echo first",
+        "srun": 'shift; for SLURM_NODEID in 0 1; do export SLURM_NODEID; ("$@"); done',
+        "facegen": 'printf "%s|" "$@"; echo',
+    }
+    for name, line in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    variables = {"SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "8", "SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "4"}
+    done = subprocess.run(
+        ["bash", str(JOBS / "slurm" / "train.sbatch"), "vae", "--run", "my run"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+    )
+    launch = "--config_file 'nodes' --num_machines 2 --num_processes 16 --main_process_ip first"
+    lines = [
+        f"train|--launch|{launch} --main_process_port 20007 --machine_rank {rank}|vae|--run|my run|" for rank in (0, 1)
+    ]
+    assert done.stdout.splitlines() == lines, done.stderr
+
+
 def test_every_launch_file_is_documented() -> None:
     page = (JOBS.parent / "docs" / "deployment.md").read_text()
     named = set(re.findall(r"jobs/[\w./-]+", page))
