@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,14 +15,18 @@ from typing import Literal
 from shards.base.errors import UserError
 from shards.base.files import make_folder, write_bytes, writing_to
 from shards.base.places import num_cores
-from shards.base.progress import tracked
+from shards.base.progress import ProgressLine
 from shards.command_line.cli import parse, run
+from shards.execution.dispatch import choose_executor, run_tasks
+from shards.execution.executor import OnItem
 from shards.images.alignment import FACELESS, NO_FACE, Alignment, TemplateName, prepare_aligned
 from shards.images.codecs import encode
 from shards.images.detector import FaceChoice, require_detector
 from shards.images.reading import BadImage, Preparation, open_image
 from shards.packing.skipped import save_faceless_sheet
 from shards.sources.files.listing import list_files, unique_keys
+
+_COPIES_PER_TASK = 16
 
 
 @dataclass
@@ -51,7 +53,10 @@ class AlignConfig:
     format: Literal["png", "jpg"] = "png"
     """Format of the copies; jpg has quality 95."""
     workers: int | None = None
-    """Processes; the number of cores when not given."""
+    """Processes; the number of cores, of the whole cluster with --address, when not given."""
+    address: str | None = None
+    """Ray cluster whose machines align: auto, or host:port of its head. They need the same packages, and input and
+    output under the same paths. Needs the extra tuning."""
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -106,35 +111,33 @@ def align_folder(config: AlignConfig) -> Counter[str]:
     ]
     counts: Counter[str] = Counter({"there already": len(files) - len(copies)} if len(copies) < len(files) else {})
     faceless = []
-    for copy, outcome in zip(
-        copies, tracked(_outcomes(copies, config.workers), "aligning", len(copies), "images"), strict=True
+    batches = list(_batches(copies))
+    executor = choose_executor(config.workers, len(batches), num_cores(), config.address)
+    with (
+        ProgressLine("aligning", len(copies)) as progress,
+        closing(run_tasks(executor, _align_files, batches, progress.update, config.output)) as results,
     ):
-        counts[outcome] += 1
-        if outcome.startswith(FACELESS):
-            faceless.append(copy.source)
+        for outcomes in results:
+            counts.update(outcome for _, outcome in outcomes)
+            faceless += [path for path, outcome in outcomes if outcome.startswith(FACELESS)]
     if config.faceless_sheet is not None:
-        pictures = ((path.relative_to(config.input).as_posix(), open_image(path)) for path in faceless)
+        pictures = ((path.relative_to(config.input).as_posix(), open_image(path)) for path in sorted(faceless))
         save_faceless_sheet(config.faceless_sheet, pictures, len(faceless), len(copies))
     return counts
 
 
-def _outcomes(copies: Sequence[_Copy], workers: int | None) -> Iterable[str]:
-    """What became of each image, in order."""
-    workers = min(workers or num_cores(), max(len(copies), 1))
-    if workers == 1:
-        yield from map(_align_file, copies)
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts) as pool:
-        try:
-            yield from pool.map(_align_file, copies, chunksize=16)
-        except GeneratorExit:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _batches(copies: Sequence[_Copy]) -> Iterator[Sequence[_Copy]]:
+    for start in range(0, len(copies), _COPIES_PER_TASK):
+        yield copies[start : start + _COPIES_PER_TASK]
 
 
-def _ignore_interrupts() -> None:
-    # Ctrl-C reaches the whole process group; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _align_files(copies: Sequence[_Copy], on_item: OnItem) -> list[tuple[Path, str]]:
+    """The image of each copy, and what became of it."""
+    outcomes = []
+    for copy in copies:
+        outcomes.append((copy.source, _align_file(copy)))
+        on_item()
+    return outcomes
 
 
 def _align_file(copy: _Copy) -> str:

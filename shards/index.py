@@ -7,9 +7,10 @@ from ``json`` (scalars of the object), ``cls`` (a class) and ``txt`` (by content
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,9 @@ from shards.dataset.manifest import (
 )
 from shards.dataset.tar import sha256_file
 from shards.dataset.writer import Columns, write_dataset
+from shards.execution.dispatch import run_tasks
+from shards.execution.executor import OnItem
+from shards.execution.ray_cluster import RayCluster
 from shards.images.codecs import find_codec
 from shards.images.contents import (
     CLASS_LABELS,
@@ -58,11 +62,16 @@ class IndexConfig:
     """Split of all shards. Default: by the words train, val or test in each file's name."""
     verify: bool = False
     """Only verify the checksums of a complete data set: names damaged shards, with exit code 1."""
+    address: str | None = None
+    """With --verify: Ray cluster whose machines do it, auto, or host:port of its head. They see the folder under the
+    same path. Needs the extra tuning."""
     replace: bool = False
     """Index the shards that are there now, even if they differ from an existing dataset.json."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an address."""
+        """Raises ValueError for a folder that is an address, and a cluster with nothing to verify."""
+        if self.address is not None and not self.verify:
+            raise ValueError("--address needs --verify: an index is written by one process.")
         refuse_address(self.root, "index a copy of its shards on this machine, then copy the index there")
 
 
@@ -101,13 +110,20 @@ def index(root: Path, split: str | None = None, replace: bool = False) -> Datase
     return Dataset(root)
 
 
-def verify(dataset: Dataset) -> list[str]:
+def verify(dataset: Dataset, address: str | None = None) -> list[str]:
     """Compares every shard, and the index, with their checksums.
+
+    Args:
+        dataset: A complete data set.
+        address: Of a Ray cluster whose machines read the shards; None for this one.
 
     Returns:
         One sentence for each file that is missing or damaged.
+
+    Raises:
+        UserError: There is no such cluster.
     """
-    damaged = _damaged_shards(dataset)
+    damaged = _damaged_shards(dataset, address)
     try:
         dataset.check_index()
     except DamagedFile as error:
@@ -162,25 +178,32 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
     return manifest, contents
 
 
-def _damaged_shards(dataset: Dataset) -> list[str]:
+def _damaged_shards(dataset: Dataset, address: str | None = None) -> list[str]:
     """One sentence for each shard that is missing or differs from its checksum."""
-
-    def check(shard: Shard) -> str | None:
-        path = dataset.root / shard.name
-        try:
-            check_plain(path)
-        except FileNotFoundError:
-            return f"{path} is missing."
-        except OSError as error:
-            return f"{path} cannot be read: {error.strerror}."
-        if path.stat().st_size != shard.num_bytes:
-            return f"{path} has {path.stat().st_size} bytes instead of {shard.num_bytes}."
-        return None if sha256_file(path) == shard.sha256 else f"{path} is damaged: its checksum differs."
-
-    shards = dataset.manifest.shards
+    shards, check = dataset.manifest.shards, partial(_damage, dataset.root)
     with ThreadPoolExecutor(_VERIFY_THREADS) as pool:  # Hashing releases the GIL.
-        findings = tracked(pool.map(check, shards), "verifying", len(shards), "shards")
-        return [finding for finding in findings if finding]
+        found: Iterable[tuple[str, str | None]]
+        if address is None:
+            found = pool.map(check, shards)
+        else:
+            found = run_tasks(RayCluster(address), check, shards, lambda count: None, dataset.root)
+        findings = dict(tracked(found, "verifying", len(shards), "shards"))
+    return [finding for shard in shards if (finding := findings[shard.name])]
+
+
+def _damage(root: Path, shard: Shard, on_item: OnItem | None = None) -> tuple[str, str | None]:
+    """The shard's name, and what is wrong with it."""
+    path = root / shard.name
+    try:
+        check_plain(path)
+    except FileNotFoundError:
+        return shard.name, f"{path} is missing."
+    except OSError as error:
+        return shard.name, f"{path} cannot be read: {error.strerror}."
+    if path.stat().st_size != shard.num_bytes:
+        return shard.name, f"{path} has {path.stat().st_size} bytes instead of {shard.num_bytes}."
+    damage = None if sha256_file(path) == shard.sha256 else f"{path} is damaged: its checksum differs."
+    return shard.name, damage
 
 
 def _restore(old: Dataset, split: str | None) -> tuple[Manifest, list[ShardContents]]:
@@ -244,7 +267,7 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     if config.verify:
         dataset = Dataset(config.root)
-        damaged = verify(dataset)
+        damaged = verify(dataset, config.address)
         for finding in damaged:
             print(finding)
         if damaged:

@@ -30,7 +30,8 @@ else:
 
 from facegen.processes.group import make_accelerator
 from shards.command_line.keywords import from_keywords
-from tuning.driver.cluster import Need, connected, max_concurrent
+from shards.execution.ray_connection import connected
+from tuning.driver.cluster import Need, max_concurrent
 from tuning.driver.sweep_folder import claim, driving, make_plan
 from tuning.driver.tuner import run_trials
 from tuning.ledger import TrialRecord, ranked, table

@@ -1,1 +1,1 @@
-"""From a source to a data set: options, plan, splits, shards, execution, and the workspace that makes it resumable."""
+"""From a source to a data set: options, plan, splits, shards, and the workspace that makes it resumable."""

@@ -79,7 +79,11 @@ class PackOptions:
     max_skipped_fraction: float = 0.05
     """Packing fails when more than this share of the images is bad."""
     workers: int | None = None
-    """Processes; the number of cores when not given. The data set does not depend on it."""
+    """Processes; the number of cores, of the whole cluster with --address, when not given. The data set does not depend
+    on it."""
+    address: str | None = None
+    """Ray cluster whose machines write the shards: auto, or host:port of its head. They need the same packages, and
+    input and output under the same paths. Needs the extra tuning."""
 
     def __post_init__(self) -> None:
         """Checks what can be checked without the source.

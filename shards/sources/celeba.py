@@ -23,7 +23,7 @@ from shards.base.errors import UserError
 from shards.dataset.label_types import sorted_names
 from shards.dataset.manifest import SPLITS, LabelField
 from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
-from shards.sources.base import Item, LabelValue, SourceEntry
+from shards.sources.base import Item, LabelValue, SourceEntry, emptied
 from shards.sources.files.listing import listing
 
 FACE_BOX: Crop = (15 / 178, 40 / 218, 163 / 178, 188 / 218)
@@ -98,6 +98,10 @@ class CelebaSource:
         return Item(
             key=Path(file).stem, labels=self._labels(position), ref=file, partition=self._partition_name(position)
         )
+
+    def without_listing(self) -> CelebaSource:
+        """A copy that only loads."""
+        return emptied(self, _files=[], _attributes=None, _identity=None, _partition=None)
 
     def load(self, item: Item) -> Image.Image:
         """Opens the image file."""

@@ -14,7 +14,7 @@ from shards.base.printing import printable
 from shards.dataset.label_types import Scalar, sorted_names
 from shards.dataset.manifest import LabelField
 from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
-from shards.sources.base import Item, SourceEntry
+from shards.sources.base import Item, SourceEntry, emptied
 from shards.sources.files.label_table import join_labels, read_label_file
 from shards.sources.files.listing import first_few, list_files, unique_keys
 
@@ -86,6 +86,10 @@ class FolderSource:
         """The image at a position."""
         labels = {name: column[position] for name, column in self._columns.items()}
         return Item(self._keys[position], labels, ref=self._files[position])
+
+    def without_listing(self) -> FolderSource:
+        """A copy that only loads."""
+        return emptied(self, _files=Names(()), _keys=Names(()), _columns={})
 
     def load(self, item: Item) -> Image.Image:
         """Opens the image file."""

@@ -25,7 +25,7 @@ from shards.dataset.label_types import Scalar, convert, find_identity, infer_fie
 from shards.dataset.tar import Member, TarSample, read_samples
 from shards.images.contents import CLASS_LABELS, not_consecutive, note_ignored, read_labels, split_of_name
 from shards.images.reading import IMAGE_SUFFIXES, BadImage, Crop, open_image_bytes
-from shards.sources.base import Item, SourceEntry
+from shards.sources.base import Item, SourceEntry, emptied
 from shards.sources.files.listing import first_few, list_files, listing
 
 BAD_LABELS = "labels that cannot be read"
@@ -124,7 +124,16 @@ class WebdatasetSource:
     def __getitem__(self, position: int) -> Item:
         """The image at a position."""
         labels = {name: column[position] for name, column in self._columns.items()}
-        return Item(self._keys[position], labels, ref=position, partition=self._partitions[self._shards[position]])
+        place = None
+        if self._is_labeled[position]:
+            path = self._paths[self._shards[position]]
+            place = (path, int(self._offsets[position]), int(self._sizes[position]))
+        return Item(self._keys[position], labels, ref=place, partition=self._partitions[self._shards[position]])
+
+    def without_listing(self) -> WebdatasetSource:
+        """A copy that only loads."""
+        nothing = dict.fromkeys(("_shards", "_offsets", "_sizes", "_is_labeled"), np.empty(0))
+        return emptied(self, _paths=[], _partitions=[], _keys=[], _columns={}, **nothing)
 
     def load(self, item: Item) -> Image.Image:
         """Decodes the image.
@@ -132,11 +141,12 @@ class WebdatasetSource:
         Raises:
             BadImage: As ``open_image_bytes``, and for labels that cannot be read.
         """
-        if not self._is_labeled[item.ref]:
+        if item.ref is None:
             raise BadImage(BAD_LABELS)
+        path, offset, size = item.ref
         try:
-            with open(self._paths[self._shards[item.ref]], "rb") as file:
-                return open_image_bytes(_read(file, int(self._offsets[item.ref]), int(self._sizes[item.ref])))
+            with open(path, "rb") as file:
+                return open_image_bytes(_read(file, offset, size))
         except FileNotFoundError:
             raise BadImage("missing file") from None
 

@@ -52,7 +52,7 @@ KINDS = {
     "report's AE": Kind(Preset("ae", "ae_lfw_report"), every_seed=False),
 }
 """The VAE-GAN has the network and the schedule of the AE-GAN."""
-_GAME_FACTORS = {512: 1.5}
+_GAME_FACTORS = {("AE-GAN", 512): 1.2, ("VAE-GAN", 512): 1.5}
 """At so many latents components leave little to tell, and the discriminator's word counts more."""
 COMPONENTS = ("PCA", "PCA, mirrored images too")
 
@@ -106,7 +106,7 @@ def main() -> None:
                 directory = config.out / f"{name.replace(' ', '_')}_{latents}_{seed}"
                 score = known.get((name, latents, seed))
                 if score is None:
-                    train(directory, kind, latents, seed, config)
+                    train(directory, name, latents, seed, config)
                     score = measured(directory, name, latents, seed, images, rfd)
                 scores.append(score)
                 write([*scores, *(known[key] for key in known.keys() - {_key(score) for score in scores})], config)
@@ -139,19 +139,20 @@ def components(
         )
 
 
-def train(directory: Path, kind: Kind, latents: int, seed: int, config: Config) -> None:
+def train(directory: Path, kind: str, latents: int, seed: int, config: Config) -> None:
     """Trains or resumes one run; its configuration lies beside it."""
     if (directory / "snapshots" / f"images_{config.max_images:012d}").exists():
         return
-    options = configuration(kind.preset)
+    preset = KINDS[kind].preset
+    options = configuration(preset)
     changes: dict[str, Any] = {"model": {"latent_size": latents}, "max_images": config.max_images, "seed": seed}
     if weight := options["model"].get("adversarial_weight"):
-        changes["model"]["adversarial_weight"] = weight * _GAME_FACTORS.get(latents, 1)
+        changes["model"]["adversarial_weight"] = weight * _GAME_FACTORS.get((kind, latents), 1)
     path = directory.with_suffix(".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(merged(options, changes), sort_keys=False))
     arguments = ["--config", str(path), "--data", str(config.data), "--run", str(directory)]
-    if subprocess.run([sys.executable, "facegen/train.py", kind.preset.family, *arguments], cwd=ROOT).returncode:
+    if subprocess.run([sys.executable, "facegen/train.py", preset.family, *arguments], cwd=ROOT).returncode:
         raise UserError(f"{directory.name} could not be trained; see its message above.")
 
 

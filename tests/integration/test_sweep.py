@@ -18,8 +18,9 @@ from facegen.runs.snapshot import find_snapshot
 from failing_disk import fail_at_every_change
 from launching import json_lines
 from shards.base.errors import UserError
+from shards.execution.ray_connection import connected
 from sweeps import write_space
-from tuning.driver.cluster import Need, connected, max_concurrent
+from tuning.driver.cluster import Need, max_concurrent
 from tuning.driver.sweep_folder import claim, make_plan
 from tuning.driver.tuner import run_trials
 from tuning.ledger import read_ledger

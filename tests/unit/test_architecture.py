@@ -22,7 +22,7 @@ ROOMS = ("shards", "facegen", "eval", "tuning")
 ORDER: dict[str, tuple[str, ...]] = {
     "shards": (
         "base",
-        "command_line",
+        "command_line execution",
         "dataset downloads serving",
         "images",
         "sources loading",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,10 @@ class FileSource:
         """The image at a position."""
         file = self.files[position]
         return Item(self.key(file), self.labels(file) or {}, ref=file)
+
+    def without_listing(self) -> FileSource:
+        """A copy that only loads."""
+        return replace(self, files=Names(()))
 
     def load(self, item: Item) -> Image.Image:
         """Opens the image file.

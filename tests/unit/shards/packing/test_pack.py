@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,16 @@ from shards.command_line.cli import run
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
 from shards.dataset.tar import ShardWriter, member_key, read_samples
+from shards.execution.dispatch import run_tasks
+from shards.execution.executor import InProcess
 from shards.images.codecs import decode
 from shards.images.reading import Crop, Preparation
 from shards.loading.reader import Reader
 from shards.pack import main
-from shards.packing.execution import InProcess, run_tasks
 from shards.packing.options import PackOptions
 from shards.packing.pack import pack, pack_source
-from shards.packing.plan import Encoding, ShardTask, Splitting, make_plan
-from shards.packing.shard import ShardJob, write_shard
+from shards.packing.plan import Encoding, Splitting, make_plan
+from shards.packing.shard import ListedTask, ShardJob, listed, write_shard
 from shards.packing.splits import Fractions
 from shards.packing.workspace import ShardWork, Workspace
 from shards.sources.base import Item
@@ -392,9 +393,9 @@ def test_mistakes_from_python(
 
 def test_an_executor_from_outside_writes_the_same_bytes(images: Path, packed: Path, tmp_path: Path) -> None:
     class Backwards:
-        def run(self, work: ShardWork, tasks: Sequence[ShardTask], on_images: Any) -> Iterator[Any]:
-            for task in reversed(tasks):
-                yield pickle.loads(pickle.dumps(work))(task, lambda: on_images(1))
+        def run(self, work: ShardWork, tasks: Iterable[ListedTask], on_items: Any) -> Iterator[Any]:
+            for task in reversed(list(tasks)):
+                yield pickle.loads(pickle.dumps(work))(task, lambda: on_items(1))
 
     pack_source(folder(images), options(tmp_path / "out"), Backwards())  # type: ignore[arg-type]
     assert contents(tmp_path / "out") == contents(packed)
@@ -407,7 +408,8 @@ def test_writing_a_shard_depends_on_job_and_task_only(images: Path, tmp_path: Pa
     )
     job, counted = ShardJob(source, plan.preparation, plan.encoding), []
     paths = [tmp_path / "a", tmp_path / "b"]
-    first, second = (write_shard(job, plan.tasks[0], path, lambda: counted.append(1)) for path in paths)
+    task = next(listed(source, plan.tasks))
+    first, second = (write_shard(job, task, path, lambda: counted.append(1)) for path in paths)
     assert first == second and paths[0].read_bytes() == paths[1].read_bytes()
     assert len(counted) == 2 * len(plan.tasks[0].positions)
     assert sorted(tmp_path.iterdir()) == paths
@@ -601,8 +603,10 @@ def test_full_disk_is_one_sentence(images: Path, tmp_path: Path, monkeypatch: py
         source, Preparation(16, 3, None, "area"), Encoding("raw", {}), Splitting("auto", Fractions(0.1, 0.1), 0), 8
     )
     work = ShardWork(ShardJob(source, plan.preparation, plan.encoding), tmp_path)
+    (tmp_path / ".packing").mkdir()
+    (tmp_path / ".packing" / "plan.json").touch()
     with pytest.raises(UserError, match="No space left on device.*fix this, then rerun the command"):
-        list(run_tasks(InProcess(), work, plan.tasks, lambda count: None))
+        list(run_tasks(InProcess(), work, listed(source, plan.tasks), lambda count: None, tmp_path))
 
 
 def test_member_keys() -> None:
