@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from shards.packing.plan import Encoding, Splitting, make_plan
 from shards.packing.shard import ListedTask, ShardJob, listed, write_shard
 from shards.packing.splits import Fractions
 from shards.packing.workspace import ShardWork, Workspace
-from shards.sources.base import Item
+from shards.sources.base import Item, emptied
 from shards.sources.folder import FolderConfig, FolderSource
 
 REPO = Path(__file__).resolve().parents[4]
@@ -399,6 +400,34 @@ def test_an_executor_from_outside_writes_the_same_bytes(images: Path, packed: Pa
 
     pack_source(folder(images), options(tmp_path / "out"), Backwards())  # type: ignore[arg-type]
     assert contents(tmp_path / "out") == contents(packed)
+
+
+def test_workers_get_no_listing(images: Path, tmp_path: Path) -> None:
+    sizes = []
+    for source in (folder(images), folder(make_images(tmp_path / "few", 3))):
+        job = ShardJob(source, Preparation(16, 3, None, "area"), Encoding("raw", {}))
+        copied = pickle.loads(pickle.dumps(job)).source
+        assert len(copied) == 0 < len(source)
+        assert copied.load(source[2]).tobytes() == source.load(source[2]).tobytes()
+        # The folder and the names of its people are all that remains.
+        sizes.append(len(pickle.dumps(replace(job, source=emptied(source, fields={}, provenance={})))))
+    assert abs(sizes[0] - sizes[1]) < 40
+
+
+def test_shards_of_other_package_versions_are_refused(images: Path, packed: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        pack_source(StoppingSource(images, 20), options(output))
+    path = next((output / ".packing").glob("*.tar.json"))
+    result = json.loads(path.read_text())
+    right = dict(result["versions"])
+    result["versions"]["pillow"] = "1.0"
+    path.write_text(json.dumps(result))
+    with pytest.raises(UserError, match=r"was written with pillow 1.0, and here is .*Install pillow 1.0 wherever"):
+        pack_source(folder(images), options(output))
+    path.write_text(json.dumps(result | {"versions": right}))
+    pack_source(folder(images), options(output))
+    assert contents(output) == contents(packed)
 
 
 def test_writing_a_shard_depends_on_job_and_task_only(images: Path, tmp_path: Path) -> None:
