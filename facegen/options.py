@@ -119,7 +119,7 @@ class AugmentConfig:
 
 @dataclass
 class LoaderConfig:
-    """How shards are read; none of it changes which image is used when."""
+    """How shards are read; only canonical_nodes changes which image is used when."""
 
     num_threads: int = 2
     """Threads that read and decode; 0 decodes in the training thread."""
@@ -127,6 +127,10 @@ class LoaderConfig:
     """Batches kept ready; small ones are read several at a time, and more of them."""
     decoded_gb: float = 1.0
     """Memory (GB) in which each process keeps decoded images for later epochs; 0 keeps none."""
+    canonical_nodes: int | None = None
+    """Cut the data into this many lanes, so that as many machines, or half or a quarter as many, each read only their
+    share of the shards; a divisor of the batch. When null, a number that follows from the data set and the batch size,
+    at most 64. The order depends on it, and a run keeps it to its end."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
@@ -136,6 +140,8 @@ class LoaderConfig:
             raise ValueError(f"loader.prefetch_batches must be from 1 to 100000, not {self.prefetch_batches}.")
         if not 0 <= self.decoded_gb < math.inf:
             raise ValueError(f"loader.decoded_gb must be 0 or more, not {self.decoded_gb}.")
+        if self.canonical_nodes is not None and self.canonical_nodes < 1:
+            raise ValueError(f"loader.canonical_nodes must be at least 1, not {self.canonical_nodes}.")
 
 
 @dataclass

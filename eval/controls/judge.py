@@ -97,7 +97,9 @@ def _fit(
 ) -> DegreeRegressor:
     batch_size = min(_BATCH_SIZE, int(known.sum()))
     units = None if known.all() else ChosenSamples(dataset.shard_sizes("train"), known)
-    loader = TrainLoader(dataset, "train", global_batch_size=batch_size, seed=seed, fields=[label], units=units)
+    loader = TrainLoader(
+        dataset, "train", global_batch_size=batch_size, seed=seed, canonical_nodes=1, fields=[label], units=units
+    )
     network = DegreeRegressor(dataset.image.channels).to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=_LR)
     num_steps = max(1, num_epochs * loader.steps_per_epoch)

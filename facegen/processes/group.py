@@ -57,6 +57,11 @@ def make_accelerator(force_cpu: bool = False, handlers: list[Any] | None = None)
     return accelerator
 
 
+def local_world_size() -> int | None:
+    """How many processes of the group run on each machine; None where the launcher does not say."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "0")) or None
+
+
 def wrap(network: nn.Module, accelerator: Accelerator) -> nn.Module:
     """The network in the form whose gradients are averaged over processes; each process keeps its own buffers.
 

@@ -47,6 +47,7 @@ OPTION_HISTORY: Sequence[Sequence[Change]] = (
     (Added("ema.ramp_up", 0.0),),
     (Added("ema.statistics_images", 0),),
     (),  # Snapshots say how the data frame faces.
+    (),  # States say how many lanes the order of images has.
 )
 """The first entry leads from version 1 to version 2, and so on.
 

@@ -42,6 +42,8 @@ class Facts:
     dataset_fingerprint: str
     config: dict[str, Any]
     """The full resolved training config."""
+    canonical_nodes: Count = field(default=1, kw_only=True)
+    """Lanes of the order of images; 1 in older checkpoints."""
 
 
 def write_facts(directory: Path, facts: Facts) -> None:

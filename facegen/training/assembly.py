@@ -17,6 +17,7 @@ from facegen.optimization.ema import EMA
 from facegen.optimization.optim import Updater
 from facegen.optimization.state import TrainState
 from facegen.options import TrainConfig
+from facegen.processes.group import local_world_size
 from facegen.randomness import derive_seed
 from facegen.training.batches import StatisticsBatches
 from shards.base.errors import UserError, shown
@@ -38,6 +39,8 @@ def make_loader(config: TrainConfig, dataset: Dataset, family: Family, accelerat
         seed=config.seed,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
+        local_world_size=local_world_size(),
+        canonical_nodes=config.loader.canonical_nodes,
         num_threads=config.loader.num_threads,
         prefetch_batches=config.loader.prefetch_batches,
         decoded_bytes=round(config.loader.decoded_gb * 1e9),

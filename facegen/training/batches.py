@@ -79,6 +79,7 @@ class StatisticsBatches:
             "train",
             global_batch_size=size,
             seed=config.seed,
+            canonical_nodes=1,
             num_threads=config.loader.num_threads,
             fields=self._family.labels,
             units=units,

@@ -19,6 +19,7 @@ from facegen.runs.run_directory import CHECKPOINTS
 from facegen.runs.snapshot import Description, save_best, save_snapshot
 from facegen.runs.state_file import Facts
 from shards.dataset.dataset import Dataset
+from shards.loading.loader import TrainLoader
 from shards.packing.framing import Framing
 
 
@@ -31,7 +32,7 @@ class Saver:
         config: TrainConfig,
         dataset: Dataset,
         accelerator: Accelerator,
-        epoch_size: int,
+        loader: TrainLoader,
         total_images: int,
     ) -> None:
         """Takes the run directory and what stays the same over a run; None writes no files."""
@@ -39,8 +40,10 @@ class Saver:
         self._config = config
         self._dataset = dataset
         self._accelerator = accelerator
-        self._epoch_size = epoch_size
-        self._facts = Facts(0, total_images, dataset.fingerprint, to_dict(config))
+        self._epoch_size = loader.epoch_size
+        self._facts = Facts(
+            0, total_images, dataset.fingerprint, to_dict(config), canonical_nodes=loader.canonical_nodes
+        )
         self._saved_at: int | None = None
 
     def mark_saved(self, state: TrainState) -> None:

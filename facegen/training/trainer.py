@@ -83,20 +83,22 @@ class Trainer:
         if self.run:
             fingerprint, file_options = self.dataset.fingerprint, self.family.file_options
             self._lock, found = claim(config, fingerprint, self.accelerator, file_options)
-        self._saver = Saver(self.run, config, self.dataset, self.accelerator, epoch_size, self.total_images)
         if found:
+            facts = read_facts(found)
+            self.loader.load_state_dict({"samples_seen": facts.images_seen, "canonical_nodes": facts.canonical_nodes})
             self.state.read(found)
-            self._saver.mark_saved(self.state)
-            self.reporter.warn_of_another_total(read_facts(found).total_images)
+            self.reporter.warn_of_another_total(facts.total_images)
         else:
             initialize(self.state, config, self.dataset, self.accelerator)
+        self._saver = Saver(self.run, config, self.dataset, self.accelerator, self.loader, self.total_images)
+        if found:
+            self._saver.mark_saved(self.state)
         self._held_out: tuple[int, dict[str, float]] = (0, {})
         self._on_saved: OnSaved | None = None
         self._waited_sec = 0.0
         self._has_dropout = any(isinstance(module, _DropoutNd) for module in self.family.modules())
         self._networks = training_networks(self.family, config.performance, self.accelerator)
         self._wrapped = {name: wrap(network, self.accelerator) for name, network in self._networks.items()}
-        self.loader.samples_seen = self.images_seen
 
     @property
     def images_seen(self) -> int:

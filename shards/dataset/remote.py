@@ -123,8 +123,12 @@ class Remote:
                 self._expected.add(shard.name)
             self._pool.submit(self._prefetch, shard)
 
-    def check_room(self, num_bytes: int) -> None:
+    def check_room(self, num_bytes: int, advice: str = "copy the data set here") -> None:
         """Checks that shards that are read in turn fit into the cache together.
+
+        Args:
+            num_bytes: What they take.
+            advice: What else helps than a larger cache.
 
         Raises:
             UserError: They do not: each would be fetched many times.
@@ -132,7 +136,7 @@ class Remote:
         if num_bytes > cache_bytes():
             raise UserError(
                 f"shards of {self.address} that are read in turn take {num_bytes / 1e9:.2g} GB and the cache holds "
-                f"{cache_bytes() / 1e9:.2g} GB; raise the variable {SIZE_VARIABLE}, or copy the data set here."
+                f"{cache_bytes() / 1e9:.2g} GB; raise the variable {SIZE_VARIABLE}, or {advice}."
             )
 
     def _prefetch(self, shard: Shard) -> None:

@@ -1,7 +1,8 @@
 """Batches of uint8 images and labels: the plan says which, the reader fetches and decodes, threads do it ahead of time.
 
 Threads and not processes: the JPEG decoder and ``pread`` release the GIL, so threads scale, and need no pickling, no
-shared memory and no worker that can be killed or left behind. All that has to be saved is one integer.
+shared memory and no worker that can be killed or left behind. All that has to be saved are two integers: how many
+samples were seen, and into how many lanes their order is cut.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import torch
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch, BatchReader, Share
-from shards.loading.order import BatchPlan, EpochOrder, evaluation_rows
+from shards.loading.batch_plan import BatchPlan, evaluation_rows
+from shards.loading.order import EpochOrder, default_canonical_nodes
 from shards.loading.units import SingleSamples, Units
 
 _READ_IMAGES = 256
@@ -40,6 +42,7 @@ class TrainLoader:
         steps_per_epoch: Global batches of an epoch, the same for every rank.
         epoch_size: Samples of an epoch over all ranks, by which ``samples_seen`` grows.
         num_left_out: Samples that each epoch leaves out, because they fill no whole batch.
+        canonical_nodes: Lanes of the order, which depends on it.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class TrainLoader:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        local_world_size: int | None = None,
+        canonical_nodes: int | None = None,
         num_threads: int = 2,
         prefetch_batches: int = 4,
         decoded_bytes: int = 0,
@@ -68,6 +73,11 @@ class TrainLoader:
             seed: Seed of the order.
             rank: This process, from 0.
             world_size: How many processes there are.
+            local_world_size: How many of them run on each machine, neighbors in rank, and share its cache of remote
+                shards; all of them when None.
+            canonical_nodes: Cuts the data into this many lanes, each of which gives every batch the same number of
+                units: as many machines, or half or a quarter as many, each read a share of the shards, and not all of
+                them. The order depends on it. When None, it follows from the data set and the global batch size.
             num_threads: Threads that read and decode; 0 reads in the calling thread, on demand.
             prefetch_batches: Batches in progress or ready ahead of the consumer, more if they are small; each takes the
                 memory of its images.
@@ -87,19 +97,22 @@ class TrainLoader:
             raise UserError("pin_memory needs a CUDA device and there is none; leave it out.")
         self._read = BatchReader(dataset, split, fields, pin_memory, decoded_bytes, images)
         self._units = units or SingleSamples(dataset.shard_sizes(split))
-        self._order = EpochOrder(self._units.per_shard, seed)
-        self._plan = BatchPlan(self._order, global_batch_size, rank, world_size, self._units.unit_size)
-        self._is_remote = dataset.remote is not None
-        if dataset.remote and images:
-            shard_bytes = [shard.num_bytes for shard in dataset.shards(split)]
-            # The samples of a larger unit may lie in any block.
-            num_blocks = 2 if self._units.unit_size == 1 else self._order.num_blocks
-            dataset.remote.check_room(min(sum(shard_bytes), num_blocks * self._order.block_shards * max(shard_bytes)))
+        self._seed = seed
+        self._ranks = rank, world_size, local_world_size or world_size
+        self._given_nodes = canonical_nodes
+        if canonical_nodes is None:
+            # The samples of a larger unit may lie in any shard, whatever its lane.
+            canonical_nodes = 1
+            if self._units.unit_size == 1:
+                canonical_nodes = default_canonical_nodes(self._units.per_shard, global_batch_size)
+        self._shard_bytes = [shard.num_bytes for shard in dataset.shards(split)]
+        self._remote = dataset.remote if images else None
         self._global_batch_size = global_batch_size
         self._num_threads = num_threads
         self._prefetch_batches = prefetch_batches
-        self._batches_per_read = max(1, _READ_IMAGES // self._plan.local_batch_size)
         self._samples_seen = 0
+        self._cut(canonical_nodes)
+        self._batches_per_read = max(1, _READ_IMAGES // self._plan.local_batch_size)
         self.steps_per_epoch = self._plan.steps_per_epoch
         self.epoch_size = self._plan.epoch_size
         self.num_left_out = self._plan.num_left_out
@@ -119,15 +132,37 @@ class TrainLoader:
 
     def state_dict(self) -> dict[str, int]:
         """The whole state of the loader, the same on every rank."""
-        return {"samples_seen": self._samples_seen}
+        return {"samples_seen": self._samples_seen, "canonical_nodes": self.canonical_nodes}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continues from a saved state, whatever its world size and threads.
+        """Continues from a saved state, whatever its world size and threads, and in its order.
 
         Raises:
-            UserError: A state from a run with another global batch size.
+            UserError: A state from a run with another global batch size, or with other canonical nodes than were given.
         """
+        nodes = state.get("canonical_nodes", 1)  # States of older releases have one lane.
+        if self._given_nodes not in (None, nodes):
+            raise UserError(
+                f"canonical_nodes was {nodes} when the run was started and is {self._given_nodes} now; give the same, "
+                "or leave it out."
+            )
+        if nodes != self.canonical_nodes:
+            self._cut(nodes)
         self.samples_seen = state["samples_seen"]
+
+    def _cut(self, canonical_nodes: int) -> None:
+        """Plans the batches of an order of so many lanes."""
+        rank, world_size, local_world_size = self._ranks
+        self.canonical_nodes = canonical_nodes
+        self._order = EpochOrder(self._units.per_shard, self._seed, num_lanes=canonical_nodes)
+        self._plan = BatchPlan(self._order, self._global_batch_size, rank, world_size, self._units.unit_size)
+        if self._remote:
+            num_shards, advice = len(self._shard_bytes), "copy the data set here"
+            if self._units.unit_size == 1:
+                lanes = self._plan.lanes_of(rank - rank % local_world_size, local_world_size)
+                num_shards = 2 * len(lanes) * self._order.block_shards
+                advice = f"lower canonical_nodes ({canonical_nodes})" if canonical_nodes > 1 else advice
+            self._remote.check_room(min(sum(self._shard_bytes), num_shards * max(self._shard_bytes)), advice)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields batches without end.
@@ -154,20 +189,22 @@ class TrainLoader:
 
     def _shares(self) -> Iterator[Share]:
         # Plans in the consumer's thread: threads that plan two blocks at a time would evict each other's cache.
-        position, block = self._samples_seen, None
+        position, announced = self._samples_seen, set()
         while True:
-            if self._is_remote:
-                block = self._announce(position, block)
+            if self._remote:
+                announced = self._announce(position, announced)
             epoch, units = self._plan.batch(position)
             rows, labels = self._units.draw(units, epoch)
             yield Share(rows, epoch, self._plan.first_slot, labels)
             position += self._global_batch_size
 
-    def _announce(self, position: int, block: tuple[int, int] | None) -> tuple[int, int]:
-        """Prefetches shards, once for each block; returns the block at a position."""
-        here = self._plan.block_at(position)
-        if here != block:
-            self._read.expect(self._order.shards_from(*here).tolist())
+    def _announce(self, position: int, announced: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Prefetches shards, once for each block; returns epoch and number of the blocks at a position."""
+        epoch, blocks = self._plan.blocks_at(position)
+        here = {(epoch, block) for block in blocks}
+        if here != announced:
+            new = [block for block in blocks if (epoch, block) not in announced]
+            self._read.expect(self._order.shards_from(epoch, new).tolist())
         return here
 
 

@@ -1,33 +1,38 @@
-"""Which sample is used when, and by whom: a pure function of (seed, epoch, samples seen, world size).
+"""The order of the units of every epoch: a pure function of (seed, epoch), of which any part can be computed by itself.
 
-An epoch is one order of all units of a split. A *unit* is drawn as a whole: a sample, a group of samples or a pair; the
-order knows only how many units each shard has. It is made in two steps: the shards are permuted and cut into blocks of
-neighbors, then the units are shuffled within each block. So any position of any epoch can be computed by itself, and a
-reader that follows the order uses the shards of one block at a time (two where blocks meet). A split that fits into one
-block gets a uniform shuffle of all its units.
+A *unit* is drawn as a whole: a sample, a group of samples or a pair; the order knows only how many units each shard
+has. The shards of an epoch are permuted and laid end to end. This line is cut into equal *lanes*, each lane into blocks
+of neighboring shards, and the units are shuffled within each block. A reader that follows a lane uses the shards of one
+block at a time (two where blocks meet). A split that fits into one block of one lane gets a uniform shuffle of all its
+units.
 
-The n-th global batch of an epoch holds the positions ``[n * B, (n + 1) * B)`` of its order, and rank r of W takes the
-slots ``[r * B / W, (r + 1) * B / W)`` of it. So the world size only cuts a batch and never changes it, and the whole
-state is ``samples_seen``. An epoch leaves out what remains after its last whole batch.
+The batches of an epoch go down all lanes side by side (``shards.loading.batch_plan``), and machines share the lanes.
+So a machine reads its lanes' shards alone, and a batch is still mixed from all over the line.
 
-Cost: three int64 of memory a shard, and one a unit of the current block. Ten million samples in 2,500 shards of 4,000
-take 60 kB, and 0.5 MB for a block of 65,536 units; planning a whole epoch takes 0.4 seconds. A jump to any position is
-one shuffle of the shards and one of a block: a few milliseconds. A billion samples in 100,000 shards of 10,000 (25 MB
-each at 2.5 kB an image) are 14,286 blocks of 7 shards: 2.4 MB for the shards, 0.6 MB for a block, ten milliseconds for
-a jump, and about 35 seconds for all blocks of an epoch, which one core takes 35 hours to decode. At that size the index
-of the data set grows large (12 bytes a sample for offset and size: 12 GB), not the plan.
+Cost: six int64 of memory a shard, and one a unit of a block of each lane. Ten million samples in 2,500 shards of 4,000
+take 120 kB, and 0.5 MB for blocks of 65,536 units together; planning a whole epoch takes 0.4 seconds. A jump to any
+position is one shuffle of the shards and one of a block of each lane: a few milliseconds. A billion samples in 100,000
+shards of 10,000 (25 MB each at 2.5 kB an image) are 14,286 blocks of 7 shards: 4.8 MB for the shards, 0.6 MB for a
+block, ten milliseconds for a jump, and about a minute for all blocks of an epoch, which one core takes 35 hours to
+decode. In 64 lanes a block is one shard; a process that follows all of them holds 64, 5 MB, and one of 64 processes
+plans its epoch in four seconds. At that size the index of the data set grows large (12 bytes a sample for offset and
+size: 12 GB), not the plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from shards.base.errors import UserError
+from shards.loading.layout import Layout
 
 TARGET_BLOCK_UNITS = 65_536
 """How many units a block should hold: two hundred batches of 256 before units of the same shards can meet again."""
+_MAX_DEFAULT_NODES = 64
+_MIN_LANE_SHARDS = 8
+"""Neighboring lanes read the shard at their border twice: at most an eighth of all shards."""
 
 
 def shuffled(num_items: int, seed: int, *stream: int) -> np.ndarray:
@@ -60,6 +65,26 @@ def default_block_shards(shard_sizes: Sequence[int] | np.ndarray) -> int:
     return int(np.ceil(TARGET_BLOCK_UNITS / max(1, mean_units)))
 
 
+def default_canonical_nodes(units_per_shard: np.ndarray, units_per_batch: int) -> int:
+    """The number of lanes of an order, from the data set and the batch alone, so that any machines have the same.
+
+    The largest power of two up to ``_MAX_DEFAULT_NODES`` that divides the batch and leaves each lane at least
+    ``_MIN_LANE_SHARDS`` of the largest shards. It is 1 for a split that fits into one block, which is shuffled as one.
+
+    Args:
+        units_per_shard: int64 (shards,).
+        units_per_batch: Units of a global batch.
+    """
+    num_units = int(units_per_shard.sum())
+    if num_units <= TARGET_BLOCK_UNITS:
+        return 1
+    most = min(_MAX_DEFAULT_NODES, num_units // (_MIN_LANE_SHARDS * int(units_per_shard.max())))
+    nodes = 1
+    while 2 * nodes <= most and units_per_batch % (2 * nodes) == 0:
+        nodes *= 2
+    return nodes
+
+
 class EpochOrder:
     """The order of the units of every epoch.
 
@@ -67,19 +92,24 @@ class EpochOrder:
 
     Attributes:
         num_units: Units of the split.
-        num_blocks: Blocks of an epoch.
+        num_lanes: Lanes of the line.
+        lane_starts: int64 (lanes + 1,), the position at which each lane starts, and the line's end.
+        block_shards: Most shards of a block.
     """
 
-    def __init__(self, shard_sizes: Sequence[int] | np.ndarray, seed: int, block_shards: int | None = None) -> None:
+    def __init__(
+        self, shard_sizes: Sequence[int] | np.ndarray, seed: int, block_shards: int | None = None, num_lanes: int = 1
+    ) -> None:
         """Takes the layout of a split.
 
         Args:
             shard_sizes: Units of each shard, in index order; units are numbered through, shard after shard.
             seed: A whole number from 0; another seed is another order.
-            block_shards: Most shards of a block; ``default_block_shards`` when None.
+            block_shards: Most shards of a block; when None, ``default_block_shards`` are divided among the lanes.
+            num_lanes: Into how many lanes the line is cut. The order depends on it.
 
         Raises:
-            UserError: A negative seed, or blocks of no shard.
+            UserError: A negative seed, blocks of no shard, or more lanes than units.
         """
         if seed < 0:
             raise UserError(f"seed must be a whole number from 0, not {seed}.")
@@ -89,17 +119,17 @@ class EpochOrder:
         self._shard_sizes = np.asarray(shard_sizes, np.int64)
         self._shard_starts = np.cumsum(self._shard_sizes) - self._shard_sizes
         self.num_units = int(self._shard_sizes.sum())
-        num_shards = len(self._shard_sizes)
-        self.num_blocks = -(-num_shards // (block_shards or default_block_shards(self._shard_sizes)))
-        # Blocks of nearly equal size: a last block of one left-over shard would end every epoch with batches from that
-        # shard alone.
-        self._block_bounds = np.arange(self.num_blocks + 1) * num_shards // max(1, self.num_blocks)
-        # Key and value of a cache are replaced together, as one tuple, for thread safety.
-        self._epoch_cache = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
-        self._block_cache = (-1, -1, np.empty(0, np.int64))
+        if not 1 <= num_lanes <= max(1, self.num_units):
+            raise UserError(f"canonical_nodes must be from 1 to {self.num_units}, not {num_lanes}.")
+        self.num_lanes = num_lanes
+        self.lane_starts = np.arange(num_lanes + 1) * self.num_units // num_lanes
+        self.block_shards = block_shards or max(1, default_block_shards(self._shard_sizes) // num_lanes)
+        # Entries are replaced whole, for thread safety. Two epochs, since a lane is prefetched into the next one.
+        self._layouts: tuple[tuple[int, Layout], ...] = ()
+        self._lane_blocks = [(-1, -1, np.empty(0, np.int64))] * num_lanes
 
     def rows(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """The units at the positions ``[start, stop)`` of an epoch's order.
+        """The units at the positions ``[start, stop)`` of an epoch's line.
 
         Args:
             epoch: Number of the epoch, from 0.
@@ -110,193 +140,52 @@ class EpochOrder:
             int64 (stop - start,), numbers of units; for samples these are rows of the split.
         """
         assert 0 <= start <= stop <= self.num_units, (start, stop, self.num_units)
-        shard_order, block_starts = self._epoch_layout(epoch)
-        first, last = np.searchsorted(block_starts, [start, stop - 1], side="right") - 1
+        layout = self.layout(epoch)
+        first, last = layout.blocks_at(np.array([start, stop - 1]))
         parts = [np.empty(0, np.int64)]
         for block in range(first, last + 1) if start < stop else ():
-            inside = slice(max(0, start - block_starts[block]), stop - block_starts[block])
-            parts.append(self._block_rows(epoch, block, shard_order)[inside])
+            block_start = layout.block_starts[block]
+            parts.append(self._block_rows(epoch, block, layout)[max(0, start - block_start) : stop - block_start])
         return np.concatenate(parts)
 
-    def block_at(self, epoch: int, position: int) -> int:
-        """Number of the block at a position of an epoch's order."""
-        _, block_starts = self._epoch_layout(epoch)
-        return int(np.searchsorted(block_starts, position, side="right")) - 1
+    def shards_from(self, epoch: int, blocks: Iterable[int]) -> np.ndarray:
+        """What readers of some blocks need now and next: int64 numbers of shards, first all that are needed now.
 
-    def shards_from(self, epoch: int, block: int) -> np.ndarray:
-        """What a reader of a block needs now and next: int64 numbers of its shards and of the next block's.
-
-        The next block may be the first one of the next epoch.
+        After the last block of a lane comes the lane's first one of the next epoch.
         """
-        shard_order, _ = self._epoch_layout(epoch)
-        now = shard_order[self._block_bounds[block] : self._block_bounds[block + 1]]
-        if block + 1 < self.num_blocks:
-            following = shard_order[self._block_bounds[block + 1] : self._block_bounds[block + 2]]
-        else:
-            following = shuffled(len(self._shard_sizes), self._seed, epoch + 1, 0)[: self._block_bounds[1]]
-        return np.concatenate([now, following])
+        layout, now, following = self.layout(epoch), [], []
+        for block in blocks:
+            now.append(layout.shards(block))
+            lane = layout.lane_of(block)
+            if block + 1 < layout.lane_blocks[lane + 1]:
+                following.append(layout.shards(block + 1))
+            else:
+                later = self.layout(epoch + 1)
+                following.append(later.shards(later.lane_blocks[lane]))
+        return np.concatenate([*now, *following])
 
-    @property
-    def block_shards(self) -> int:
-        """Most shards of a block."""
-        return int(np.diff(self._block_bounds).max(initial=0))
+    def layout(self, epoch: int) -> Layout:
+        """The lanes and blocks of an epoch."""
+        layouts = self._layouts
+        for cached_epoch, layout in layouts:
+            if cached_epoch == epoch:
+                return layout
+        shard_order = shuffled(len(self._shard_sizes), self._seed, epoch, 0)
+        layout = Layout(shard_order, self._shard_sizes, self.lane_starts, self.block_shards)
+        self._layouts = (*layouts[-1:], (epoch, layout))
+        return layout
 
-    def _epoch_layout(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The epoch's order of the shards, and the position at which each block starts."""
-        cached_epoch, shard_order, block_starts = self._epoch_cache
-        if cached_epoch != epoch:
-            shard_order = shuffled(len(self._shard_sizes), self._seed, epoch, 0)
-            ends = np.cumsum(self._shard_sizes[shard_order])
-            block_starts = np.concatenate([[0], ends])[self._block_bounds]
-            self._epoch_cache = (epoch, shard_order, block_starts)
-        return shard_order, block_starts
-
-    def _block_rows(self, epoch: int, block: int, shard_order: np.ndarray) -> np.ndarray:
+    def _block_rows(self, epoch: int, block: int, layout: Layout) -> np.ndarray:
         """All units of a block, in the epoch's order."""
-        cached_epoch, cached_block, rows = self._block_cache
+        lane = layout.lane_of(block)
+        cached_epoch, cached_block, rows = self._lane_blocks[lane]
         if (cached_epoch, cached_block) != (epoch, block):
-            shards = shard_order[self._block_bounds[block] : self._block_bounds[block + 1]]
-            sizes = self._shard_sizes[shards]
+            shards = layout.shards(block)
+            firsts, sizes = layout.taken(block, self._shard_sizes)
             # With the block's shards end to end, a unit's number is its place plus the shift of its shard.
-            shift = self._shard_starts[shards] - (np.cumsum(sizes) - sizes)
+            shift = self._shard_starts[shards] + firsts - (np.cumsum(sizes) - sizes)
             rows = shuffled(int(sizes.sum()), self._seed, epoch, 1 + block)
             # The largest blocks are single shards, where gathering shifts would take half as long as the shuffle.
             rows += shift if len(shards) == 1 else np.repeat(shift, sizes)[rows]
-            self._block_cache = (epoch, block, rows)
+            self._lane_blocks[lane] = (epoch, block, rows)
         return rows
-
-
-class BatchPlan:
-    """The share of one rank of every global batch, without end.
-
-    ``samples_seen`` counts samples of all ranks, in whole global batches, each of whole units. Any other number is
-    refused: it comes from a run with another global batch size.
-
-    Attributes:
-        steps_per_epoch: Global batches of an epoch, the same for every rank.
-        epoch_size: Samples of an epoch, ``steps_per_epoch * global_batch_size``.
-        num_left_out: Samples that each epoch leaves out, others every time: they fill no whole batch.
-        first_slot: Where this rank's share starts in a global batch.
-        local_batch_size: Samples of this rank's share.
-    """
-
-    def __init__(
-        self, order: EpochOrder, global_batch_size: int, rank: int = 0, world_size: int = 1, unit_size: int = 1
-    ) -> None:
-        """Checks that every rank gets an equal share of every batch, in whole units.
-
-        Args:
-            order: The order of the units.
-            global_batch_size: Samples of a batch over all ranks.
-            rank: This process, from 0.
-            world_size: How many processes there are.
-            unit_size: Samples of a unit.
-
-        Raises:
-            UserError: Numbers that don't go together, with the nearest that do.
-        """
-        _check_rank(rank, world_size)
-        check_global_batch_size(global_batch_size, world_size, order.num_units * unit_size, unit_size)
-        self._order = order
-        self._global_batch_size = global_batch_size
-        self._unit_size = unit_size
-        self.steps_per_epoch = order.num_units * unit_size // global_batch_size
-        self.epoch_size = self.steps_per_epoch * global_batch_size
-        self.num_left_out = order.num_units * unit_size - self.epoch_size
-        self.local_batch_size = global_batch_size // world_size
-        self.first_slot = rank * self.local_batch_size
-
-    def check(self, samples_seen: int) -> None:
-        """Checks that ``samples_seen`` is a whole number of global batches.
-
-        Raises:
-            UserError: It is not.
-        """
-        if samples_seen < 0 or samples_seen % self._global_batch_size:
-            raise UserError(
-                f"samples_seen = {samples_seen} is not a whole number of global batches of {self._global_batch_size}; "
-                "resume with the global_batch_size that the run was started with."
-            )
-
-    def batch(self, samples_seen: int) -> tuple[int, np.ndarray]:
-        """The share of this rank in the global batch that follows after ``samples_seen`` samples.
-
-        Returns:
-            The epoch, from 0, and int64 (local_batch_size / unit_size,) numbers of units.
-
-        Raises:
-            UserError: As ``check``.
-        """
-        self.check(samples_seen)
-        epoch, position = divmod(samples_seen, self.epoch_size)
-        start = (position + self.first_slot) // self._unit_size
-        return epoch, self._order.rows(epoch, start, start + self.local_batch_size // self._unit_size)
-
-    def block_at(self, samples_seen: int) -> tuple[int, int]:
-        """Epoch and block of the batch that follows after ``samples_seen`` samples.
-
-        Raises:
-            UserError: As ``check``.
-        """
-        self.check(samples_seen)
-        epoch, position = divmod(samples_seen, self.epoch_size)
-        return epoch, self._order.block_at(epoch, (position + self.first_slot) // self._unit_size)
-
-
-def check_global_batch_size(global_batch_size: int, world_size: int, num_samples: int, unit_size: int = 1) -> None:
-    """Checks that each of ``world_size`` processes gets an equal, non-empty share of every global batch.
-
-    Args:
-        global_batch_size: Samples of a batch over all processes.
-        world_size: How many processes there are.
-        num_samples: Samples of an epoch, whole units.
-        unit_size: Samples of a unit; a share is whole units.
-
-    Raises:
-        UserError: A sentence that names the number to change and the nearest right ones.
-    """
-    if num_samples < world_size * unit_size:
-        raise UserError(
-            f"{num_samples} training samples are too few for {world_size} processes; "
-            f"start at most {num_samples // unit_size}."
-        )
-    share = world_size * unit_size
-    largest = num_samples // share * share
-    if global_batch_size < 1:
-        raise UserError(f"global_batch_size must be at least {share}, not {global_batch_size}.")
-    if global_batch_size > num_samples:
-        raise UserError(
-            f"global_batch_size {global_batch_size} is more than the {num_samples} samples; use at most {largest}."
-        )
-    if global_batch_size % share:
-        below = global_batch_size // share * share
-        nearest = [value for value in (below, below + share) if 0 < value <= largest]
-        groups = f" in groups of {unit_size}" if unit_size > 1 else ""
-        raise UserError(
-            f"global_batch_size {global_batch_size} cannot be shared equally by {world_size} processes{groups}; "
-            f"use {' or '.join(map(str, nearest))}."
-        )
-
-
-def evaluation_rows(num_samples: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[np.ndarray]:
-    """The batches of one rank in evaluation: rows in sequence, each sample exactly once over all ranks, none dropped.
-
-    Batch i goes to rank ``i % world_size``, so the batches hold the same samples for any world size. Some ranks may get
-    one batch more than others: make no collective call inside the loop.
-
-    Returns:
-        An iterator of int64 arrays of ``batch_size`` rows, the last of all possibly shorter.
-
-    Raises:
-        UserError: A batch size below 1, or a rank outside of the world.
-    """
-    _check_rank(rank, world_size)
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, not {batch_size}.")
-    starts = range(rank * batch_size, num_samples, world_size * batch_size)
-    return (np.arange(start, min(start + batch_size, num_samples)) for start in starts)
-
-
-def _check_rank(rank: int, world_size: int) -> None:
-    if not 0 <= rank < world_size:
-        raise UserError(f"rank {rank} is not among the {world_size} processes; ranks count from 0.")

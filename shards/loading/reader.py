@@ -18,8 +18,9 @@ from shards.dataset.cache import cache_bytes
 from shards.dataset.dataset import Dataset
 from shards.images.codecs import decode
 
-MAX_OPEN_SHARDS = 64
-"""Most open files of a reader. A block of the plan has fewer shards, unless shards are tiny."""
+MAX_OPEN_SHARDS = 128
+"""Most open files of a reader. The blocks that it reads in turn, one of each lane, have fewer shards, unless shards are
+tiny."""
 
 
 class _ShardFile:

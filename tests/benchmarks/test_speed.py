@@ -16,7 +16,8 @@ from PIL import Image
 from eval.features.spaces import load_efflite0
 from facegen.perceptual.efficientnet_lite import EfficientNetLite0, preprocess, weights_file
 from shards.base.places import num_cores
-from shards.loading.order import BatchPlan, EpochOrder
+from shards.loading.batch_plan import BatchPlan
+from shards.loading.order import EpochOrder
 from shards.sources.synthetic.source import SyntheticConfig, SyntheticSource
 
 NUM_SAMPLES = 10_000_000

@@ -477,13 +477,47 @@ def test_the_next_block_is_prefetched(server: type[Handler], cache: Path) -> Non
     assert tars(cache) == {dataset.shards("train")[number].name for number in (2, 4)}
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_machine_fetches_the_shards_of_its_lanes_only(
+    server: type[Handler], cache: Path, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shards.loading.loader._READ_IMAGES", 4)  # Each read is one batch.
+    dataset = Dataset(server.url)
+    options = {"global_batch_size": 8, "seed": 0, "rank": rank, "world_size": 2, "canonical_nodes": 2}
+    loader = TrainLoader(dataset, "train", num_threads=0, **options)  # type: ignore[arg-type]
+    batches = iter(loader)
+    rows = torch.cat([next(batches).rows for _ in range(loader.steps_per_epoch - 1)])
+    assert dataset.remote is not None
+    dataset.remote._pool.shutdown(wait=True)
+    sizes = dataset.shard_sizes("train")
+    order = EpochOrder(sizes, 0, num_lanes=2)  # Of one block a lane.
+    own, next_own = (set(order.layout(epoch).shards(rank).tolist()) for epoch in (0, 1))
+    assert set(np.searchsorted(np.cumsum(sizes), rows, side="right").tolist()) == own
+    assert len(own) <= len(sizes) // 2 + 1
+    assert tars(cache) == {dataset.shards("train")[number].name for number in own | next_own}
+
+
+def test_the_room_is_that_of_the_lanes_of_a_machine(
+    local: Path, server: type[Handler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shards.loading.order.TARGET_BLOCK_UNITS", 32)  # A block is then a shard or less.
+    num_bytes = max(shard.num_bytes for shard in Dataset(local).shards("train"))
+    options = {"global_batch_size": 8, "seed": 0, "world_size": 4, "canonical_nodes": 2}
+    monkeypatch.setenv("FACEGEN_SHARD_CACHE_GB", str(2.5 * num_bytes / 1e9))
+    for rank in range(4):
+        TrainLoader(Dataset(server.url), "train", rank=rank, local_world_size=2, **options)
+        for together in (3, 4, None):
+            with pytest.raises(UserError, match=r"FACEGEN_SHARD_CACHE_GB, or lower canonical_nodes \(2\)"):
+                TrainLoader(Dataset(server.url), "train", rank=rank, local_world_size=together, **options)
+
+
 def test_blocks_say_what_is_needed_now_and_next() -> None:
     order = EpochOrder([10] * 6, seed=0, block_shards=2)
     positions = (0, 19, 20, 59)
-    blocks = [order.block_at(0, position) for position in positions]
+    blocks = order.layout(0).blocks_at(np.array(positions)).tolist()
     assert blocks == [0, 0, 1, 2]
     for position, block in zip(positions, blocks, strict=True):
-        shards = order.shards_from(0, block)
+        shards = order.shards_from(0, [block])
         rows = np.concatenate([order.rows(0, position, 60), order.rows(1, 0, 20)])
         within = rows[: (position // 20 + 1) * 20 - position + 20]
         assert set(within // 10) <= set(shards.tolist())

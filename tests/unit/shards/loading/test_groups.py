@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
+from shards.loading.batch_plan import BatchPlan
 from shards.loading.groups import GroupKind, GroupUnits
 from shards.loading.loader import TrainLoader
-from shards.loading.order import BatchPlan, EpochOrder
+from shards.loading.order import EpochOrder
 
 SAME_PERSON = GroupKind(same=["person"], varies="pose")
 SAME_POSE = GroupKind(same=["pose"], varies="person")

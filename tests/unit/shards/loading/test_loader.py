@@ -32,8 +32,9 @@ from shards.dataset.writer import Columns, write_dataset
 from shards.images.codecs import encode
 from shards.loading import reader
 from shards.loading.batch import Batch, BatchReader, Share
+from shards.loading.batch_plan import BatchPlan
 from shards.loading.loader import TrainLoader, _in_order, evaluation_batches
-from shards.loading.order import BatchPlan, EpochOrder
+from shards.loading.order import EpochOrder
 from shards.loading.reader import Reader
 
 SHARD_SIZES = {"train": (7, 12, 1, 9, 6), "val": (5, 4)}
@@ -172,7 +173,7 @@ def test_any_ranks_and_threads_resume_the_same_sequence(
     before = train_loader(dataset, seed=seed, num_threads=num_threads, prefetch_batches=prefetch_batches)
     take(before, num_done)
     state = before.state_dict()
-    assert state == {"samples_seen": 12 * num_done}
+    assert state == {"samples_seen": 12 * num_done, "canonical_nodes": 1}
     ranks = []
     for rank in range(world_size):
         loader = train_loader(dataset, seed=seed, rank=rank, world_size=world_size, num_threads=num_threads)
@@ -183,6 +184,23 @@ def test_any_ranks_and_threads_resume_the_same_sequence(
         assert torch.equal(torch.cat([share.images for share in shares]), expected.images)
         smiles = torch.cat([share.labels["smile"] for share in shares])
         torch.testing.assert_close(smiles, expected.labels["smile"], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_state_brings_its_order_along(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = take(train_loader(dataset, canonical_nodes=4), 5)[2:]
+    loader = train_loader(dataset, canonical_nodes=4)
+    take(loader, 2)
+    resumed = train_loader(dataset)
+    resumed.load_state_dict(loader.state_dict())
+    for batch, other in zip(take(resumed, 3), expected, strict=True):
+        assert_equal(batch, other)
+    monkeypatch.setattr("shards.loading.loader.default_canonical_nodes", lambda *_: 2)
+    resumed = train_loader(dataset)
+    assert resumed.canonical_nodes == 2
+    resumed.load_state_dict({"samples_seen": 12})  # Of a release without lanes.
+    assert_equal(take(resumed, 1)[0], take(train_loader(dataset, canonical_nodes=1), 2)[1])
+    with pytest.raises(UserError, match="canonical_nodes was 1 .* and is 4 now"):
+        loader.load_state_dict({"samples_seen": 12})
 
 
 def test_samples_seen_counts_what_was_yielded_not_what_was_prefetched(dataset: Dataset) -> None:

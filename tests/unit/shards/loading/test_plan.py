@@ -13,7 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from shards.base.errors import UserError
-from shards.loading.order import BatchPlan, EpochOrder, default_block_shards, evaluation_rows, shuffled
+from shards.loading.batch_plan import BatchPlan, evaluation_rows
+from shards.loading.order import EpochOrder, default_block_shards, shuffled
 
 SHARD_SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 SEEDS = st.integers(0, 2**40)
@@ -124,7 +125,7 @@ def test_a_window_touches_few_shards(sizes: list[int], seed: int, block_shards: 
 def test_blocks_are_of_nearly_equal_numbers_of_shards() -> None:
     order = EpochOrder([10] * 17, seed=0, block_shards=4)
     shards = order.rows(0, 0, 170) // 10
-    per_block = [len(set(shards[:30])), order.num_blocks]
+    per_block = [len(set(shards[:30])), order.layout(0).num_blocks]
     assert per_block == [3, 5]
     assert len(set(shards[-30:])) >= 3
 
@@ -158,7 +159,7 @@ def test_the_shuffle_is_uniform() -> None:
 def test_a_split_of_one_block_is_mixed_over_all_its_shards() -> None:
     """First places of an epoch come from all shards alike: mean row of the first tenth within 4 standard errors."""
     order = EpochOrder([500] * 20, seed=1)
-    assert order.num_blocks == 1
+    assert order.layout(0).num_blocks == 1
     first = order.rows(0, 0, 1000)
     assert len(set((first // 500).tolist())) == 20
     assert abs(first.mean() - 5000) < 4 * (10_000 / 12**0.5) / 1000**0.5

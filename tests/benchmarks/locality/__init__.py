@@ -1,0 +1,1 @@
+"""What an order in lanes costs and saves: traffic of many machines, planning, loading, training."""
