@@ -36,4 +36,4 @@ def train(data: Path, work: Path, canonical_nodes: int, seed: int) -> Quality:
     options = _OPTIONS | {"loader.canonical_nodes": canonical_nodes, "seed": seed}
     facegen.train("ae", data=str(data), run=str(run), **options)
     [*_, mse] = [point["val/mse"] for point in read_metrics(run) if "val/mse" in point]
-    return Quality(canonical_nodes, seed, float(mse))
+    return Quality(canonical_nodes, seed, round(float(mse), 5))
