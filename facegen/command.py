@@ -34,6 +34,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "fetch": Command("shards.fetch", "download a data set"),
         "pack": Command("shards.pack", "images into shards"),
         "index": Command("shards.index", "index, verify shards"),
+        "copy": Command("shards.copy", "copy a data set"),
         "inspect": Command("shards.inspect", "look at a data set"),
         "align": Command("shards.align", "align faces"),
         "label": Command("shards.label", "measure smiles"),

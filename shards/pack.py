@@ -37,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     dataset = pack(name, **{option: getattr(config, option) for option in option_names(type(config))})
     counts = ", ".join(f"{split} {dataset.num_samples(split)}" for split in dataset.splits)
-    print(f"{config.output}: {counts}; fingerprint {dataset.fingerprint}")
+    print(f"{dataset.address}: {counts}; fingerprint {dataset.fingerprint}")
 
 
 def _interruptible() -> None:

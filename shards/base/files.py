@@ -71,8 +71,13 @@ def write_json(path: Path, content: Any, durable: bool = True, indent: int | Non
     Raises:
         OSError: As ``publish``.
     """
+    write_bytes(path, json_bytes(content, indent), durable)
+
+
+def json_bytes(content: Any, indent: int | None = None) -> bytes:
+    """JSON as ``write_json`` writes it; NaN and infinity are a ``ValueError``."""
     text = json.dumps(content, indent=indent, allow_nan=False)
-    write_bytes(path, (text if indent is None else text + "\n").encode(), durable)
+    return (text if indent is None else text + "\n").encode()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:

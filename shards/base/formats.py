@@ -47,7 +47,7 @@ class Format:
         """The content as it is written: with its version, in first place."""
         return {self.key: self.version, **content}
 
-    def read(self, path: Path, content: Any, advice: str = "restore it from a copy") -> Content:
+    def read(self, path: Path | str, content: Any, advice: str = "restore it from a copy") -> Content:
         """The content of a file, brought to the current version, without the version's key.
 
         Args:

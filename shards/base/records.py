@@ -63,10 +63,17 @@ def read_json(path: Path, advice: str) -> Any:
         DamagedFile: It is not JSON.
         UserError: It cannot be read.
     """
+    return json_value(read_text(path, advice), path, advice)
+
+
+def json_value(text: str | bytes, path: Path | str, advice: str) -> Any:
+    """The value in the text of a JSON file; ``path`` and ``advice`` as ``read_text``.
+
+    Raises:
+        DamagedFile: It is not JSON.
+    """
     try:
-        return parse_json(read_text(path, advice))
-    except UserError:
-        raise
+        return parse_json(text)
     except ValueError as error:
         raise DamagedFile(f"{path} is not JSON ({error}); {advice}.") from None
 

@@ -1,4 +1,4 @@
-"""Where a data set behind an address comes from, read with patience: its server may fail, and may send anything.
+"""The place behind an address, read and written with patience: its server may fail, and may send anything.
 
 fsspec reads the addresses (s3, gs, http, https and more); endpoints and keys come from its configuration and from the
 usual variables of each service.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from io import RawIOBase
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,14 +65,20 @@ def is_address(root: str) -> bool:
     return _ADDRESS.match(root) is not None
 
 
+def as_address(place: str | Path) -> str | None:
+    """The address that the user gave, also as a path, which has lost one of its two slashes; None for a folder."""
+    text = str(place) if isinstance(place, str) else str(place).replace(":/", "://", 1)
+    return text if is_address(text) else None
+
+
 def refuse_address(path: Path, advice: str) -> None:
     """Raises ``ValueError`` for an address where only a folder of this machine will do.
 
     Args:
-        path: What the user gave; a path has lost one of an address's two slashes.
+        path: What the user gave.
         advice: What to do instead.
     """
-    if _ADDRESS.match(str(path).replace(":/", "://", 1)):
+    if as_address(path):
         raise ValueError(f"{path} is an address, not a folder; {advice}.")
 
 
@@ -147,27 +154,123 @@ class RemoteFolder:
             raise DamagedOnItsWay(f"received {len(content):,} bytes instead of {stop - start:,}")
         return bytes(content)
 
-    def persistently(self, name: str, attempt: Callable[[], ResultT], num_tries: int = NUM_TRIES) -> ResultT:
-        """Retries what reads a file, with growing pauses.
+    def content(self, name: str) -> bytes | None:
+        """Reads a whole file; None if there is none.
+
+        Raises:
+            UserError: As ``persistently``.
+        """
+
+        def attempt() -> bytes | None:
+            try:
+                return self._files.cat_file(self._path(name))
+            except FileNotFoundError:
+                return None
+
+        return self.persistently(name, attempt)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file below the address, by name.
+
+        Raises:
+            UserError: As ``persistently``.
+        """
+
+        def attempt() -> dict[str, int]:
+            self._files.invalidate_cache()
+            found = self._files.find(self._root, detail=True)
+            return {path.removeprefix(f"{self._root}/"): int(info["size"]) for path, info in found.items()}
+
+        return self.persistently("", attempt, verb="listed")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes or replaces a file.
+
+        Raises:
+            UserError: As ``persistently``.
+        """
+        self.persistently(name, lambda: self._files.pipe_file(self._path(name), content), verb="written")
+
+    def settle(self, name: str, content: bytes) -> bytes:
+        """Writes a file unless there is one, and returns what is there.
+
+        Raises:
+            UserError: As ``persistently``.
+        """
+
+        def attempt() -> bytes:
+            try:
+                self._files.pipe_file(self._path(name), content, mode="create")
+            except Exception:  # It exists, perhaps from an earlier try whose answer was lost; or another error.
+                there = self.content(name)
+                if there is None:
+                    raise
+                return there
+            return content
+
+        return self.persistently(name, attempt, verb="written")
+
+    def put(self, path: Path, name: str) -> None:
+        """Uploads a file, in parts if it is large.
+
+        Raises:
+            UserError: As ``persistently``.
+        """
+        num_bytes = path.stat().st_size
+
+        def attempt() -> None:
+            self._files.put_file(str(path), self._path(name))
+            self._files.invalidate_cache(self._path(name))
+            there = self._files.size(self._path(name))
+            if there != num_bytes:
+                raise DamagedOnItsWay(f"{there:,} of {num_bytes:,} bytes arrived")
+
+        self.persistently(name, attempt, verb="written")
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Removes files; those that are gone are no error.
+
+        Raises:
+            UserError: As ``persistently``.
+        """
+
+        def attempt() -> None:
+            with suppress(FileNotFoundError):
+                self._files.rm([self._path(name) for name in names])
+
+        if names:
+            self.persistently(names[0], attempt, verb="removed")
+
+    def persistently(
+        self, name: str, attempt: Callable[[], ResultT], num_tries: int = NUM_TRIES, verb: str = "read"
+    ) -> ResultT:
+        """Retries what reads or writes a file, with growing pauses.
+
+        Args:
+            name: Of the file, for the message.
+            attempt: Reads or writes it.
+            num_tries: How often.
+            verb: What is done to it, for the message.
 
         Raises:
             UserError: The file is missing or forbidden, the local disk refuses, or every try failed.
         """
-        where, delay, started = f"{self.address}/{name}", _FIRST_DELAY_SEC, time.monotonic()
+        where, delay, started = f"{self.address}/{name}".rstrip("/"), _FIRST_DELAY_SEC, time.monotonic()
         for trial in range(1, num_tries + 1):
             try:
                 return attempt()
             except UserError:  # The local disk refused, or the file does not end.
                 raise
             except FileNotFoundError:
-                raise UserError(f"there is no {where}; copy the whole data set there, as it was packed.") from None
+                advice = "make its bucket" if verb != "read" else "copy the whole data set there, as it was packed"
+                raise UserError(f"there is no {where}; {advice}.") from None
             except PermissionError as error:
-                raise UserError(f"{where} may not be read ({_reason(error)}); check keys and permissions.") from None
+                raise UserError(f"{where} may not be {verb} ({_reason(error)}); check keys and permissions.") from None
             except Exception as error:  # Every service has errors of its own.
                 if trial == num_tries or ENDING.is_set():
                     seconds = time.monotonic() - started
                     raise UserError(
-                        f"{where} could not be read in {trial} tries over {seconds:.0f} s ({_reason(error)}); "
+                        f"{where} could not be {verb} in {trial} tries over {seconds:.0f} s ({_reason(error)}); "
                         "rerun the command once it can be."
                     ) from None
             ENDING.wait(delay * random.uniform(0.5, 1.5))  # Spreads the retries of many processes.

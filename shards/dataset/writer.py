@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from shards.base.files import write_bytes, write_json
+from shards.base.files import json_bytes, write_bytes
 from shards.base.names import Names
 from shards.dataset.index_file import column_sha256
 from shards.dataset.manifest import DATASET_FILE, DATASET_FORMAT, INDEX_FILE, Manifest, column_dtypes
@@ -31,6 +31,16 @@ class Columns:
 
 def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
     """Writes the index, then ``dataset.json``: each to a temporary name, fsynced and renamed.
+
+    Raises:
+        ValueError: As ``dataset_files``.
+    """
+    for name, content in dataset_files(manifest, columns):
+        write_bytes(root / name, content)
+
+
+def dataset_files(manifest: Manifest, columns: Columns) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+    """Name and content of the index and of ``dataset.json``, in the order in which they are to be written.
 
     Raises:
         ValueError: Columns of different lengths, or labels that the schema does not name.
@@ -55,6 +65,5 @@ def write_dataset(root: Path, manifest: Manifest, columns: Columns) -> None:
     dtypes = column_dtypes(manifest, has_checksums=columns.crc32 is not None)
     tensors = {name: np.ascontiguousarray(values[name], dtype) for name, dtype in dtypes.items()}
     manifest = replace(manifest, index={name: column_sha256(tensor) for name, tensor in tensors.items()})
-    write_bytes(root / INDEX_FILE, save(tensors))
     content = DATASET_FORMAT.stamp({"fingerprint": manifest.fingerprint, **asdict(manifest)})
-    write_json(root / DATASET_FILE, content, indent=1)
+    return (INDEX_FILE, save(tensors)), (DATASET_FILE, json_bytes(content, indent=1))

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from shards.dataset.addresses import refuse_address
 from shards.images.alignment import Alignment, TemplateName
 from shards.images.codecs import CodecName, find_codec
 from shards.images.detector import FaceChoice
@@ -39,8 +38,9 @@ class PackOptions:
     """Options of every source."""
 
     output: Path
-    """Folder for the data set: new, empty, or with an interrupted packing. Names and labels tell whether the input is
-    the same; after changing images under their old names, pack into a new folder."""
+    """Folder for the data set, or an address such as s3://bucket/faces: new, empty, or with an interrupted packing.
+    Names and labels tell whether the input is the same; after changing images under their old names, pack into a new
+    folder."""
     size: int = 64
     """Side of the packed images in pixels."""
     channels: Literal[1, 3] = 3
@@ -91,7 +91,6 @@ class PackOptions:
         Raises:
             ValueError: A value out of range.
         """
-        refuse_address(self.output, "pack into a folder of this machine, then copy it there")
         for name, least in (("size", 1), ("samples_per_shard", 1), ("workers", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

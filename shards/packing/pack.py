@@ -12,8 +12,10 @@ from shards.base.files import check_writable, writing_to
 from shards.base.places import num_cores
 from shards.base.progress import ProgressLine
 from shards.command_line.keywords import build, option_names, unknown_option
+from shards.dataset.addresses import as_address
 from shards.dataset.dataset import Dataset
-from shards.dataset.writer import write_dataset
+from shards.dataset.stores import Store, open_store
+from shards.dataset.writer import dataset_files
 from shards.execution.dispatch import choose_executor, run_tasks
 from shards.execution.executor import Executor
 from shards.images.detector import require_detector
@@ -93,6 +95,7 @@ def pack_source(source: Source, options: PackOptions, executor: Executor | None 
     Raises:
         UserError: Bad input, an output folder that holds something else, or too many bad images.
     """
+    store = open_store(options.output)
     if options.alignment is not None:
         require_detector()
     if options.faceless_sheet is not None:
@@ -107,16 +110,16 @@ def pack_source(source: Source, options: PackOptions, executor: Executor | None 
     )
     for note in plan.notes:
         print(note)
-    existing = existing_dataset(options.output, plan.spec)
+    existing = existing_dataset(store, plan.spec)
     if existing:
-        print(f"{options.output} is already packed; nothing to do.")
+        print(f"{store} is already packed; nothing to do.")
         return existing
-    with Workspace(options.output) as workspace:
+    with Workspace(store) as workspace:
         workspace.begin(plan.spec)
         results = _write_missing(source, plan, workspace, options, executor)
-        _finish(source, plan, results, options)
+        _finish(source, plan, results, options, store)
         workspace.clear()
-    return Dataset(options.output)
+    return Dataset(str(store))
 
 
 def _write_missing(
@@ -138,14 +141,14 @@ def _write_missing(
     num_finished = sum(len(task.positions) for task in plan.tasks if task.name in results)
     if results:
         print(f"Resuming: {len(results)} of {len(plan.tasks)} shards are finished.")
-    work = ShardWork(ShardJob(source, plan.preparation, plan.encoding, plan.alignment), workspace.root)
+    work = ShardWork(ShardJob(source, plan.preparation, plan.encoding, plan.alignment), workspace.store)
     executor = executor or choose_executor(options.workers, len(missing), num_cores(), options.address)
     start = time.monotonic()
     with ProgressLine("packing", len(source), initial=num_finished) as progress:
         check_skipped(results, len(source), options.max_skipped_fraction)
         # Closed as soon as too many are bad: the workers stop before the error is printed.
         tasks = listed(source, missing)
-        with closing(run_tasks(executor, work, tasks, progress.update, workspace.root)) as new_results:
+        with closing(run_tasks(executor, work, tasks, progress.update, workspace.store)) as new_results:
             for result in new_results:
                 check_versions(result.name, result.versions, versions)
                 results[result.name] = result.compact()
@@ -156,7 +159,9 @@ def _write_missing(
     return results
 
 
-def _finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], options: PackOptions) -> None:
+def _finish(
+    source: Source, plan: PackingPlan, results: dict[str, ShardResult], options: PackOptions, store: Store
+) -> None:
     """Writes index, manifest and, if asked for, the sheet of images without a face; prints what was skipped.
 
     Raises:
@@ -172,8 +177,9 @@ def _finish(source: Source, plan: PackingPlan, results: dict[str, ShardResult], 
     faceless = sorted(position for result in results.values() for position in result.faceless)
     if plan.alignment is not None:
         print(f"No upright face was found in {len(faceless)} of {len(source)} images.")
-    with writing_to(f"to {options.output}", "fix this, then rerun the command"):
-        write_dataset(options.output, manifest, columns)
+    with writing_to(f"to {store}", "fix this, then rerun the command"):
+        for name, content in dataset_files(manifest, columns):
+            store.write(name, content)
     if options.faceless_sheet is not None:
         pictures = ((source[position].key, source.load(source[position])) for position in faceless)
         save_faceless_sheet(options.faceless_sheet, pictures, len(faceless), len(source))
@@ -185,5 +191,7 @@ def _check_apart(source: Path | str | None, output: Path) -> None:
     Raises:
         UserError: It is.
     """
-    if source is not None and Path(source).exists() and output.resolve().is_relative_to(Path(source).resolve()):
+    if source is None or not Path(source).exists() or as_address(output):
+        return
+    if output.resolve().is_relative_to(Path(source).resolve()):
         raise UserError(f"the output {output} lies inside the input {source}; give a folder outside it.")

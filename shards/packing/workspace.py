@@ -1,134 +1,109 @@
-"""The output folder of a packing: what is finished, what can be resumed, and what must not be touched.
+"""The output of a packing: what is finished, what can be resumed, and what must not be touched.
 
-While a packing runs, the folder holds the finished shards and a hidden folder ``.packing`` with the plan, one result
+While a packing runs, the output holds the finished shards and a hidden folder ``.packing`` with the plan, one result
 file for each finished shard, and temporary files. ``dataset.json`` comes last; then ``.packing`` is removed.
 """
 
 from __future__ import annotations
 
 import platform
-import shutil
-import uuid
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from shards.base.errors import DamagedFile, UserError
-from shards.base.files import only_one, publish, write_json, writing_to
+from shards.base.files import json_bytes, writing_to
 from shards.base.formats import Format
-from shards.base.records import read_json
+from shards.base.records import json_value, parse_json
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import DATASET_FILE, PACKING_DIR
+from shards.dataset.stores import Store
 from shards.packing.plan import ShardTask
 from shards.packing.shard import ListedTask, ShardJob, ShardResult, write_shard
 
-_PLAN_FILE, _LOCK = "plan.json", "lock"
+_PLAN_FILE = f"{PACKING_DIR}/plan.json"
 _ADVICE = "delete the folder of the unfinished packing and start over"
 _PLAN = Format("packing plan", version=1, first=1)
 """Versions of all that ``.packing`` holds: the plan names its own, which is also that of the results beside it."""
+_READERS = 8
 
 
 @dataclass(frozen=True)
 class ShardWork:
-    """Writes shards into the output folder. Picklable: any process that sees the folder can do it.
-
-    The temporary name is the attempt's own: a machine that was given up may still be writing.
-    """
+    """Writes shards to the output. Picklable: any process that sees the output can do it."""
 
     job: ShardJob
-    root: Path
+    store: Store
 
     def __call__(self, listed: ListedTask, on_image: Callable[[], object]) -> ShardResult:
         """Writes one shard and its result file; when this returns, both are durable under their final names.
 
         Raises:
             OSError: The disk is full or not writable.
-            UserError: This machine does not see the folder, or an image cannot be read for now.
+            UserError: This machine does not see the output, or an image cannot be read for now.
         """
-        folder, name = self.root / PACKING_DIR, listed.task.name
-        if not (folder / _PLAN_FILE).exists():
+        if self.store.read(_PLAN_FILE) is None:
             raise UserError(
-                f"{platform.node()} does not see {self.root}: all machines that write shards need the same folder."
+                f"{platform.node()} does not see {self.store}: all machines that write shards need the same folder."
             )
-        temporary = folder / f"{name}.{uuid.uuid4().hex[:8]}.tmp"
-        try:
-            result = write_shard(self.job, listed, temporary, on_image)
-            if result.num_bytes:
-                publish(temporary, self.root / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with self.store.making(listed.task.name) as path:
+            result = write_shard(self.job, listed, path, on_image)
+            if not result.num_bytes:
+                path.unlink()
         # A shard counts once its result file exists, so the shard itself must be durable first.
-        write_json(folder / f"{name}.json", asdict(result))
+        self.store.write(_result_name(listed.task.name), json_bytes(asdict(result)))
         return result
 
 
 class Workspace:
-    """The output folder of one packing, locked against a second one until the block ends."""
+    """The output of one packing; a folder is locked against a second packing until the block ends."""
 
-    def __init__(self, root: Path) -> None:
-        """Creates and locks the folder.
+    def __init__(self, store: Store) -> None:
+        """Locks the output.
 
         Raises:
             UserError: Another packing is running there, or it holds other files or cannot be written to.
         """
-        self.root = root
-        self.work = root / PACKING_DIR
-        if root.exists() and not root.is_dir():
-            raise UserError(f"{root} is a file; give a folder for the data set.")
-        if root.is_dir() and not self.work.is_dir() and any(root.iterdir()):
-            raise UserError(f"{root} is not empty and holds no unfinished packing; give a new or empty folder.")
-        with writing_to(f"to {root}", "give another output folder"):
-            self.work.mkdir(parents=True, exist_ok=True)
-        busy = f"another packing is writing to {root}; wait for it or stop it."
-        with ExitStack() as held:
-            held.enter_context(only_one(self.work / _LOCK, busy))
-            if (root / DATASET_FILE).exists():
-                raise UserError(
-                    f"another packing has just finished {root}; rerun the command to check that it is the same."
-                )
-            self._held = held.pop_all()
+        self.store = store
+        held = store.hold(f"another packing is writing to {store}; wait for it or stop it.")
+        if store.read(DATASET_FILE) is not None:
+            held.close()
+            raise UserError(
+                f"another packing has just finished {store}; rerun the command to check that it is the same."
+            )
+        self._held = held
 
     def begin(self, spec: dict[str, Any]) -> None:
-        """Records the plan, or checks it against the recorded one, and clears what an interruption left.
+        """Records the plan, or checks it against the recorded one.
 
         Raises:
             UserError: The interrupted packing was another one, is damaged or is of a newer version of this program, or
                 the disk is full.
         """
-        path = self.work / _PLAN_FILE
-        if path.exists():
-            difference = spec_difference(_PLAN.read(path, read_json(path, _ADVICE)), spec)
-            if difference:
-                raise UserError(
-                    f"{self.root} holds an unfinished packing with {difference}; finish it with its own command, "
-                    "or delete the folder and start over."
-                )
-        with writing_to(f"to {self.root}", "fix this, then rerun the command"):
-            if not path.exists():
-                write_json(path, _PLAN.stamp(spec))
-            for leftover in self.work.glob("*.tmp"):
-                leftover.unlink()
+        path = f"{self.store}/{_PLAN_FILE}"
+        with writing_to(f"to {self.store}", "fix this, then rerun the command"):
+            recorded = self.store.settle(_PLAN_FILE, json_bytes(_PLAN.stamp(spec)))
+        difference = spec_difference(_PLAN.read(path, json_value(recorded, path, _ADVICE)), spec)
+        if difference:
+            raise UserError(
+                f"{self.store} holds an unfinished packing with {difference}; finish it with its own command, "
+                "or delete the folder and start over."
+            )
 
-    def finished(self, tasks: tuple[ShardTask, ...]) -> dict[str, ShardResult]:
+    def finished(self, tasks: Iterable[ShardTask]) -> dict[str, ShardResult]:
         """Results of the shards that are already complete, by name."""
-        results = {}
-        for task in tasks:
-            path = self.work / f"{task.name}.json"
-            if not path.exists():
-                continue
-            try:
-                content = read_json(path, _ADVICE)
-                result = ShardResult(**{**content, "skipped": [(key, reason) for key, reason in content["skipped"]]})
-            except (DamagedFile, KeyError, TypeError, ValueError):
-                continue  # The shard is written again.
-            shard = self.root / task.name
-            if len(result.crc32) != len(result.positions):
-                continue  # Written before results had checksums.
-            if not result.num_bytes or (shard.exists() and shard.stat().st_size == result.num_bytes):
-                results[task.name] = result.compact()
-        return results
+        sizes = self.store.sizes()
+        names = [task.name for task in tasks if _result_name(task.name) in sizes]
+        with ThreadPoolExecutor(_READERS) as pool:  # A place behind an address answers slowly.
+            contents = pool.map(self.store.read, map(_result_name, names))
+            results = {name: _result(content) for name, content in zip(names, contents, strict=True)}
+        return {
+            name: result.compact()
+            for name, result in results.items()
+            if result is not None and (not result.num_bytes or sizes.get(name) == result.num_bytes)
+        }
 
     def __enter__(self) -> Workspace:
         return self
@@ -143,29 +118,41 @@ class Workspace:
         Raises:
             UserError: The disk refuses; the same command then tries again.
         """
-        with writing_to(
-            f"to {self.root}", "the data set is complete, but rerun the command to remove its working files"
-        ):
-            shutil.rmtree(self.work)
+        advice = "the data set is complete, but rerun the command to remove its working files"
+        with writing_to(f"to {self.store}", advice):
+            self.store.clear(PACKING_DIR)
 
 
-def existing_dataset(root: Path, spec: dict[str, Any]) -> Dataset | None:
-    """The complete data set at ``root``, if it is the one that ``spec`` describes; None if there is none.
+def _result_name(shard: str) -> str:
+    return f"{PACKING_DIR}/{shard}.json"
+
+
+def _result(content: bytes | None) -> ShardResult | None:
+    """What a result file says; None where it is gone or damaged, or has no checksums, as older ones: written again."""
+    try:
+        values = parse_json(content or b"")
+        result = ShardResult(**{**values, "skipped": [(key, reason) for key, reason in values["skipped"]]})
+    except (DamagedFile, KeyError, TypeError, ValueError):
+        return None
+    return result if len(result.crc32) == len(result.positions) else None
+
+
+def existing_dataset(store: Store, spec: dict[str, Any]) -> Dataset | None:
+    """The complete data set at the output, if it is the one that ``spec`` describes; None if there is none.
 
     Raises:
         UserError: A complete data set that was packed otherwise.
     """
-    if not (root / DATASET_FILE).is_file():
+    if store.read(DATASET_FILE) is None:
         return None
-    dataset = Dataset(root)
+    dataset = Dataset(str(store))
     difference = spec_difference(dataset.manifest.provenance, spec)
     if difference:
-        raise UserError(f"{root} already holds a data set with {difference}; give another folder or delete that one.")
+        raise UserError(f"{store} already holds a data set with {difference}; give another folder or delete that one.")
     # An interruption between the last two steps of a packing leaves these behind; or it is at them just now.
-    work = root / PACKING_DIR
-    if work.is_dir():
-        with suppress(OSError, UserError), only_one(work / _LOCK, "it is at them"):
-            shutil.rmtree(work)
+    if any(name.startswith(f"{PACKING_DIR}/") for name in store.sizes()):
+        with suppress(OSError, UserError), store.hold("it is at them"):
+            store.clear(PACKING_DIR)
     return dataset
 
 

@@ -29,7 +29,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "card",
         "packing",
         "labeling",
-        "align fetch index inspect label pack",
+        "align copy fetch index inspect label pack",
     ),
     "facegen": (
         "degrees devices option_values pixels randomness options",

@@ -35,6 +35,7 @@ from shards.base.names import Names
 from shards.command_line.cli import run
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import LabelField
+from shards.dataset.stores import FolderStore
 from shards.dataset.tar import ShardWriter, member_key, read_samples
 from shards.execution.dispatch import run_tasks
 from shards.execution.executor import InProcess
@@ -453,7 +454,7 @@ def test_a_shard_counts_only_once_it_is_durable(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("shards.packing.workspace.publish", broken)
+        patch.setattr("shards.dataset.stores.publish", broken)
         with pytest.raises(UserError, match="Input/output error.*rerun the command"):
             pack_source(folder(images), options(output))
     assert not list((output / ".packing").glob("*.tar.json")) and not list(output.glob("*.tar"))
@@ -462,7 +463,7 @@ def test_a_shard_counts_only_once_it_is_durable(
 
 
 def test_two_packings_at_once_are_refused(images: Path, tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "out")
+    workspace = Workspace(FolderStore(tmp_path / "out"))
     with pytest.raises(UserError, match="another packing is writing"):
         pack_source(folder(images), options(tmp_path / "out"))
     del workspace
@@ -631,7 +632,7 @@ def test_full_disk_is_one_sentence(images: Path, tmp_path: Path, monkeypatch: py
     plan = make_plan(
         source, Preparation(16, 3, None, "area"), Encoding("raw", {}), Splitting("auto", Fractions(0.1, 0.1), 0), 8
     )
-    work = ShardWork(ShardJob(source, plan.preparation, plan.encoding), tmp_path)
+    work = ShardWork(ShardJob(source, plan.preparation, plan.encoding), FolderStore(tmp_path))
     (tmp_path / ".packing").mkdir()
     (tmp_path / ".packing" / "plan.json").touch()
     with pytest.raises(UserError, match="No space left on device.*fix this, then rerun the command"):
