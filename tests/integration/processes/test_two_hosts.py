@@ -57,7 +57,8 @@ def test_two_hosts_do_what_two_processes_of_one_host_do(hosts: None, tiny_datase
 
 
 def test_a_run_of_two_hosts_resumes_on_one(hosts: None, tiny_dataset: Path, tmp_path: Path) -> None:
-    options = ["ae", "--data", tiny_dataset, "--global_batch_size", 32, *TINY, "--run", tmp_path / "cut"]
+    options = ["ae", "--data", tiny_dataset, "--global_batch_size", 32, "--loader.canonical_nodes", 4, *TINY]
+    options += ["--run", tmp_path / "cut"]
     start = [RECORD, tmp_path / "start.jsonl", *options, "--max_steps", 4]
     finish([on_host(0, *start), on_host(1, *start)])
     run(launch(1, RECORD, tmp_path / "rest.jsonl", *options, "--max_steps", 10))
