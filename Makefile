@@ -26,14 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	# Faces in the pose of aligned photos, cropped so that the mouth has enough pixels to learn a smile.
-	$(BIN)/python -m shards.pack synthetic demo/data --num 4000 --size 64 --seed 0 \
-	    --crop 0.2,0.25,0.8,0.85 --hold '[yaw,roll,scale,shift_x,shift_y]'
-	$(BIN)/accelerate launch --config_file jobs/accelerate/cpu.yaml \
-	    facegen/train.py vae --config vae_demo --data demo/data --run demo/run
-	$(BIN)/python -m eval.report demo/run --data demo/data --split test --fid_weights none --num_train 1000 \
-	    --skip bias --out demo/report
-	@echo "Open demo/report/report.html; training curves: $(BIN)/tensorboard --logdir demo"
+	$(BIN)/facegen demo
 
 # The best faces so far: LFW at 64 pixels, from its folder (LFW=DIR) or downloaded; half an hour on a CPU.
 LFW ?= flagship/lfw

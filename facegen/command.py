@@ -64,6 +64,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "neighbors": Command("eval.neighbors", "nearest training faces"),
     },
     "more": {
+        "demo": Command("eval.demo", "from nothing to a report"),
         "jobs": Command("facegen.jobs", "launch files"),
         "completion": Command("facegen.completion", "for your shell"),
     },

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import ray
+from ray.job_config import JobConfig
 
 from shards.base.errors import UserError
 
@@ -17,6 +20,19 @@ _OBJECT_STORE_BYTES = 100 * 2**20
 
 _STARTS = 4
 _KNOCK_SEC = 10.0
+_CLIENT = "ray://"
+_ROOT = str(Path(__file__).resolve().parents[2])
+"""Where this project lies."""
+
+
+class _WorkersPath(list[str]):
+    """Where Ray's workers look for modules, the last folder before all others.
+
+    Ray adds the driver's current folder, in which a folder of the user's named eval would hide ours.
+    """
+
+    def extend(self, folders: Iterable[str]) -> None:
+        super().extend([*folders, _ROOT])
 
 
 @contextmanager
@@ -45,14 +61,19 @@ def connected(address: str | None, num_cpus: int | None) -> Iterator[None]:
 def _join(address: str) -> None:
     try:
         _knock(address)
-        ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+        job: dict[str, Any] = {} if address.startswith(_CLIENT) else {"job_config": _job()}
+        ray.init(address, **job, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot reach Ray at {address}: {' '.join(str(error).split())}") from None
 
 
+def _job() -> JobConfig:
+    return JobConfig(_py_driver_sys_path=_WorkersPath([_ROOT]))
+
+
 def _knock(address: str) -> None:
     """Fails at once where nothing answers at a host and port; Ray would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.removeprefix(_CLIENT).rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SEC).close()
 
@@ -63,6 +84,7 @@ def _start(num_cpus: int | None) -> None:
         try:
             ray.init(
                 "local",
+                job_config=_job(),
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,

@@ -55,7 +55,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "biases controls verification",
         "reports",
         "attributes morph neighbors sample smile traverse tsne",
-        "bias control disentanglement verify weights report studio",
+        "bias control demo disentanglement verify weights report studio",
     ),
     "tuning": (
         "extra ledger search sweep_config",

@@ -30,6 +30,8 @@ from documents import (
     shell_lines,
     spans,
 )
+from eval.demo import DemoConfig
+from eval.demo import commands as demo_commands
 from eval.reports.registry import PARTS
 from facegen.command import COMMANDS
 from facegen.families import FAMILIES
@@ -259,17 +261,10 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, tiny_dataset: Path, monke
 
 def test_the_quick_start_packs_and_trains_what_the_demo_does() -> None:
     pack, train, *_ = shell_lines(section(README, "## Quick start"))
-    demo = " ".join(_recipe("demo").split()).replace("\\ ", "").replace("'", "")
+    demo = " ".join(word for words in demo_commands(DemoConfig()) for word in words)
     for words in (pack, train):
         options = [option for option in " ".join(words).split(" --")[1:] if "/" not in option]
         assert options and [option for option in options if f"--{option}" not in demo] == []
-
-
-def _recipe(target: str) -> str:
-    """The commands of a target of the Makefile."""
-    found = re.search(rf"^{target}:.*\n((?:\t.*\n|    .*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert found
-    return found[1]
 
 
 def test_the_readme_is_short() -> None:
