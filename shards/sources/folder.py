@@ -13,10 +13,11 @@ from shards.base.names import Names
 from shards.base.printing import printable
 from shards.dataset.label_types import Scalar, sorted_names
 from shards.dataset.manifest import LabelField
-from shards.images.reading import IMAGE_SUFFIXES, Crop, open_image
+from shards.images.reading import IMAGE_SUFFIXES, Crop
 from shards.sources.base import Item, SourceEntry, emptied
-from shards.sources.files.label_table import join_labels, read_label_file
-from shards.sources.files.listing import first_few, list_files, unique_keys
+from shards.sources.files.label_table import join_labels
+from shards.sources.files.listing import first_few, unique_keys
+from shards.sources.files.tree import Tree, open_tree
 
 
 @dataclass
@@ -24,7 +25,7 @@ class FolderConfig:
     """A folder of images, searched recursively; labels from sub-folders and from a CSV or JSONL file."""
 
     input: Path
-    """The folder."""
+    """The folder, or an address such as s3://bucket/photos."""
     labels: Path | None = None
     """CSV with a header, or JSONL; looked for as given, then inside the folder. Rows are matched to images by relative
     path, file name or stem."""
@@ -46,13 +47,11 @@ class FolderSource:
         Raises:
             UserError: No folder or no images there, or a label file that cannot be joined.
         """
-        if not config.input.is_dir():
-            raise UserError(f"{config.input} is not a folder; give the folder that holds the images.")
-        self._root = config.input
-        label_path = _find_label_file(config)
-        files, others = list_files(self._root, exclude=label_path)
+        self._tree = open_tree(config.input)
+        label_file = _find_label_file(config, self._tree)
+        files, others = self._tree.list(exclude=label_file)
         if not files:
-            raise UserError(f"no image files below {self._root}; known are {' '.join(sorted(IMAGE_SUFFIXES))}.")
+            raise UserError(f"no image files below {self._tree}; known are {' '.join(sorted(IMAGE_SUFFIXES))}.")
         self._files = Names(files)
         self._keys = Names(unique_keys(files))
         self.fields: dict[str, LabelField] = {}
@@ -62,8 +61,8 @@ class FolderSource:
         if others:
             notes.append(f"{len(others)} files do not have the name of an image and were left out: {first_few(others)}")
 
-        if label_path:
-            table = read_label_file(label_path, config.label_key)
+        if label_file:
+            table = self._tree.table(label_file, config.label_key)
             joined = join_labels(table, files)
             notes += joined.notes
             self.fields |= joined.fields
@@ -74,7 +73,7 @@ class FolderSource:
         self.provenance: dict[str, Any] = {
             "num_files": len(files),
             "subfolders": config.subfolders,
-            "label_file": label_path.name if label_path else None,
+            "label_file": Path(label_file).name if label_file else None,
             "notes": notes,
         }
 
@@ -93,7 +92,7 @@ class FolderSource:
 
     def load(self, item: Item) -> Image.Image:
         """Opens the image file."""
-        return open_image(self._root / item.ref)
+        return self._tree.open(item.ref)
 
     def _label_by_subfolder(self, kind: Literal["class", "identity"], notes: list[str]) -> None:
         # A label is text everywhere else: in JSON, on pages, in tables.
@@ -114,13 +113,13 @@ class FolderSource:
         self._columns[kind] = list(tops)
 
 
-def _find_label_file(config: FolderConfig) -> Path | None:
+def _find_label_file(config: FolderConfig, tree: Tree) -> str | Path | None:
     if config.labels is None:
         return None
-    for path in (config.labels, config.input / config.labels):
-        if path.is_file():
-            return path
-    raise UserError(f"there is no label file {config.labels}, neither here nor in {config.input}; give its path.")
+    found = tree.find(config.labels)
+    if found is None:
+        raise UserError(f"there is no label file {config.labels}, neither here nor in {tree}; give its path.")
+    return found
 
 
 SOURCE = SourceEntry(

@@ -49,12 +49,19 @@ def read_label_file(path: Path, key: str | None) -> LabelTable:
         UserError: Another format, ragged rows, or no such column.
     """
     try:
-        text = persistently(path, lambda: path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; save the label file as UTF-8.") from None
+        content = persistently(path, path.read_bytes)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); fix its permissions.") from None
-    rows = _read_jsonl(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else _read_csv(path, text)
+    return parse_label_text(str(path), content, key)
+
+
+def parse_label_text(path: str, content: bytes, key: str | None) -> LabelTable:
+    """As ``read_label_file``, from the content of the file ``path``."""
+    try:
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save the label file as UTF-8.") from None
+    rows = _read_jsonl(path, text) if path.lower().endswith((".jsonl", ".ndjson")) else _read_csv(path, text)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     if not columns:
         raise UserError(f"{path} holds no rows; give a CSV with a header line, or JSONL.")
@@ -62,7 +69,7 @@ def read_label_file(path: Path, key: str | None) -> LabelTable:
     if key not in columns:
         raise UserError(f"{path} has no column '{key}' to find images by; it has {', '.join(columns)}.")
     names = ["" if row.get(key) is None else str(row[key]) for row in rows]
-    return LabelTable(path.name, names, [column for column in columns if column != key], rows)
+    return LabelTable(PurePosixPath(path).name, names, [column for column in columns if column != key], rows)
 
 
 def join_labels(table: LabelTable, files: Sequence[str]) -> JoinedLabels:
@@ -129,9 +136,9 @@ def _match(table: LabelTable, files: Sequence[str]) -> tuple[dict[int, int], lis
     return row_of_image, unmatched
 
 
-def _read_csv(path: Path, text: str) -> list[dict[str, Any]]:
+def _read_csv(path: str, text: str) -> list[dict[str, Any]]:
     # Not text.splitlines(), which also splits at characters that a cell may hold, such as U+2028.
-    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.lower().endswith(".tsv") else ",", strict=True)
     header: list[str] = []
     rows = []
     try:
@@ -153,14 +160,14 @@ def _read_csv(path: Path, text: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _header(path: Path, cells: list[str]) -> list[str]:
+def _header(path: str, cells: list[str]) -> list[str]:
     header = [name.strip() for name in cells]
     if len(set(header)) < len(header) or "" in header:
         raise UserError(f"{path}: the first line must name every column, each once; it is {','.join(cells)}")
     return header
 
 
-def _read_jsonl(path: Path, text: str) -> list[dict[str, Any]]:
+def _read_jsonl(path: str, text: str) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from PIL import Image
 from s3fs import S3FileSystem
 
 from shards.base.errors import UserError
@@ -123,6 +124,30 @@ def test_an_interrupted_packing_resumes_there(
     assert objects(s3, "stopped") == contents(here)
     pack("synthetic", "s3://faces/stopped", **OPTIONS)
     assert "s3://faces/stopped is already packed" in capsys.readouterr().out
+
+
+def test_images_are_read_from_a_bucket(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = tmp_path / "photos"
+    for number in range(12):
+        folder = photos / f"person{number % 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), (20 * number, 0, 99)).save(folder / f"{number}.png")
+    (photos / "person0" / ".hidden.png").write_bytes(b"")
+    (photos / "person1" / "broken.png").write_bytes(b"no image")
+    names = [f"person{number % 4}/{number}.png" for number in range(12)]
+    (photos / "ages.csv").write_text("\ufefffile,age\n" + "".join(f"{name},{len(name)}.5\n" for name in names))
+    for path in photos.rglob("*.*"):
+        s3.upload_file(str(path), "faces", f"raw/{path.relative_to(photos)}")
+    options = {"size": 16, "split_by": "sample", "labels": "ages.csv", "max_skipped_fraction": 0.5, "workers": 1}
+    here = pack("folder", photos, tmp_path / "here", **options)
+    failing(monkeypatch, share=0.1)
+    there = pack("folder", "s3://faces/raw", "s3://faces/cooked", **options)
+    assert there.fingerprint == here.fingerprint
+    assert objects(s3, "cooked") == contents(tmp_path / "here")
+    with pytest.raises(UserError, match="no label file nowhere.csv, neither here nor in s3://faces/raw"):
+        pack("folder", "s3://faces/raw", tmp_path / "out", labels="nowhere.csv")
+    with pytest.raises(UserError, match="no image files below s3://faces/empty"):
+        pack("folder", "s3://faces/empty", tmp_path / "out")
 
 
 def test_other_files_are_left_alone(s3: Any) -> None:
