@@ -20,6 +20,7 @@ from facegen.options import TrainConfig
 from facegen.processes.group import local_world_size
 from facegen.randomness import derive_seed
 from facegen.training.batches import StatisticsBatches
+from facegen.training.freezing import freeze
 from shards.base.errors import UserError, shown
 from shards.dataset.dataset import Dataset
 from shards.loading.loader import TrainLoader
@@ -88,6 +89,7 @@ def build_family(config: TrainConfig, dataset: Dataset) -> Family:
             f"{config.family} learns from the latents of images and of their mirror images, which {', '.join(unread)} "
             f"would not change; set {' '.join(f'--augment.{name} 0' for name in unread)}."
         )
+    freeze(family, config.freeze)
     return family
 
 

@@ -62,11 +62,28 @@ def test_a_resumed_run_needs_the_model_no_longer(tiny_config: Config, trained: P
     assert_same(weights(resumed, "autoencoder"), weights(whole, "autoencoder"))
 
 
+def test_what_fits_is_taken_and_the_rest_is_named(
+    tiny_config: Config, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer, random = (
+        Trainer(tiny_config("ae", init=init, model={"latent_size": 7}, run=str(tmp_path / name)))
+        for name, init in (("other", str(trained)), ("random", "random"))
+    )
+    theirs = facegen.load(trained).network.networks["autoencoder"].state_dict()  # type: ignore[union-attr]
+    start, found = weights(random, "autoencoder"), weights(trainer, "autoencoder")
+    taken = {name for name, value in found.items() if value.shape == theirs[name].shape}
+    assert 0 < len(taken) < len(found)
+    for name, value in found.items():
+        assert torch.equal(value, theirs[name] if name in taken else start[name]), name
+    printed = capsys.readouterr().out
+    assert f"{len(taken)} of {len(found)} tensors are taken; random stay autoencoder." in printed
+    assert "7 x" in printed and "; there " in printed
+
+
 @pytest.mark.parametrize(
     ("family", "model", "message"),
     [
-        ("ae", {"latent_size": 7}, "its autoencoder differs from this one in .*; set the same options under model"),
-        ("ae", {"network": ConvNetConfig(widths=[8, 16, 16])}, "its autoencoder differs"),
+        ("ae", {"network": ConvNetConfig(widths=[5, 7, 9])}, "no weight there has the name and shape of one here"),
         ("dcgan", {}, "that model has the networks autoencoder, and this family discriminator, generator"),
     ],
 )
@@ -75,6 +92,32 @@ def test_a_model_that_does_not_fit(
 ) -> None:
     with pytest.raises(UserError, match=message):
         Trainer(tiny_config(family, model=model, init=str(trained)))
+
+
+@pytest.mark.parametrize("family", ["ae", "ae_gan"])
+def test_frozen_weights_stay_and_a_resumed_run_is_the_same(
+    tiny_config: Config, trained: Path, tmp_path: Path, family: str
+) -> None:
+    options: dict[str, Any] = {"init": str(trained), "freeze": ["autoencoder.encoder.*"]}
+    whole = Trainer(tiny_config(family, run=str(tmp_path / "whole"), max_steps=6, **options))
+    before = weights(whole, "autoencoder")
+    whole.fit()
+    frozen = {name for name in before if name.startswith("encoder.") and not name.endswith("num_batches_tracked")}
+    changed = {name for name, value in weights(whole, "autoencoder").items() if not torch.equal(value, before[name])}
+    assert frozen and changed and not changed & frozen
+    Trainer(tiny_config(family, run=str(tmp_path / "parts"), max_steps=3, **options)).fit()
+    resumed = Trainer(tiny_config(family, run=str(tmp_path / "parts"), max_steps=6, **options))
+    resumed.fit()
+    assert_same(weights(resumed, "autoencoder"), weights(whole, "autoencoder"))
+    with pytest.raises(UserError, match="freeze"):
+        Trainer(tiny_config(family, run=str(tmp_path / "parts"), max_steps=9, **{**options, "freeze": []}))
+
+
+def test_what_cannot_be_frozen(tiny_config: Config) -> None:
+    with pytest.raises(UserError, match=r"freeze: no weight is called 'encoder.\*'; there are autoencoder.encoder"):
+        Trainer(tiny_config("ae", freeze=["encoder.*"]))
+    with pytest.raises(UserError, match="freeze leaves nothing to learn in the autoencoder"):
+        Trainer(tiny_config("ae", freeze=["*"]))
 
 
 def test_no_model(tiny_config: Config) -> None:
