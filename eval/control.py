@@ -39,6 +39,7 @@ from shards.base.errors import UserError
 from shards.base.files import output_folder, write_bytes, writing_to
 from shards.command_line import cli
 from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import open_dataset
 from shards.loading.reader import check_split
 
 TOLD_APART = (-0.7, 0.7)
@@ -98,7 +99,7 @@ def main(args: Sequence[str] | None = None) -> None:
         positional=["runs"],
         args=args,
     )
-    device, dataset = make_accelerator().device, Dataset(config.data)
+    device, dataset = make_accelerator().device, open_dataset(config.data)
     check_split(dataset, config.split)
     models = open_runs(config.runs, dataset, device)
     chosen = choose_judge(common_condition(models), dataset, config, device)

@@ -24,6 +24,7 @@ from shards.base.files import check_writable, write_bytes, writing_to
 from shards.base.progress import ProgressLine
 from shards.command_line import cli
 from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import open_dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split
 
@@ -79,7 +80,7 @@ def main() -> None:
     )
     if config.out:
         check_writable(config.out)
-    dataset = Dataset(config.data)
+    dataset = open_dataset(config.data)
     check_split(dataset, config.split)
     names = config.factors or ground_truth(dataset)
     if not names:

@@ -10,6 +10,7 @@ import datetime
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,11 @@ from facegen.model import Model
 from facegen.processes.group import make_accelerator, run_process
 from shards.command_line.keywords import from_keywords
 from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import open_dataset
 from shards.loading.reader import check_split
 
+PARTS_FOLDER = "parts"
+"""Folder of a report on a mix of data sets, with a report on each of them."""
 _WAIT = datetime.timedelta(hours=2)
 """How long ranks wait for each other: the main one measures cost and draws pictures alone."""
 
@@ -90,18 +94,31 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _report(config: ReportConfig) -> tuple[Report, Accelerator]:
     """Makes the report, and writes it on the main process."""
-    dataset = Dataset(config.data)
+    dataset = open_dataset(config.data)
     for split in {config.split, config.reference} - {None, "all"}:
-        check_split(dataset, split)
+        for part in dataset.parts:
+            check_split(part, split)
     accelerator = make_accelerator(config.device == "cpu", [InitProcessGroupKwargs(timeout=_WAIT)])
+    made = _report_on(config, dataset, accelerator)
+    if len(dataset.parts) > 1:
+        for number, part in enumerate(dataset.parts, 1):
+            out = os.path.join(config.out, PARTS_FOLDER, str(number))
+            _report_on(replace(config, data=part.address, out=out), part, accelerator)
+    return made, accelerator
+
+
+def _report_on(config: ReportConfig, dataset: Dataset, accelerator: Accelerator) -> Report:
     models = [_open(path, config, dataset, accelerator) for path in config.runs]
     out = Path(config.out)
     prepare_out(out)
     named = list(zip(distinct_names(models), models, strict=True))
     made, figures = make_report(config, dataset, named, accelerator, _baselines(config, dataset, models, accelerator))
+    if len(dataset.parts) > 1:
+        places = [f"{part.manifest.name} in {PARTS_FOLDER}/{number}" for number, part in enumerate(dataset.parts, 1)]
+        made.warnings.append(f"Reports on each part of the data alone: {', '.join(places)}.")
     if accelerator.is_main_process:
         write_report(out, made, figures, split_title(config.split))
-    return made, accelerator
+    return made
 
 
 def _open(path: str, config: ReportConfig, dataset: Dataset, accelerator: Accelerator) -> Model | StandIn:

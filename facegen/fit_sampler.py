@@ -28,6 +28,7 @@ from shards.base.files import output_folder
 from shards.base.progress import ProgressLine
 from shards.command_line import cli
 from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import open_dataset
 from shards.loading.loader import evaluation_batches
 from shards.loading.reader import check_split
 
@@ -82,7 +83,7 @@ def main() -> None:
     called = name if config.name is None else config.name
     check_name(called)
     model = load(config.run, device=_device(config.device), weights=config.weights)
-    dataset = Dataset(config.data)
+    dataset = open_dataset(config.data)
     check_fit(model, dataset)
     if dataset.fingerprint != model.dataset_fingerprint:
         print(f"note: {model.name} was trained on other data than {config.data}, which the sampler is fitted to.")

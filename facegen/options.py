@@ -214,7 +214,8 @@ class TrainConfig:
     """Options of a training run; ``config_class`` adds ``family`` and the family's own ``model`` options."""
 
     data: str
-    """Data set directory, as shards.pack made it."""
+    """Data set directory, as shards.pack made it. Several are mixed: --data A --data B by size, --data A:0.7
+    --data B:0.3 by weight."""
     run: str
     """Run directory: configuration, metrics, checkpoints. The same command resumes from its newest checkpoint."""
     seed: int = 0

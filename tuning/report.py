@@ -26,6 +26,7 @@ from facegen.processes.group import make_accelerator
 from shards.base.files import output_folder, write_bytes, write_json, writing_to
 from shards.base.formats import Format
 from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import open_dataset
 from shards.loading.reader import check_split
 from tuning.ledger import TrialRecord, ranked, read_ledger
 from tuning.reports.pareto import pareto_front
@@ -95,7 +96,7 @@ def write_sweep_report(config: SweepReportConfig, accelerator: Accelerator) -> N
     out = Path(config.sweep)
     records = read_ledger(out)
     sweep = read_sweep(out)
-    dataset = Dataset(config.data)
+    dataset = open_dataset(config.data)
     check_split(dataset, config.split)
     output_folder(out / FIGURES)
     rows = make_rows(config, ranked(records), dataset, accelerator)

@@ -17,6 +17,7 @@ from facegen.model import Model, load
 from shards.base.errors import UserError
 from shards.base.files import check_writable, make_folder, replacing, writing_to
 from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import open_dataset
 from shards.images.reading import parse_crop
 from shards.loading.reader import check_split
 
@@ -170,7 +171,7 @@ def open_data(path: str, model: Model, *splits: str) -> Dataset:
     Raises:
         UserError: No data set, an empty split, or images of another size.
     """
-    dataset = Dataset(path)
+    dataset = open_dataset(path)
     for split in splits:
         check_split(dataset, split)
     image = dataset.image

@@ -20,7 +20,7 @@ class ReportConfig:
     """Run directories (their newest snapshot) or snapshot directories; RUN:NAME samples with a sampler fitted to it.
     Also images of other programs: images:DIR for a folder, npz:FILE for an array."""
     data: str
-    """Packed data set to evaluate on."""
+    """Packed data set to evaluate on; with several --data, all together and each alone."""
     out: str
     """Directory of the report; an earlier report there is replaced."""
     split: str = "test"

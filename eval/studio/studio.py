@@ -23,6 +23,7 @@ from facegen.model import Model, load
 from facegen.runs.run_name import parse_run
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import open_dataset
 from shards.images.codecs import encode
 from shards.loading.reader import Reader
 
@@ -62,7 +63,7 @@ class Studio:
         Raises:
             UserError: There is nothing to show, or runs and data do not match.
         """
-        self.dataset = None if data is None else Dataset(data)
+        self.dataset = None if data is None else open_dataset(data)
         self.uploads = Uploads()
         self.trainings: dict[str, Training] = {}
         self.notes: list[str] = []

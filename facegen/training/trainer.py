@@ -36,7 +36,7 @@ from facegen.training.performance import keep_freed_memory, set_float32_precisio
 from facegen.training.profiling import PROFILES, StepProfiler, span
 from facegen.training.saver import Saver
 from shards.base.errors import UserError
-from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import open_dataset
 from shards.loading.batch import Batch
 
 _STEPS_WATCHED = 20
@@ -67,7 +67,7 @@ class Trainer:
         device = self.accelerator.device
         keep_freed_memory()
         set_float32_precision(config.performance, device)
-        self.dataset = Dataset(config.data)
+        self.dataset = open_dataset(config.data)
         family = build_family(config, self.dataset)
         self.family = family.to(device, memory_format=channels_last)  # type: ignore[call-overload]
         self.family.prepare(self.dataset, device)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+BETWEEN_PARTS = " + "
+"""Joins the data sets of a mix to one text, as it stands in a run's config."""
 CACHE_VARIABLE = "FACEGEN_CACHE"
 
 

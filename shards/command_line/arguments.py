@@ -13,8 +13,11 @@ from typing import get_args, get_origin
 import yaml
 
 from shards.base.errors import UserError, shown
+from shards.base.places import BETWEEN_PARTS
 from shards.base.yaml_text import parse_yaml, read_yaml
 from shards.command_line.option_checks import check_sections, check_text, option_type, section_class
+
+_DATA = "--data"
 
 
 def check_files(config_class: type, arguments: Sequence[str]) -> None:
@@ -55,6 +58,22 @@ def config_first(arguments: Sequence[str]) -> list[str]:
         is_file = argument.startswith("--config=") or argument == "--config" or files[-1:] == ["--config"]
         (files if is_file else others).append(argument)
     return files + others
+
+
+def join_parts(arguments: Sequence[str]) -> list[str]:
+    """Joins several ``--data``, the parts of a mix, to one."""
+    others: list[str] = []
+    places: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name == _DATA and equals:
+            places.append(value)
+        elif others[-1:] == [_DATA]:
+            others.pop()
+            places.append(argument)
+        else:
+            others.append(argument)
+    return [*others, _DATA, BETWEEN_PARTS.join(places)] if len(places) > 1 else list(arguments)
 
 
 def join_lists(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ import yaml
 from shards.base.errors import ENDING, UserError, shown
 from shards.base.printing import lasting_output, printable
 from shards.base.yaml_text import guarded
-from shards.command_line.arguments import check_files, config_first, join_lists
+from shards.command_line.arguments import check_files, config_first, join_lists, join_parts
 from shards.command_line.naming import as_called
 from shards.command_line.option_checks import check_nulls, check_numbers, check_sections
 
@@ -139,7 +139,7 @@ def parse(
     if (collected := _collected.get()) is not None:
         collected[prog] = parser
         raise _Collected
-    ordered = config_first(join_lists(parser, arguments))
+    ordered = config_first(join_lists(parser, join_parts(arguments)))
     try:
         check_files(config_class, ordered)
         namespace = parser.parse_args(ordered)

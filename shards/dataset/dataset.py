@@ -114,6 +114,15 @@ class Dataset:
         """
         self._index.check()
 
+    @property
+    def parts(self) -> tuple[Dataset, ...]:
+        """The data sets of a mix; a single one is its only part."""
+        return (self,)
+
+    def owner(self, shard: Shard) -> tuple[Dataset, Shard]:
+        """The data set whose folder or address holds a shard, and the shard as that one names it."""
+        return self, shard
+
     def open_shard(self, shard: Shard) -> int:
         """Opens a shard's file; the caller closes the descriptor.
 

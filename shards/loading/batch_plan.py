@@ -8,7 +8,7 @@ is ``samples_seen``. An epoch leaves out what remains after its last whole batch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -36,7 +36,13 @@ class BatchPlan:
     """
 
     def __init__(
-        self, order: EpochOrder, global_batch_size: int, rank: int = 0, world_size: int = 1, unit_size: int = 1
+        self,
+        order: EpochOrder,
+        global_batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        unit_size: int = 1,
+        num_units: int | None = None,
     ) -> None:
         """Checks that every rank gets an equal share of every batch, in whole units.
 
@@ -46,19 +52,21 @@ class BatchPlan:
             rank: This process, from 0.
             world_size: How many processes there are.
             unit_size: Samples of a unit.
+            num_units: Units of an epoch; those of the order when None.
 
         Raises:
             UserError: Numbers that don't go together, with the nearest that do.
         """
         _check_rank(rank, world_size)
-        check_global_batch_size(global_batch_size, world_size, order.num_units * unit_size, unit_size)
+        num_samples = (num_units or order.num_units) * unit_size
+        check_global_batch_size(global_batch_size, world_size, num_samples, unit_size)
         _check_lanes(order.num_lanes, global_batch_size // unit_size)
         self._order = order
         self._global_batch_size = global_batch_size
         self._lane_units = global_batch_size // unit_size // order.num_lanes
-        self.steps_per_epoch = order.num_units * unit_size // global_batch_size
+        self.steps_per_epoch = num_samples // global_batch_size
         self.epoch_size = self.steps_per_epoch * global_batch_size
-        self.num_left_out = order.num_units * unit_size - self.epoch_size
+        self.num_left_out = num_samples - self.epoch_size
         self.local_batch_size = global_batch_size // world_size
         self._local_units = self.local_batch_size // unit_size
         self.first_slot = rank * self.local_batch_size
@@ -102,15 +110,23 @@ class BatchPlan:
             self._planned = (epoch, number, units)
         return epoch, units[row].copy()
 
-    def blocks_at(self, samples_seen: int) -> tuple[int, list[int]]:
-        """The epoch, and the blocks from which this rank takes the batch that follows after ``samples_seen`` samples.
+    def blocks_at(self, samples_seen: int) -> set[tuple[int, ...]]:
+        """Epoch and block from which this rank takes the batch that follows after ``samples_seen`` samples, by lane.
 
         Raises:
             UserError: As ``check``.
         """
         epoch, step = self._place(samples_seen)
-        positions = self._lane_starts + step * self._lane_units
-        return epoch, self._order.layout(epoch).blocks_at(positions).tolist()
+        blocks = self._order.layout(epoch).blocks_at(self._lane_starts + step * self._lane_units)
+        return {(epoch, block) for block in blocks.tolist()}
+
+    def shards_from(self, blocks: Iterable[tuple[int, ...]]) -> np.ndarray:
+        """What a reader of some blocks of one epoch needs now and next: int64 numbers of shards."""
+        return self._order.shards_from(min(blocks)[0], [block for _, block in blocks])
+
+    def num_shards_in_turn(self, rank: int, num_ranks: int) -> int:
+        """Most shards that some neighboring ranks read in turn, those of the next blocks included."""
+        return 2 * len(self.lanes_of(rank, num_ranks)) * self._order.block_shards
 
     def _place(self, samples_seen: int) -> tuple[int, int]:
         """Epoch, and number of the batch in it."""
@@ -123,7 +139,12 @@ class BatchPlan:
         start, stop = (
             number * self._lane_units for number in (step, min(step + self._steps_at_once, self.steps_per_epoch))
         )
-        lanes = [self._order.rows(epoch, lane + start, lane + stop) for lane in self._lane_starts.tolist()]
+        return self._side_by_side(
+            [self._order.rows(epoch, lane + start, lane + stop) for lane in self._lane_starts.tolist()]
+        )
+
+    def _side_by_side(self, lanes: list[np.ndarray]) -> np.ndarray:
+        """This rank's slots of some batches, int64 (steps, units), from the units of each of its lanes."""
         units = np.stack(lanes).reshape(len(lanes), -1, self._lane_units)  # Lanes x steps x units of a lane.
         units = units.transpose(1, 0, 2).reshape(-1, len(lanes) * self._lane_units)
         return np.ascontiguousarray(units[:, self._first_unit : self._first_unit + self._local_units])

@@ -19,8 +19,10 @@ import torch
 
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import Mixture
 from shards.loading.batch import Batch, BatchReader, Share
 from shards.loading.batch_plan import BatchPlan, evaluation_rows
+from shards.loading.mixed_plan import MixedPlan, lanes_that_fit, mixed_orders
 from shards.loading.order import EpochOrder, default_canonical_nodes
 from shards.loading.units import SingleSamples, Units
 
@@ -100,12 +102,18 @@ class TrainLoader:
         self._seed = seed
         self._ranks = rank, world_size, local_world_size or world_size
         self._given_nodes = canonical_nodes
+        self._weights: Sequence[int] | None = dataset.shares if isinstance(dataset, Mixture) else None
+        self._parts = {part.address: part.shard_sizes(split) for part in dataset.parts} if self._weights else {}
+        if self._weights and units:
+            raise UserError("the weights of a mix are for single samples, not for groups or pairs; leave them out.")
         if canonical_nodes is None:
             # The samples of a larger unit may lie in any shard, whatever its lane.
             canonical_nodes = 1
             if self._units.unit_size == 1:
                 canonical_nodes = default_canonical_nodes(self._units.per_shard, global_batch_size)
-        self._shard_bytes = [shard.num_bytes for shard in dataset.shards(split)]
+            if self._weights:
+                canonical_nodes = lanes_that_fit(canonical_nodes, self._parts)
+        self._remote_bytes = [shard.num_bytes for shard in dataset.shards(split) if dataset.owner(shard)[0].remote]
         self._remote = dataset.remote if images else None
         self._global_batch_size = global_batch_size
         self._num_threads = num_threads
@@ -154,15 +162,20 @@ class TrainLoader:
         """Plans the batches of an order of so many lanes."""
         rank, world_size, local_world_size = self._ranks
         self.canonical_nodes = canonical_nodes
-        self._order = EpochOrder(self._units.per_shard, self._seed, num_lanes=canonical_nodes)
-        self._plan = BatchPlan(self._order, self._global_batch_size, rank, world_size, self._units.unit_size)
-        if self._remote:
-            num_shards, advice = len(self._shard_bytes), "copy the data set here"
+        self._plan = self._plan_of(canonical_nodes, rank, world_size)
+        if self._remote and self._remote_bytes:
+            num_shards, advice = len(self._remote_bytes), "copy the data set here"
             if self._units.unit_size == 1:
-                lanes = self._plan.lanes_of(rank - rank % local_world_size, local_world_size)
-                num_shards = 2 * len(lanes) * self._order.block_shards
+                num_shards = self._plan.num_shards_in_turn(rank - rank % local_world_size, local_world_size)
                 advice = f"lower canonical_nodes ({canonical_nodes})" if canonical_nodes > 1 else advice
-            self._remote.check_room(min(sum(self._shard_bytes), num_shards * max(self._shard_bytes)), advice)
+            self._remote.check_room(min(sum(self._remote_bytes), num_shards * max(self._remote_bytes)), advice)
+
+    def _plan_of(self, canonical_nodes: int, rank: int, world_size: int) -> BatchPlan:
+        if self._weights:
+            orders = mixed_orders(self._parts, self._seed, canonical_nodes)
+            return MixedPlan(orders, self._weights, self._global_batch_size, rank, world_size)
+        order = EpochOrder(self._units.per_shard, self._seed, num_lanes=canonical_nodes)
+        return BatchPlan(order, self._global_batch_size, rank, world_size, self._units.unit_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields batches without end.
@@ -192,20 +205,14 @@ class TrainLoader:
         position, announced = self._samples_seen, set()
         while True:
             if self._remote:
-                announced = self._announce(position, announced)
+                here = self._plan.blocks_at(position)
+                if new := here - announced:
+                    self._read.expect(self._plan.shards_from(sorted(new)).tolist())
+                announced = here
             epoch, units = self._plan.batch(position)
             rows, labels = self._units.draw(units, epoch)
             yield Share(rows, epoch, self._plan.first_slot, labels)
             position += self._global_batch_size
-
-    def _announce(self, position: int, announced: set[tuple[int, int]]) -> set[tuple[int, int]]:
-        """Prefetches shards, once for each block; returns epoch and number of the blocks at a position."""
-        epoch, blocks = self._plan.blocks_at(position)
-        here = {(epoch, block) for block in blocks}
-        if here != announced:
-            new = [block for block in blocks if (epoch, block) not in announced]
-            self._read.expect(self._order.shards_from(epoch, new).tolist())
-        return here
 
 
 def evaluation_batches(

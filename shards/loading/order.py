@@ -98,7 +98,12 @@ class EpochOrder:
     """
 
     def __init__(
-        self, shard_sizes: Sequence[int] | np.ndarray, seed: int, block_shards: int | None = None, num_lanes: int = 1
+        self,
+        shard_sizes: Sequence[int] | np.ndarray,
+        seed: int,
+        block_shards: int | None = None,
+        num_lanes: int = 1,
+        stream: tuple[int, ...] = (),
     ) -> None:
         """Takes the layout of a split.
 
@@ -107,6 +112,7 @@ class EpochOrder:
             seed: A whole number from 0; another seed is another order.
             block_shards: Most shards of a block; when None, ``default_block_shards`` are divided among the lanes.
             num_lanes: Into how many lanes the line is cut. The order depends on it.
+            stream: Distinguishes the orders of one seed.
 
         Raises:
             UserError: A negative seed, blocks of no shard, or more lanes than units.
@@ -115,7 +121,7 @@ class EpochOrder:
             raise UserError(f"seed must be a whole number from 0, not {seed}.")
         if block_shards is not None and block_shards < 1:
             raise UserError(f"block_shards must be at least 1, not {block_shards}.")
-        self._seed = seed
+        self._seed, self._stream = seed, stream
         self._shard_sizes = np.asarray(shard_sizes, np.int64)
         self._shard_starts = np.cumsum(self._shard_sizes) - self._shard_sizes
         self.num_units = int(self._shard_sizes.sum())
@@ -127,6 +133,11 @@ class EpochOrder:
         # Entries are replaced whole, for thread safety. Two epochs, since a lane is prefetched into the next one.
         self._layouts: tuple[tuple[int, Layout], ...] = ()
         self._lane_blocks = [(-1, -1, np.empty(0, np.int64))] * num_lanes
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of the split."""
+        return len(self._shard_sizes)
 
     def rows(self, epoch: int, start: int, stop: int) -> np.ndarray:
         """The units at the positions ``[start, stop)`` of an epoch's line.
@@ -170,7 +181,7 @@ class EpochOrder:
         for cached_epoch, layout in layouts:
             if cached_epoch == epoch:
                 return layout
-        shard_order = shuffled(len(self._shard_sizes), self._seed, epoch, 0)
+        shard_order = shuffled(len(self._shard_sizes), self._seed, *self._stream, epoch, 0)
         layout = Layout(shard_order, self._shard_sizes, self.lane_starts, self.block_shards)
         self._layouts = (*layouts[-1:], (epoch, layout))
         return layout
@@ -184,7 +195,7 @@ class EpochOrder:
             firsts, sizes = layout.taken(block, self._shard_sizes)
             # With the block's shards end to end, a unit's number is its place plus the shift of its shard.
             shift = self._shard_starts[shards] + firsts - (np.cumsum(sizes) - sizes)
-            rows = shuffled(int(sizes.sum()), self._seed, epoch, 1 + block)
+            rows = shuffled(int(sizes.sum()), self._seed, *self._stream, epoch, 1 + block)
             # The largest blocks are single shards, where gathering shifts would take half as long as the shuffle.
             rows += shift if len(shards) == 1 else np.repeat(shift, sizes)[rows]
             self._lane_blocks[lane] = (epoch, block, rows)

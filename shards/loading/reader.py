@@ -84,10 +84,10 @@ class Reader:
                 data = self._open(shard).read(offset, num_bytes)
             except OSError as error:
                 raise UserError(
-                    f"shard {self._place(shard)} cannot be read ({error.strerror}); {self._advice}"
+                    f"shard {self._place(shard)} cannot be read ({error.strerror}); {self._advice(shard)}"
                 ) from None
             if len(data) != num_bytes:
-                raise UserError(f"shard {self._place(shard)} is shorter than its index says; {self._advice}")
+                raise UserError(f"shard {self._place(shard)} is shorter than its index says; {self._advice(shard)}")
             # Decoders notice only some damage.
             if self._checksums is not None and zlib.crc32(data) != self._checksums[row]:
                 raise self._damaged(row, shard, "its bytes are not those that were packed")
@@ -118,14 +118,15 @@ class Reader:
 
     def _damaged(self, row: int, shard: int, finding: str) -> UserError:
         key = self._dataset.key(self._split, row)
-        return UserError(f"sample {key} of shard {self._place(shard)}: {finding}; {self._advice}")
+        return UserError(f"sample {key} of shard {self._place(shard)}: {finding}; {self._advice(shard)}")
 
     def _place(self, shard: int) -> str:
-        return f"{self._dataset.address}/{self._shards[shard].name}"
+        dataset, own = self._dataset.owner(self._shards[shard])
+        return f"{dataset.address}/{own.name}"
 
-    @property
-    def _advice(self) -> str:
-        return f"find the damage with: python -m shards.index {self._dataset.root} --verify"
+    def _advice(self, shard: int) -> str:
+        dataset, _ = self._dataset.owner(self._shards[shard])
+        return f"find the damage with: python -m shards.index {dataset.root} --verify"
 
 
 def check_shards(dataset: Dataset, split: str) -> None:
@@ -134,10 +135,10 @@ def check_shards(dataset: Dataset, split: str) -> None:
     Raises:
         UserError: One is not.
     """
-    if dataset.remote:
-        return  # Each is checked when it is fetched.
-    for shard in dataset.shards(split):
-        path = dataset.root / shard.name
+    for own, shard in map(dataset.owner, dataset.shards(split)):
+        if own.remote:
+            continue  # Each is checked when it is fetched.
+        path = own.root / shard.name
         try:
             check_plain(path)
             num_bytes = path.stat().st_size

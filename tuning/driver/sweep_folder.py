@@ -10,7 +10,7 @@ from typing import Any
 from facegen.runs.option_changes import differences
 from shards.base.errors import UserError
 from shards.base.files import only_one, writing_to
-from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import absolute, open_dataset
 from shards.loading.reader import check_split
 from tuning.driver.checks import check_trials
 from tuning.driver.cluster import Need
@@ -34,12 +34,12 @@ def make_plan(config: SweepConfig) -> SweepPlan:
     changes: dict[str, Any] = {name: value for name in names if (value := getattr(config, name)) is not None}
     changes |= {"scheduler": {"kind": config.scheduler}} if config.scheduler else {}
     space = read_space(config.space, changes, config.options)
-    dataset = Dataset(config.data)
+    dataset = open_dataset(config.data)
     check_split(dataset, SPLIT)
     need = Need.of(config)
     plan = SweepPlan(
         space,
-        config.data if dataset.remote else str(Path(config.data).resolve()),
+        absolute(config.data),
         Path(config.out).resolve(),
         need.num_workers,
         need.cpus_per_worker,
@@ -76,7 +76,7 @@ def claim(plan: SweepPlan) -> bool:
         {
             "space": space_to_dict(plan.space),
             "data": plan.data,
-            "data_fingerprint": Dataset(plan.data).fingerprint,
+            "data_fingerprint": open_dataset(plan.data).fingerprint,
             "workers_per_trial": plan.num_workers,
             "storage": plan.storage,
         }

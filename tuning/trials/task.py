@@ -23,6 +23,7 @@ from facegen.runs.state_file import read_facts
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
+from shards.dataset.mixture import open_dataset
 from tuning.search.objective import METRICS, SCORE, Objective
 from tuning.trials.journal import BRANCHES, IMAGES_SEEN, Entry, Journal, read_branches
 from tuning.trials.sweep_plan import SweepPlan
@@ -76,7 +77,7 @@ def train_trial(task: Task, report: Report) -> None:
     if accelerator.is_main_process:
         continue_from_other(task, config)
     accelerator.wait_for_everyone()
-    run, objective, dataset = Path(config.run), task.plan.space.objective, Dataset(config.data)
+    run, objective, dataset = Path(config.run), task.plan.space.objective, open_dataset(config.data)
     journal = Journal(run)
 
     def evaluate(images_seen: int, held_out: Mapping[str, float]) -> None:

@@ -110,9 +110,10 @@ def test_the_announced_blocks_hold_what_a_batch_reads_first(
     plan = case.plan(seed, data.draw(st.integers(0, world_size - 1)), world_size)
     order, samples_seen = case.order(seed), step * case.global_batch_size
     epoch, units = plan.batch(samples_seen)
-    _, blocks = plan.blocks_at(samples_seen)
+    blocks = [block for _, block in sorted(plan.blocks_at(samples_seen))]
     assert len(blocks) == len(plan.lanes)
     announced = order.shards_from(epoch, blocks)
+    assert plan.shards_from(sorted(plan.blocks_at(samples_seen))).tolist() == announced.tolist()
     now = sum(len(order.layout(epoch).shards(block)) for block in blocks)
     assert now <= len(blocks) * order.block_shards
     lane_units = case.global_batch_size // case.unit_size // case.num_lanes
