@@ -214,7 +214,7 @@ def _lacking(needs: tuple[str, ...], run: RunContext) -> str:
 
 def _difference(label: str, model: Model | StandIn, protocol: Protocol) -> str:
     ours = protocol.dataset.fingerprint
-    if isinstance(model, StandIn) or model.dataset_fingerprint == ours:
+    if isinstance(model, StandIn) or model.dataset_fingerprint in (ours, protocol.dataset.mix):
         return ""
     difference = (
         f"{label} was trained on data with fingerprint {model.dataset_fingerprint} and is evaluated on {ours}: "

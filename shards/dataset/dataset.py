@@ -22,6 +22,7 @@ class Dataset:
         address: Where it is, as the user gave it: a folder, or an address such as ``s3://bucket/faces``.
         root: Folder of its manifest and index on this machine.
         remote: Fetches the files of a data set behind an address; None for a folder.
+        mix: Fingerprint of the mix that it is a part of, if any.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -35,6 +36,7 @@ class Dataset:
         self.root = self.remote.folder if self.remote else Path(root)
         self.manifest = read_manifest(self.root)
         self.fingerprint = self.manifest.fingerprint
+        self.mix: str | None = None
 
     @property
     def image(self) -> ImageFormat:

@@ -87,6 +87,9 @@ class Mixture(Dataset):
             next((name for part in parts if (name := part.manifest.identity_field)), None),
         )
         self.fingerprint = hashlib.sha256(repr((prints, self.shares)).encode()).hexdigest()[:16]
+        self.mix = None
+        for part in parts:
+            part.mix = self.fingerprint
         self.remote = _Remotes(self) if any(part.remote for part in parts) else None  # type: ignore[assignment]
 
     @property

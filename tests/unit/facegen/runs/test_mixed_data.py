@@ -61,5 +61,6 @@ def test_a_report_measures_all_together_and_each_part(
     nums = [part.num_samples("test") for part in open_dataset(data).parts]
     mean = sum(value * num for value, num in zip(alone, nums, strict=True)) / sum(nums)
     assert together == pytest.approx(mean, rel=1e-5)
+    assert not any(content["runs"][0]["difference"] for content in found)  # Held-out images of its own training data.
     assert any("in parts/1, " in warning for warning in found[0]["warnings"])
     assert "parts/2" in (out / "report.html").read_text()
