@@ -5,8 +5,8 @@ A family's own options stand beside the family; ``facegen.config`` joins the two
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from shards.base.errors import shown
 from shards.base.records import MAX_COUNT
 
 DEFAULT_EPOCHS = 30
+TENSORBOARD = "tensorboard"
 
 
 @dataclass
@@ -156,12 +157,26 @@ class MonitorConfig:
     """Held-out metrics and latent histograms; the first ones, which early stopping ignores, come after a tenth."""
     num_validation_images: int = 2_000
     """Largest number of held-out images to use."""
+    trackers: list[Literal["tensorboard", "wandb", "mlflow", "aim", "trackio"]] = field(
+        default_factory=lambda: [TENSORBOARD]
+    )
+    """Where curves and pictures go beside the run's own files."""
+    tracker_project: str = "facegen"
+    """Project, or experiment, of the run in trackers other than TensorBoard."""
+    tracker_group: str | None = None
+    """Group of the run in them; a sweep gives its trials its own name."""
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        for item in dataclasses.fields(self):
-            if getattr(self, item.name) < 1:
-                raise ValueError(f"monitor.{item.name} must be at least 1, not {getattr(self, item.name)}.")
+        for name in ("log_every_images", "grid_every_images", "validate_every_images", "num_validation_images"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"monitor.{name} must be at least 1, not {getattr(self, name)}.")
+        if len(set(self.trackers)) < len(self.trackers):
+            raise ValueError(f"monitor.trackers must name each once, not {', '.join(self.trackers)}.")
+        for name in ("tracker_project", "tracker_group"):
+            value = getattr(self, name)
+            if value is not None and not re.fullmatch(r"[\w .+=,-]*\w[\w .+=,-]*", value):
+                raise ValueError(f"monitor.{name} must be letters, digits, spaces and .,+=_-, not {shown(value)}.")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: TensorBoard events, ``metrics.jsonl`` with the same keys, pictures, progress.
+"""What a run writes while it trains: ``metrics.jsonl``, trackers with the same keys, pictures, progress.
 
 And ``latent_usage.safetensors``, see ``facegen.latents.latent_history``.
 """
@@ -9,17 +9,19 @@ import json
 import math
 import resource
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from facegen.latents.latent_heatmap import heatmap_picture
 from facegen.latents.latent_history import LatentHistory, continue_latent_history, write_latent_history
 from facegen.latents.latent_stats import LatentStats
+from facegen.options import TENSORBOARD, TrainConfig
+from facegen.reporting.event_files import EventFiles
+from facegen.reporting.trackers import open_trackers
 from facegen.runs.metrics_file import METRICS_FILE, WARNING, drop_later
 
 PICTURES = "pictures"
@@ -28,22 +30,26 @@ PICTURES = "pictures"
 class Monitor:
     """Writes files on the main process; on the others, and in a dry run, it does nothing."""
 
-    def __init__(self, run: Path | None, images_seen: int) -> None:
+    def __init__(self, run: Path | None, images_seen: int, config: TrainConfig | None = None) -> None:
         """Continues the files of ``run`` at ``images_seen``; what an earlier process wrote beyond that is dropped.
 
         Args:
             run: The run directory; None writes nothing.
             images_seen: Images before the first step of this process.
+            config: Options of the run, which name its trackers; TensorBoard alone where there are none.
+
+        Raises:
+            UserError: A tracker that does not start.
         """
         self.run = run
         if run is None:
             return
         (run / PICTURES).mkdir(parents=True, exist_ok=True)
+        self._trackers = open_trackers(run, config) if config else []
         drop_later(run, images_seen)
         self._metrics = open(run / METRICS_FILE, "a", buffering=1)  # noqa: SIM115
-        # Without purge_step TensorBoard would draw the dropped steps of a resumed run over the new ones, also in a run
-        # that was killed before its first checkpoint and starts again at 0.
-        self._events = SummaryWriter(str(run), purge_step=images_seen + 1)
+        has_events = config is None or TENSORBOARD in config.monitor.trackers
+        self._events = EventFiles(run if has_events else None, images_seen)
         self._history = continue_latent_history(run, images_seen)
         self._is_history_drawn = True
 
@@ -53,32 +59,37 @@ class Monitor:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._metrics.write(json.dumps({"images_seen": images_seen, **finite}) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(name, value, images_seen)
+        self._events.scalars(values, images_seen)
+        for tracker in self._trackers:
+            tracker.scalars({name: value for name, value in finite.items() if value is not None}, images_seen)
 
     def vector(self, name: str, values: Tensor, images_seen: int) -> None:
         """Writes one number per latent dim: all of them to ``metrics.jsonl``, their distribution to TensorBoard."""
         if self.run is not None:
             self._metrics.write(json.dumps({"images_seen": images_seen, name: values.tolist()}) + "\n")
-            self._events.add_histogram(name, values, images_seen)
+            self._events.histogram(name, values, images_seen)
 
     def warning(self, text: str, images_seen: int) -> None:
         """Writes a sentence about a problem of the training."""
         if self.run is not None:
             self._metrics.write(json.dumps({"images_seen": images_seen, WARNING: text}) + "\n")
-            self._events.add_text("warnings", text, images_seen)
+            self._events.text("warnings", text, images_seen)
 
     def histogram(self, name: str, values: Tensor, images_seen: int) -> None:
         """Writes the distribution of any tensor to TensorBoard."""
         if self.run is not None:
-            self._events.add_histogram(name, values.float().cpu(), images_seen)
+            self._events.histogram(name, values.float().cpu(), images_seen)
 
     def picture(self, name: str, image: Tensor, images_seen: int) -> None:
-        """Writes a picture, uint8 height x width x C, to TensorBoard and as ``pictures/NAME_images_N.png``."""
+        """Writes a picture, uint8 height x width x C, to the trackers and as ``pictures/NAME_images_N.png``."""
         if self.run is None:
             return
-        self._events.add_image(name, image.numpy(), images_seen, dataformats="HWC")
-        Image.fromarray(image.squeeze(-1).numpy()).save(self.run / PICTURES / f"{name}_images_{images_seen:012d}.png")
+        self._events.picture(name, image, images_seen)
+        file = self.run / PICTURES / f"{name}_images_{images_seen:012d}.png"
+        is_logged = file.exists()  # By a process that was killed.
+        Image.fromarray(image.squeeze(-1).numpy()).save(file)
+        for tracker in () if is_logged else self._trackers:
+            tracker.picture(name, image, file, images_seen)
 
     def latent_usage(self, split: str, epoch: float, images_seen: int, stats: LatentStats) -> None:
         """Adds an epoch to the history: statistics of the latents of a split's first images."""
@@ -102,9 +113,11 @@ class Monitor:
         Raises:
             OSError: Something of this run could not be written, now or earlier in the background.
         """
-        if self.run is not None:
-            with closing(self._metrics), closing(self._events):
-                self._events.flush()  # Unlike close, it raises what the writing thread met.
+        if self.run is None:
+            return
+        with ExitStack() as files:
+            for file in (self._metrics, self._events, *self._trackers):
+                files.enter_context(closing(file))
 
 
 class Meter:

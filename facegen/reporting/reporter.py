@@ -74,7 +74,7 @@ class Reporter:
         if self._held_out and state.family.identity:
             num_pairs = max(2, self._config.monitor.num_validation_images // 2)  # One of each kind at least.
             self._pairs = held_out_pairs(self._dataset, self._held_out, num_pairs, identity=state.family.identity)
-        self._monitor = Monitor(run if self._accelerator.is_main_process else None, state.images_seen)
+        self._monitor = Monitor(run if self._accelerator.is_main_process else None, state.images_seen, self._config)
         num_parameters = sum(parameter.numel() for parameter in state.family.parameters())
         self.say(
             f"{self._config.family}: {num_parameters:,} parameters on {self._epoch_size:,} images an epoch of "

@@ -25,6 +25,7 @@ from facegen.processes.group import limit_waiting, make_accelerator, wrap
 from facegen.processes.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from facegen.randomness import derive_seed, seed_global_generators
 from facegen.reporting.reporter import Reporter
+from facegen.reporting.trackers import require_trackers
 from facegen.runs.checkpoint import directory_name
 from facegen.runs.config_file import save_config
 from facegen.runs.run_directory import claim
@@ -62,6 +63,7 @@ class Trainer:
             UserError: Options, data or an earlier run that do not go together.
         """
         self.config = config
+        require_trackers(config.monitor.trackers)
         # First, so that a process that finds something wrong leaves the others instead of keeping them waiting.
         self.accelerator = make_accelerator(handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)])
         device = self.accelerator.device

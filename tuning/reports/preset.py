@@ -33,7 +33,8 @@ def write_preset(run: Path, file: Path, comment: str, named: Sequence[str]) -> N
     for option in named:
         _remove(default, option)
     changed = {name: value for name, value in _changed(config, default).items() if name not in _LEFT_OUT}
-    changed.get("monitor", {}).pop("validate_every_images", None)
+    for name in ("validate_every_images", "tracker_group"):
+        changed.get("monitor", {}).pop(name, None)
     kept = {"family": family} | {name: value for name, value in changed.items() if value != {}}
     lines = "".join(f"# {line}\n" for line in comment.splitlines())
     with writing_to(file):

@@ -19,6 +19,7 @@ from tuning.trials.run_storage import RunStorage, open_storage
 
 TRIALS = "trials"
 _RAY = "ray"
+_TRACKERS, _GROUP = "monitor.trackers", "monitor.tracker_group"
 _KEPT_CHECKPOINTS = 2
 _KEPT_FOR_OTHERS = 4
 """Checkpoints that a trial keeps if others may continue from them: it trains on before they do."""
@@ -66,6 +67,8 @@ class SweepPlan:
         options |= {"max_images": space.max_images, "max_steps": None, "max_epochs": None}
         options |= {"monitor.validate_every_images": interval, "checkpoint.every_images": interval}
         options["checkpoint.keep"] = keep
+        if _TRACKERS in options:
+            options.setdefault(_GROUP, re.sub(r"[^\w .+=,-]+", "_", self.out.name))
         preset = ["--config", space.preset] if space.preset else []
         return [space.family, *preset, *(text for item in options.items() for text in (f"--{item[0]}", _text(item[1])))]
 

@@ -46,6 +46,13 @@ def test_every_shipped_space_is_one_whose_trials_can_be_trained(file: Path) -> N
     assert space_from_dict(yaml.safe_load(yaml.safe_dump(space_to_dict(space))), "again") == space
 
 
+def test_trials_are_a_group_in_the_trackers_that_are_asked_for(tmp_path: Path) -> None:
+    asked = plan(space_from_dict({**VALUES, "options": {"monitor.trackers": ["wandb"]}}, "space"), tmp_path / "KLD (2)")
+    params = {"model.kld_weight": 0.1}
+    assert asked.config("trial", params).monitor.tracker_group == "KLD _2_"
+    assert plan(space_from_dict(VALUES, "space")).config("trial", params).monitor.tracker_group is None
+
+
 def test_the_shipped_spaces_search_what_the_report_did() -> None:
     assert read_space("kld_report").search["model.kld_weight"].grid == [0.2, 0.1, 0.01]
     assert read_space("beta").search["model.kld_weight"].grid == [2, 4, 5, 10]
