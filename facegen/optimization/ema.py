@@ -6,7 +6,7 @@ import copy
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facegen.families.base import Family
 
@@ -22,7 +22,7 @@ class EMA:
     """A second copy of a family whose weights slowly follow the first's.
 
     Float buffers are averaged too: batch norm's statistics must be those of the averaged weights, not of the newest
-    ones. Counters are copied.
+    ones. Counters are copied. Weights that do not learn are left alone.
     """
 
     def __init__(self, family: Family, half_life_images: int, ramp_up: float = 0.0) -> None:
@@ -41,12 +41,17 @@ class EMA:
         # cached, as DDP replaces buffers.
         self._averaged: list[_Place] = []
         self._copied: list[_Place] = []
+        self._fixed: list[_Place] = []  # Weights that do not learn; averaging them would change nothing and take long.
         for own, other in zip(self.module.modules(), family.modules(), strict=True):
             for table, others in ((own._parameters, other._parameters), (own._buffers, other._buffers)):
                 for name, tensor in table.items():
-                    if tensor is not None:
-                        places = self._averaged if tensor.is_floating_point() else self._copied
-                        places.append((cast(_Table, table), cast(_Table, others), name))
+                    if tensor is None:
+                        continue
+                    learner = others[name]
+                    is_fixed = isinstance(learner, nn.Parameter) and not learner.requires_grad
+                    changing = self._averaged if tensor.is_floating_point() else self._copied
+                    places = self._fixed if is_fixed else changing
+                    places.append((cast(_Table, table), cast(_Table, others), name))
 
     @torch.no_grad()
     def update(self, images_seen: int, num_images: int) -> None:
@@ -70,5 +75,5 @@ class EMA:
     @torch.no_grad()
     def restart(self) -> None:
         """Starts again from the family's current weights."""
-        for own, other, name in (*self._averaged, *self._copied):
+        for own, other, name in (*self._averaged, *self._copied, *self._fixed):
             own[name].copy_(other[name])

@@ -1,6 +1,7 @@
 """The trainer's overhead over a bare loop of the same network, and its wait for data, for every family.
 
     python tests/benchmarks/trainer.py [--data DATA] [--only '[vae,dcgan]']
+    python tests/benchmarks/trainer.py --data DATA --only '[flow]' --autoencoder RUN
 
 Each member of ``families.py`` uses its preset and the preset's batch size, with one computing thread (the loader's
 threads are the trainer's own). First the trainer runs alone: images per second, and the fraction of a step in which it
@@ -34,7 +35,7 @@ from bare_loop import BareLoop, PlainLoop
 from facegen.config import parse_args
 from facegen.options import TrainConfig
 from facegen.training.trainer import Trainer
-from families import MEMBERS, OF_IMAGES, Member, check_names, configuration, speeds, timed
+from families import MEMBERS, OF_IMAGES, Member, check_names, configuration, merged, speeds, timed
 from shards.command_line.cli import parse, run
 from shards.dataset.dataset import Dataset
 from shards.loading.batch import Batch
@@ -50,7 +51,9 @@ class Config:
     data: Path | None = None
     """A packed data set; when null, synthetic faces are packed."""
     only: list[str] | None = None
-    """Members to measure; all when null."""
+    """Members to measure; all that learn from images when null."""
+    autoencoder: Path | None = None
+    """The run whose latents the member ``flow`` learns; then ``data`` is its data set."""
     size: int = 64
     """Side of the synthetic faces."""
     num_images: int = 2000
@@ -72,7 +75,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Rejects impossible values."""
-        check_names(self.only)
+        check_names(self.only, OF_IMAGES if self.autoencoder is None else MEMBERS)
         for name, least in (("steps_alone", 5), ("blocks", 8)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
@@ -235,6 +238,8 @@ def training(member: Member, data: Path, out: Path, num_steps: int, config: Conf
     """The member's own configuration, except its length, its loader, and its batch size if one is given."""
     options = configuration(member) | {"loader": {"decoded_gb": config.decoded_gb}}
     options |= {"global_batch_size": config.global_batch_size} if config.global_batch_size else {}
+    if member.autoencoder:
+        options = merged(options, {"model": {"autoencoder": str(config.autoencoder)}})
     out.mkdir(parents=True)
     (out / "options.yaml").write_text(yaml.safe_dump(timed(options, num_steps), sort_keys=False))
     arguments = ["--config", str(out / "options.yaml"), "--data", str(data), "--run", str(out / "run")]

@@ -102,3 +102,19 @@ def test_a_ramp_ends_at_the_half_life() -> None:
         ema.update(images_seen, 50)
     for average in ema.module.parameters():
         torch.testing.assert_close(average, torch.full_like(average, 0.5))
+
+
+def test_weights_that_do_not_learn_are_followed_at_the_start_alone() -> None:
+    family = make_family()
+    frozen = "networks.autoencoder.encoder.stages.0.weight"
+    family.get_parameter(frozen).requires_grad_(False)
+    set_all(family, 1.0)
+    ema = EMA(family, half_life_images=100)
+    set_all(family, 2.0)
+    ema.restart()
+    before = ema.module.get_parameter(frozen)._version
+    set_all(family, 4.0)
+    ema.update(100, 100)
+    for name, average in ema.module.named_parameters():
+        torch.testing.assert_close(average, torch.full_like(average, 2.0 if name == frozen else 3.0))
+    assert ema.module.get_parameter(frozen)._version == before
