@@ -138,7 +138,7 @@ def test_impossible_run_options_are_refused(name: str, value: float) -> None:
         (CheckpointConfig, "keep", 1),
         (CheckpointConfig, "every_images", 0),
         (EMAConfig, "half_life_images", -1),
-        *((MonitorConfig, item.name, 0) for item in dataclasses.fields(MonitorConfig)),
+        *((MonitorConfig, item.name, 0) for item in dataclasses.fields(MonitorConfig) if item.type == "int"),
     ],
 )
 def test_impossible_section_options_are_refused(section: type, name: str, value: int) -> None:
