@@ -108,6 +108,7 @@ def test_a_damaged_image_of_one_rank_is_named_once(
     data = tmp_path / "data"
     shutil.copytree(tiny_dataset, data)
     dataset = Dataset(data)
+    options = [data if option == tiny_dataset else option for option in options]
     batches = iter(TrainLoader(dataset, "train", global_batch_size=32, seed=0, rank=1, world_size=2))
     (row, *_) = [next(batches) for _ in range(4)][-1].rows.tolist()
     batches.close()  # type: ignore[attr-defined]
@@ -120,12 +121,12 @@ def test_a_damaged_image_of_one_rank_is_named_once(
     with open(data / shard.name, "r+b") as file:
         file.seek(int(dataset.column("offset", "train")[row]))
         file.write(b"\xff\xd9")  # In place of a JPEG's first bytes.
-    _, err = fail(launch(2, TRAIN, *options, "--data", data, "--run", tmp_path / "run"))
+    _, err = fail(launch(2, TRAIN, *options, "--run", tmp_path / "run"))
     assert err.count(f"error: sample {dataset.key('train', row)} of shard {data / shard.name}: ") == 1
     assert "exitcode  : 2" in err
     assert newest_of(tmp_path / "run") == f"images_{64:012d}"
     shutil.copy(tiny_dataset / shard.name, data / shard.name)
-    run(launch(2, TRAIN, *options, "--data", data, "--run", tmp_path / "run"))
+    run(launch(2, TRAIN, *options, "--run", tmp_path / "run"))
 
 
 def mount(*arguments: str | Path) -> bool:
