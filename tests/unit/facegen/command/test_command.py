@@ -47,7 +47,7 @@ def test_the_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("trian", "there is no command 'trian'; did you mean 'train'?"),
+        ("trainx", "there is no command 'trainx'; did you mean 'train'?"),
         ("attributes", "there is no command 'attributes'; did you mean 'edit'?"),
         ("tuning.report", "there is no command 'tuning.report'; did you mean 'sweep_report'?"),
         ("xyzzy", "there is no command 'xyzzy'; see facegen --help."),
