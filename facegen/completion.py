@@ -69,7 +69,7 @@ def _parsers(module: str) -> dict[str, cli.Parser]:
 def _add_options(parser: argparse.ArgumentParser, known: cli.Parser) -> None:
     """Adds the options of a parser of this project to a plain one, as far as a shell can complete them."""
     for action in known._actions:
-        names = [name for name in action.option_strings if name.startswith("--") and name not in ("--help",)]
+        names = [name for name in action.option_strings if name.startswith("--") and name != "--help"]
         if names or not action.option_strings:
             parser.add_argument(*(names or [action.dest]), choices=_choices(getattr(action, "_typehint", None)))
 

@@ -14,7 +14,6 @@ from typing import Literal
 
 from shards.base.errors import UserError
 from shards.base.files import make_folder, write_bytes, writing_to
-from shards.base.places import num_cores
 from shards.base.progress import ProgressLine
 from shards.command_line.cli import parse, run
 from shards.execution.dispatch import choose_executor, run_tasks
@@ -112,7 +111,7 @@ def align_folder(config: AlignConfig) -> Counter[str]:
     counts: Counter[str] = Counter({"there already": len(files) - len(copies)} if len(copies) < len(files) else {})
     faceless = []
     batches = list(_batches(copies))
-    executor = choose_executor(config.workers, len(batches), num_cores(), config.address)
+    executor = choose_executor(config.workers, len(batches), config.address)
     with (
         ProgressLine("aligning", len(copies)) as progress,
         closing(run_tasks(executor, _align_files, batches, progress.update, config.output)) as results,

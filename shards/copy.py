@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from shards.dataset.addresses import as_address
 from shards.dataset.dataset import Dataset
 from shards.dataset.manifest import DATASET_FILE, INDEX_FILE, PACKING_DIR, Shard
 from shards.dataset.stores import Store, open_store
+from shards.dataset.tar import sha256_file
 
 _MARK = f"{PACKING_DIR}/copy.json"
 _AT_A_TIME = 4
@@ -49,7 +48,7 @@ def copy(source: str | Path, target: str | Path) -> Dataset:
         UserError: There is no such data set, a file of it is damaged, or something else is at the target.
     """
     dataset, store = Dataset(as_address(source) or source), open_store(target)
-    if store.read(DATASET_FILE) is not None:
+    if store.has(DATASET_FILE):
         there = Dataset(str(store))
         if there.fingerprint != dataset.fingerprint:
             raise UserError(f"{store} holds another data set ({there.fingerprint}); give another place.")
@@ -58,23 +57,23 @@ def copy(source: str | Path, target: str | Path) -> Dataset:
     dataset.check_index()
     busy = f"another process is writing to {store}; wait for it or stop it."
     with store.hold(busy), writing_to(f"to {store}", "fix this, then rerun the command"):
-        _begin(dataset, store)
-        _copy_shards(dataset, store)
+        sizes = store.sizes()
+        _begin(dataset, store, sizes)
+        _copy_shards(dataset, store, sizes)
         for name in (INDEX_FILE, DATASET_FILE):
             store.write(name, (dataset.root / name).read_bytes())
         store.clear(PACKING_DIR)
     return Dataset(str(store))
 
 
-def _begin(dataset: Dataset, store: Store) -> None:
+def _begin(dataset: Dataset, store: Store, sizes: Mapping[str, int]) -> None:
     """Marks the place as that of this copy."""
     mark = json_bytes({"fingerprint": dataset.fingerprint})
-    if any(name.startswith(f"{PACKING_DIR}/plan") for name in store.sizes()) or store.settle(_MARK, mark) != mark:
+    if any(name.startswith(f"{PACKING_DIR}/plan") for name in sizes) or store.settle(_MARK, mark) != mark:
         raise UserError(f"{store} holds an unfinished packing or another copy; finish it, or give another place.")
 
 
-def _copy_shards(dataset: Dataset, store: Store) -> None:
-    sizes = store.sizes()
+def _copy_shards(dataset: Dataset, store: Store, sizes: Mapping[str, int]) -> None:
     shards = dataset.manifest.shards
     missing = [shard for shard in shards if sizes.get(shard.name) != shard.num_bytes]
     done = sum(shard.num_bytes for shard in shards) - sum(shard.num_bytes for shard in missing)
@@ -101,10 +100,8 @@ def _copy_shard(dataset: Dataset, shard: Shard, store: Store) -> Shard:
     with open(descriptor, "rb") as file, store.making(shard.name) as path:
         with open(path, "wb") as copied:
             shutil.copyfileobj(file, copied)
-            os.fsync(copied.fileno())
-        with open(path, "rb") as copied:
-            if hashlib.file_digest(copied, "sha256").hexdigest() != shard.sha256:
-                raise UserError(f"{dataset.address}/{shard.name} is damaged: its checksum differs; restore it.")
+        if sha256_file(path) != shard.sha256:
+            raise UserError(f"{dataset.address}/{shard.name} is damaged: its checksum differs; restore it.")
     return shard
 
 

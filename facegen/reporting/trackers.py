@@ -190,9 +190,7 @@ def open_trackers(run: Path, config: TrainConfig) -> list[Tracker]:
     for point in read_metrics(run):
         newest |= {name: max(newest.get(name, -1), point[_COUNTER]) for name in point if name != _COUNTER}
     for state in record.trackers.values():
-        state.logged = {name: max(seen, state.logged.get(name, -1)) for name, seen in newest.items()} | {
-            name: seen for name, seen in state.logged.items() if name not in newest
-        }
+        state.logged |= {name: max(seen, state.logged.get(name, -1)) for name, seen in newest.items()}
     trackers = []
     for kind in names:
         state = record.trackers.get(kind)

@@ -18,7 +18,7 @@ def freeze(family: Family, patterns: Sequence[str]) -> None:
 
     Args:
         family: Its networks are changed.
-        patterns: As ``fnmatch`` takes them, of names such as ``autoencoder.encoder.layers.0.weight``.
+        patterns: As ``fnmatch`` takes them, of names such as ``autoencoder.encoder.stages.0.weight``.
 
     Raises:
         UserError: A pattern that matches nothing, or a network that is left with nothing to learn.

@@ -62,8 +62,15 @@ def _continue_from(path: str, family: Family) -> str:
             f"--init {path}: no weight there has the name and shape of one here, such as {_difference(ours, theirs)}; "
             "set the same options under model, and pack images of the same size."
         )
-    family.networks.load_state_dict(taken, strict=False)
     left = [name for name in ours if name not in taken]
+    learning = dict(family.networks.named_parameters())
+    stuck = [name for name in left if name in learning and not learning[name].requires_grad]
+    if stuck:
+        raise UserError(
+            f"--init {path}: {_described(stuck[0], ours, theirs)} does not learn and cannot be taken, so it would stay "
+            "random; set the same latents and components as there, or freeze less."
+        )
+    family.networks.load_state_dict(taken, strict=False)
     if not left:
         return f"--init {path}: all {len(ours)} tensors are taken"
     named = ", ".join(_described(name, ours, theirs) for name in left[:_NUM_NAMED])

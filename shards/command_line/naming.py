@@ -9,7 +9,7 @@ _names: dict[str, str] = {}
 
 
 def call(names: Mapping[str, str]) -> None:
-    """From now on, usage and errors call commands so.
+    """Makes usage and errors use these names from now on.
 
     Args:
         names: The new name of each command, by what this project's texts call it, such as ``python -m shards.pack``.

@@ -169,6 +169,22 @@ class RemoteFolder:
 
         return self.persistently(name, attempt)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file.
+
+        Raises:
+            UserError: As ``persistently``.
+        """
+
+        def attempt() -> bool:
+            self._files.invalidate_cache()
+            try:
+                return self._files.info(self._path(name))["type"] == "file"
+            except FileNotFoundError:  # isfile takes any error for an answer.
+                return False
+
+        return self.persistently(name, attempt)
+
     def sizes(self) -> dict[str, int]:
         """Bytes of every file below the address, by name.
 
@@ -228,7 +244,7 @@ class RemoteFolder:
         self.persistently(name, attempt, verb="written")
 
     def remove(self, names: Sequence[str]) -> None:
-        """Removes files; those that are gone are no error.
+        """Removes files; missing ones are ignored.
 
         Raises:
             UserError: As ``persistently``.

@@ -6,6 +6,7 @@ In both a file appears whole or not at all.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import tempfile
 import uuid
@@ -33,6 +34,10 @@ class Store(Protocol):
         """The content of a file; None if there is none."""
         ...
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file."""
+        ...
+
     def write(self, name: str, content: bytes) -> None:
         """Writes or replaces a file; it is durable when this returns."""
         ...
@@ -46,7 +51,7 @@ class Store(Protocol):
         ...
 
     def making(self, name: str) -> AbstractContextManager[Path]:
-        """A context manager that gives a path to write a file of any size to; nothing there at the end is no file."""
+        """A context manager that gives a path to write a file of any size to; it may be left without one."""
         ...
 
     def hold(self, busy: str) -> ExitStack:
@@ -74,6 +79,10 @@ class FolderStore:
         path = self.root / name
         return path.read_bytes() if path.is_file() else None
 
+    def has(self, name: str) -> bool:
+        """As ``Store.has``."""
+        return (self.root / name).is_file()
+
     def write(self, name: str, content: bytes) -> None:
         """As ``Store.write``."""
         write_bytes(self.root / name, content)
@@ -100,7 +109,10 @@ class FolderStore:
 
         The temporary name is the attempt's own: a machine that was given up may still be writing.
         """
-        temporary = self.root / PACKING_DIR / f"{name}.{uuid.uuid4().hex[:8]}{_TEMPORARY}"
+        work = self.root / PACKING_DIR
+        if not work.is_dir():
+            raise UserError(f"{platform.node()} does not see {work}: all machines that write need the same folder.")
+        temporary = work / f"{name}.{uuid.uuid4().hex[:8]}{_TEMPORARY}"
         try:
             yield temporary
             if temporary.exists():
@@ -148,6 +160,10 @@ class ObjectStore:
     def read(self, name: str) -> bytes | None:
         """As ``Store.read``."""
         return self._files.content(name)
+
+    def has(self, name: str) -> bool:
+        """As ``Store.has``."""
+        return self._files.has(name)
 
     def write(self, name: str, content: bytes) -> None:
         """As ``Store.write``."""

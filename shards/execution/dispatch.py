@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 
 from shards.base.errors import UserError
+from shards.base.places import num_cores
 from shards.execution.executor import Executor, InProcess, ResultT, TaskT, Work, WorkerDied
 from shards.execution.ray_cluster import RayCluster
 from shards.execution.worker_processes import WorkerProcesses
 
 
-def choose_executor(num_workers: int | None, num_tasks: int, num_cores: int, address: str | None = None) -> Executor:
+def choose_executor(num_workers: int | None, num_tasks: int, address: str | None = None) -> Executor:
     """The executor for a command's options.
 
     Args:
         num_workers: As the user said; None for as many as there are cores.
         num_tasks: How many tasks there are.
-        num_cores: Of this machine.
         address: Of a Ray cluster; None for this machine.
     """
     if address is not None:
         return RayCluster(address, num_workers)
-    workers = min(num_workers or num_cores, num_tasks)
+    workers = min(num_workers or num_cores(), num_tasks)
     return WorkerProcesses(workers) if workers > 1 else InProcess()
 
 

@@ -30,7 +30,7 @@ class RayCluster:
 
     Attributes:
         address: ``auto``, or host and port of the head.
-        num_tasks: At most so many tasks at a time; None fills the cluster's CPUs.
+        num_tasks: Most tasks at a time; None fills the cluster's CPUs.
     """
 
     address: str

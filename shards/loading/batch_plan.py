@@ -16,7 +16,7 @@ from shards.base.errors import UserError
 from shards.loading.order import EpochOrder
 
 _PLANNED_UNITS = 16_384
-"""Plans so many units at once: hundreds of small slices of lanes would take as long as copying a batch from memory."""
+"""Units planned at once: hundreds of small slices of lanes would take as long as copying a batch from memory."""
 
 
 class BatchPlan:

@@ -159,7 +159,7 @@ class TrainLoader:
         self.samples_seen = state["samples_seen"]
 
     def _cut(self, canonical_nodes: int) -> None:
-        """Plans the batches of an order of so many lanes."""
+        """Plans the batches of an order with this many lanes."""
         rank, world_size, local_world_size = self._ranks
         self.canonical_nodes = canonical_nodes
         self._plan = self._plan_of(canonical_nodes, rank, world_size)

@@ -9,7 +9,6 @@ from typing import Any
 
 from shards.base.errors import UserError
 from shards.base.files import check_writable, writing_to
-from shards.base.places import num_cores
 from shards.base.progress import ProgressLine
 from shards.command_line.keywords import build, option_names, unknown_option
 from shards.dataset.addresses import as_address
@@ -142,7 +141,7 @@ def _write_missing(
     if results:
         print(f"Resuming: {len(results)} of {len(plan.tasks)} shards are finished.")
     work = ShardWork(ShardJob(source, plan.preparation, plan.encoding, plan.alignment), workspace.store)
-    executor = executor or choose_executor(options.workers, len(missing), num_cores(), options.address)
+    executor = executor or choose_executor(options.workers, len(missing), options.address)
     start = time.monotonic()
     with ProgressLine("packing", len(source), initial=num_finished) as progress:
         check_skipped(results, len(source), options.max_skipped_fraction)

@@ -6,7 +6,6 @@ file for each finished shard, and temporary files. ``dataset.json`` comes last; 
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -44,10 +43,6 @@ class ShardWork:
             OSError: The disk is full or not writable.
             UserError: This machine does not see the output, or an image cannot be read for now.
         """
-        if self.store.read(_PLAN_FILE) is None:
-            raise UserError(
-                f"{platform.node()} does not see {self.store}: all machines that write shards need the same folder."
-            )
         with self.store.making(listed.task.name) as path:
             result = write_shard(self.job, listed, path, on_image)
             if not result.num_bytes:
@@ -68,7 +63,7 @@ class Workspace:
         """
         self.store = store
         held = store.hold(f"another packing is writing to {store}; wait for it or stop it.")
-        if store.read(DATASET_FILE) is not None:
+        if store.has(DATASET_FILE):
             held.close()
             raise UserError(
                 f"another packing has just finished {store}; rerun the command to check that it is the same."
@@ -143,7 +138,7 @@ def existing_dataset(store: Store, spec: dict[str, Any]) -> Dataset | None:
     Raises:
         UserError: A complete data set that was packed otherwise.
     """
-    if store.read(DATASET_FILE) is None:
+    if not store.has(DATASET_FILE):
         return None
     dataset = Dataset(str(store))
     difference = spec_difference(dataset.manifest.provenance, spec)

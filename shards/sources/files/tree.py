@@ -107,7 +107,7 @@ class RemoteTree:
         """As ``Tree.find``."""
         if file.is_file():
             return file
-        return file.as_posix() if self._files.content(file.as_posix()) is not None else None
+        return file.as_posix() if self._files.has(file.as_posix()) else None
 
     def table(self, file: str | Path, key: str | None) -> LabelTable:
         """As ``Tree.table``."""

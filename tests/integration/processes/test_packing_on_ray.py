@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,14 @@ def test_a_node_and_the_driver_are_killed_half_way(cluster: Cluster, images: Pat
 
 def test_shards_are_verified_there(cluster: Cluster, here: Path, tmp_path: Path) -> None:
     assert verify(Dataset(here), cluster.address) == []
+    damaged = tmp_path / "damaged"
+    shutil.copytree(here, damaged)
+    victims = sorted(damaged.glob("*.tar"))[3:5]
+    content = victims[0].read_bytes()
+    victims[0].write_bytes(content[:700] + b"x" + content[701:])
+    victims[1].unlink()
+    findings = verify(Dataset(damaged), cluster.address)
+    assert findings == [f"{victims[0]} is damaged: its checksum differs.", f"{victims[1]} is missing."]
 
 
 def test_no_cluster_and_no_shared_folder(
@@ -103,7 +112,9 @@ def test_no_cluster_and_no_shared_folder(
 ) -> None:
     with pytest.raises(UserError, match="cannot reach Ray at 127.0.0.1:1"):
         pack("folder", images, tmp_path / "data", address="127.0.0.1:1", **OPTIONS)
-    # As if the workers' disks were others: the plan is not where they look.
-    monkeypatch.setattr("shards.packing.workspace.Workspace.begin", lambda workspace, spec: None)
-    with pytest.raises(UserError, match="does not see .*all machines that write shards need the same folder"):
+    # As if the workers' disks were others: the folder is not where they look.
+    monkeypatch.setattr(
+        "shards.packing.workspace.Workspace.begin", lambda workspace, spec: shutil.rmtree(tmp_path / "other")
+    )
+    with pytest.raises(UserError, match="does not see .*all machines that write need the same folder"):
         pack("folder", images, tmp_path / "other", address=cluster.address, **OPTIONS)

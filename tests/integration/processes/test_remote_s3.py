@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
+import s3_server
 from eval.report import main as make_report
 from launching import RECORD, TINY, launch, records, run
 from shards.dataset.dataset import Dataset
@@ -22,28 +21,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bucket(tiny_dataset: Path, cache: Path) -> Iterator[str]:
-    """The tiny data set in a bucket; fsspec and botocore read its address and keys from the environment."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "FSSPEC_S3_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "FACEGEN_CACHE": str(cache),
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="faces")
+    """The tiny data set in a bucket."""
+    with s3_server.serving() as client, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEGEN_CACHE", str(cache))
         for path in tiny_dataset.iterdir():
             if path.is_file():
-                client.upload_file(str(path), "faces", f"sets/tiny/{path.name}")
-        yield "s3://faces/sets/tiny"
-    server.stop()
+                client.upload_file(str(path), s3_server.BUCKET, f"sets/tiny/{path.name}")
+        yield f"s3://{s3_server.BUCKET}/sets/tiny"
 
 
 def test_training_from_s3_is_training_from_the_disk(

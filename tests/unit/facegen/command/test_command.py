@@ -78,7 +78,7 @@ def test_a_command_calls_itself_and_others_as_the_user_does(
         ("make one with: python -m eval.report.", "make one with: facegen report."),
         ("python -m\n  shards.pack, or python -m shards.packing", "facegen pack, or python -m shards.packing"),
         ("accelerate launch facegen/train.py vae", "facegen train vae"),
-        ("/home/facegen/train.py", "/home/facegen/train.py"),
+        ("/elsewhere/facegen/train.py", "/elsewhere/facegen/train.py"),
     ],
 )
 def test_texts_name_commands_as_they_are_called(text: str, called: str) -> None:

@@ -113,6 +113,11 @@ def test_frozen_weights_stay_and_a_resumed_run_is_the_same(
         Trainer(tiny_config(family, run=str(tmp_path / "parts"), max_steps=9, **{**options, "freeze": []}))
 
 
+def test_what_does_not_learn_must_be_taken(tiny_config: Config, trained: Path) -> None:
+    with pytest.raises(UserError, match=r"head.weight \(.*; there .*\) does not learn and cannot be taken"):
+        Trainer(tiny_config("ae", init=str(trained), model={"latent_size": 7}, freeze=["autoencoder.encoder.*"]))
+
+
 def test_what_cannot_be_frozen(tiny_config: Config) -> None:
     with pytest.raises(UserError, match=r"freeze: no weight is called 'encoder.\*'; there are autoencoder.encoder"):
         Trainer(tiny_config("ae", freeze=["encoder.*"]))

@@ -61,11 +61,12 @@ def test_what_stops_the_work_is_one_sentence(work: partial, message: str) -> Non
         list(run_tasks(WorkerProcesses(2), work, [1, 2, 3], lambda count: None, "OUT"))
 
 
-def test_the_options_choose_the_executor() -> None:
-    assert choose_executor(None, num_tasks=9, num_cores=4) == WorkerProcesses(4)
-    assert choose_executor(3, num_tasks=2, num_cores=4) == WorkerProcesses(2)
-    assert choose_executor(None, num_tasks=1, num_cores=4) == InProcess()
-    assert choose_executor(5, num_tasks=1, num_cores=1, address="auto") == RayCluster("auto", 5)
+def test_the_options_choose_the_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shards.execution.dispatch.num_cores", lambda: 4)
+    assert choose_executor(None, num_tasks=9) == WorkerProcesses(4)
+    assert choose_executor(3, num_tasks=2) == WorkerProcesses(2)
+    assert choose_executor(None, num_tasks=1) == InProcess()
+    assert choose_executor(5, num_tasks=1, address="auto") == RayCluster("auto", 5)
 
 
 def test_a_cluster_without_ray_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -634,7 +634,6 @@ def test_full_disk_is_one_sentence(images: Path, tmp_path: Path, monkeypatch: py
     )
     work = ShardWork(ShardJob(source, plan.preparation, plan.encoding), FolderStore(tmp_path))
     (tmp_path / ".packing").mkdir()
-    (tmp_path / ".packing" / "plan.json").touch()
     with pytest.raises(UserError, match="No space left on device.*fix this, then rerun the command"):
         list(run_tasks(InProcess(), work, listed(source, plan.tasks), lambda count: None, tmp_path))
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 from s3fs import S3FileSystem
 
+import s3_server
 from shards.base.errors import UserError
 from shards.copy import copy
 from shards.dataset import addresses
@@ -26,24 +25,8 @@ OPTIONS: dict[str, Any] = {"num": 60, "size": 16, "samples_per_shard": 4, "codec
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    """A client of a server whose address and keys are in the environment."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "FSSPEC_S3_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="faces")
+    with s3_server.serving() as client:
         yield client
-    server.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +75,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, share: float) -> list[str]:
 def test_the_bytes_are_those_of_a_folder_though_requests_fail(
     s3: Any, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = failing(monkeypatch, share=0.1)
+    failed = failing(monkeypatch, share=0.2)
     dataset = pack("synthetic", "s3://faces/packed", **OPTIONS)
     assert len(failed) > 3 and "put_object" in failed
     assert dataset.fingerprint == Dataset(here).fingerprint
