@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from shards.base.interface import publish
 
 if TYPE_CHECKING:
+    from eval.push import push
     from eval.report import report
 
-__all__ = ["report"]
+__all__ = ["push", "report"]
 
-publish(__name__, {"report": "eval.report:report"})
+publish(__name__, {"push": "eval.push:push", "report": "eval.report:report"})

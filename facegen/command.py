@@ -35,6 +35,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "pack": Command("shards.pack", "images into shards"),
         "index": Command("shards.index", "index, verify shards"),
         "copy": Command("shards.copy", "copy a data set"),
+        "push_data": Command("shards.push_data", "share a data set"),
         "inspect": Command("shards.inspect", "look at a data set"),
         "align": Command("shards.align", "align faces"),
         "label": Command("shards.label", "measure smiles"),
@@ -52,6 +53,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "bias": Command("eval.bias", "gender and smile"),
         "disentanglement": Command("eval.disentanglement", "factors in latent dims"),
         "weights": Command("eval.weights", "networks for metrics"),
+        "push": Command("eval.push", "share a model"),
     },
     "faces": {
         "studio": Command("eval.studio", "edit in the browser"),
@@ -88,6 +90,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
         print(f"facegen {__version__}")
         return
+    name = name.replace("-", "_")
     if name not in COMMANDS:
         _refuse(name)
     from shards.command_line.naming import call

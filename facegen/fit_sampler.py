@@ -25,6 +25,7 @@ from facegen.samplers.base import Latents, Sampler
 from facegen.samplers.fitted import DIRECTORY, SamplerDescription, check_name, save_sampler
 from shards.base.errors import UserError
 from shards.base.files import output_folder
+from shards.base.hub_address import HUB
 from shards.base.progress import ProgressLine
 from shards.command_line import cli
 from shards.dataset.dataset import Dataset
@@ -80,6 +81,8 @@ def main() -> None:
         positional=lambda sampler: ["run"],
         args=resolve_presets(sys.argv[1:], PRESETS / "samplers"),
     )
+    if config.run.startswith(HUB):
+        raise UserError(f"a sampler is stored in its run; download {config.run} (hf download), then give its folder.")
     called = name if config.name is None else config.name
     check_name(called)
     model = load(config.run, device=_device(config.device), weights=config.weights)

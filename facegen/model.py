@@ -29,10 +29,11 @@ from facegen.latents.prior_note import advised_fit, prior_note
 from facegen.pixels import images_as_floats, to_uint8
 from facegen.randomness import numbered_noise
 from facegen.runs.run_name import parse_run
-from facegen.runs.snapshot import Description, find_snapshot
+from facegen.runs.snapshot import Description, find_snapshot, run_of, weights_file
 from facegen.samplers.base import Sampler
 from facegen.samplers.fitted import fitted_samplers, load_sampler
 from facegen.samplers.prior import PriorSampler
+from facegen.sharing.repository import write_repository
 from facegen.trained import load_family
 from shards.base.errors import Note, UserError
 
@@ -50,7 +51,8 @@ def load(
     """Loads a trained model.
 
     Args:
-        path: A run directory (for its newest snapshot, or its best one after early stopping) or a snapshot directory.
+        path: A run directory (for its newest snapshot, or its best one after early stopping), a snapshot directory, a
+            folder that ``Model.save_pretrained`` wrote, or ``hub:USER/NAME@REVISION`` on the Hugging Face Hub.
             ``RUN:SAMPLER`` names a fitted sampler, too, as in every command.
         device: Device of the networks.
         weights: The moving average (``ema``) or the trained weights (``raw``); None takes the average if there is one.
@@ -61,8 +63,8 @@ def load(
         The model, in eval mode.
 
     Raises:
-        UserError: There is no complete snapshot, it lacks the weights, the sampler was not fitted to them, or this
-            machine lacks the device.
+        UserError: There is no complete snapshot or no such repository, it lacks the weights, the sampler was not
+            fitted to them, or this machine lacks the device.
     """
     check_device(device)
     run, named = parse_run(path)
@@ -103,7 +105,7 @@ class Model:
         framing: How the training data frame faces; None where that is not known.
         num_parameters: Number of parameters.
         snapshot_bytes: Size of the weights file.
-        run_dir: Directory of the run; None for a snapshot that was moved out of its run.
+        run_dir: Directory of the run, or the repository; None for a snapshot that was moved out of its run.
         network: The family itself.
         description: The content of ``snapshot.json``.
     """
@@ -130,11 +132,10 @@ class Model:
         self.framing = description.framing
         self.num_parameters = sum(parameter.numel() for parameter in network.parameters())
         self.snapshot = snapshot
-        self.snapshot_bytes = (snapshot / f"{weights}.safetensors").stat().st_size
-        run_dir = snapshot.parent.parent
-        self.run_dir = run_dir if (run_dir / "config.yaml").is_file() else None
-        draws_prior = self.run_dir is not None and "sample" in self.can and not network.prior_is_learned
-        self.prior_note = prior_note(self.name, run_dir, self.images_seen) if draws_prior else ""
+        self.snapshot_bytes = weights_file(snapshot, weights).stat().st_size
+        self.run_dir = run_of(snapshot)
+        draws_prior = "sample" in self.can and not network.prior_is_learned
+        self.prior_note = prior_note(self.name, self.run_dir, self.images_seen) if self.run_dir and draws_prior else ""
 
     @property
     def teacher(self) -> str:
@@ -288,6 +289,20 @@ class Model:
     def samplers(self) -> list[str]:
         """Names of the samplers that ``with_sampler`` takes."""
         return [] if self.run_dir is None else fitted_samplers(self.run_dir, self.snapshot, self.weights)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Writes the model and its samplers as a repository, for ``load``; ``eval.push`` pushes it to the Hub.
+
+        Args:
+            folder: New, empty, or with an earlier repository.
+
+        Returns:
+            The folder, with ``config.json`` and ``model.safetensors``.
+
+        Raises:
+            UserError: Other files are there, or it cannot be written.
+        """
+        return write_repository(Path(folder), self.description, self.snapshot, self.weights, self.samplers)
 
     def _require(self, ability: str) -> None:
         if ability not in self.can:

@@ -254,8 +254,8 @@ class TrainConfig:
     """Trace a few steps, after the first ones, with torch's profiler, into the run's folder profile."""
     init: str = "random"
     """First weights: ``random``; ``pca``, the best linear autoencoder of the images (needs a network with shortcut
-    linear); or the run or snapshot of a model to train on, for example from more faces than yours: what has the same
-    name and shape there is taken, and what is not is printed."""
+    linear); or the run, snapshot or address (hub:USER/NAME) of a model to train on, for example from more faces than
+    yours: what has the same name and shape there is taken, and what is not is printed."""
     freeze: list[str] = field(default_factory=list)
     """Weights that do not learn, as patterns of their names, such as 'autoencoder.encoder.*'. A name that none has is
     refused, with the names there are."""

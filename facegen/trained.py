@@ -8,7 +8,7 @@ from typing import Literal
 from facegen.families import FAMILIES, Family, build, options_from_dict
 from facegen.networks.conv_config import ImageShape
 from facegen.runs.checkpoint import build_described, load_module
-from facegen.runs.snapshot import DESCRIPTION, Description, read_description
+from facegen.runs.snapshot import Description, description_file, read_description, weights_file
 from shards.base.errors import UserError, shown
 
 
@@ -28,7 +28,7 @@ def load_family(
     chosen = weights or next(iter(description.weights), "raw")
     if chosen not in description.weights:
         raise UserError(f"{snapshot} has no {chosen} weights; it has {' and '.join(description.weights)}.")
-    source, file = snapshot / DESCRIPTION, snapshot / f"{chosen}.safetensors"
+    source, file = description_file(snapshot), weights_file(snapshot, chosen)
     if description.family not in FAMILIES:
         raise UserError(f"{source}: there is no family {shown(description.family)}; give a model of another family.")
     try:

@@ -28,7 +28,7 @@ from facegen.networks.flow.ode import Solver, integrate
 from facegen.networks.flow.velocity import LatentShape, VelocityConfig, VelocityNetwork
 from facegen.randomness import derive_seed
 from facegen.runs.checkpoint import load_module
-from facegen.runs.snapshot import find_snapshot, read_description, weights_sha256
+from facegen.runs.snapshot import find_snapshot, read_description, weights_file, weights_sha256
 from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 
@@ -161,7 +161,7 @@ class Flow(Family):
             raise UserError(
                 f"{path} has other weights than this flow started with; give the original run, or another --run."
             )
-        load_module(self.autoencoder, snapshot / f"{weights}.safetensors")
+        load_module(self.autoencoder, weights_file(snapshot, weights))
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:
         """Squared error of the velocity from noise to latents, at a time drawn for each image; mean over dims."""

@@ -17,6 +17,7 @@ from facegen.perceptual.inception_resnet import STAGES, build_stages
 from facegen.perceptual.options import FeatureNetConfig
 from facegen.perceptual.weight_files import cached_download, read_tensors
 from facegen.runs.snapshot import find_snapshot, read_description
+from facegen.runs.snapshot import weights_file as snapshot_weights
 from shards.base.errors import UserError
 from shards.dataset.tar import sha256_file
 
@@ -106,7 +107,7 @@ def _load_face_cnn(config: FeatureNetConfig) -> Loaded:
     # Read from the snapshot's files: facegen.model would import the families, which import this module.
     snapshot = find_snapshot(Path(config.weights or ""))
     description = read_description(snapshot)
-    path = snapshot / f"{description.weights[0]}.safetensors"
+    path = snapshot_weights(snapshot, description.weights[0])
     tensors = {name: tensor for name, tensor in read_tensors(path, _ADVICE).items() if name.startswith(_FACE_TOWER)}
     if not tensors:
         raise UserError(

@@ -25,7 +25,7 @@ from torch import nn
 
 from shards.base.errors import DamagedFile, Note, UserError, shown
 from shards.base.files import fsync
-from shards.base.plain_files import check_plain, is_plain_name
+from shards.base.plain_files import is_plain_name
 from shards.base.records import parse_json
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -215,9 +215,11 @@ def damage(directory: Path) -> str | None:
 
 def _finding(directory: Path) -> str | None:
     """As ``damage``, but an ``OSError`` where it cannot be read."""
+    marker = directory / MARKER
+    if marker.exists() and not marker.is_file():  # Reading from a pipe would never end.
+        return f"its {MARKER} is not a plain file"
     try:
-        check_plain(directory / MARKER)  # Reading from a pipe would never end.
-        checksums = parse_json((directory / MARKER).read_bytes())
+        checksums = parse_json(marker.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return f"it has no {MARKER} file, so its writing was not finished"
     except ValueError:

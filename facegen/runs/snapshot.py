@@ -1,4 +1,7 @@
-"""Snapshots: the weights and the description that inference needs, apart from the training state."""
+"""Snapshots: the weights and the description that inference needs, apart from the training state.
+
+A repository, as the Hub expects it, is the other form of one: ``config.json`` and ``model.safetensors``.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,31 @@ from facegen.runs.checkpoint import (
     save_module,
     write_complete,
 )
+from facegen.runs.config_file import CONFIG_FILE
 from shards.base.errors import UserError
+from shards.base.hub_address import hub_address
 from shards.base.records import Count, as_record, read_json, read_record
 from shards.dataset.manifest import Side
+from shards.dataset.tar import sha256_file
+from shards.downloads.hub import download
 from shards.packing.framing import Framing
 
 SNAPSHOTS = "snapshots"
 BEST = "best"
 DESCRIPTION = "snapshot.json"
+REPOSITORY_DESCRIPTION = "config.json"
+REPOSITORY_WEIGHTS = "model.safetensors"
+BESIDE_THE_WEIGHTS = ("latent_usage.safetensors", "metrics.jsonl")
+"""Files of a run that a repository holds, too."""
+SAMPLERS = "samplers"
+"""Folder of the samplers that were fitted to a run."""
+_READ_FROM_THE_HUB = (
+    REPOSITORY_DESCRIPTION,
+    REPOSITORY_WEIGHTS,
+    *BESIDE_THE_WEIGHTS,
+    *(f"{SAMPLERS}/*/{name}" for name in ("*.json", "*.safetensors", MARKER)),
+)
+"""Descriptions and tensors; never code, and nothing pickled."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +100,19 @@ def find_snapshot(path: Path) -> Path:
 
     That is the newest complete one, or the best one if the run watches a metric (``early_stop.metric``).
 
+    Args:
+        path: A run directory, a snapshot directory, a repository, or the address of one on the Hub.
+
     Raises:
-        UserError: No snapshot and no run with one, or a damaged snapshot.
+        UserError: No snapshot and no run with one, a damaged snapshot, or a repository that cannot be downloaded.
     """
+    address = None if path.exists() else hub_address(path.as_posix())
+    if address:
+        path = download(address, "model", _READ_FROM_THE_HUB)
+        if not is_repository(path):
+            raise UserError(f"{address} has no {REPOSITORY_DESCRIPTION} and {REPOSITORY_WEIGHTS}; give another one.")
+    if is_repository(path):
+        return path
     if (path / DESCRIPTION).is_file():
         problem = damage(path)
         if problem:
@@ -106,11 +136,36 @@ def read_description(snapshot: Path) -> Description:
     Raises:
         UserError: A damaged file, or a newer version.
     """
-    return read_record(snapshot / DESCRIPTION, Description, "give another snapshot", file_formats.SNAPSHOT)
+    return read_record(description_file(snapshot), Description, "give another snapshot", file_formats.SNAPSHOT)
+
+
+def description_file(snapshot: Path) -> Path:
+    """The file that describes a snapshot."""
+    return snapshot / (REPOSITORY_DESCRIPTION if is_repository(snapshot) else DESCRIPTION)
+
+
+def weights_file(snapshot: Path, weights: str) -> Path:
+    """The file of a snapshot's ``ema`` or ``raw`` weights; a repository has one of them."""
+    return snapshot / (REPOSITORY_WEIGHTS if is_repository(snapshot) else f"{weights}.safetensors")
+
+
+def is_repository(path: Path) -> bool:
+    """Whether a folder is a repository, as the Hub expects it."""
+    return (path / REPOSITORY_DESCRIPTION).is_file() and (path / REPOSITORY_WEIGHTS).is_file()
+
+
+def run_of(snapshot: Path) -> Path | None:
+    """The folder with a run's other files: its directory, or the repository; None for a snapshot outside its run."""
+    if is_repository(snapshot):
+        return snapshot
+    run = snapshot.parent.parent
+    return run if (run / CONFIG_FILE).is_file() else None
 
 
 def weights_sha256(snapshot: Path, weights: str) -> str:
-    """Checksum of a snapshot's weights file, from its marker."""
+    """Checksum of a snapshot's weights file, from its marker where it has one."""
+    if is_repository(snapshot):
+        return sha256_file(snapshot / REPOSITORY_WEIGHTS)
     path, advice = snapshot / MARKER, "give another snapshot"
     checksums = as_record(read_json(path, advice), dict[str, str], path, advice)
     if f"{weights}.safetensors" not in checksums:

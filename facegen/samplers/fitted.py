@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facegen.runs.checkpoint import build_described, damage, load_module, save_module, write_complete
+from facegen.runs.snapshot import SAMPLERS as DIRECTORY
 from facegen.runs.snapshot import weights_sha256
 from facegen.samplers import SAMPLERS
 from facegen.samplers.base import Sampler
@@ -17,7 +18,6 @@ from shards.base.formats import Format
 from shards.base.plain_files import is_plain_name
 from shards.base.records import Count, as_record, read_record
 
-DIRECTORY = "samplers"
 DESCRIPTION = "sampler.json"
 TENSORS = "sampler.safetensors"
 SAMPLER_FORMAT = Format("fitted sampler", version=1, first=1)

@@ -1,7 +1,7 @@
 """The place behind an address, read and written with patience: its server may fail, and may send anything.
 
-fsspec reads the addresses (s3, gs, http, https and more); endpoints and keys come from its configuration and from the
-usual variables of each service.
+fsspec reads the addresses (s3, gs, http, https and more, and ``hub:USER/NAME`` through huggingface_hub); endpoints and
+keys come from its configuration and from the usual variables of each service.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shards.base.errors import ENDING, UserError
+from shards.base.hub_address import HUB, hub_address
 
 NUM_TRIES = 6
 _FIRST_DELAY_SEC, _MAX_DELAY_SEC = 0.5, 15.0
 _TIMEOUT_SEC = 20.0
 """Shorter than the time that launchers give a process to end."""
 CHUNK_BYTES = 8 * 2**20
-_ADDRESS = re.compile(r"(\w[\w+.-]+)://")
+_ADDRESS = re.compile(rf"(\w[\w+.-]+)://|{HUB}")
 # Gives up on silent servers, and leaves retries to the loop below.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -94,7 +95,10 @@ class RemoteFolder:
         import fsspec  # Takes a second; local data sets do not need it.
 
         self.address = address
-        protocol = address.split("://", 1)[0]
+        on_hub = hub_address(address)
+        extra = "hub" if on_hub else "remote"
+        url = on_hub.url("datasets") if on_hub else address
+        protocol = url.split("://", 1)[0]
         self._is_http = protocol in ("http", "https")
         options = dict(_OPTIONS.get(protocol, {}))
         try:
@@ -103,11 +107,11 @@ class RemoteFolder:
 
                 timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_SEC, sock_read=_TIMEOUT_SEC)
                 options["client_kwargs"] = {"timeout": timeout}
-            self._files, self._root = fsspec.core.url_to_fs(address, **options)
+            self._files, self._root = fsspec.core.url_to_fs(url, **options)
             if protocol == "s3":
                 self._files.retries = 1  # The tries of s3fs itself, which no option sets.
         except ImportError as error:
-            raise UserError(f"{address} needs more packages ({error}): pip install 'facegen[remote]'") from None
+            raise UserError(f"{address} needs more packages ({error}): pip install 'facegen[{extra}]'") from None
         except ValueError as error:
             raise UserError(f"{address} is not an address that fsspec can read ({error}).") from None
 

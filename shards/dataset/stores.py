@@ -17,6 +17,7 @@ from typing import Protocol
 
 from shards.base.errors import UserError
 from shards.base.files import only_one, publish, write_bytes, writing_to
+from shards.base.hub_address import HUB
 from shards.dataset.addresses import RemoteFolder, as_address
 from shards.dataset.manifest import DATASET_FILE, PACKING_DIR
 
@@ -153,6 +154,8 @@ class ObjectStore:
         Raises:
             UserError: As ``RemoteFolder``.
         """
+        if address.startswith(HUB):
+            raise UserError(f"{address} is written in one commit: python -m shards.push_data DATA USER/NAME")
         if address.startswith(("http://", "https://")):
             raise UserError(f"{address} cannot be written to; give a folder, or an address such as s3://bucket/faces.")
         self._files = RemoteFolder(address.rstrip("/"))

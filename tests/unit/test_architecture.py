@@ -30,6 +30,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "packing",
         "labeling",
         "align copy fetch index inspect label pack",
+        "push_data",
     ),
     "facegen": (
         "degrees devices option_values pixels randomness options",
@@ -39,7 +40,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "latents",
         "families",
         "samplers",
-        "config",
+        "config sharing",
         "trained",
         "model",
         "optimization",
@@ -54,8 +55,9 @@ ORDER: dict[str, tuple[str, ...]] = {
         "latent",
         "biases controls verification",
         "reports",
+        "sharing",
         "attributes morph neighbors sample smile traverse tsne",
-        "bias control demo disentanglement verify weights report studio",
+        "bias control demo disentanglement push verify weights report studio",
     ),
     "tuning": (
         "extra ledger search sweep_config",

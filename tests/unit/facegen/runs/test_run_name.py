@@ -24,14 +24,16 @@ def test_a_name_is_taken_apart(tmp_path: Path) -> None:
     assert parse_run(tmp_path / "run:gaussian") == (tmp_path / "run", "gaussian")
     assert parse_run(f"{tmp_path}/run") == (tmp_path / "run", None)
     assert parse_run(f"{tmp_path}/12:30/run") == (tmp_path / "12:30" / "run", None)
+    assert parse_run("hub:someone/faces") == (Path("hub:someone/faces"), None)
+    assert parse_run("hub:someone/faces@a/b:gaussian") == (Path("hub:someone/faces@a/b"), "gaussian")
     named = tmp_path / "run:gaussian"
     named.mkdir()
     assert parse_run(named) == (named, None)
 
 
-@pytest.mark.parametrize("name", ["hf:someone/faces", "hub:someone/faces:gaussian", "s3://bucket/run:gaussian"])
+@pytest.mark.parametrize("name", ["hf:someone/faces", "s3://bucket/run:gaussian"])
 def test_a_scheme_is_not_a_run_with_a_sampler(name: str) -> None:
-    with pytest.raises(UserError, match="is an address, and runs are read from folders"):
+    with pytest.raises(UserError, match="is an address, and runs are read from folders and the Hub"):
         load(name)
 
 
