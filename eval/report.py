@@ -23,7 +23,8 @@ if __name__ == "__main__":
 
 from accelerate import Accelerator, InitProcessGroupKwargs
 
-from eval.base.runs import distinct_names, open_run
+from eval.base.runs import distinct_names
+from eval.reports.inputs import open_evaluated, open_models
 from eval.reports.make import make_report, protocol_of
 from eval.reports.output.render import prepare_out, write_report
 from eval.reports.output.table import build_table, terminal
@@ -31,14 +32,13 @@ from eval.reports.protocol import split_title
 from eval.reports.registry import PARTS, describe_parts
 from eval.reports.results import Report
 from eval.stand_ins.baselines import DEFAULT_COMPONENTS, MAX_COMPONENTS, make_baselines
-from eval.stand_ins.image_files import PREFIXES, open_image_files
 from eval.stand_ins.stand_in import StandIn
 from facegen.model import Model
-from facegen.processes.group import make_accelerator, run_process
+from facegen.processes.consensus import main_does
+from facegen.processes.group import let_first_speak, make_accelerator, run_process, tell_of_lost
+from shards.base.errors import UserError
 from shards.command_line.keywords import from_keywords
 from shards.dataset.dataset import Dataset
-from shards.dataset.mixture import open_dataset
-from shards.loading.reader import check_split
 
 PARTS_FOLDER = "parts"
 """Folder of a report on a mix of data sets, with a report on each of them."""
@@ -83,7 +83,14 @@ def main(args: Sequence[str] | None = None) -> None:
         positional=["runs"],
         args=args,
     )
-    made, accelerator = _report(config)
+    try:
+        made, accelerator = _report(config)
+    except UserError:
+        let_first_speak()
+        raise
+    except RuntimeError as error:
+        tell_of_lost(error, "rerun the command, which resumes behind the finished runs")
+        raise SystemExit(1) from None
     if accelerator.is_main_process:
         print(f"\n{made.title}\n\n{terminal(build_table(made))}")
         for warning in made.warnings:
@@ -93,12 +100,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _report(config: ReportConfig) -> tuple[Report, Accelerator]:
-    """Makes the report, and writes it on the main process."""
-    dataset = open_dataset(config.data)
-    for split in {config.split, config.reference} - {None, "all"}:
-        for part in dataset.parts:
-            check_split(part, split)
+    """Makes the report, and writes it on the main process; what it cannot do raises a ``UserError`` on all."""
     accelerator = make_accelerator(config.device == "cpu", [InitProcessGroupKwargs(timeout=_WAIT)])
+    dataset = open_evaluated(config)
     made = _report_on(config, dataset, accelerator)
     if len(dataset.parts) > 1:
         for number, part in enumerate(dataset.parts, 1):
@@ -108,23 +112,16 @@ def _report(config: ReportConfig) -> tuple[Report, Accelerator]:
 
 
 def _report_on(config: ReportConfig, dataset: Dataset, accelerator: Accelerator) -> Report:
-    models = [_open(path, config, dataset, accelerator) for path in config.runs]
+    models = open_models(config, dataset, accelerator.device)
     out = Path(config.out)
-    prepare_out(out)
+    main_does(lambda: prepare_out(out))
     named = list(zip(distinct_names(models), models, strict=True))
     made, figures = make_report(config, dataset, named, accelerator, _baselines(config, dataset, models, accelerator))
     if len(dataset.parts) > 1:
         places = [f"{part.manifest.name} in {PARTS_FOLDER}/{number}" for number, part in enumerate(dataset.parts, 1)]
         made.warnings.append(f"Reports on each part of the data alone: {', '.join(places)}.")
-    if accelerator.is_main_process:
-        write_report(out, made, figures, split_title(config.split))
+    main_does(lambda: write_report(out, made, figures, split_title(config.split)))
     return made
-
-
-def _open(path: str, config: ReportConfig, dataset: Dataset, accelerator: Accelerator) -> Model | StandIn:
-    if path.startswith(PREFIXES):
-        return open_image_files(path, dataset.image)
-    return open_run(path, dataset, accelerator.device, config.weights)
 
 
 def _baselines(

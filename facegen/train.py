@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 # A script's own folder comes first on sys.path, or the current one; the project's root must, so that `facegen` is the
@@ -26,13 +25,11 @@ from facegen.config import make_config, parse_args
 from facegen.options import TrainConfig
 from facegen.processes import preemption
 from facegen.processes.failures import TrainingFailed
-from facegen.processes.group import lost_process, run_process
+from facegen.processes.group import let_first_speak, run_process, tell_of_lost
 from facegen.training.trainer import Trainer
 from shards.base.errors import ENDING, UserError
 from shards.base.printing import lasting_output
 from shards.command_line.cli import fail
-
-_FIRST_SPEAKS_SEC = 3.0
 
 
 class Trained(NamedTuple):
@@ -85,24 +82,15 @@ def _main() -> int:
         trainer.accelerator.end_training()
         return code
     except UserError as error:
-        # Before training, all processes of a machine usually find the same problem: the first one prints it, and the
-        # launcher then ends the others. What only another one has found, that one prints.
-        if trainer is None and os.environ.get("LOCAL_RANK", "0") != "0":
-            time.sleep(_FIRST_SPEAKS_SEC)
+        if trainer is None:
+            let_first_speak()
         fail(str(error))
     except TrainingFailed as error:
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)
         return 1
     except RuntimeError as error:
-        reason = lost_process(error)
-        if reason is None:
-            raise
-        print(
-            f"error: process {os.environ['RANK']} has lost another one, which ended or did not answer ({reason}); the "
-            "checkpoints are intact: rerun the command.",
-            file=sys.stderr,
-        )
+        tell_of_lost(error, "the checkpoints are intact: rerun the command")
         return 1
     finally:
         ENDING.set()

@@ -19,6 +19,7 @@ from eval.features.feature_set import FeatureSet, FeatureSets
 from eval.features.row_bank import MAX_FEATURES, RowBank
 from eval.features.spaces import FeatureSpace
 from eval.metrics.frechet import FeatureStatistics
+from facegen.processes.consensus import all_do, main_decides, main_does
 from shards.base.files import save_tensors
 from shards.base.places import cache_directory
 from shards.base.progress import ProgressLine
@@ -58,18 +59,23 @@ def reference_features(
 ) -> FeatureSets:
     """Features of the first ``num_images`` of a split in every space, from the cache if possible.
 
-    Every rank must call it; all get the same.
+    Every rank must call it. The main one looks into its cache and decides what is computed, and it alone gets the
+    features; the others get sets without images.
+
+    Raises:
+        UserError: A damaged data set, or a cache that cannot be written.
     """
     keys = {
         space.name: ReferenceKey(dataset.fingerprint, split, num_images, space.name, space.sha256, space.preprocessing)
         for space in spaces
     }
-    cached = {name: load_features(key.path) for name, key in keys.items()}
-    # All ranks must compute the same spaces, but the caches of two machines can differ.
-    found = merge_ranks(_Names({name for name, features in cached.items() if features})).names
-    missing = [space for space in spaces if space.name not in found]
+    cached = main_does(lambda: {name: load_features(key.path) for name, key in keys.items()}) or {}
+    found = {name: features for name, features in cached.items() if features}
+    names = main_decides(lambda: set(found))
+    missing = [space for space in spaces if space.name not in names]
     features = FeatureSets.empty(missing)
-    if missing:
+
+    def extract() -> None:
         batches = evaluation_batches(
             dataset,
             split,
@@ -84,12 +90,16 @@ def reference_features(
             for batch in batches:
                 features.update(missing, batch.rows.numpy(), batch.images)
                 progress.update(len(batch.rows))
+
+    def save() -> None:
+        for name, computed in features.sets.items():
+            save_features(keys[name].path, computed)
+
+    if missing:
+        all_do(extract)
         features = merge_ranks(features)
-        if accelerator.is_local_main_process:
-            for name, computed in features.sets.items():
-                save_features(keys[name].path, computed)
-    kept = {name: known for name, known in cached.items() if known and name in found}
-    return FeatureSets(kept | features.sets)
+        main_does(save)
+    return FeatureSets(found | features.sets) if accelerator.is_main_process else FeatureSets.empty(spaces)
 
 
 def splits_features(
@@ -101,12 +111,14 @@ def splits_features(
 ) -> FeatureSets:
     """Features of all images of some splits together; each split is cached on its own.
 
-    Every rank must call it; all get the same.
+    Every rank must call it; the main one gets the features, as ``reference_features`` returns them.
     """
     found = [
         reference_features(dataset, split, dataset.num_samples(split), spaces, batch_size, accelerator).sets
         for split in splits
     ]
+    if not accelerator.is_main_process:
+        return FeatureSets.empty(spaces)
     return FeatureSets({space.name: _joined([sets[space.name] for sets in found]) for space in spaces})
 
 
@@ -117,15 +129,7 @@ def _joined(sets: Sequence[FeatureSet]) -> FeatureSet:
     counts = [features.statistics.count for features in sets]
     places = [(np.arange(len(rows)) + 0.5) / count for rows, count in zip(kept, counts, strict=True)]
     order = np.argsort(np.concatenate(places), kind="stable")[:MAX_FEATURES]
-    return FeatureSet(statistics, RowBank(MAX_FEATURES, [np.arange(len(order))], [np.concatenate(kept)[order]]))
-
-
-@dataclass
-class _Names:
-    names: set[str]
-
-    def merge(self, other: _Names) -> _Names:
-        return _Names(self.names & other.names)
+    return FeatureSet(statistics, RowBank.of(np.concatenate(kept)[order]))
 
 
 def save_features(path: Path, features: FeatureSet) -> None:
@@ -147,4 +151,4 @@ def load_features(path: Path) -> FeatureSet | None:
         kept = tensors["features"]
     except (OSError, SafetensorError, KeyError):
         return None
-    return FeatureSet(statistics, RowBank(MAX_FEATURES, [np.arange(len(kept))], [kept]))
+    return FeatureSet(statistics, RowBank.of(kept))

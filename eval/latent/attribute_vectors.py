@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from eval.base.large_arrays import column_means
 from eval.latent.encode import encode_split
 from eval.latent.fitted_files import FittedFile
 from eval.latent.origin import Origin
@@ -116,10 +117,7 @@ def fit_attributes(latents: np.ndarray, labels: dict[str, tuple[np.ndarray, np.n
         latents: float (N, L).
         labels: By attribute, which images have it and which lack it, as ``presence`` returns them.
     """
-    means = [
-        latents[present].mean(axis=0, dtype=np.float64) - latents[absent].mean(axis=0, dtype=np.float64)
-        for present, absent in labels.values()
-    ]
+    means = [column_means(latents, present) - column_means(latents, absent) for present, absent in labels.values()]
     return Attributes(
         names=tuple(labels),
         vectors=np.stack(means).astype(np.float32),

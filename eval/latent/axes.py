@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval.base.large_arrays import column_means, column_variances
 from eval.latent.pca import Pca
 
 
@@ -47,8 +48,8 @@ def latent_axes(latents: np.ndarray, dims: Sequence[int], in_prior_units: bool) 
             around its mean.
     """
     chosen = list(dims)
-    means = latents.mean(axis=0, dtype=np.float64)[chosen]
-    variances = latents.var(axis=0, dtype=np.float64)[chosen]
+    means = column_means(latents)[chosen]
+    variances = column_variances(latents)[chosen]
     return Axes(
         names=tuple(f"dim {dim}  var {variance:.2f}" for dim, variance in zip(chosen, variances, strict=True)),
         directions=np.eye(latents.shape[1])[chosen],

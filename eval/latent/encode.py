@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eval.base.cached import cached_array
+from eval.base.cached import cached_rows
 from eval.latent.conditions import condition_labels, split_degrees
 from eval.latent.origin import Origin
 from shards.base.places import cache_directory
@@ -31,11 +32,11 @@ def encode_split(
         model: As ``facegen.model.load`` returns it.
         dataset: Images of the model's shape; the encoder gets their condition where they have it.
         split: Name of the split.
-        batch_size: Images in memory at a time, besides all latents.
+        batch_size: Images in memory at a time.
         limit: Take only the first so many images.
 
     Returns:
-        float32 (N, L).
+        float32 (N, L); many of them in a file, see ``cached_rows``.
 
     Raises:
         UserError: The model cannot encode, or the split is empty.
@@ -44,24 +45,22 @@ def encode_split(
     path = cache_path(Origin.of(model, dataset, split), num_images)
     shape = (num_images, model.latent_size)
 
-    def encode() -> np.ndarray:
+    def encode() -> Iterator[np.ndarray]:
         degrees = split_degrees(model, dataset, split)
-        latents = np.empty(shape, np.float32)
         batches = evaluation_batches(dataset, split, batch_size, limit=limit, fields=())
         with ProgressLine(f"latents of {split}", num_images) as progress:
             for batch in batches:
                 rows = batch.rows.numpy()
-                latents[rows] = model.encode(batch.images.numpy(), condition_labels(model, degrees[rows]))
+                yield model.encode(batch.images.numpy(), condition_labels(model, degrees[rows]))
                 progress.update(len(rows))
-        return latents
 
-    return cached_array(path, "latents", shape, encode)
+    return cached_rows(path, shape, encode)
 
 
 def cache_path(origin: Origin, num_images: int) -> Path:
     """The cache file for the latents of an origin's first images."""
     key = f"{_FORMAT_VERSION} {origin.snapshot} {origin.fingerprint} {origin.split} {num_images}"
-    return cache_directory() / "latents" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
+    return cache_directory() / "latents" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
 
 
 def decode_images(model: Any, latents: np.ndarray, degrees: np.ndarray, batch_size: int = BATCH_SIZE) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh
 
+from eval.base.large_arrays import column_means, row_blocks
 from eval.latent.encode import encode_split
 from eval.latent.fitted_files import FittedFile
 from eval.latent.origin import Origin
@@ -65,11 +66,11 @@ def fit_pca(latents: np.ndarray, num_components: int | None = None) -> Pca:
     """
     count, size = latents.shape
     num = min(num_components or size, size)
-    mean = latents.mean(axis=0, dtype=np.float64)
+    mean = column_means(latents)
     scatter = np.zeros((size, size))
     with ProgressLine(f"principal components of {count:,} latents"):
-        for first in range(0, count, _CHUNK):
-            centered = latents[first : first + _CHUNK].astype(np.float64) - mean
+        for chunk in row_blocks(latents, _CHUNK):
+            centered = chunk.astype(np.float64) - mean
             scatter += centered.T @ centered
         covariance = scatter / count
         if num == size:

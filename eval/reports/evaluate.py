@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +24,7 @@ from eval.reports.run_pass import run_others, run_samples, run_split
 from eval.reports.statistic import Results
 from eval.stand_ins.stand_in import StandIn
 from facegen.model import Model
+from facegen.processes.consensus import main_does
 from facegen.runs.metrics_file import read_metrics
 from shards.base.errors import UserError
 
@@ -48,13 +49,16 @@ class Evaluated:
 def evaluate_run(evaluation: Evaluation, label: str, model: Model | StandIn, path: str) -> Evaluated:
     """Evaluates one model or stand-in; every rank has to call it.
 
-    Only the main one measures what the passes do not, and draws.
+    Only the main one measures what the passes do not, and draws; the others wait.
 
     Args:
         evaluation: What all runs share.
         label: What the report calls the run.
         model: As ``facegen.model.load`` returns it, or a stand-in.
         path: As the command names the run.
+
+    Raises:
+        UserError: On every rank, a damaged data set or files that cannot be read on one of them.
     """
     report, stages = evaluation.report, evaluation.stages
     parts = [part for part in evaluation.parts if part.of_stand_ins or not isinstance(model, StandIn)]
@@ -70,8 +74,12 @@ def evaluate_run(evaluation: Evaluation, label: str, model: Model | StandIn, pat
             others = run_others(model, report, evaluation.accelerator)
     result = _start_result(label, model, path, report.protocol)
     run = RunContext(report, label, model, result, Results(accumulators), samples, others)
-    if not evaluation.accelerator.is_main_process:
-        return Evaluated(result, {}, {})
+    return main_does(lambda: _shown(evaluation, parts, run)) or Evaluated(result, {}, {})
+
+
+def _shown(evaluation: Evaluation, parts: Sequence[Part], run: RunContext) -> Evaluated:
+    """The run's numbers, tables and pictures, from what the passes have accumulated."""
+    label, result, stages = run.label, run.result, evaluation.stages
     run = replace(run, is_finite=_is_finite(run))
     for part in PARTS.values():
         if part.name not in evaluation.chosen:

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from eval.features.space_names import NOT_CHOSEN, SPACES, frechet_name
 from eval.reports.comparisons.beaten import beaten, nearer_than_real
@@ -28,6 +27,7 @@ from eval.reports.stages import Stages
 from eval.reports.unfinished import UNFINISHED, FinishedRun, finished_file, load_finished, save_finished
 from eval.stand_ins.stand_in import StandIn
 from facegen.model import Model
+from facegen.processes.consensus import main_decides, main_does
 from shards.base.places import cache_directory
 from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
@@ -54,10 +54,13 @@ def make_report(
 
     Returns:
         The report, and its pictures by file name; complete on the main process only.
+
+    Raises:
+        UserError: On every rank, what one of them cannot read, or the main one cannot write.
     """
     stages = Stages(quiet=not accelerator.is_main_process)
     protocol = protocol_of(config, dataset)
-    published = read_published(config.published) if config.published else []
+    published = main_decides(lambda: read_published(config.published) if config.published else [])
     for _, model in models:
         if isinstance(model, StandIn):
             model.require(protocol.num_samples)
@@ -86,8 +89,8 @@ def make_report(
     report.runs, report.baselines = results[: len(models)], results[len(models) :]
     report.warnings = _warnings(evaluation, report, _num_latents(columns))
     figures = {file: figure for run in finished for file, figure in run.figures.items()}
+    figures |= main_does(lambda: _compare(report, evaluation, columns, finished)) or {}
     if accelerator.is_main_process:
-        figures |= _compare(report, evaluation, columns, finished)
         named = {run.name: run for run in report.runs}
         report.tables += [seed_table(report.metrics, named, group) for group in groups_of_seeds(models)]
         report.tables += [published_table(published)] if published else []
@@ -130,15 +133,14 @@ def _finish_run(
     folder = cache_directory() / "baselines" if is_baseline else Path(config.out) / UNFINISHED
     settings = {"options": options, "protocol": lines, "rows": [metric.key for metric in metrics()]}
     file = finished_file(folder, settings, label, model, path)
-    # The main process decides: ranks that see different files must not diverge.
-    found = load_finished(file) if accelerator.is_main_process else None
-    run: FinishedRun | None = broadcast_object_list([found])[0]
+    # Ranks that see different files must not diverge.
+    run = main_decides(lambda: load_finished(file))
     if run is None:
         made = evaluate_run(evaluation, label, model, path)
         own_stages = [stage for stage in stages.done if stage.run == label]
         run = FinishedRun(made.result, made.figures, made.kept, own_stages)
-        if accelerator.is_main_process:
-            save_finished(file, run)
+        finished = run
+        main_does(lambda: save_finished(file, finished))
         return run
     stages.done += run.stages
     if accelerator.is_main_process and not is_baseline:

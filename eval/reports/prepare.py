@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from eval.features.optional_spaces import OPTIONAL_SPACES
 from eval.features.reference import reference_features, splits_features
-from eval.features.space_names import NOT_CHOSEN, Space
+from eval.features.space_names import NOT_CHOSEN, Space, frechet_name
 from eval.features.spaces import FeatureSpace, load_efflite0
 from eval.reports.context import Protocol, ReportContext
 from eval.reports.part import NUM_QUERIES, Amount, Features, Part
 from eval.reports.registry import PARTS
 from eval.reports.stages import Stages
+from facegen.processes.consensus import all_do, check_same, here, main_does
 from shards.packing.framing import Framing
 
 
@@ -76,10 +78,10 @@ def prepare(
         report = replace(report, spaces=loaded, absent_spaces=absent)
         report = _with_features(report, needs, can_compare_train, accelerator, stages)
     prepared = {}
-    for part in evaluation.parts if accelerator.is_main_process else ():
+    for part in evaluation.parts:
         if part.prepare is not None:
             with stages.stage(part.prepare.title):
-                prepared[part.name] = part.prepare.make(report)
+                prepared[part.name] = main_does(partial(part.prepare.make, report))
     return replace(evaluation, report=replace(report, prepared=prepared))
 
 
@@ -87,22 +89,36 @@ def _load_spaces(
     chosen: Collection[Space], fid_weights: str, needs: Features, framing: Framing | None, accelerator: Accelerator
 ) -> tuple[list[FeatureSpace], dict[str, str]]:
     """The feature spaces that are needed, and by its name why one of them cannot be had."""
-    spaces = [load_efflite0(accelerator.device)]
+    first = all_do(lambda: load_efflite0(accelerator.device))
+    check_same(first.sha256, f"the file of weights of {frechet_name(first.name)}")
     if Amount.ALL not in (needs.split, needs.samples):
-        return spaces, {}
+        return [first], {}
     with accelerator.local_main_process_first():  # One download a machine.
         found = {
             name: space.find(fid_weights) if name in chosen else (None, NOT_CHOSEN)
             for name, space in OPTIONAL_SPACES.items()
         }
-    absent = {name: reason for name, (_, reason) in found.items()}
-    # All ranks or none: those of a machine without the weights would wait for the others forever.
-    for other in gather_object([absent]):
-        absent = {name: absent[name] or reason for name, reason in other.items()}
+    absent = _absent({name: reason for name, (_, reason) in found.items()})
+    spaces = [first]
     for name, (path, _) in found.items():
         if path is not None and not absent[name]:
-            spaces.append(OPTIONAL_SPACES[name].load(path, accelerator.device, framing))
+            space = all_do(partial(OPTIONAL_SPACES[name].load, path, accelerator.device, framing))
+            check_same(space.sha256, f"the file of weights of {frechet_name(name)}")
+            spaces.append(space)
     return spaces, {name: reason for name, reason in absent.items() if reason}
+
+
+def _absent(reasons: dict[str, str]) -> dict[str, str]:
+    """By its name why a space is absent on some rank, and empty where all ranks have it.
+
+    All ranks or none: those of a machine without the weights would wait for the others forever.
+    """
+    (_, absent), *others = gather_object([(here(), reasons)])
+    for place, theirs in others:
+        absent = {
+            name: absent[name] or (reason and f"{reason.rstrip('.')} ({place})") for name, reason in theirs.items()
+        }
+    return absent
 
 
 def _with_features(

@@ -23,6 +23,7 @@ from eval.reports.statistic import SplitBatch, Statistic
 from eval.stand_ins.baselines import training_rows
 from facegen.degrees import condition_fields
 from facegen.pixels import to_uint8
+from facegen.processes.consensus import all_do
 from shards.base.progress import ProgressLine
 from shards.loading.loader import evaluation_batches
 
@@ -53,7 +54,7 @@ def run_split(
         accelerator: The ranks.
 
     Returns:
-        Over all ranks, those statistics that apply to the model. Nothing is read where none does.
+        Those statistics that apply to the model, on the main rank over all ranks. Nothing is read where none does.
     """
     able = [statistic for statistic in dict.fromkeys(statistics) if set(statistic.needs) <= model.can]
     started = {statistic: statistic.start(model, report) for statistic in able}
@@ -61,25 +62,29 @@ def run_split(
     if not started:
         return {}
     protocol = report.protocol
-    batches = evaluation_batches(
-        protocol.dataset,
-        protocol.split,
-        protocol.batch_size,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-        limit=protocol.num_images,
-        fields=condition_fields(model.condition, protocol.dataset),
-    )
     own_images = -(-protocol.num_images // accelerator.num_processes)
-    with (
-        ProgressLine(protocol.split, own_images, quiet=not accelerator.is_main_process) as progress,
-        torch.inference_mode(),
-    ):
-        for batch in batches:
-            images = SplitBatch(model, report, batch)
-            for statistic, accumulator in started.items():
-                statistic.add(accumulator, images)
-            progress.update(len(batch.rows))
+
+    def accumulate() -> None:
+        batches = evaluation_batches(
+            protocol.dataset,
+            protocol.split,
+            protocol.batch_size,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            limit=protocol.num_images,
+            fields=condition_fields(model.condition, protocol.dataset),
+        )
+        with (
+            ProgressLine(protocol.split, own_images, quiet=not accelerator.is_main_process) as progress,
+            torch.inference_mode(),
+        ):
+            for batch in batches:
+                images = SplitBatch(model, report, batch)
+                for statistic, accumulator in started.items():
+                    statistic.add(accumulator, images)
+                progress.update(len(batch.rows))
+
+    all_do(accumulate)
     merged = merge_ranks(_Together(list(started.values())))
     return dict(zip(started, merged.accumulators, strict=True))
 
@@ -147,9 +152,13 @@ def _made_features(
     features = FeatureSets.empty(spaces)
     stride = protocol.batch_size * accelerator.num_processes
     own_images = -(-num_images // accelerator.num_processes)
-    with ProgressLine(what, own_images, quiet=not accelerator.is_main_process) as progress:
-        for first in range(protocol.batch_size * accelerator.process_index, num_images, stride):
-            num = min(protocol.batch_size, num_images - first)
-            features.update(spaces, np.arange(first, first + num), make(first, num))
-            progress.update(num)
+
+    def extract() -> None:
+        with ProgressLine(what, own_images, quiet=not accelerator.is_main_process) as progress:
+            for first in range(protocol.batch_size * accelerator.process_index, num_images, stride):
+                num = min(protocol.batch_size, num_images - first)
+                features.update(spaces, np.arange(first, first + num), make(first, num))
+                progress.update(num)
+
+    all_do(extract)
     return merge_ranks(features)

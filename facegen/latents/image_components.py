@@ -15,6 +15,7 @@ from torch import Tensor
 from facegen.latents.streaming_pca import principal_components
 from facegen.networks.patches import Grid, PrincipalComponents
 from facegen.pixels import to_float
+from facegen.processes.consensus import main_decides, main_does
 from facegen.processes.group import sum_over_processes
 from shards.base.files import save_tensors
 from shards.base.places import cache_directory
@@ -29,7 +30,7 @@ _BATCH_SIZE = 1024
 def image_components(
     grid: Grid, num_components: int, dataset: Dataset, mirrored: bool, accelerator: Accelerator
 ) -> PrincipalComponents:
-    """Principal components of the training split; every process has to call it.
+    """Principal components of the training split; every process has to call it, and the main one's cache counts.
 
     Args:
         grid: How images are cut.
@@ -43,10 +44,9 @@ def image_components(
     """
     content = f"{_CACHE_VERSION} {dataset.fingerprint} {mirrored} {tuple(grid)} {num_components}"
     path = cache_directory() / "image_components" / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.safetensors"
-    cached = _read(path)
-    # All or none: processes of machines without a common disk may find different things.
-    num_missing = sum_over_processes(torch.tensor(float(cached is None)), accelerator)
-    if cached is not None and not num_missing:
+    # Machines without a common disk may find different things.
+    cached = main_decides(lambda: _read(path))
+    if cached is not None:
         return cached
     components = principal_components(
         lambda: _images(dataset, accelerator),
@@ -56,8 +56,7 @@ def image_components(
         reduce=lambda value: sum_over_processes(value, accelerator),
         mirrored=mirrored,
     )
-    if accelerator.is_main_process:
-        _write(path, components)
+    main_does(lambda: _write(path, components))
     return components
 
 

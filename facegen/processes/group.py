@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -21,6 +22,7 @@ from facegen.processes.binding import bind_to_cores, limit_threads
 from shards.base.errors import UserError
 from shards.base.places import num_cores
 
+_FIRST_SPEAKS_SEC = 3.0
 _CLOSED_BESIDE = "Application timeout caused pair closure"
 """gloo's message where a concurrent exchange has waited too long."""
 
@@ -134,6 +136,25 @@ def lost_process(error: RuntimeError) -> str | None:
     if not is_known:
         return None
     return str(error)[place.end() if place else 0 :].split(". ")[0].splitlines()[0]
+
+
+def tell_of_lost(error: RuntimeError, advice: str) -> None:
+    """Prints that another process cannot be reached, and what to do; any other error is raised again."""
+    reason = lost_process(error)
+    if reason is None:
+        raise error
+    lost = f"process {os.environ['RANK']} has lost another one, which ended or did not answer ({reason})"
+    print(f"error: {lost}; {advice}.", file=sys.stderr)
+
+
+def let_first_speak() -> None:
+    """Waits before this process prints a problem, unless it is the first of its machine.
+
+    All of them usually find the same problem: the first one prints it, and the launcher then ends the others. What only
+    another one has found, that one prints.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(_FIRST_SPEAKS_SEC)
 
 
 def run_process(main: Callable[[], int | None]) -> NoReturn:

@@ -200,8 +200,9 @@ def check_global_batch_size(global_batch_size: int, world_size: int, num_samples
 def evaluation_rows(num_samples: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[np.ndarray]:
     """The batches of one rank in evaluation: rows in sequence, each sample exactly once over all ranks, none dropped.
 
-    Batch i goes to rank ``i % world_size``, so the batches hold the same samples for any world size. Some ranks may get
-    one batch more than others: make no collective call inside the loop.
+    The batches hold the same samples for any world size. Each rank takes neighboring ones, so the ranks of a machine,
+    neighbors too, read a run of shards, and machines share only those at the borders. Some ranks, among them the first,
+    may get one batch more than others: make no collective call inside the loop.
 
     Returns:
         An iterator of int64 arrays of ``batch_size`` rows, the last of all possibly shorter.
@@ -212,7 +213,9 @@ def evaluation_rows(num_samples: int, batch_size: int, rank: int = 0, world_size
     _check_rank(rank, world_size)
     if batch_size < 1:
         raise UserError(f"batch_size must be at least 1, not {batch_size}.")
-    starts = range(rank * batch_size, num_samples, world_size * batch_size)
+    num_batches = -(-num_samples // batch_size)
+    first, end = (-(-share * num_batches // world_size) for share in (rank, rank + 1))
+    starts = range(first * batch_size, min(end * batch_size, num_samples), batch_size)
     return (np.arange(start, min(start + batch_size, num_samples)) for start in starts)
 
 

@@ -232,7 +232,7 @@ def evaluation_batches(
         dataset: Where the samples are.
         split: Which of its splits.
         batch_size: Samples of a batch on one rank; the last batch may be shorter.
-        rank: This process, from 0. Batch i goes to rank ``i % world_size``.
+        rank: This process, from 0. Each takes neighboring batches, in the order of ranks.
         world_size: How many processes there are.
         limit: Take only the first ``limit`` samples of the split.
         num_threads: As in ``TrainLoader``.

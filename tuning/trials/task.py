@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from facegen.options import TrainConfig
+from facegen.processes.consensus import main_decides
 from facegen.processes.group import make_accelerator
 from facegen.runs.branch import branch
 from facegen.runs.checkpoint import directory_name, newest_complete
@@ -89,7 +89,7 @@ def train_trial(task: Task, report: Report) -> None:
                 storage.save(task.name, run)
             report(entry)
 
-    images_seen, missing = _shared(accelerator, lambda: _catch_up(run, journal, task.start, report))
+    images_seen, missing = main_decides(lambda: _catch_up(run, journal, task.start, report))
     if missing is not None:
         evaluate(images_seen, missing)
 
@@ -174,9 +174,3 @@ def _catch_up(
         if name.startswith("val/") and isinstance(value, (int, float))
     }
     return images_seen, held_out or None
-
-
-def _shared(accelerator: Accelerator, decide: Callable[[], Any]) -> Any:
-    """Decides on the main process, and returns the decision on every one."""
-    answer = [decide() if accelerator.is_main_process else None]
-    return broadcast_object_list(answer)[0]

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field
 
+from eval.base.large_arrays import column_variances
 from eval.drawing.animation import there_and_back
 from eval.drawing.frames import labeled_frames, signed
 from eval.drawing.grids import Row, face_grid
@@ -112,7 +113,7 @@ def find_axes(config: TraverseConfig, model: Model) -> tuple[Axes, float]:
         chosen = [axis - 1 for axis in config.axes] or range(min(config.num_axes, size))
         return _main_axes(config, model, chosen), COMPONENT_SPAN
     latents = encode_split(model, open_data(_data(config), model, config.fit_split), config.fit_split)
-    chosen = config.axes or active_dims(latents.var(axis=0, dtype=np.float64), config.num_axes)
+    chosen = config.axes or active_dims(column_variances(latents), config.num_axes)
     return latent_axes(latents, chosen, in_prior_units="posterior" in model.can), DIM_SPAN
 
 

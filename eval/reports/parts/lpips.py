@@ -11,6 +11,7 @@ from eval.reports.parts.reconstruction import GROUP
 from eval.reports.results import Measure, Metric
 from eval.reports.run_context import RunContext
 from eval.reports.statistic import SplitBatch, Statistic
+from facegen.processes.consensus import difference
 from shards.dataset.tar import sha256_file
 
 _HELP = "distance of AlexNet's features, weighted to agree with people's judgment; mean over images"
@@ -18,6 +19,10 @@ _HELP = "distance of AlexNet's features, weighted to agree with people's judgmen
 
 def _start(_: Any, report: ReportContext) -> LpipsSums:
     image = report.protocol.dataset.image
+    # All ranks or none, with one reason.
+    other = difference(describe_weights())
+    if other:
+        return LpipsSums(f"not computed: AlexNet's weights differ between machines: {other}")
     return LpipsSums.empty(report.device, min(image.height, image.width))
 
 

@@ -1,6 +1,6 @@
 """What an order in lanes saves and costs: traffic of many machines, planning, loading, and the trained model.
 
-    python -m tests.benchmarks.locality [--parts '[traffic,hosts,planning,loading,training]'] [--data DIR]
+    python -m tests.benchmarks.locality [--parts '[traffic,evaluation,hosts,planning,loading,training]'] [--data DIR]
 
 Parts that are not measured keep their results in locality.json, from which locality.md is made.
 """
@@ -27,7 +27,9 @@ Rows = list[dict[str, Any]]
 class Config:
     """Settings of the benchmark."""
 
-    parts: list[str] = field(default_factory=lambda: ["traffic", "hosts", "planning", "loading", "training"])
+    parts: list[str] = field(
+        default_factory=lambda: ["traffic", "evaluation", "hosts", "planning", "loading", "training"]
+    )
     """What to measure."""
     data: Path | None = None
     """A data set of many shards with the splits train and val, for loading and training; without it, both are left
@@ -41,6 +43,11 @@ def traffic(config: Config, work: Path) -> Rows:
     return [
         asdict(row) for shards in (1_000, 100_000) for lanes in (1, 64) for row in simulation.simulate(shards, lanes)
     ]
+
+
+def evaluation(config: Config, work: Path) -> Rows:
+    """Shards per machine and in all of a pass over a split in batches of 64; a simulation."""
+    return [asdict(row) for shards in (64, 1_000) for row in simulation.simulate_evaluation(shards)]
 
 
 def two_hosts(config: Config, work: Path) -> Rows:
@@ -72,6 +79,7 @@ def trainings(config: Config, work: Path) -> Rows:
 
 PARTS: dict[str, Callable[[Config, Path], Rows]] = {
     "traffic": traffic,
+    "evaluation": evaluation,
     "hosts": two_hosts,
     "planning": planning,
     "loading": loading,

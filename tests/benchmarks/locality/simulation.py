@@ -1,4 +1,4 @@
-"""How many shards each machine touches in an epoch, from the plan itself."""
+"""How many shards each machine touches in an epoch or an evaluation, from the plan itself."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.loading.batch_plan import BatchPlan
+from shards.loading.batch_plan import BatchPlan, evaluation_rows
 from shards.loading.order import EpochOrder
 
 SAMPLES_PER_SHARD = 1_000
 SHARD_MB = 4.42
 """A shard of a thousand faces of LFW at 64 pixels."""
 BATCH_SIZE = 1_024
+EVALUATION_BATCH = 64
 NODES = (2, 8, 16, 64)
 _FINEST = max(NODES)
 
@@ -51,3 +52,37 @@ def simulate(num_shards: int, canonical_nodes: int) -> list[Traffic]:
             Traffic(num_shards, canonical_nodes, nodes, int(per_node.max()), gigabytes, round(total / num_shards, 3))
         )
     return found
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One pass over a split on some machines, each of which starts with an empty cache."""
+
+    num_shards: int
+    nodes: int
+    most_shards_of_a_node: int
+    times_the_data: float
+    times_the_data_in_turn: float
+    """If batches were dealt to machines in turn, as before they took neighboring ones."""
+
+
+def simulate_evaluation(num_shards: int) -> list[Evaluation]:
+    """Notes which shards each machine's batches come from."""
+    num_samples = num_shards * SAMPLES_PER_SHARD
+    every_batch = np.array([(rows[0], rows[-1]) for rows in evaluation_rows(num_samples, EVALUATION_BATCH)])
+    found = []
+    for nodes in NODES:
+        own = [_touched(_ends(num_samples, node, nodes)) for node in range(nodes)]
+        in_turn = [_touched(every_batch[node::nodes]) for node in range(nodes)]
+        times, times_in_turn = (round(sum(shares) / num_shards, 3) for shares in (own, in_turn))
+        found.append(Evaluation(num_shards, nodes, max(own), times, times_in_turn))
+    return found
+
+
+def _ends(num_samples: int, node: int, nodes: int) -> np.ndarray:
+    """The first and the last row of each batch of a machine, int64 (batches, 2)."""
+    return np.array([(rows[0], rows[-1]) for rows in evaluation_rows(num_samples, EVALUATION_BATCH, node, nodes)])
+
+
+def _touched(ends: np.ndarray) -> int:
+    return len(np.unique(ends // SAMPLES_PER_SHARD))

@@ -211,12 +211,25 @@ def test_evaluation_uses_each_sample_once_in_the_same_batches(
     num_samples: int, batch_size: int, world_size: int
 ) -> None:
     def batches(world_size: int) -> Iterator[list[int]]:
-        ranks = [evaluation_rows(num_samples, batch_size, rank, world_size) for rank in range(world_size)]
-        for together in itertools.zip_longest(*ranks):
-            yield from (rows.tolist() for rows in together if rows is not None)
+        for rank in range(world_size):
+            yield from (rows.tolist() for rows in evaluation_rows(num_samples, batch_size, rank, world_size))
 
+    shares = [len(list(evaluation_rows(num_samples, batch_size, rank, world_size))) for rank in range(world_size)]
+    assert shares[0] == max(shares) <= min(shares) + 1  # So that votes and progress bars know the longest share.
     assert list(batches(world_size)) == list(batches(1))
     assert list(itertools.chain.from_iterable(batches(world_size))) == list(range(num_samples))
+
+
+@given(SHARD_SIZES, st.integers(1, 40), WORLD_SIZES)
+def test_machines_share_only_the_shards_at_their_borders_in_evaluation(
+    sizes: list[int], batch_size: int, world_size: int
+) -> None:
+    shard_of_row = np.repeat(np.arange(len(sizes)), sizes)
+    touched = 0
+    for rank in range(world_size):
+        rows = [row for batch in evaluation_rows(sum(sizes), batch_size, rank, world_size) for row in batch]
+        touched += len(np.unique(shard_of_row[rows]))
+    assert touched <= sum(size > 0 for size in sizes) + world_size - 1
 
 
 @pytest.mark.parametrize(
