@@ -76,7 +76,7 @@ def known_degrees(dataset: Dataset, label: str, split: str) -> np.ndarray:
         raise UserError(f"data set {dataset.address} has no label '{label}' to take the degree from; {choose}")
     if dataset.fields[label].kind == "class":
         raise UserError(f"label '{label}' of data set {dataset.address} holds classes, not degrees; {choose}")
-    degrees = degrees_of(torch.from_numpy(dataset.labels(label, split))).numpy()
+    degrees = degrees_of(torch.tensor(dataset.labels(label, split))).numpy()
     known = degrees[~np.isnan(degrees)]
     if not len(known):
         raise UserError(f"no image of the {split} split of {dataset.address} has the label '{label}'; {choose}")

@@ -174,7 +174,7 @@ def encode(model: Model, dataset: Dataset, num_images: int | None, batch_size: i
             progress.update(len(mu))
     logvar = torch.cat(logvars) if logvars else None
     identity = dataset.manifest.identity_field
-    persons = torch.from_numpy(dataset.labels(identity, "train")[:total]).long() if identity else None
+    persons = torch.tensor(dataset.labels(identity, "train")[:total]).long() if identity else None
     return Latents(torch.cat(means), logvar, torch.cat(thumbnails), persons)
 
 

@@ -60,8 +60,9 @@ def copy(source: str | Path, target: str | Path) -> Dataset:
         sizes = store.sizes()
         _begin(dataset, store, sizes)
         _copy_shards(dataset, store, sizes)
-        for name in (INDEX_FILE, DATASET_FILE):
-            store.write(name, (dataset.root / name).read_bytes())
+        with store.making(INDEX_FILE) as path:
+            shutil.copyfile(dataset.root / INDEX_FILE, path)
+        store.write(DATASET_FILE, (dataset.root / DATASET_FILE).read_bytes())
         store.clear(PACKING_DIR)
     return Dataset(str(store))
 

@@ -89,7 +89,7 @@ def has_degrees(dataset: Dataset, label: str) -> bool:
 
 
 def _degrees(dataset: Dataset, label: str, split: str) -> np.ndarray:
-    return degrees_of(torch.from_numpy(dataset.labels(label, split))).numpy()
+    return degrees_of(torch.tensor(dataset.labels(label, split))).numpy()
 
 
 def _fit(

@@ -45,7 +45,7 @@ def split_degrees(model: Any, dataset: Dataset, split: str) -> np.ndarray:
     """
     if model.condition is None or model.condition not in dataset.fields:
         return np.full(dataset.num_samples(split), UNKNOWN, np.float32)
-    return degrees_of(torch.from_numpy(dataset.labels(model.condition, split))).numpy()
+    return degrees_of(torch.tensor(dataset.labels(model.condition, split))).numpy()
 
 
 def middle_degree(model: Any) -> float:

@@ -158,7 +158,7 @@ class CVAE(VAE):
         if self.config.unknown == "embedding":
             return None
         known_degrees(dataset, self.config.label, split)
-        labels = torch.from_numpy(dataset.labels(self.config.label, split))
+        labels = torch.tensor(dataset.labels(self.config.label, split))
         return ChosenSamples(dataset.shard_sizes(split), ~degrees_of(labels).isnan().numpy())
 
     def losses(self, turn: str, networks: Mapping[str, nn.Module], batch: TrainBatch) -> TurnLosses:

@@ -49,15 +49,16 @@ def make_room(folder: Path, allowed_bytes: int, in_use: Path) -> None:
         allowed_bytes: How much may stay.
         in_use: The folder of the data set that needs room; its own index and manifest stay and do not count.
     """
-    files = [(status, path) for path in folder.glob("*/*") if (status := _status(path)) and path.suffix != ".lock"]
-    files = [(status, path) for status, path in files if path.parent != in_use or path.suffix in _OF_SHARDS]
-    total = sum(status.st_size for status, _ in files)
+    paths = [path for path in folder.glob("*/*") if path.suffix != ".lock"]
+    paths = [path for path in paths if path.parent != in_use or path.suffix in _OF_SHARDS]
+    files = [(status, path) for path in paths if (status := _status(path))]
+    total = sum(_disk_bytes(status, path) for status, path in files)
     for status, path in sorted(files, key=lambda item: item[0].st_mtime):
         if total <= allowed_bytes:
             return
         if not _is_being_fetched(path):
             path.unlink(missing_ok=True)
-            total -= status.st_size
+            total -= _disk_bytes(status, path)
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -67,6 +68,11 @@ def _status(path: Path) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _disk_bytes(status: os.stat_result, path: Path) -> int:
+    """What a file takes; an index that came in parts is mostly holes."""
+    return status.st_size if path.suffix in _OF_SHARDS else min(status.st_size, status.st_blocks * 512)
 
 
 def _is_being_fetched(path: Path) -> bool:

@@ -8,7 +8,7 @@ A data set is a directory::
     ...
 
 ``dataset.json`` is written last, so a directory that has one is complete. Offsets and labels are columns of a
-safetensors file instead of JSON so that ten million samples open in a fraction of a second and cost a few bytes each.
+safetensors file, which are mapped into memory: a billion samples cost disk, not memory.
 Rows follow the order of ``shards`` in ``dataset.json``, which lists them split by split: a split is one range of rows.
 """
 

@@ -17,7 +17,7 @@ import numpy as np
 from shards.base.errors import UserError
 from shards.base.places import BETWEEN_PARTS
 from shards.dataset.addresses import is_address
-from shards.dataset.dataset import Dataset
+from shards.dataset.dataset import Dataset, Places
 from shards.dataset.manifest import SPLITS, ImageFormat, LabelField, Manifest, Shard
 
 _MAX_PERIOD = 10_000
@@ -101,13 +101,18 @@ class Mixture(Dataset):
         """One index column (``offset``, ``size``, ``crc32``) of a split."""
         return np.concatenate([part.column(name, split) for part in self.parts])
 
-    def checksums(self, split: str) -> np.ndarray | None:
-        """CRC-32 of each image's bytes of a split, uint32; None where a part lacks them."""
-        checksums = [part.checksums(split) for part in self.parts]
-        return None if any(column is None for column in checksums) else np.concatenate(checksums)  # type: ignore[arg-type]
+    def places(self, split: str, rows: np.ndarray) -> Places:
+        """Where the images of some rows of a split lie."""
+        found = [part.places(split, own) for part, own in self._own_rows(split, rows)]
+        checksums = [places.crc32 for places in found if places.crc32 is not None]
+        return Places(
+            self._joined(split, rows, [places.offset for places in found]),
+            self._joined(split, rows, [places.size for places in found]),
+            self._joined(split, rows, checksums) if len(checksums) == len(found) else None,
+        )
 
-    def labels(self, name: str, split: str) -> np.ndarray:
-        """One label column of a split.
+    def labels(self, name: str, split: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """One label column of a split, or its values in some rows of the split.
 
         Raises:
             UserError: A field that no part has.
@@ -115,19 +120,35 @@ class Mixture(Dataset):
         if name not in self.fields:
             return super().labels(name, split)
         field = self.fields[name]
-        return np.concatenate([_translated(part, name, split, field) for part in self.parts])
+        if rows is None:
+            return np.concatenate([_translated(part, name, split, field) for part in self.parts])
+        found = [_translated(part, name, split, field, own) for part, own in self._own_rows(split, rows)]
+        return self._joined(split, rows, found)
 
     def key(self, split: str, row: int) -> str:
         """The key of one sample; ``row`` counts within the split."""
-        for part in self.parts:
-            if row < part.num_samples(split):
-                break
-            row -= part.num_samples(split)
-        return part.key(split, row)
+        part = int(self._part_of(split, np.array([row]))[0])
+        return self.parts[part].key(split, row - int(self._first_rows(split)[part]))
 
     def keys(self, split: str) -> list[str]:
         """The sample keys of a split, in index order; parts may share some."""
         return [key for part in self.parts for key in part.keys(split)]
+
+    def _first_rows(self, split: str) -> np.ndarray:
+        return np.cumsum([0, *(part.num_samples(split) for part in self.parts)])
+
+    def _part_of(self, split: str, rows: np.ndarray) -> np.ndarray:
+        """Numbers of the parts to which some rows belong."""
+        return np.searchsorted(self._first_rows(split), rows, side="right") - 1
+
+    def _own_rows(self, split: str, rows: np.ndarray) -> list[tuple[Dataset, np.ndarray]]:
+        """Of each part: those of the rows that are its own, as it counts them."""
+        owners, firsts = self._part_of(split, rows), self._first_rows(split)
+        return [(part, rows[owners == number] - firsts[number]) for number, part in enumerate(self.parts)]
+
+    def _joined(self, split: str, rows: np.ndarray, found: Sequence[np.ndarray]) -> np.ndarray:
+        """The values of the rows, from those of each part."""
+        return np.concatenate(found)[np.argsort(np.argsort(self._part_of(split, rows), kind="stable"))]
 
     def check_index(self) -> None:
         """Reads the index of every part once.
@@ -229,11 +250,11 @@ def _common_provenance(parts: Sequence[Dataset]) -> dict[str, object]:
     return found[0] if all(item == found[0] for item in found) else {}
 
 
-def _translated(part: Dataset, name: str, split: str, field: LabelField) -> np.ndarray:
-    """A part's label column, with the classes of the mix."""
+def _translated(part: Dataset, name: str, split: str, field: LabelField, rows: np.ndarray | None = None) -> np.ndarray:
+    """A part's label column, or its values in some rows, with the classes of the mix."""
     if name not in part.fields:
-        return np.full(part.num_samples(split), field.missing, field.dtype)
-    column = part.labels(name, split)
+        return np.full(part.num_samples(split) if rows is None else len(rows), field.missing, field.dtype)
+    column = part.labels(name, split, rows)
     own = part.fields[name].classes
     if field.kind != "class" or own == field.classes[: len(own)]:
         return column

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from shards.base.errors import ENDING, DamagedFile, UserError
 from shards.base.files import publish, write_bytes
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _MAX_MANIFEST_BYTES = 2**28
 """Above that of a million shards. An index may be larger, up to the size of the cache."""
 _NUM_PREFETCHING = 2
+ResultT = TypeVar("ResultT")
 _ENDLESS = f"check the address, or raise {SIZE_VARIABLE}"
 
 
@@ -50,7 +51,7 @@ class Remote:
         self._begin()
         content = self._files.persistently(manifest_name, lambda: self._manifest(manifest_name))
         self.folder = shards_folder() / hashlib.sha256(content).hexdigest()[:24]
-        with self._locked(manifest_name), writing(self.folder):
+        with self.locked(manifest_name), writing(self.folder):
             write_bytes(self.folder / manifest_name, content, durable=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -63,6 +64,8 @@ class Remote:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._expected: set[str] = set()
+        self.after_prefetch: Callable[[Shard], None] = lambda shard: None
+        """Fetches what else a prefetched shard needs."""
         self._pool = ThreadPoolExecutor(_NUM_PREFETCHING, thread_name_prefix="shards-prefetch")
 
     def fetch(self, name: str, max_bytes: int, check: Callable[[Path], None]) -> None:
@@ -88,7 +91,7 @@ class Remote:
             with writing(self.folder):
                 publish(part, path, durable=False)
 
-        with self._locked(name):
+        with self.locked(name):
             if path.is_file():
                 with suppress(OSError):
                     os.utime(path)  # It is in use: others make room for theirs elsewhere.
@@ -97,6 +100,26 @@ class Remote:
                 self._files.persistently(name, attempt)
             finally:
                 part.unlink(missing_ok=True)
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        """Reads a part of a file beside the manifest, once.
+
+        Raises:
+            Exception: As ``RemoteFolder.read``.
+        """
+        return self._files.read(name, start, stop)
+
+    def persistently(self, name: str, attempt: Callable[[], ResultT], num_tries: int = NUM_TRIES) -> ResultT:
+        """Retries what reads a file beside the manifest; as ``RemoteFolder.persistently``.
+
+        Raises:
+            UserError: Every try failed.
+        """
+        return self._files.persistently(name, attempt, num_tries)
+
+    def locked(self, name: str) -> AbstractContextManager[None]:
+        """Holds the lock of a file beside the manifest, between processes and threads alike."""
+        return locked(self.folder / f".{name}.lock")
 
     def open(self, shard: Shard) -> int:
         """Opens a shard's checked copy, fetched if needed; the caller closes the descriptor.
@@ -143,6 +166,7 @@ class Remote:
         try:
             if not ENDING.is_set():
                 self._ensure(shard, num_tries=1)  # Once: readers wait for its lock meanwhile, and retry themselves.
+                self.after_prefetch(shard)
         except UserError:
             pass
         finally:
@@ -152,7 +176,7 @@ class Remote:
     def _ensure(self, shard: Shard, num_tries: int = NUM_TRIES) -> None:
         """Fetches a shard unless another process has done so."""
         path = self.folder / shard.name
-        with self._locked(shard.name):
+        with self.locked(shard.name):
             if path.is_file():
                 return
             part = self._part(shard.name)
@@ -205,6 +229,3 @@ class Remote:
 
     def _part(self, name: str) -> Path:
         return self.folder / f".{name}.part"
-
-    def _locked(self, name: str) -> AbstractContextManager[None]:
-        return locked(self.folder / f".{name}.lock")

@@ -64,7 +64,9 @@ class BatchReader:
         self._shard_starts = [0, *itertools.accumulate(dataset.shard_sizes(split))]
         self._shape = (dataset.image.height, dataset.image.width, dataset.image.channels)
         self._decoded = DecodedImages(dataset.num_samples(split), self._shape, decoded_bytes)
-        self._labels = {name: dataset.labels(name, split) for name in (dataset.fields if fields is None else fields)}
+        self._dataset, self._split = dataset, split
+        self._fields = list(dataset.fields if fields is None else fields)
+        self._labels(np.empty(0, np.int64))  # Checks the columns.
         self._pin_memory = pin_memory
 
     def __call__(self, shares: Sequence[Share]) -> tuple[list[Batch], UserError | None]:
@@ -84,13 +86,16 @@ class BatchReader:
             parts = np.split(missing, np.searchsorted(missing, np.cumsum(sizes)[:-1]))
             num_read, error = self._read(rows, pixels, parts)
             shares = shares[:num_read]
-        columns = {name: _label_tensor(column[rows]).split(sizes) for name, column in self._labels.items()}
+        columns = {name: _label_tensor(column).split(sizes) for name, column in self._labels(rows).items()}
         batches = []
         for position, (share, own) in enumerate(zip(shares, images.split(sizes), strict=False)):
             labels = {name: values[position] for name, values in columns.items()}
             labels |= {name: _label_tensor(values) for name, values in share.labels.items()}
             batches.append(Batch(own, labels, torch.from_numpy(share.rows), share.epoch, share.first_slot))
         return batches, error
+
+    def _labels(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: self._dataset.labels(name, self._split, rows) for name in self._fields}
 
     def _read(
         self, rows: np.ndarray, pixels: np.ndarray, missing: Sequence[np.ndarray]

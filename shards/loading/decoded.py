@@ -35,7 +35,7 @@ class DecodedImages:
                 f"cannot reserve {num_fitting * math.prod(shape) / 1e9:.1f} GB of memory for decoded images; lower "
                 "--loader.decoded_gb."
             ) from None
-        self._is_here = np.zeros(num_samples, bool)
+        self._is_here = np.zeros(num_fitting, bool)
 
     def take(self, rows: np.ndarray, out: np.ndarray) -> np.ndarray:
         """Copies the images that are here.
@@ -47,7 +47,9 @@ class DecodedImages:
         Returns:
             Positions (M,) in ``rows`` of the others; their places in ``out`` stay as they are.
         """
-        is_here = self._is_here[rows]
+        if not len(self._images):
+            return np.arange(len(rows))
+        is_here = self._is_here.take(rows, mode="clip") & (rows < len(self._images))
         if is_here.all():
             # Releases the GIL; "clip" writes straight into ``out``.
             np.take(self._images, rows, axis=0, out=out, mode="clip")
@@ -69,4 +71,4 @@ class DecodedImages:
 
     def holds(self, first: int, end: int) -> bool:
         """Whether all rows from ``first`` to before ``end`` are here."""
-        return bool(self._is_here[first:end].all())
+        return end <= len(self._images) and bool(self._is_here[first:end].all())

@@ -15,8 +15,7 @@ position is one shuffle of the shards and one of a block of each lane: a few mil
 shards of 10,000 (25 MB each at 2.5 kB an image) are 14,286 blocks of 7 shards: 4.8 MB for the shards, 0.6 MB for a
 block, ten milliseconds for a jump, and about a minute for all blocks of an epoch, which one core takes 35 hours to
 decode. In 64 lanes a block is one shard; a process that follows all of them holds 64, 5 MB, and one of 64 processes
-plans its epoch in four seconds. At that size the index of the data set grows large (12 bytes a sample for offset and
-size: 12 GB), not the plan.
+plans its epoch in four seconds. What grows with the samples is the index of the data set, which stays on the disk.
 """
 
 from __future__ import annotations

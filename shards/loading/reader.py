@@ -5,6 +5,7 @@ Shards are uncompressed tars and the index knows where each image starts, so a s
 
 from __future__ import annotations
 
+import itertools
 import os
 import zlib
 from collections.abc import Iterable, Iterator
@@ -55,9 +56,7 @@ class Reader:
         self._split = split
         self._shards = dataset.shards(split)
         self._shard_ends = np.cumsum([shard.num_samples for shard in self._shards])
-        self._offsets = dataset.column("offset", split)
-        self._sizes = dataset.column("size", split)
-        self._checksums = dataset.checksums(split)
+        dataset.places(split, np.empty(0, np.int64))  # Checks the index.
         shards, max_open = self._shards, MAX_OPEN_SHARDS
         if dataset.remote:  # An open file takes disk space even after the cache has deleted it.
             max_open = max(1, min(max_open, cache_bytes() // (4 * max(shard.num_bytes for shard in shards))))
@@ -78,18 +77,22 @@ class Reader:
                 changed since they were indexed.
         """
         shards = np.searchsorted(self._shard_ends, rows, side="right").tolist()
-        offsets, sizes = self._offsets[rows].tolist(), self._sizes[rows].tolist()
-        for row, shard, offset, num_bytes in zip(rows.tolist(), shards, offsets, sizes, strict=True):
+        if self._dataset.remote:  # Places are known in shards that were opened.
+            for shard in dict.fromkeys(shards):
+                self._opened(shard)
+        offsets, sizes, checksums = self._dataset.places(self._split, rows)
+        known = itertools.repeat(None) if checksums is None else checksums.tolist()
+        for row, shard, offset, num_bytes, crc32 in zip(
+            rows.tolist(), shards, offsets.tolist(), sizes.tolist(), known, strict=False
+        ):
             try:
-                data = self._open(shard).read(offset, num_bytes)
+                data = self._opened(shard).read(offset, num_bytes)
             except OSError as error:
-                raise UserError(
-                    f"shard {self._place(shard)} cannot be read ({error.strerror}); {self._advice(shard)}"
-                ) from None
+                raise self._unreadable(shard, error) from None
             if len(data) != num_bytes:
                 raise UserError(f"shard {self._place(shard)} is shorter than its index says; {self._advice(shard)}")
             # Decoders notice only some damage.
-            if self._checksums is not None and zlib.crc32(data) != self._checksums[row]:
+            if crc32 is not None and zlib.crc32(data) != crc32:
                 raise self._damaged(row, shard, "its bytes are not those that were packed")
             yield data
 
@@ -115,6 +118,15 @@ class Reader:
         """Prefetches remote shards of the split that will be read soon."""
         if self._dataset.remote:
             self._dataset.remote.prefetch(self._shards[shard] for shard in shards)
+
+    def _opened(self, shard: int) -> _ShardFile:
+        try:
+            return self._open(shard)
+        except OSError as error:
+            raise self._unreadable(shard, error) from None
+
+    def _unreadable(self, shard: int, error: OSError) -> UserError:
+        return UserError(f"shard {self._place(shard)} cannot be read ({error.strerror}); {self._advice(shard)}")
 
     def _damaged(self, row: int, shard: int, finding: str) -> UserError:
         key = self._dataset.key(self._split, row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     always: Fault | None = None
     failing = ".tar"
     requests: list[str] = []
+    sent: Counter[str] = Counter()
+    """Bytes by file."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -35,14 +38,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send_error(404)
         if fault in ("busy", "forbidden"):
             return self.send_error(503 if fault == "busy" else 403)
-        content = path.read_bytes()
+        num_bytes = path.stat().st_size
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         is_part = wanted is not None and fault != "whole"
-        if is_part:
-            start, stop = int(wanted[1]), int(wanted[2] or len(content) - 1) + 1
-            body = content[start:stop]
-        else:
-            body = content
+        start, stop = (int(wanted[1]), int(wanted[2] or num_bytes - 1) + 1) if is_part else (0, num_bytes)
+        with open(path, "rb") as file:
+            file.seek(start)
+            body = file.read(stop - start)
         if fault == "endless":
             return self.send_endless()
         if fault == "corrupt":
@@ -51,10 +53,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = body[: len(body) // 2]
         self.send_response(206 if is_part else 200)
         if is_part:
-            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(content)}")
+            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{num_bytes}")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "GET":
+            self.sent[path.name] += len(body)
             self.wfile.write(body[: len(body) // 2] if fault == "breaks off" else body)
         if fault == "breaks off":
             self.close_connection = True
@@ -79,6 +82,7 @@ def serving(folder: Path) -> Iterator[type[Handler]]:
     class Mine(Handler):
         faults: list[Fault] = []
         requests: list[str] = []
+        sent: Counter[str] = Counter()
 
     Mine.folder = folder
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mine) as running:

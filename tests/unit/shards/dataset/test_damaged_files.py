@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from shards.base.errors import DamagedFile, UserError
+from shards.dataset import index_file, tensor_file
 from shards.dataset.dataset import Dataset
 from shards.index import index, verify
 
@@ -22,6 +24,13 @@ Columns = dict[str, np.ndarray]
 @pytest.fixture
 def root(tiny_dataset: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_dataset, tmp_path / "data"))
+
+
+@pytest.fixture(params=[None, 24], ids=["at once", "in pieces"])
+def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param:
+        monkeypatch.setattr(tensor_file, "_PIECE_BYTES", request.param)
+        monkeypatch.setattr(index_file, "_KEYS_AT_ONCE", 3)
 
 
 def edit_manifest(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
@@ -45,7 +54,7 @@ def read_all(root: Path) -> None:
         dataset.labels(name, "train")
     for name in ("offset", "size"):
         dataset.column(name, "train")
-    dataset.checksums("train")
+    dataset.places("train", np.array([0]))
     dataset.keys("train")
     dataset.key("train", 3)
 
@@ -98,7 +107,7 @@ def flip_a_bit(columns: Columns) -> None:
     columns["label.identity"][5] ^= 1
 
 
-def test_labels_that_changed_are_noticed_by_their_checksum(root: Path) -> None:
+def test_labels_that_changed_are_noticed_by_their_checksum(root: Path, pieces: None) -> None:
     assert verify(Dataset(root)) == []
     for edit, column in ((swap, "label.skin"), (flip_a_bit, "label.identity")):
         edit_index(root, edit, has_checksums=True)
@@ -135,10 +144,30 @@ def set_value(name: str, row: int, value: object) -> Callable[[Columns], None]:
         (set_value("key_bytes", 3, 0xFF), "its keys are not whole"),
     ],
 )
-def test_columns_without_checksums_are_checked(root: Path, edit: Callable[[Columns], object], finding: str) -> None:
+def test_columns_without_checksums_are_checked(
+    root: Path, pieces: None, edit: Callable[[Columns], object], finding: str
+) -> None:
     edit_index(root, edit, has_checksums=False)
     with pytest.raises(DamagedFile, match=f"index.safetensors .*{finding}.*; make it again with: python -m shards.in"):
         read_all(root)
+
+
+def test_columns_stay_in_the_file_and_nobody_can_change_them(root: Path) -> None:
+    dataset = Dataset(root)
+    dataset.check_index()
+    columns = [dataset.column("offset", "train"), *(dataset.labels(name, "train") for name in dataset.fields)]
+    assert not any(column.flags.owndata or column.flags.writeable for column in columns)
+    assert all(isinstance(root_of(column), mmap.mmap) for column in columns)
+    whole = load((root / "index.safetensors").read_bytes())
+    (root / "index.safetensors").unlink()  # Another file may take its name: what is open stays.
+    for name in dataset.fields:
+        np.testing.assert_array_equal(dataset.labels(name, "train"), whole[f"label.{name}"][dataset.rows("train")])
+
+
+def root_of(array: np.ndarray) -> object:
+    while isinstance(array, np.ndarray):
+        array = array.base  # type: ignore[assignment]
+    return array
 
 
 def test_an_index_that_is_not_one(root: Path) -> None:

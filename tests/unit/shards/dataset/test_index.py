@@ -188,9 +188,9 @@ def test_an_index_without_checksums_is_read_and_gets_them(own: Dataset) -> None:
     path.write_bytes(save(columns))
     as_version_1(own.root)
     older = Dataset(own.root)
-    assert older.checksums("train") is None
+    assert older.places("train", np.array([0])).crc32 is None
     assert next(Reader(older, "train").read(np.array([0])))
-    assert index(own.root).checksums("train") is not None
+    assert index(own.root).places("train", np.array([0])).crc32 is not None
     assert path.read_bytes() == whole
 
 
