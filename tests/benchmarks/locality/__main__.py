@@ -19,6 +19,7 @@ from shards.base.errors import UserError
 from shards.command_line.cli import parse, run
 from tests.benchmarks.loader import pack_pictures
 from tests.benchmarks.locality import hosts, simulation, speed, training
+from tests.benchmarks.tables import sections
 
 Rows = list[dict[str, Any]]
 
@@ -62,7 +63,7 @@ def two_hosts(config: Config, work: Path) -> Rows:
 
 def planning(config: Config, work: Path) -> Rows:
     """A billion samples in 100,000 shards, batches of 256."""
-    return [asdict(speed.plan_a_billion(lanes, ranks)) for lanes, ranks in ((1, 1), (64, 1), (64, 64))]
+    return [asdict(speed.measure_planning(lanes, ranks)) for lanes, ranks in ((1, 1), (64, 1), (64, 64))]
 
 
 def loading(config: Config, work: Path) -> Rows:
@@ -87,25 +88,6 @@ PARTS: dict[str, Callable[[Config, Path], Rows]] = {
 }
 
 
-def report(results: dict[str, Rows]) -> str:
-    """The results as Markdown."""
-    lines = [
-        "# Order in lanes",
-        "",
-        "Made by `python -m tests.benchmarks.locality`. One lane is the order of release 0.1.",
-    ]
-    for part, rows in results.items():
-        names = list(rows[0])
-        lines += ["", f"## {part.capitalize()}", "", PARTS[part].__doc__ or "", ""]
-        lines += [f"| {' | '.join(name.replace('_', ' ') for name in names)} |", "|---:" * len(names) + "|"]
-        lines += [f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: float | bool) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}"
-
-
 def main() -> None:
     """Measures, writes and prints the tables."""
     # Without arguments the parser would print its help.
@@ -121,7 +103,8 @@ def main() -> None:
             results[part] = PARTS[part](config, Path(work)) or results.get(part, [])
     results = {part: results[part] for part in PARTS if results.get(part)}
     file.write_text(json.dumps(results, indent=1) + "\n")
-    text = report(results)
+    about = "Made by `python -m tests.benchmarks.locality`. One lane is the order of release 0.1."
+    text = sections("Order in lanes", about, {part: PARTS[part].__doc__ for part in PARTS}, results)
     (config.out / "locality.md").write_text(text)
     print(text)
 

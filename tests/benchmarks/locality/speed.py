@@ -14,13 +14,13 @@ from shards.loading.loader import TrainLoader
 from shards.loading.order import EpochOrder
 
 _BATCH_SIZE = 256
-_NUM_SHARDS, _SAMPLES_PER_SHARD = 100_000, 10_000
+SAMPLES_PER_SHARD = 10_000
 _PLANNED_BATCHES = 40_000
 
 
 @dataclass(frozen=True)
 class Planning:
-    """Planning a billion samples."""
+    """Planning a data set in shards of ten thousand samples."""
 
     canonical_nodes: int
     world_size: int
@@ -34,7 +34,7 @@ class Planning:
     """Memory that the plan of a rank keeps."""
 
 
-def plan_a_billion(canonical_nodes: int, world_size: int) -> Planning:
+def measure_planning(canonical_nodes: int, world_size: int, num_shards: int = 100_000) -> Planning:
     """Measures the last rank, in CPU seconds."""
 
     def seconds(samples_seen: int) -> float:
@@ -44,7 +44,7 @@ def plan_a_billion(canonical_nodes: int, world_size: int) -> Planning:
 
     tracemalloc.start()
     started = time.process_time()
-    order = EpochOrder([_SAMPLES_PER_SHARD] * _NUM_SHARDS, seed=0, num_lanes=canonical_nodes)
+    order = EpochOrder([SAMPLES_PER_SHARD] * num_shards, seed=0, num_lanes=canonical_nodes)
     plan = BatchPlan(order, _BATCH_SIZE, world_size - 1, world_size)
     plan.batch(0)
     start_sec = time.process_time() - started
@@ -52,11 +52,12 @@ def plan_a_billion(canonical_nodes: int, world_size: int) -> Planning:
     tracemalloc.stop()
     jump_sec = seconds(100 * plan.epoch_size + 1_000 * _BATCH_SIZE)
     started = time.process_time()
-    for step in range(_PLANNED_BATCHES):
+    num_planned = min(_PLANNED_BATCHES, plan.steps_per_epoch)
+    for step in range(num_planned):
         plan.batch(step * _BATCH_SIZE)
-    epoch_sec = (time.process_time() - started) / _PLANNED_BATCHES * plan.steps_per_epoch
+    epoch_sec = (time.process_time() - started) / num_planned * plan.steps_per_epoch
     return Planning(
-        canonical_nodes, world_size, round(start_sec, 3), round(jump_sec, 3), round(epoch_sec, 1), round(kept / 1e6, 1)
+        canonical_nodes, world_size, round(start_sec, 3), round(jump_sec, 3), round(epoch_sec, 2), round(kept / 1e6, 2)
     )
 
 
