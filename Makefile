@@ -93,11 +93,12 @@ fuzz: $(TRUST)
 audit: $(TRUST)
 	$(BIN)/pip-audit --disable-pip --requirement $(LOCK)
 
-# The packages of the container, with the hash of every file; setuptools builds the project itself.
+# The packages of the container, with the hash of every file: all extras, setuptools, which builds the project itself, and
+# Ray's dashboard, through which a RayJob is submitted.
 lock: $(TRUST)
 	echo '# What the container installs, with the hash of every file. Made by `make lock` from pyproject.toml and constraints.txt.' > $(LOCK)
-	echo 'setuptools>=77' | $(BIN)/uv pip compile pyproject.toml - -c constraints.txt --python-version 3.12 \
-	    --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header >> $(LOCK)
+	printf '%s\n' 'setuptools>=77' 'ray[default]' | \
+	    $(BIN)/uv pip compile pyproject.toml - --extra all -c constraints.txt --python-version 3.12 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header >> $(LOCK)
 
 $(TRUST): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[trust]'

@@ -36,6 +36,7 @@ from eval.reports.registry import PARTS
 from facegen.command import COMMANDS
 from facegen.families import FAMILIES
 from facegen.samplers import SAMPLERS
+from launch_files import facegen_commands
 from shards.command_line import cli
 from shards.sources import SOURCES
 from tests.campaigns.areas import AREAS
@@ -145,6 +146,17 @@ def test_a_command_is_taken_by_its_parser(
         check(list(command.words), monkeypatch)
     except SystemExit:
         pytest.fail(f"{command}\n{capsys.readouterr().err}")
+
+
+@pytest.mark.parametrize("words", facegen_commands(), ids=" ".join)
+def test_a_command_in_a_launch_file_is_taken_by_its_parser(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        check(words, monkeypatch)
+    except SystemExit:
+        pytest.fail(f"{words}\n{capsys.readouterr().err}")
 
 
 @pytest.mark.parametrize(
