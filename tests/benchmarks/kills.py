@@ -22,12 +22,12 @@ from pathlib import Path
 from shards.base.errors import UserError
 from shards.command_line.cli import parse, run
 from shards.pack import main as pack
-from tests.benchmarks.victims import programs, training, uploads
+from tests.benchmarks.victims import programs, spot, training, uploads
 from tests.benchmarks.victims.outcome import NotSurvivedError, Survival, table
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = ROOT / "tests" / "fixtures" / "release_0_1"
-VICTIMS = ("training_1", "training_2", "training_hosts", *programs.PROGRAMS, "uploads")
+VICTIMS = ("training_1", "training_2", "training_hosts", *programs.PROGRAMS, "spot", "uploads")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Config:
 
     victims: list[str] = field(default_factory=lambda: ["training_1", "training_2"])
     """training_1, training_2 (processes), training_hosts (two network namespaces; needs root), packing, report, sweep,
-    uploads (of a run to an object store)."""
+    spot (a packing on a Ray cluster that loses nodes), uploads (of a run to an object store)."""
     num_kills: int = 25
     """Kills of each victim."""
     seed: int = 0
@@ -56,6 +56,8 @@ def survive(victim: str, data: Path, folder: Path, config: Config, tell: Callabl
     folder.mkdir(parents=True, exist_ok=True)
     if victim.startswith("training_"):
         return training.survive(victim.removeprefix("training_"), data, folder, config.num_kills, config.seed, tell)
+    if victim == "spot":
+        return spot.survive(folder, config.num_kills, config.seed, tell)
     if victim == "uploads":
         return uploads.survive(folder, config.num_kills, config.seed, tell)
     run_dir = folder / "run"

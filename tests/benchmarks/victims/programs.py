@@ -61,10 +61,12 @@ class Packing(Program):
     """``shards.pack`` with two workers."""
 
     name = "packing"
+    num_images = 3_000
 
     def command(self, out: Path) -> list[str]:
-        """Packs 3,000 images into 60 shards."""
-        options = ["--num", "3000", "--size", "32", "--samples_per_shard", "50", "--workers", "2"]
+        """Packs the images into 60 shards."""
+        shards = ["--num", str(self.num_images), "--samples_per_shard", str(self.num_images // 60)]
+        options = [*shards, "--size", "32", "--workers", "2"]
         return [sys.executable, "-m", "shards.pack", "synthetic", str(out), *options]
 
     def result(self, out: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from launching import json_lines
+from tests.benchmarks.victims import spot
 from tests.benchmarks.victims.training import KILLS, survive
 
 
@@ -23,3 +24,11 @@ def test_kills_at_random_moments_change_nothing(place: str, num_kills: int, tiny
     if num_kills > len(KILLS):
         assert any(kill.left_unfinished for kill in survival.kills)
         assert any(kill.has_saved for kill in survival.kills)
+
+
+@pytest.mark.slow
+def test_a_packing_on_machines_that_are_lost_at_random_is_that_of_one(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    survival = spot.survive(tmp_path, num_kills=4, seed=0, tell=print)
+    assert survival.differing == []
+    assert {kill.kill for kill in survival.kills} == set(spot.KILLS)
