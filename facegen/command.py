@@ -64,6 +64,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "traverse": Command("eval.traverse", "vary latent dims"),
         "tsne": Command("eval.tsne", "map of the latents"),
         "neighbors": Command("eval.neighbors", "nearest training faces"),
+        "export": Command("eval.export", "ONNX, or a page"),
     },
     "more": {
         "demo": Command("eval.demo", "from nothing to a report"),

@@ -101,6 +101,7 @@ class Family(nn.Module):
         reads_images: Whether ``losses`` reads images; without them, batches hold rows and labels, and the only
             augmentation is to mirror.
         held_out: Names of what ``measure_held_out`` gives.
+        num_flow_steps: Number of ``flow_step`` from noise to latents; None for a family without a flow.
         prior_is_learned: Whether ``latents_of_noise`` follows the latents of images, and not they a standard normal.
         file_options: Dotted names of config fields that only locate a file. A run resumes with the file in another
             place: the family itself checks the content.
@@ -120,6 +121,7 @@ class Family(nn.Module):
     augmentable: ClassVar[bool] = True
     reads_images: ClassVar[bool] = True
     held_out: tuple[str, ...] = ()
+    num_flow_steps: int | None = None
     prior_is_learned: ClassVar[bool] = False
     file_options: ClassVar[tuple[str, ...]] = ()
 
@@ -192,6 +194,27 @@ class Family(nn.Module):
     def latents_of_noise(self, noise: Tensor) -> Tensor:
         """Latents N x L of standard normal noise N x L, from which ``decode`` makes samples."""
         return noise
+
+    @property
+    def codec(self) -> Family:
+        """The family that encodes and decodes without a flow: this one, or the autoencoder that it is a prior of."""
+        return self
+
+    def flow_step(
+        self, points: Tensor, times: Tensor, next_times: Tensor, labels: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Carries points of a flow from one time to the next; for a family with ``num_flow_steps``.
+
+        Args:
+            points: N x L: standard normal noise at time 0, standardized latents at time 1.
+            times: N, in [0, 1].
+            next_times: N.
+            labels: As for ``decode``.
+
+        Returns:
+            The points at ``next_times``, and the same in the units of latents, each N x L.
+        """
+        raise NotImplementedError
 
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Mean and log variance (None for a deterministic encoder), N x L, of images N x C x H x W in [-1, 1]."""

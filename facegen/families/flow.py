@@ -24,7 +24,7 @@ from facegen.latents.training_latents import TrainingLatents, training_latents
 from facegen.losses.terms import Term
 from facegen.losses.vae import reparameterize
 from facegen.networks.conv_config import ImageShape
-from facegen.networks.flow.ode import Solver, integrate
+from facegen.networks.flow.ode import Solver, Velocity, integrate, step
 from facegen.networks.flow.velocity import LatentShape, VelocityConfig, VelocityNetwork
 from facegen.randomness import derive_seed
 from facegen.runs.checkpoint import load_module
@@ -207,6 +207,25 @@ class Flow(Family):
         """Carries standard normal noise N x L to latents; with a label, ``decode`` does."""
         return noise if self.condition else self._forward(noise, None)
 
+    @property
+    def codec(self) -> Family:
+        """The autoencoder."""
+        return self.autoencoder
+
+    @property
+    def num_flow_steps(self) -> int:  # type: ignore[override]
+        """Steps from noise to latents."""
+        return self.config.num_steps
+
+    def flow_step(
+        self, points: Tensor, times: Tensor, next_times: Tensor, labels: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """One step of the config's solver, and the autoencoder's latents that the points stand for."""
+        velocity = self._velocity(self._degrees(labels, points), self.config.guidance)
+        length = (next_times - times)[:, None]
+        moved = step(velocity, points, times, next_times, length, self.config.solver)
+        return moved, self.mean + self.scale * moved
+
     def posterior(self, images: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """The autoencoder's posterior; with a label, its mean carried back to noise under the images' degrees."""
         mu, logvar = self.autoencoder.posterior(images, {})
@@ -229,6 +248,10 @@ class Flow(Family):
         return self.mean + self.scale * self._integrate(noise, degrees, self.config.guidance)
 
     def _integrate(self, start: Tensor, degrees: Tensor | None, guidance: float, backwards: bool = False) -> Tensor:
+        velocity = self._velocity(degrees, guidance)
+        return integrate(velocity, start, self.config.num_steps, self.config.solver, backwards=backwards)
+
+    def _velocity(self, degrees: Tensor | None, guidance: float) -> Velocity:
         network = self.networks["flow"]
 
         def velocity(points: Tensor, times: Tensor) -> Tensor:
@@ -238,7 +261,7 @@ class Flow(Family):
             free = network(points, times, torch.full_like(degrees, torch.nan))
             return free + guidance * (guided - free)
 
-        return integrate(velocity, start, self.config.num_steps, self.config.solver, backwards=backwards)
+        return velocity
 
     def _degrees(self, labels: Mapping[str, Tensor], like: Tensor) -> Tensor | None:
         """Degrees N, NaN where unknown; None without a label to condition on."""

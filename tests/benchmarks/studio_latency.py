@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 
 MOVES = 60
 # Moves one slider, waiting for the repaint after each move.
-_MOVE = """async (range, moves) => {
+MOVE = """async (range, moves) => {
   for (let step = 0; step < moves; step++) {
     const before = performance.getEntriesByName("repaint").length;
     range.value = 3 * Math.sin(step / 4);
@@ -30,9 +30,13 @@ _MOVE = """async (range, moves) => {
 }"""
 
 
+def find_chromium() -> str | None:
+    """Where a Chromium is; None if there is none on the path."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 def main() -> None:
     """Prints one line for the start and one for each run."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     begun = time.perf_counter()
     command = [sys.executable, "-m", "eval.studio", *sys.argv[1:], "--port", "0", "--open_browser", "false"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -41,7 +45,7 @@ def main() -> None:
     try:
         with sync_playwright() as driver:
             waiting = time.perf_counter()
-            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            browser = driver.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
             page = browser.new_page()
             page.set_default_timeout(600_000)
             # Starting the browser does not count.
@@ -53,7 +57,7 @@ def main() -> None:
                 page.goto(f"{address}#generate?run={name}&seed=1")
                 page.wait_for_selector("#generate-axes[aria-busy=false] .slider")
                 page.wait_for_load_state("networkidle")
-                times = page.eval_on_selector("#generate-axes input[type=range]", _MOVE, MOVES)
+                times = page.eval_on_selector("#generate-axes input[type=range]", MOVE, MOVES)
                 median, high = np.percentile(times, (50, 95))
                 load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
                 print(f"{name}: {MOVES} moves, repaint after {median:.0f} ms, 95 % within {high:.0f} ms; {load}")

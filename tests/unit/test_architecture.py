@@ -53,11 +53,11 @@ ORDER: dict[str, tuple[str, ...]] = {
         "base metrics",
         "drawing factors features stand_ins",
         "latent",
-        "biases controls verification",
+        "biases controls exporting verification",
         "reports",
         "sharing",
         "attributes morph neighbors sample smile traverse tsne",
-        "bias control demo disentanglement push verify weights report studio",
+        "bias control demo disentanglement export push verify weights report studio",
     ),
     "tuning": (
         "extra ledger search sweep_config",

@@ -5,8 +5,8 @@ import { $, Painter, Slider, copyLink, degreeSlider, describeFace, element, noti
 import { numberOr, packNumbers, readLink, unpackNumbers, writeLink } from "./link.js";
 import { pickFace, takePhoto } from "./picker.js";
 import { faceFor, sampleOf } from "./samples.js";
+import { attributeSlider } from "./sliders.js";
 
-const SPAN = 2;
 const MANY = 12; // So many attributes are searched.
 
 export function makeEdit(page) {
@@ -198,20 +198,12 @@ export function makeEdit(page) {
       const { attributes: found, reason } = await get(runPath(run.name, "attributes"), (text) => list.replaceChildren(element("p", { className: "working", textContent: text })));
       if (asked !== run.name) return;
       attributes = found.map((attribute) => {
-        const slider = new Slider({
-          label: attribute.name.replaceAll("_", " "),
-          small: `${attribute.num_present.toLocaleString("en")} with, ${attribute.num_absent.toLocaleString("en")} without`,
-          min: -SPAN,
-          max: SPAN,
-          limit: 10,
-          value: strengths[attribute.name] ?? 0,
-        });
+        const slider = attributeSlider(attribute, strengths[attribute.name]);
         slider.onmove = (value, since) => {
           if (value) strengths = { ...strengths, [attribute.name]: value };
           else delete strengths[attribute.name];
           paint(since);
         };
-        slider.onreset = () => slider.moved(0, { timeStamp: performance.now() });
         return { name: attribute.name, slider };
       });
       list.replaceChildren(...attributes.map(({ slider }) => slider.element));

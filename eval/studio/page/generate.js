@@ -4,16 +4,9 @@ import { get, picture, post, runPath } from "./api.js";
 import { $, Painter, Slider, copyLink, degreeSlider, element, on, option, randomSeed, save, show } from "./dom.js";
 import { numberOr, packNumbers, readLink, unpackNumbers, writeLink } from "./link.js";
 import { firstSampler, firstStd } from "./samples.js";
+import { FIRST, KINDS, axisSlider } from "./sliders.js";
 
-const FIRST = 12;
 const MORE = 24;
-const SPAN = 3;
-// Of each kind of sliders: their heading, what it says about them, and the text of each.
-const KINDS = {
-  component: ["Principal components", "in standard deviations of training faces, the most explaining first; double-click undoes a move", "Component", "of variance"],
-  direction: ["Directions", "in standard deviations of training faces, those that change the picture most first; double-click undoes a move", "Direction", "of change"],
-  dim: ["Latent dims", "in standard deviations of the prior; without faces there are no components", "Dim", ""],
-};
 
 export function makeGenerate(page) {
   let run;
@@ -84,18 +77,11 @@ export function makeGenerate(page) {
     });
     total = all;
     if (!sliders.length) list.replaceChildren();
-    const [title, about, label, share] = KINDS[kind];
+    const [title, about] = KINDS[kind];
     $("generate-axes-title").textContent = title;
     $("generate-axes-about").textContent = about;
     for (const axis of axes) {
-      const slider = new Slider({
-        label: `${label} ${kind === "dim" ? axis.number : axis.number + 1}`,
-        small: axis.share === null ? "" : `${(100 * axis.share).toFixed(1)} % ${share}`,
-        min: -SPAN,
-        max: SPAN,
-        limit: 20,
-        lockable: true,
-      });
+      const slider = axisSlider(kind, axis, true);
       slider.axis = axis.number;
       slider.onmove = (value, since) => {
         state.axes[axis.number] = value;

@@ -29,10 +29,30 @@ def integrate(velocity: Velocity, start: Tensor, num_steps: int, solver: Solver,
     times = torch.linspace(1, 0, num_steps + 1) if backwards else torch.linspace(0, 1, num_steps + 1)
     points = start
     for before, after in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-        here = velocity(points, points.new_full((len(points),), before))
-        moved = points + (after - before) * here
-        if solver == "heun":
-            there = velocity(moved, points.new_full((len(points),), after))
-            moved = points + (after - before) * (here + there) / 2
-        points = moved
+        # Of the shape, not of `len`, so that an exported program takes any number of points.
+        here, there = points.new_full(points.shape[:1], before), points.new_full(points.shape[:1], after)
+        points = step(velocity, points, here, there, after - before, solver)
     return points
+
+
+def step(
+    velocity: Velocity, points: Tensor, before: Tensor, after: Tensor, length: float | Tensor, solver: Solver
+) -> Tensor:
+    """One step of ``integrate``.
+
+    Args:
+        velocity: What moves the points.
+        points: N x L, at the time ``before``.
+        before: N.
+        after: N.
+        length: Time from ``before`` to ``after``, one for all points, or N x 1.
+        solver: As for ``integrate``.
+
+    Returns:
+        The points at the time ``after``, N x L.
+    """
+    here = velocity(points, before)
+    moved = points + length * here
+    if solver == "euler":
+        return moved
+    return points + length * (here + velocity(moved, after)) / 2
