@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from shards.base.errors import shown
+from shards.base.plugins import plugin_names
 from shards.base.records import MAX_COUNT
 
 DEFAULT_EPOCHS = 30
 TENSORBOARD = "tensorboard"
+TRACKERS = (TENSORBOARD, "wandb", "mlflow", "aim", "trackio")
+TRACKER_PLUGINS = "facegen.trackers"
 
 
 @dataclass
@@ -157,10 +160,9 @@ class MonitorConfig:
     """Held-out metrics and latent histograms; the first ones, which early stopping ignores, come after a tenth."""
     num_validation_images: int = 2_000
     """Largest number of held-out images to use."""
-    trackers: list[Literal["tensorboard", "wandb", "mlflow", "aim", "trackio"]] = field(
-        default_factory=lambda: [TENSORBOARD]
-    )
-    """Where curves and pictures go beside the run's own files."""
+    trackers: list[str] = field(default_factory=lambda: [TENSORBOARD])
+    """Where curves and pictures go beside the run's own files: tensorboard, wandb, mlflow, aim, trackio, or that of a
+    plug-in."""
     tracker_project: str = "facegen"
     """Project, or experiment, of the run in trackers other than TensorBoard."""
     tracker_group: str | None = None
@@ -173,6 +175,10 @@ class MonitorConfig:
                 raise ValueError(f"monitor.{name} must be at least 1, not {getattr(self, name)}.")
         if len(set(self.trackers)) < len(self.trackers):
             raise ValueError(f"monitor.trackers must name each once, not {', '.join(self.trackers)}.")
+        if unknown := set(self.trackers) - set(TRACKERS):
+            known = [*TRACKERS, *plugin_names(TRACKER_PLUGINS)]
+            for name in unknown - set(known):
+                raise ValueError(f"monitor.trackers must be of {', '.join(known)}, not {shown(name)}.")
         for name in ("tracker_project", "tracker_group"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(r"[\w .+=,-]*\w[\w .+=,-]*", value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from typing import get_args
 
@@ -10,6 +11,8 @@ from eval.features.space_names import Space
 from eval.reports.part import Part
 from eval.reports.parts import PARTS as BUILT_IN
 from eval.reports.results import Metric
+from shards.base.errors import Note
+from shards.base.plugins import load_plugins
 
 SKIPPED = "skipped"
 """The reason of a number that was not asked for."""
@@ -40,6 +43,11 @@ def register(part: Part) -> None:
 
 for _part in BUILT_IN:
     register(_part)
+for _name, _part in load_plugins("facegen.report_parts", Part, PARTS).items():
+    try:
+        register(_part)
+    except ValueError as error:
+        warnings.warn(f"facegen.report_parts: {_name} is left out: {error}", Note, stacklevel=2)
 
 
 def metrics() -> list[Metric]:

@@ -1,4 +1,4 @@
-"""The registry of families: one line each."""
+"""The registry of families: one line each, and the plug-ins of the group ``facegen.families``."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from facegen.families.vae import VAE, VAEConfig
 from facegen.families.vae_gan import VAEGAN, VAEGANConfig
 from facegen.networks.conv_config import ImageShape
 from shards.base.errors import UserError, shown
+from shards.base.plugins import Registry
 from shards.command_line.cli import from_values
 
 
@@ -37,7 +38,7 @@ class Entry(NamedTuple):
     family_class: type[Family]
 
 
-FAMILIES: dict[str, Entry] = {
+_OWN = {
     "ae": Entry(AEConfig, AE),
     "vae": Entry(VAEConfig, VAE),
     "beta_vae": Entry(BetaVAEConfig, BetaVAE),
@@ -52,6 +53,7 @@ FAMILIES: dict[str, Entry] = {
     "vae_gan": Entry(VAEGANConfig, VAEGAN),
     "flow": Entry(FlowConfig, Flow),
 }
+FAMILIES = Registry("facegen.families", Entry, _OWN)
 
 
 def build(name: str, config: Any, image: ImageShape) -> Family:
@@ -72,7 +74,7 @@ def _autoencoder(described: Mapping[str, Any], image: ImageShape) -> Family:
         ValueError: A description of none, or of one for other images.
     """
     family = described.get("family")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ValueError(f"autoencoder_config names no family: {shown(family)}.")
     try:
         options = options_from_dict(family, described.get("model"))

@@ -17,16 +17,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from PIL import Image
 from torch import Tensor
 
 from facegen.option_values import to_dict
-from facegen.options import TENSORBOARD, TrainConfig
+from facegen.options import TENSORBOARD, TRACKER_PLUGINS, TrainConfig
 from facegen.runs.metrics_file import read_metrics
 from shards.base.errors import UserError
 from shards.base.files import write_json
 from shards.base.formats import Format
+from shards.base.plugins import Registry
 from shards.base.records import read_record
 
 TRACKERS_FILE = "trackers.json"
@@ -52,7 +53,7 @@ class TrackersRecord:
     """By the tracker's name."""
 
 
-class _Kind(NamedTuple):
+class TrackerKind(NamedTuple):
     """What differs between trackers."""
 
     start: Callable[[str, Path, str, str | None], dict[str, Any]]
@@ -60,7 +61,9 @@ class _Kind(NamedTuple):
     name_of: Callable[[Any], str]
     """What a started one calls the run."""
     draw: Callable[[Any, str, Tensor, Path, int], None]
-    """Logs a picture."""
+    """Logs a picture: of accelerate's tracker, its name, its pixels, its file, and the images seen."""
+    tracker_class: type[GeneralTracker] | None = None
+    """The tracker, with accelerate's interface; None for accelerate's own of this name."""
 
 
 def _start_wandb(name: str, run: Path, project: str, group: str | None) -> dict[str, Any]:
@@ -103,34 +106,39 @@ def _draw_trackio(tracker: Any, name: str, image: Tensor, file: Path, images_see
     tracker.log({name: import_module("trackio").Image(str(file))}, step=images_seen)
 
 
-_KINDS = {
-    "wandb": _Kind(
+_OWN = {
+    "wandb": TrackerKind(
         _start_wandb,
         lambda tracker: tracker.tracker.id,
         _draw_wandb,
     ),
-    "mlflow": _Kind(
+    "mlflow": TrackerKind(
         _start_mlflow,
         lambda tracker: tracker.tracker.info.run_id,
         lambda tracker, name, image, file, seen: tracker.log_artifact(str(file), "pictures"),
     ),
-    "aim": _Kind(
+    "aim": TrackerKind(
         _start_aim,
         lambda tracker: tracker.tracker.hash,
         lambda tracker, name, image, file, seen: tracker.log_images({name: Image.fromarray(_pixels(image))}, step=seen),
     ),
-    "trackio": _Kind(_start_trackio, lambda tracker: tracker.tracker.name, _draw_trackio),
+    "trackio": TrackerKind(_start_trackio, lambda tracker: tracker.tracker.name, _draw_trackio),
 }
+_KINDS = Registry(TRACKER_PLUGINS, TrackerKind, _OWN)
 
 
 def require_trackers(names: Sequence[str]) -> None:
-    """Checks that the packages of trackers are installed, without importing them.
+    """Checks that the packages of trackers are installed, without importing them, and that plug-ins can be loaded.
 
     Raises:
-        UserError: One is not.
+        UserError: One is not, or cannot be.
     """
     for name in names:
-        if name != TENSORBOARD and find_spec(name) is None:
+        if name == TENSORBOARD:
+            continue
+        if name not in _KINDS:
+            raise UserError(f"monitor.trackers names {name}, a plug-in that cannot be loaded; update or remove it.")
+        if name in _OWN and find_spec(name) is None:
             raise UserError(f"monitor.trackers names {name}, which is not installed; install it: pip install {name}")
 
 
@@ -205,7 +213,8 @@ def _open(kind: str, state: TrackerState, run: Path, config: TrainConfig) -> Tra
     try:
         options = dict(_flat(to_dict(config)))
         arguments = _KINDS[kind].start(state.name, run, project, group)
-        tracker = LOGGER_TYPE_TO_CLASS[kind](**arguments, **({"config": options} if kind == "trackio" else {}))
+        tracker_class: Any = _KINDS[kind].tracker_class or LOGGER_TYPE_TO_CLASS[kind]
+        tracker = tracker_class(**arguments, **({"config": options} if kind == "trackio" else {}))
         tracker.start()
         if kind == "wandb":
             tracker.tracker.define_metric("*", step_metric=_COUNTER)

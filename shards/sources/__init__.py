@@ -1,14 +1,18 @@
-"""Every source that ``python -m shards.pack`` knows: one file and one line each."""
+"""Every source that ``python -m shards.pack`` knows: one file and one line each.
+
+Plug-ins of the group ``facegen.sources`` come behind them.
+"""
 
 import difflib
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 
 from shards.base.errors import UserError
+from shards.base.plugins import Registry
 from shards.sources.base import SourceEntry
 
 
-class _Registry(Mapping[str, SourceEntry]):
+class _Own(Mapping[str, SourceEntry]):
     """Imports a source's module when the source is looked up, and takes its ``SOURCE``."""
 
     def __init__(self, modules: Mapping[str, str]) -> None:
@@ -24,7 +28,7 @@ class _Registry(Mapping[str, SourceEntry]):
         return len(self._modules)
 
 
-SOURCES: Mapping[str, SourceEntry] = _Registry(
+_OWN = _Own(
     {
         "synthetic": "synthetic.source",
         "folder": "folder",
@@ -39,6 +43,7 @@ SOURCES: Mapping[str, SourceEntry] = _Registry(
         "olivetti": "olivetti",
     }
 )
+SOURCES = Registry("facegen.sources", SourceEntry, _OWN)
 
 
 def find_source(name: str) -> SourceEntry:

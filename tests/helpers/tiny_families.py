@@ -151,6 +151,8 @@ TINY: dict[str, Callable[[], Tiny]] = {
         _two_kinds_of_pairs,
         unit_size=2,
     ),
+    # An installed plug-in is taken for a VAE, as that of tests/plugin is.
+    **{name: lambda: Tiny({"latent_size": 6, "network": _network()}) for name in FAMILIES.plugins},
 }
 
 
