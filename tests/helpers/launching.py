@@ -33,7 +33,8 @@ def launch(num_processes: int, script: Path, *arguments: str | Path | float) -> 
 
 def environment() -> dict[str, str]:
     """One thread in every process: the same sums in the same order, whatever the launcher sets; Ray reports nothing."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def run(command: list[str], timeout_sec: float = 300, **variables: str) -> str:

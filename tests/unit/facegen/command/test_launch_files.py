@@ -21,7 +21,8 @@ def test_launch_files_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_folder_or_a_file_is_copied_and_nothing_is_overwritten(tmp_path: Path) -> None:
     main(["copy", "slurm", str(tmp_path / "new")])
     main(["copy", "accelerate/gpu.yaml", str(tmp_path / "new")])
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {"train.sbatch", "gpu.yaml"}
+    of_slurm = {path.name for path in (FOLDER / "slurm").iterdir()}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == of_slurm | {"gpu.yaml"}
     script = tmp_path / "new" / "train.sbatch"
     assert script.read_bytes() == (FOLDER / "slurm" / "train.sbatch").read_bytes()
     main(["copy", "slurm", str(tmp_path / "new")])

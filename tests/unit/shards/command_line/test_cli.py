@@ -14,6 +14,7 @@ import yaml
 
 from facegen.config import parse_args
 from facegen.option_values import to_dict
+from facegen.processes import group
 from facegen.runs.config_file import save_config
 from shards.base.errors import ENDING, UserError
 from shards.command_line.cli import fail, from_values, parse
@@ -230,7 +231,7 @@ def test_an_error_that_one_process_finds_is_printed_by_it(
 
     train = importlib.import_module("facegen.train")  # facegen.train is the function.
     waited: list[float] = []
-    monkeypatch.setattr(train.time, "sleep", waited.append)
+    monkeypatch.setattr(group.time, "sleep", waited.append)
     monkeypatch.setattr(train, "Trainer", refuse)
     monkeypatch.setattr(train.preemption, "ignore_stop", lambda: None)
     monkeypatch.setattr(sys, "argv", ["train.py", "ae", "--data", str(tmp_path), "--run", str(tmp_path)])

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "tests" / "plugin"
 FAMILY_TESTS = (
     "tests/unit/facegen/families/test_families.py",
     "tests/unit/facegen/runs/test_run_resuming.py",
+    "tests/integration/processes/test_families_on_ranks.py",
 )
 
 
