@@ -15,6 +15,7 @@ import numpy as np
 
 from eval.exporting.web_runtime import WebRuntime
 from eval.latent.attribute_vectors import Attributes
+from eval.latent.conditions import describe_condition
 from eval.latent.editing.editor import Editor
 from eval.latent.editing.fits import Sliders
 from eval.latent.editing.recipes import FaceSource, Mean, Sample, Stored
@@ -80,17 +81,13 @@ def _describe(editor: Editor, num_axes: int, num_faces: int) -> dict[str, Any]:
     model = editor.model
     channels, height, width = model.image_shape
     sliders = editor.sliders.wait()
-    condition = None
-    if model.condition is not None:
-        low, high = model.condition_range or (-1.0, 1.0)
-        condition = {"label": model.condition, "low": low, "high": high}
     return {
         "name": editor.name,
         "channels": channels,
         "height": height,
         "width": width,
         "num_latents": model.latent_size,
-        "condition": condition,
+        "condition": describe_condition(model),
         "num_flow_steps": model.network.num_flow_steps if follows_flow(model) else None,
         "kind": sliders.kind,
         "axes": _axes(sliders, num_axes),

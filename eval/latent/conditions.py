@@ -28,6 +28,17 @@ def require_condition(model: Any) -> str:
     return model.condition
 
 
+def describe_condition(model: Any) -> dict[str, Any] | None:
+    """The label, and the lowest and highest degree of the training images, as a page with sliders needs them.
+
+    None for a model without a condition.
+    """
+    if model.condition is None:
+        return None
+    low, high = model.condition_range or (-1.0, 1.0)
+    return {"label": model.condition, "low": low, "high": high}
+
+
 def condition_labels(model: Any, degrees: np.ndarray) -> dict[str, Tensor]:
     """The labels that a model's ``encode``, ``decode`` and ``sample`` take, for float degrees (N,).
 

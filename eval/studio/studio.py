@@ -12,6 +12,7 @@ import numpy as np
 
 from eval.base.runs import distinct_names
 from eval.latent.attribute_vectors import load_attributes
+from eval.latent.conditions import describe_condition
 from eval.latent.editing.editor import Editor
 from eval.latent.editing.uploads import Uploads
 from eval.latent.origin import snapshot_identity
@@ -203,10 +204,6 @@ class Studio:
 def _describe_run(run: Editor) -> dict[str, Any]:
     model = run.model
     channels, height, width = model.image_shape
-    condition = None
-    if model.condition is not None:
-        low, high = model.condition_range or (-1.0, 1.0)
-        condition = {"label": model.condition, "low": low, "high": high}
     return {
         "name": run.name,
         "family": model.family,
@@ -215,7 +212,7 @@ def _describe_run(run: Editor) -> dict[str, Any]:
         "height": height,
         "width": width,
         "latent_size": model.latent_size,
-        "condition": condition,
+        "condition": describe_condition(model),
         "sampler": model.sampler,
         "samplers": model.samplers,
         "aligns": run.aligns,
