@@ -33,6 +33,7 @@ def two_hosts() -> Iterator[None]:
     """Two namespaces; each sees only its end of the cable and the loopback."""
     try:
         for name in HOSTS:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)  # Of a killed run.
             ip("netns", "add", name)
         ip("link", "add", "cable0", "netns", "facegen0", "type", "veth", "peer", "name", "cable1", "netns", "facegen1")
         for number, (name, address) in enumerate(HOSTS.items()):

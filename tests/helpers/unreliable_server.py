@@ -11,6 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
+from shards.dataset import addresses
+
 Fault = Literal["breaks off", "short", "corrupt", "busy", "whole", "forbidden", "endless"]
 
 
@@ -90,3 +94,9 @@ def serving(folder: Path) -> Iterator[type[Handler]]:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield Mine
         running.shutdown()
+
+
+def retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shortens the delays before a request is repeated, for one test."""
+    monkeypatch.setattr(addresses, "_FIRST_DELAY_SEC", 0.001)
+    monkeypatch.setattr(addresses, "_MAX_DELAY_SEC", 0.002)

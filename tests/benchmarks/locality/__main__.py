@@ -7,21 +7,17 @@ Parts that are not measured keep their results in locality.json, from which loca
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from shards.base.errors import UserError
 from shards.command_line.cli import parse, run
 from tests.benchmarks.loader import pack_pictures
 from tests.benchmarks.locality import hosts, simulation, speed, training
-from tests.benchmarks.tables import sections
-
-Rows = list[dict[str, Any]]
+from tests.benchmarks.tables import Rows, record
 
 
 @dataclass(frozen=True)
@@ -96,17 +92,10 @@ def main() -> None:
     unknown = sorted(set(config.parts) - set(PARTS))
     if unknown:
         raise UserError(f"there is no part '{unknown[0]}'; there are {', '.join(PARTS)}.")
-    file = config.out / "locality.json"
-    results: dict[str, Rows] = json.loads(file.read_text()) if file.exists() else {}
     with tempfile.TemporaryDirectory() as work:
-        for part in config.parts:
-            results[part] = PARTS[part](config, Path(work)) or results.get(part, [])
-    results = {part: results[part] for part in PARTS if results.get(part)}
-    file.write_text(json.dumps(results, indent=1) + "\n")
+        measured = {part: PARTS[part](config, Path(work)) for part in config.parts}
     about = "Made by `python -m tests.benchmarks.locality`. One lane is the order of release 0.1."
-    text = sections("Order in lanes", about, {part: PARTS[part].__doc__ for part in PARTS}, results)
-    (config.out / "locality.md").write_text(text)
-    print(text)
+    record(config.out / "locality", "Order in lanes", about, PARTS, measured)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ not measured keep their results in scale.json, from which scale.md is made.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -27,10 +26,8 @@ from shards.loading.order import default_canonical_nodes
 from tests.benchmarks.locality import speed
 from tests.benchmarks.scale import loading
 from tests.benchmarks.scale.synthetic import SAMPLES_PER_SHARD, make_dataset
-from tests.benchmarks.tables import sections
+from tests.benchmarks.tables import Rows, record
 from tests.helpers.unreliable_server import serving
-
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -108,17 +105,10 @@ def main() -> None:
     # Without arguments the parser would print its help.
     arguments = sys.argv[1:] or [f"--out={Config.out}"]
     config = parse(Config, prog="python -m tests.benchmarks.scale", description=__doc__ or "", args=arguments)
-    file = config.out / "scale.json"
-    results: dict[str, Rows] = json.loads(file.read_text()) if file.exists() else {}
     with tempfile.TemporaryDirectory(dir=config.work) as work:
-        for part in config.parts:
-            results[part] = PARTS[part](config, Path(work))
-    results = {part: results[part] for part in PARTS if results.get(part)}
-    file.write_text(json.dumps(results, indent=1) + "\n")
+        measured = {part: PARTS[part](config, Path(work)) for part in config.parts}
     about = "Made by `python -m tests.benchmarks.scale`."
-    text = sections("Up to a billion samples", about, {part: PARTS[part].__doc__ for part in PARTS}, results)
-    (config.out / "scale.md").write_text(text)
-    print(text)
+    record(config.out / "scale", "Up to a billion samples", about, PARTS, measured)
 
 
 if __name__ == "__main__":

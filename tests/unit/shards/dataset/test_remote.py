@@ -59,8 +59,7 @@ def server(local: Path) -> Iterator[type[Handler]]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(addresses, "_FIRST_DELAY_SEC", 0.001)
-    monkeypatch.setattr(addresses, "_MAX_DELAY_SEC", 0.002)
+    unreliable_server.retry_at_once(monkeypatch)
     return tmp_path / "cache" / "shards"
 
 

@@ -13,7 +13,7 @@ import torch
 
 import unreliable_server
 from shards.base.errors import UserError
-from shards.dataset import addresses, sparse_index
+from shards.dataset import sparse_index
 from shards.dataset.addresses import NUM_TRIES
 from shards.dataset.cache import make_room
 from shards.dataset.dataset import Dataset
@@ -42,8 +42,7 @@ def server(local: Path) -> Iterator[type[Handler]]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(addresses, "_FIRST_DELAY_SEC", 0.001)
-    monkeypatch.setattr(addresses, "_MAX_DELAY_SEC", 0.002)
+    unreliable_server.retry_at_once(monkeypatch)
     monkeypatch.setattr(sparse_index, "WHOLE_SAMPLES", 0)
     return tmp_path / "cache" / "shards"
 

@@ -12,9 +12,9 @@ from PIL import Image
 from s3fs import S3FileSystem
 
 import s3_server
+import unreliable_server
 from shards.base.errors import UserError
 from shards.copy import copy
-from shards.dataset import addresses
 from shards.dataset.dataset import Dataset
 from shards.dataset.stores import ObjectStore
 from shards.index import verify
@@ -32,7 +32,7 @@ def s3() -> Iterator[Any]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(addresses, "_FIRST_DELAY_SEC", 0.001)
+    unreliable_server.retry_at_once(monkeypatch)
 
 
 @pytest.fixture(scope="module")
