@@ -17,23 +17,12 @@ from typing import Any, TypeVar
 
 from shards.base.errors import ENDING, UserError
 from shards.base.hub_address import HUB, hub_address
+from shards.dataset.services import find_service, upload_sec
 
 NUM_TRIES = 6
 _FIRST_DELAY_SEC, _MAX_DELAY_SEC = 0.5, 15.0
-_TIMEOUT_SEC = 20.0
-"""Shorter than the time that launchers give a process to end."""
 CHUNK_BYTES = 8 * 2**20
 _ADDRESS = re.compile(rf"(\w[\w+.-]+)://|{HUB}")
-# Gives up on silent servers, and leaves retries to the loop below.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "s3": {
-        "config_kwargs": {
-            "connect_timeout": _TIMEOUT_SEC,
-            "read_timeout": _TIMEOUT_SEC,
-            "retries": {"total_max_attempts": 1},
-        }
-    },
-}
 ResultT = TypeVar("ResultT")
 
 
@@ -96,22 +85,19 @@ class RemoteFolder:
 
         self.address = address
         on_hub = hub_address(address)
-        extra = "hub" if on_hub else "remote"
         url = on_hub.url("datasets") if on_hub else address
         protocol = url.split("://", 1)[0]
+        extra = "hub" if protocol == "hf" else "remote"
         self._is_http = protocol in ("http", "https")
-        options = dict(_OPTIONS.get(protocol, {}))
         try:
-            if self._is_http:
-                import aiohttp
-
-                timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_SEC, sock_read=_TIMEOUT_SEC)
-                options["client_kwargs"] = {"timeout": timeout}
-            self._files, self._root = fsspec.core.url_to_fs(url, **options)
+            self._service = find_service(protocol)
+            self._files, self._root = fsspec.core.url_to_fs(url, **self._service.options)
             if protocol == "s3":
                 self._files.retries = 1  # The tries of s3fs itself, which no option sets.
         except ImportError as error:
             raise UserError(f"{address} needs more packages ({error}): pip install 'facegen[{extra}]'") from None
+        except UserError:
+            raise
         except ValueError as error:
             raise UserError(f"{address} is not an address that fsspec can read ({error}).") from None
 
@@ -137,7 +123,8 @@ class RemoteFolder:
             return
         size = self._files.size(self._path(name))
         for start in range(0, size, CHUNK_BYTES):
-            bounded.write(self._files.cat_file(self._path(name), start=start, end=min(start + CHUNK_BYTES, size)))
+            stop = min(start + CHUNK_BYTES, size)
+            bounded.write(self._files.cat_file(self._path(name), start=start, end=stop, **self._service.part))
 
     def read(self, name: str, start: int, stop: int) -> bytes:
         """Reads a part of a file: bytes from ``start`` up to ``stop``.
@@ -153,7 +140,7 @@ class RemoteFolder:
             headers = {**self._files.kwargs.get("headers", {}), "Range": f"bytes={start}-{stop - 1}"}
             self._files.get_file(self._path(name), bounded, headers=headers)
         else:
-            bounded.write(self._files.cat_file(self._path(name), start=start, end=stop))
+            bounded.write(self._files.cat_file(self._path(name), start=start, end=stop, **self._service.part))
         if len(content) != stop - start:
             raise DamagedOnItsWay(f"received {len(content):,} bytes instead of {stop - start:,}")
         return bytes(content)
@@ -167,7 +154,7 @@ class RemoteFolder:
 
         def attempt() -> bytes | None:
             try:
-                return self._files.cat_file(self._path(name))
+                return self._files.cat_file(self._path(name), **self._service.whole)
             except FileNotFoundError:
                 return None
 
@@ -179,13 +166,22 @@ class RemoteFolder:
         Raises:
             UserError: As ``persistently``.
         """
+        return self.size(name) is not None
 
-        def attempt() -> bool:
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None if there is none.
+
+        Raises:
+            UserError: As ``persistently``.
+        """
+
+        def attempt() -> int | None:
             self._files.invalidate_cache()
             try:
-                return self._files.info(self._path(name))["type"] == "file"
+                info = self._files.info(self._path(name))
             except FileNotFoundError:  # isfile takes any error for an answer.
-                return False
+                return None
+            return int(info["size"] or 0) if info["type"] == "file" else None  # Some web servers do not say how many.
 
         return self.persistently(name, attempt)
 
@@ -195,11 +191,21 @@ class RemoteFolder:
         Raises:
             UserError: As ``persistently``.
         """
+        return {name: int(info["size"]) for name, info in self._found().items()}
 
-        def attempt() -> dict[str, int]:
+    def stamps(self) -> dict[str, str]:
+        """What changes with every file below the address, by name: its size, and its ETag where there is one.
+
+        Raises:
+            UserError: As ``persistently``.
+        """
+        return {name: f"{info['size']} {info.get('ETag') or info.get('etag')}" for name, info in self._found().items()}
+
+    def _found(self) -> dict[str, dict[str, Any]]:
+        def attempt() -> dict[str, dict[str, Any]]:
             self._files.invalidate_cache()
             found = self._files.find(self._root, detail=True)
-            return {path.removeprefix(f"{self._root}/"): int(info["size"]) for path, info in found.items()}
+            return {path.removeprefix(f"{self._root}/"): info for path, info in found.items()}
 
         return self.persistently("", attempt, verb="listed")
 
@@ -209,7 +215,8 @@ class RemoteFolder:
         Raises:
             UserError: As ``persistently``.
         """
-        self.persistently(name, lambda: self._files.pipe_file(self._path(name), content), verb="written")
+        in_time = self._in_time(len(content))
+        self.persistently(name, lambda: self._files.pipe_file(self._path(name), content, **in_time), verb="written")
 
     def settle(self, name: str, content: bytes) -> bytes:
         """Writes a file unless there is one, and returns what is there.
@@ -220,7 +227,7 @@ class RemoteFolder:
 
         def attempt() -> bytes:
             try:
-                self._files.pipe_file(self._path(name), content, mode="create")
+                self._files.pipe_file(self._path(name), content, mode="create", **self._in_time(len(content)))
             except Exception:  # It exists, perhaps from an earlier try whose answer was lost; or another error.
                 there = self.content(name)
                 if there is None:
@@ -239,7 +246,7 @@ class RemoteFolder:
         num_bytes = path.stat().st_size
 
         def attempt() -> None:
-            self._files.put_file(str(path), self._path(name))
+            self._files.put_file(str(path), self._path(name), **self._in_time(num_bytes))
             self._files.invalidate_cache(self._path(name))
             there = self._files.size(self._path(name))
             if there != num_bytes:
@@ -296,6 +303,10 @@ class RemoteFolder:
             ENDING.wait(delay * random.uniform(0.5, 1.5))  # Spreads the retries of many processes.
             delay = min(2 * delay, _MAX_DELAY_SEC)
         raise AssertionError
+
+    def _in_time(self, num_bytes: int) -> dict[str, float]:
+        """An argument that ends an upload which the service does not take; only some file systems know it."""
+        return {"timeout": upload_sec(num_bytes)} if self._files.async_impl else {}
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

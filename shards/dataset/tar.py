@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from shards.base.errors import UserError
 
@@ -103,18 +104,33 @@ def read_samples(path: Path) -> Iterator[TarSample]:
     Raises:
         UserError: A compressed, truncated or damaged tar.
     """
-    compression = _compression(path)
+    with open(path, "rb") as file:
+        yield from read_samples_of(file, path)
+
+
+def read_samples_of(file: BinaryIO, name: object) -> Iterator[TarSample]:
+    """As ``read_samples``, from an open file, whose position the caller may change between two samples.
+
+    Args:
+        file: Opened to read, can seek.
+        name: Of the shard, for messages.
+
+    Raises:
+        UserError: As ``read_samples``.
+    """
+    head = _read_at(file, 0, 3)
+    compression = next((kind for magic, kind in _COMPRESSION.items() if head.startswith(magic)), None)
     if compression:
         raise UserError(
-            f"{path} is compressed ({compression}), so images cannot be read by offset; unpack it to a plain .tar."
+            f"{name} is compressed ({compression}), so images cannot be read by offset; unpack it to a plain .tar."
         )
     from webdataset.handlers import ignore_and_continue
     from webdataset.tariterators import group_by_keys
 
     files = (
-        {"fname": name, "data": (offset, size), "__url__": str(path)}
-        for name, offset, size in _read_headers(path)
-        if not _SKIPPED.match(name)
+        {"fname": member, "data": (offset, size), "__url__": str(name)}
+        for member, offset, size in _read_headers(file, name)
+        if not _SKIPPED.match(member)
     )
     # The handler skips a second file of the same name.
     for sample in group_by_keys(files, handler=ignore_and_continue):
@@ -129,10 +145,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_headers(path: Path) -> Iterator[tuple[str, int, int]]:
-    num_bytes = path.stat().st_size
+def _read_headers(file: BinaryIO, name: object) -> Iterator[tuple[str, int, int]]:
+    num_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
             while (info := tar.next()) is not None:
                 # tarfile would otherwise keep every header of the archive in memory.
                 tar.members = []  # type: ignore[attr-defined]
@@ -141,10 +158,10 @@ def _read_headers(path: Path) -> Iterator[tuple[str, int, int]]:
                         raise tarfile.ReadError("unexpected end of data")
                     yield _readable(info.name.removeprefix("./")), info.offset_data, info.size
             # tarfile takes a damaged or cut-off header for the end of the archive.
-            if _read_block(path, tar.offset) != bytes(tarfile.BLOCKSIZE):
+            if _read_at(file, tar.offset, tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("the end mark is missing")
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise UserError(f"{path} is truncated or not a tar file ({error}); fetch or make it again.") from None
+        raise UserError(f"{name} is truncated or not a tar file ({error}); fetch or make it again.") from None
 
 
 def _readable(name: str) -> str:
@@ -152,13 +169,6 @@ def _readable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _read_block(path: Path, offset: int) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read(tarfile.BLOCKSIZE)
-
-
-def _compression(path: Path) -> str | None:
-    with open(path, "rb") as file:
-        head = file.read(3)
-    return next((name for magic, name in _COMPRESSION.items() if head.startswith(magic)), None)
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)

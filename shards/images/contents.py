@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from shards.base.errors import UserError
 from shards.base.records import parse_json
 from shards.dataset.label_types import Scalar, from_cell
-from shards.dataset.tar import Member, TarSample, read_samples
+from shards.dataset.tar import Member, TarSample, read_samples_of
 from shards.images.codecs import PICTURE_CODECS, Codec
 
 CLASS_LABELS = ("cls",)
@@ -75,7 +75,7 @@ def read_contents(path: Path, codecs: Mapping[str, Codec] = PICTURE_CODECS) -> S
     contents = ShardContents()
     imageless: dict[str, str] = {}
     with open(path, "rb") as file:
-        for sample in read_samples(path):
+        for sample in read_samples_of(file, path):
             image = sample.find(tuple(codecs))
             if image is None:
                 imageless[sample.key] = ", ".join(member.extension for member in sample.members)
@@ -113,7 +113,7 @@ def split_of_name(name: str) -> str | None:
     return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
 
 
-def not_consecutive(path: Path, key: str) -> UserError:
+def not_consecutive(path: object, key: str) -> UserError:
     """The error of a shard in which other samples lie between the files of one."""
     return UserError(
         f"{path}: the files of sample '{key}' are not consecutive, as WebDataset requires; make the shard again with: "
@@ -141,8 +141,9 @@ def read_labels(file: BinaryIO, sample: TarSample, ignored: set[str]) -> dict[st
     for member in sample.members:
         if member.extension not in _LABEL_EXTENSIONS:
             continue
+        content = _read(file, member)  # Not below: that this fails says nothing about the label.
         try:
-            text = _read(file, member).decode()
+            text = content.decode()
             values: Any = parse_json(text) if member.extension == "json" else {member.extension: from_cell(text)}
         except ValueError:
             raise ValueError(f"{sample.key}.{member.extension}") from None

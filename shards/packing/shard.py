@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from shards.base.ahead import ahead
 from shards.base.errors import UserError
 from shards.base.printing import printable
 from shards.base.retrying import persistently
@@ -104,26 +107,26 @@ def write_shard(job: ShardJob, listed: ListedTask, path: Path, on_image: Callabl
         UserError: An image cannot be read for now; nothing is skipped for that.
     """
     positions, offsets, sizes, crc32, skipped, faceless, num_enlarged = [], [], [], [], [], [], 0
-    with ShardWriter(path) as writer:
-        for position, item in zip(listed.task.positions.tolist(), listed.items, strict=True):
-            # Files are reported by their path, rendered items by their key.
-            name = printable(item.ref if isinstance(item.ref, str) else item.key)
+    images = ahead(partial(_load, job.source), listed.items, getattr(job.source, "num_readers", 0))
+    with ShardWriter(path) as writer, closing(images):
+        for position, item, image_of in zip(listed.task.positions.tolist(), listed.items, images, strict=True):
             try:
-                pixels, enlarged, has_face = persistently(name, partial(_prepare, job, item))
+                image = image_of()
+                pixels, enlarged, has_face = persistently(_name(item), partial(_prepare, job, image))
             except UserError:
                 raise
             except (OSError, ValueError) as error:
                 reason = error.reason if isinstance(error, BadImage) else "damaged image"
-                skipped.append((name, reason))
+                skipped.append((_name(item), reason))
                 faceless += [position] if reason in FACELESS else []
             else:
                 key = member_key(item.key)
-                image = encode(pixels, job.encoding.extension, **job.encoding.codec_options)
-                offsets.append(writer.add(key, job.encoding.extension, image))
+                data = encode(pixels, job.encoding.extension, **job.encoding.codec_options)
+                offsets.append(writer.add(key, job.encoding.extension, data))
                 writer.add(key, "json", _labels_json(item))
                 positions.append(position)
-                sizes.append(len(image))
-                crc32.append(zlib.crc32(image))
+                sizes.append(len(data))
+                crc32.append(zlib.crc32(data))
                 num_enlarged += enlarged
                 faceless += [] if has_face else [position]
             on_image()
@@ -142,9 +145,17 @@ def write_shard(job: ShardJob, listed: ListedTask, path: Path, on_image: Callabl
     )
 
 
-def _prepare(job: ShardJob, item: Item) -> tuple[np.ndarray, bool, bool]:
-    """Pixels of an item, whether it was enlarged, and whether it has a face (True without alignment)."""
-    image = job.source.load(item)
+def _name(item: Item) -> str:
+    """For messages: files are reported by their path, rendered items by their key."""
+    return printable(item.ref if isinstance(item.ref, str) else item.key)
+
+
+def _load(source: Source, item: Item) -> Image.Image | np.ndarray:
+    return persistently(_name(item), partial(source.load, item))
+
+
+def _prepare(job: ShardJob, image: Image.Image | np.ndarray) -> tuple[np.ndarray, bool, bool]:
+    """Pixels of an image, whether it was enlarged, and whether it has a face (True without alignment)."""
     if job.alignment is not None:
         return prepare_aligned(image, job.preparation, job.alignment)
     return *prepare(image, job.preparation), True

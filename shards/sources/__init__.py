@@ -38,7 +38,7 @@ _OWN = _Own(
         "casia_webface": "casia_webface",
         "fei": "fei",
         "smiles": "smiles",
-        "hf": "hf",
+        "hf": "hf.source",
         "webdataset": "webdataset",
         "olivetti": "olivetti",
     }

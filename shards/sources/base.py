@@ -42,7 +42,8 @@ class Source(Protocol):
     """A data set that can be packed. Picklable, so that worker processes can load its images.
 
     One that lists millions of items may have a method ``without_listing()``: a copy that only loads, which is what
-    workers get.
+    workers get. One whose images come from a server may have an attribute ``num_readers``: how many threads load
+    images at once.
     """
 
     @property

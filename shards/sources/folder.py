@@ -48,6 +48,7 @@ class FolderSource:
             UserError: No folder or no images there, or a label file that cannot be joined.
         """
         self._tree = open_tree(config.input)
+        self.num_readers = self._tree.num_readers
         label_file = _find_label_file(config, self._tree)
         files, others = self._tree.list(exclude=label_file)
         if not files:

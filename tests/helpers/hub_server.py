@@ -1,4 +1,5 @@
-"""A server on this machine that speaks the Hub's API as far as ``huggingface_hub`` pushes and loads repositories.
+"""A server on this machine that speaks the Hub's API as far as ``huggingface_hub`` pushes and loads repositories, and
+reads their files through its file system.
 
 Repositories live in memory, as lists of commits. Large files come by LFS, small ones inside the commit. A request
 without the right token sees no private repository and cannot write.
@@ -15,9 +16,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import yaml
@@ -178,11 +179,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
             facts = {"id": name, "sha": repository.commit_id(number), "siblings": siblings}
             return {**facts, "private": repository.private, "tags": [], "downloads": 0, "likes": 0}
         if what == "tree":
-            return [_entry(repository, path, files[path]) for path in sorted(files) if path.startswith(folder)]
+            return self._tree(repository, files, folder)
         if what == "paths-info":
             wanted = json.loads(body)["paths"]
             return [_entry(repository, path, files[path]) for path in wanted if path in files]
         raise Refused(404, "EntryNotFound")
+
+    def _tree(self, repository: Repository, files: dict[str, bytes], folder: str) -> list[dict[str, Any]]:
+        prefix = f"{folder}/" if folder else ""
+        below = sorted(path for path in files if path.startswith(prefix))
+        if not below:
+            raise Refused(404, "EntryNotFound")
+        folders = {str(parent) for path in below for parent in PurePosixPath(path).parents}
+        folders = {path for path in folders if path != "." and path.startswith(prefix)}
+        listed = [{"type": "directory", "path": path, "oid": _blob_id(path.encode())} for path in sorted(folders)]
+        listed += [_entry(repository, path, files[path]) for path in below]
+        is_recursive = parse_qs(urlsplit(self.path).query).get("recursive", [""])[0].lower() == "true"
+        return [item for item in listed if is_recursive or "/" not in item["path"].removeprefix(prefix)]
 
     def _file(self, kind: str, name: str, revision: str, path: str) -> tuple[int, dict[str, str], bytes]:
         repository = self._repository(kind, name)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from s3fs import S3FileSystem
+from werkzeug.serving import make_server
+
+from request_faults import Faults
 
 BUCKET = "faces"
 
@@ -16,12 +22,21 @@ BUCKET = "faces"
 @contextmanager
 def serving() -> Iterator[Any]:
     """A client of the server, with the bucket ``faces``, while its address and keys are in the environment."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    with serving_with_faults() as (client, _):
+        yield client
+
+
+@contextmanager
+def serving_with_faults() -> Iterator[tuple[Any, Faults]]:
+    """As ``serving``, with the faults of requests that fsspec sends; those of the client never fail."""
+    faults = Faults(lambda environ: "aiobotocore" in environ.get("HTTP_USER_AGENT", ""))
+    app = faults.around(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
     settings = {
-        "FSSPEC_S3_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "FSSPEC_S3_ENDPOINT_URL": url,
+        "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -29,7 +44,10 @@ def serving() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()  # They may know the address of an earlier server.
+        urlopen(Request(f"{url}/moto-api/reset", method="POST")).close()  # moto has one state in a process.
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
-        yield client
-    server.stop()
+        yield client, faults
+    faults.end()
+    server.shutdown()

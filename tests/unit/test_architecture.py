@@ -77,6 +77,7 @@ SHARED_FILE_NAMES = {
     "vae": "a family and its loss",
     "pack": "a command and its function",
     "report": "a command of eval and one of tuning",
+    "source": "a data set in a folder of its own",
     "smile": "the network, and the command that uses it",
 }
 """File names that several folders may use, and why they are the same idea."""

@@ -12,10 +12,14 @@ from shards.dataset.addresses import RemoteFolder, as_address
 from shards.images.reading import IMAGE_SUFFIXES, BadImage, open_image, open_image_bytes
 from shards.sources.files.label_table import LabelTable, parse_label_text, read_label_file
 from shards.sources.files.listing import list_files
+from shards.sources.files.shard_files import NUM_READERS
 
 
 class Tree(Protocol):
     """Files by relative path, with ``/``; picklable."""
+
+    num_readers: int
+    """How many images are read at once."""
 
     def list(self, exclude: str | Path | None) -> tuple[list[str], list[str]]:
         """Sorted paths of the images and of all other files, but for one.
@@ -44,6 +48,8 @@ class Tree(Protocol):
 
 class FolderTree:
     """A folder of this machine."""
+
+    num_readers = 0
 
     def __init__(self, root: Path) -> None:
         """Checks that there is one.
@@ -77,6 +83,8 @@ class FolderTree:
 
 class RemoteTree:
     """A place behind an address."""
+
+    num_readers = NUM_READERS
 
     def __init__(self, address: str) -> None:
         """Connects to nothing yet.

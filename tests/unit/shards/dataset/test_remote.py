@@ -27,7 +27,7 @@ from facegen.processes.preemption import Preempted, StopFlag
 from facegen.training.trainer import Trainer
 from shards.base.errors import UserError
 from shards.command_line.cli import run
-from shards.dataset import addresses, remote
+from shards.dataset import remote
 from shards.dataset.addresses import NUM_TRIES
 from shards.dataset.cache import cache_bytes, locked, make_room, shards_folder
 from shards.dataset.dataset import Dataset
@@ -274,7 +274,7 @@ def test_prefetched_chunks_are_not_fetched_again(
 
 
 def test_a_server_that_accepts_no_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "_TIMEOUT_SEC", 0.2)
+    monkeypatch.setenv("FACEGEN_TIMEOUT_SEC", "0.2")
     with socket.socket() as listener, ExitStack() as waiting:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -289,7 +289,7 @@ def test_a_server_that_accepts_no_connection_is_given_up(monkeypatch: pytest.Mon
 
 
 def test_a_silent_s3_server_gets_as_many_tries_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(addresses._OPTIONS["s3"]["config_kwargs"], "read_timeout", 0.3)
+    monkeypatch.setenv("FACEGEN_TIMEOUT_SEC", "0.3")
     calls = []
 
     class Silent(socketserver.BaseRequestHandler):

@@ -23,8 +23,9 @@ from shards.base.errors import UserError
 from shards.dataset.dataset import Dataset
 from shards.pack import main
 from shards.packing.pack import pack
-from shards.sources import hf
-from shards.sources.hf import HfConfig, HfSource, fill_spool
+from shards.sources.hf import library
+from shards.sources.hf import source as hf
+from shards.sources.hf.source import HfConfig, HfSource
 
 datasets = pytest.importorskip("datasets")
 NUM = 30
@@ -35,6 +36,10 @@ OLD, NEW = "0" * 40, "1" * 40
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+def fill_spool(config: HfConfig) -> Path:
+    return hf.fill_spool(config, config.input, config.revision)
 
 
 def table(num: int = NUM, start: int = 0) -> Any:
@@ -111,23 +116,23 @@ def test_a_stream_that_broke_off_resumes(
     parquet: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = HfConfig(str(parquet))
-    rows = hf._rows
+    rows = library.rows_of
 
-    def breaking(stream: Any, config: HfConfig) -> Iterator[Any]:
-        yield from itertools.islice(rows(stream, config), 12)
+    def breaking(*args: Any) -> Iterator[Any]:
+        yield from itertools.islice(rows(*args), 12)
         raise ConnectionError("the network is gone")
 
-    monkeypatch.setattr(hf, "_rows", breaking)
+    monkeypatch.setattr(library, "rows_of", breaking)
     with pytest.raises(UserError, match="cannot be streamed .the network is gone.*rerun the command"):
         fill_spool(config)
     taken: list[int] = []
 
-    def counting(stream: Any, config: HfConfig) -> Iterator[Any]:
-        for row in rows(stream, config):
+    def counting(*args: Any) -> Iterator[Any]:
+        for row in rows(*args):
             taken.append(1)
             yield row
 
-    monkeypatch.setattr(hf, "_rows", counting)
+    monkeypatch.setattr(library, "rows_of", counting)
     source = HfSource(config)
     assert "Resuming: 12 images" in capsys.readouterr().out and len(taken) == 40 - 12
     reds = [source.load(source[position]).getpixel((0, 0))[0] for position in range(40)]
@@ -245,7 +250,7 @@ def test_a_packing_is_of_one_commit(
     hub: list[str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pack("hf", "some/faces", tmp_path / "out", size=16, workers=1)
-    monkeypatch.setattr(hf, "commit_of", lambda config: config.revision or OLD)
+    monkeypatch.setattr(hf, "_commit", lambda config, repository, revision: revision or OLD)
     with pytest.raises(UserError, match=f"data set with commit {NEW} instead of {OLD}"):
         pack("hf", "some/faces", tmp_path / "out", size=16, workers=1)
     pack("hf", "some/faces", tmp_path / "out", size=16, workers=1, revision=NEW)

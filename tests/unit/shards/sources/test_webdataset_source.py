@@ -178,8 +178,6 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         source(tmp_path / "x-{0..9}.tar")
     with pytest.raises(UserError, match="0..99999999 in .* names too many shards; give the folder"):
         source(tmp_path / "x-{0..99999999}.tar")
-    with pytest.raises(ValueError, match="is an address, not a folder; copy the shards to this machine"):
-        source(Path("https://example.org/x-{0..3}.tar"))
     with ShardWriter(tmp_path / "apart.tar") as writer:
         for key, extension in (("a", "png"), ("b", "png"), ("a", "cls")):
             writer.add(key, extension, picture(1, "png"))

@@ -1,4 +1,4 @@
-"""Any Hugging Face image data set, by its name on the hub or by a local path, streamed.
+"""Any Hugging Face image data set, by its name on the hub, by a local path or by an address, streamed.
 
 Rows pass through one by one. What packing needs, the encoded images and the scalar labels, is kept in a spool in the
 cache directory, because packing shuffles and a stream has one order. A stream that broke off resumes where it stopped.
@@ -11,36 +11,41 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from PIL import Image
 
 from shards.base.errors import UserError
+from shards.base.hub_address import hub_address
 from shards.base.places import cache_directory
-from shards.dataset.label_types import Scalar, convert, find_identity, infer_fields
+from shards.dataset.addresses import is_address
+from shards.dataset.label_types import convert, find_identity, infer_fields
 from shards.images.reading import Crop, open_image_bytes
 from shards.sources.base import Item, SourceEntry
 from shards.sources.files.spool import Spool, SpoolWriter
+from shards.sources.hf import library, parquet
+from shards.sources.hf.rows import MISSING_EXTRA, Splits
 
 _SPLIT_OF_WORD = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
 _ADVICE = "check the name, the network and, for a gated data set, HF_TOKEN"
-_MISSING_EXTRA = "source 'hf' needs the package datasets: pip install 'facegen[hf]'"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_ON_HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@(refs/(?:convert|pr)/[^/]+|[^/]+))?(/.*)?")
+"""Repository, revision and folder; of the revisions with slashes, the hub's own may be written as they are."""
 _TIMEOUT_SEC = 30.0
 
 
 @dataclass
 class HfConfig:
-    """Any Hugging Face image data set, by name or local path; needs the extra hf."""
+    """Any Hugging Face image data set, by name, local path or address of parquet files; needs the extra hf."""
 
     input: str
-    """Name on the hub, such as nielsr/CelebA-faces, or a local folder: parquet or other data files, an image folder, or
-    what save_to_disk wrote."""
+    """Name on the hub, such as nielsr/CelebA-faces; a local folder: parquet or other data files, an image folder, or
+    what save_to_disk wrote; or an address of parquet files, such as s3://bucket/faces or hf://datasets/USER/NAME."""
     subset: str | None = None
-    """Configuration of a data set that has several."""
+    """Configuration of a data set that has several; not for addresses, which name a folder."""
     split: str | None = None
     """Split to take, such as train; when not given, all of them, which then are the data set's own partition."""
     revision: str | None = None
@@ -53,9 +58,14 @@ class HfConfig:
     """Number of images to take from the start of each split; no more are downloaded."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a limit below 1."""
+        """Raises ValueError for a limit below 1, and for what an address says itself."""
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"--limit must be at least 1, not {self.limit}.")
+        if is_address(self.input) and (self.subset or self.revision):
+            raise ValueError(
+                f"{self.input} is an address: put the folder of the subset into it, and the revision behind the name, "
+                "as in hf://datasets/USER/NAME@REVISION/FOLDER."
+            )
 
 
 class HfSource:
@@ -70,8 +80,8 @@ class HfSource:
         Raises:
             UserError: The extra is missing, no such data set, no images in it, or a stream that broke off.
         """
-        commit = commit_of(config)
-        self._spool = Spool(fill_spool(replace(config, revision=commit)))
+        place, commit = pinned(config)
+        self._spool = Spool(fill_spool(config, place, commit))
         splits, rows = self._spool.splits, self._spool.labels
         self._partitions = [_SPLIT_OF_WORD.get(split) for split in splits] if len(set(splits)) > 1 else None
         self._keys = _keys(splits)
@@ -107,31 +117,47 @@ class HfSource:
         return open_image_bytes(self._spool.read(item.ref))
 
 
-def commit_of(config: HfConfig) -> str | None:
-    """The commit that the revision stands for on the hub today, so that a packing is of one version; None for a folder.
+def pinned(config: HfConfig) -> tuple[str, str | None]:
+    """The place to read, and the commit that the revision stands for on the hub today: a packing is of one version.
+
+    Returns:
+        The input, in an address with the commit; and the commit, None for a folder and for other services.
 
     Raises:
         UserError: The extra is missing, there is no such data set, or the hub does not answer.
     """
-    if Path(config.input).exists():
-        return None
-    if config.revision and _COMMIT.fullmatch(config.revision):
-        return config.revision  # So that a packing that knows its commit needs no network.
+    if not is_address(config.input):
+        return config.input, None if Path(config.input).exists() else _commit(config, config.input, config.revision)
+    on_hub = hub_address(config.input)
+    address = on_hub.url("datasets") if on_hub else config.input
+    found = _ON_HUB.fullmatch(address)
+    if found is None:
+        return address, None
+    repository, revision, folder = found.groups()
+    commit = _commit(config, repository, unquote(revision) if revision else None)
+    return f"hf://datasets/{repository}@{quote(commit, safe='')}{folder or ''}", commit
+
+
+def _commit(config: HfConfig, repository: str, revision: str | None) -> str:
+    if revision and _COMMIT.fullmatch(revision):
+        return revision  # So that a packing that knows its commit needs no network.
     try:
         from huggingface_hub import HfApi
     except ImportError:
-        raise UserError(_MISSING_EXTRA) from None
+        raise UserError(MISSING_EXTRA) from None
     try:
-        return HfApi().dataset_info(config.input, revision=config.revision, timeout=_TIMEOUT_SEC).sha
+        return str(HfApi().dataset_info(repository, revision=revision, timeout=_TIMEOUT_SEC).sha)
     except Exception as error:  # Network libraries have errors of their own.
         raise _not_streamed(config, error) from None
 
 
-def fill_spool(config: HfConfig) -> Path:
+def fill_spool(config: HfConfig, place: str, commit: str | None) -> Path:
     """Streams a data set into its spool, resuming a stream that broke off.
 
     Args:
-        config: What to stream; its ``revision`` is a commit, so that a spool holds rows of one version.
+        config: What to stream.
+        place: As ``pinned`` returns it.
+        commit: As ``pinned`` returns it.
 
     Returns:
         The folder of the complete spool.
@@ -139,7 +165,7 @@ def fill_spool(config: HfConfig) -> Path:
     Raises:
         UserError: As ``HfSource``.
     """
-    folder = cache_directory() / "hf" / _spool_name(config)
+    folder = cache_directory() / "hf" / _spool_name(config, place, commit)
     writer = SpoolWriter(folder)
     if writer.is_complete:
         writer.close()
@@ -147,11 +173,10 @@ def fill_spool(config: HfConfig) -> Path:
     if writer.num_rows:
         print(f"Resuming: {writer.num_rows} images are in {folder}.")
     try:
-        for split, stream in _streams(config).items():
+        for split, rows_from in _splits(config, place, commit).items():
             num_there = writer.num_of_split(split)
-            rows = stream.skip(num_there) if num_there else stream
             num_wanted = None if config.limit is None else config.limit - num_there
-            for image, labels in itertools.islice(_rows(rows, config), num_wanted):
+            for image, labels in itertools.islice(rows_from(num_there), num_wanted):
                 writer.add(split, image, labels)
         if not writer.num_rows:
             raise UserError(f"{config.input} holds no rows.")
@@ -165,64 +190,16 @@ def fill_spool(config: HfConfig) -> Path:
     return folder
 
 
-def _streams(config: HfConfig) -> Mapping[Any, Any]:
-    """An iterable data set for each split."""
-    try:
-        import datasets
-    except ImportError:
-        raise UserError(_MISSING_EXTRA) from None
-    path = Path(config.input)
-    if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
-        loaded = datasets.load_from_disk(str(path))
-        splits = loaded if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
-        streams: Mapping[Any, Any] = {str(split): part.to_iterable_dataset() for split, part in splits.items()}
+def _splits(config: HfConfig, place: str, commit: str | None) -> Splits:
+    if is_address(place):
+        splits = parquet.open_splits(place, config.image_column)
     else:
-        streams = datasets.load_dataset(config.input, config.subset, revision=config.revision, streaming=True)
+        splits = library.open_splits(place, config.subset, commit, config.image_column)
     if config.split is None:
-        return streams
-    if config.split not in streams:
-        raise UserError(f"{config.input} has no split '{config.split}'; it has {', '.join(streams)}.")
-    return {config.split: streams[config.split]}
-
-
-def _rows(stream: Any, config: HfConfig) -> Iterator[tuple[bytes, dict[str, Scalar]]]:
-    """Encoded image and labels of each row; classes by their names."""
-    import datasets
-
-    # Formats without a schema, such as CSV, reveal their columns in the first row.
-    features = stream.features or dict.fromkeys(next(iter(stream), {}))
-    images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
-    column = config.image_column or next(iter(images), None)
-    if column not in images:
-        wanted = f"no image column '{column}'" if config.image_column else "no column of images"
-        raise UserError(f"{config.input} has {wanted}; its columns are {', '.join(features) or 'unknown'}.")
-    names = {name: kind.names for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)}
-    for row in stream.cast_column(column, datasets.Image(decode=False)):
-        labels = {name: value for name, value in row.items() if name not in images and _is_scalar(value)}
-        for name, classes in names.items():
-            value = labels.get(name)
-            # The library writes an unknown class as -1.
-            labels[name] = classes[value] if isinstance(value, int) and value >= 0 else None
-        yield _image_bytes(row[column]), labels
-
-
-def _image_bytes(value: Mapping[str, Any] | None) -> bytes:
-    """The file's content; empty if it is missing, so that packing counts it as bad."""
-    if value is None:
-        return b""
-    if value.get("bytes") is not None:
-        return value["bytes"]
-    from datasets.utils.file_utils import xopen
-
-    try:
-        with xopen(value["path"], "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return b""
-
-
-def _is_scalar(value: object) -> bool:
-    return value is None or isinstance(value, str | bool | int | float)
+        return splits
+    if config.split not in splits:
+        raise UserError(f"{config.input} has no split '{config.split}'; it has {', '.join(splits)}.")
+    return {config.split: splits[config.split]}
 
 
 def _not_streamed(config: HfConfig, error: Exception) -> UserError:
@@ -236,11 +213,13 @@ def _keys(splits: list[str]) -> list[str]:
     return [f"{split}/{next(counters[split]):08d}" for split in splits]
 
 
-def _spool_name(config: HfConfig) -> str:
-    """A name for the exact data: it changes when a local file does."""
-    content: dict[str, Any] = asdict(config) | {"identity_column": None}
+def _spool_name(config: HfConfig, place: str, commit: str | None) -> str:
+    """A name for the exact data: it changes when a file does, here or behind an address."""
+    content: dict[str, Any] = asdict(config) | {"identity_column": None, "revision": commit}
     path = Path(config.input)
-    if path.exists():
+    if is_address(place):
+        content |= {"input": place} | ({} if commit else {"files": parquet.stamps(place)})
+    elif path.exists():
         stats = [(str(file.relative_to(path)), file.stat()) for file in sorted(path.rglob("*")) if file.is_file()]
         content["files"] = [(name, status.st_size, status.st_mtime_ns) for name, status in stats]
         content["input"] = str(path.resolve())
