@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from facegen.families.base import Family, TrainBatch, TurnLosses
+from facegen.families.base import TrainBatch, TurnLosses
 from facegen.families.dcgan import check_penalty
+from facegen.families.feature_error import FeatureError, FeatureErrorConfig
 from facegen.losses.adversarial import (
     GanLoss,
     accuracy,
@@ -49,7 +50,7 @@ OBSERVED = {
 
 
 @dataclass
-class GameConfig:
+class GameConfig(FeatureErrorConfig):
     """Options of the game, beside those of the autoencoder."""
 
     gan_loss: GanLoss = "hinge"
@@ -93,11 +94,14 @@ class GameConfig:
         for name in (*weights, "adversarial_start_images"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
+        self.check_feature_error()
         check_penalty("r1_weight", self.r1_weight, self.discriminator)
         if self.feature_layer < 0:
             raise ValueError(f"feature_layer must not be negative, not {self.feature_layer}.")
-        if not self.pixel_weight and not self.feature_weight:
-            raise ValueError("pixel_weight 0 needs a feature_weight above 0: otherwise nothing is reconstructed.")
+        if not (self.pixel_weight or self.feature_weight or self.perceptual_weight):
+            raise ValueError(
+                "pixel_weight 0 needs a feature_weight or a perceptual_weight: otherwise nothing is reconstructed."
+            )
         if self.equilibrium_margin is not None and self.equilibrium_margin <= 0:
             raise ValueError(f"equilibrium_margin must be positive or null, not {self.equilibrium_margin}.")
         if self.equilibrium_margin is not None and self.gan_loss != "bce":
@@ -124,7 +128,7 @@ class Outcome(Protocol):
         ...
 
 
-class Game(Family):
+class Game(FeatureError):
     """An autoencoder's networks and a discriminator of real images, reconstructions and perhaps samples.
 
     A subclass says what is generated and what reconstruction costs; its other base is the autoencoder's family.
@@ -144,6 +148,8 @@ class Game(Family):
                 f"feature_layer must be below the discriminator's {num_halvings(self.image)} stages, not "
                 f"{config.feature_layer}."
             )
+        if config.perceptual_weight:
+            self.add_feature_net()
         self.collapse = CollapseDetector()
         self.networks["discriminator"] = Discriminator(self.image, config.discriminator)
         # In buffers, which checkpoints hold, so that a resumed run decides as one that never stopped.
@@ -240,6 +246,9 @@ class Game(Family):
             ours, real = judged[0].features, judged.pop().features
             assert ours is not None and real is not None
             reconstruction["feature_mse"] = Term((ours - real).square().mean(), config.feature_weight)
+        if config.perceptual_weight:
+            perceptual = self.perceptual(batch.images, generated.reconstructions)
+            reconstruction["perceptual"] = Term(perceptual, config.perceptual_weight)
         game = torch.stack([generator_loss(judgment.logits, config.gan_loss) for judgment in judged]).sum()
         adversarial = Term(game, self._adversarial_weight(batch.images_seen))
         metrics["adversarial_weight"] = game.new_tensor(adversarial.weight)

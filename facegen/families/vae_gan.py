@@ -74,8 +74,9 @@ class VAEGAN(Game, VAE):
 
     @property
     def has_likelihood(self) -> bool:
-        """Only without the game and without feature matching."""
-        return not (self.config.adversarial_weight or self.config.feature_weight)
+        """Only without the game and without features."""
+        config = self.config
+        return not (config.adversarial_weight or config.feature_weight or config.perceptual_weight)
 
     def generate(self, networks: Mapping[str, nn.Module], batch: TrainBatch, turn: str) -> Generated:
         """Reconstructions from sampled latents, and samples, in one batch."""

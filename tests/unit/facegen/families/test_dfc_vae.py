@@ -184,7 +184,7 @@ def test_the_loss_term_by_term(reduction: str) -> None:
 
 
 def test_pixels_only_is_a_vae_and_loads_no_feature_net(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facegen.families.dfc_vae.load_feature_net", lambda *args: pytest.fail("loaded one"))
+    monkeypatch.setattr("facegen.families.feature_error.load_feature_net", lambda *args: pytest.fail("loaded one"))
     family = tiny(mse_weight=0.5, perceptual_weight=0.0, kld_weight=1.0, features=FeatureNetConfig())
     family.prepare(None, CPU)  # type: ignore[arg-type]
     _, scalars = terms_of(family, images_of(4))
@@ -262,7 +262,7 @@ def test_the_feature_net_is_neither_saved_nor_averaged() -> None:
 
 
 def test_a_trained_model_needs_no_feature_net(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facegen.families.dfc_vae.load_feature_net", lambda *args: pytest.fail("loaded one"))
+    monkeypatch.setattr("facegen.families.feature_error.load_feature_net", lambda *args: pytest.fail("loaded one"))
     family = tiny(features=FeatureNetConfig(kind="inception_resnet_v1", weights="absent.pt")).eval()
     with torch.no_grad():
         family.decode(family.posterior(images_of(2), {})[0], {})
