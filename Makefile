@@ -10,6 +10,8 @@ PYTEST := $(BIN)/python -m pytest
 # By file: the tests of a file share fixtures. One thread each: the workers share the cores.
 PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --maxprocesses 16 --dist loadfile
 
+NOTEBOOKS := $(patsubst docs/%.py,build/%.ipynb,$(wildcard docs/tutorials/*.py))
+
 LOCK := jobs/kubernetes/requirements.lock
 
 .PHONY: demo flagship studio docs site test-unit test test-slow campaigns fuzz bench bench-quality schema lock audit lint setup
@@ -45,9 +47,16 @@ flagship: $(INSTALLED)
 studio: $(INSTALLED)
 	$(BIN)/python -m eval.studio demo/run --data demo/data --report demo/report
 
-# The documentation as a site, in site/: README, docs/ and the reference of the Python functions. Broken links fail.
-site: $(INSTALLED)
+# The documentation as a site, in site/: README, docs/, the reference of the Python functions, and the tutorials, run as
+# notebooks if they have changed: a quarter of an hour. Broken links and failing cells stop it.
+site: $(INSTALLED) $(NOTEBOOKS)
 	$(BIN)/python -m mkdocs build --strict
+
+build/tutorials/%.ipynb: docs/tutorials/%.py $(INSTALLED)
+	rm -rf build/tutorials/$*
+	mkdir -p build/tutorials/$*
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupytext --quiet --to ipynb --set-kernel python3 --execute \
+	    --run-path build/tutorials/$* --output $@ $<
 
 # The pictures of the documentation. The last one needs a Chromium on the path.
 docs: demo flagship

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT_PAGES = {
     "README.md": "index.md",
@@ -25,8 +26,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: object, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Called by MkDocs with each page: pages of docs/ link to those at the root as ../NAME."""
+    if page.file.src_uri.startswith("tutorials/"):
+        return markdown
     return site_links(markdown.replace("](../", "]("))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
 LINKING_PAGES = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "jobs").rglob("*.md"))]
 
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SHELL_CELL = re.compile(r'^# %% language="bash"\n((?:# .*\n)+)', re.MULTILINE)
+_REDIRECTIONS = {">", ">>", "|"}
 _INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PROGRAMS = (
@@ -62,6 +66,14 @@ def commands(page: Path) -> list[Command]:
     """Every command line of a page: all of its ``sh`` blocks, and inline code that starts a known program."""
     inline = [tuple(shlex.split(span)) for span in spans(page) if span.startswith(_PROGRAMS)]
     return [Command(page.name, words) for words in [*shell_lines(page.read_text()), *inline]]
+
+
+def tutorial_commands(tutorial: Path) -> list[Command]:
+    """The project's command lines in a tutorial's shell cells, up to a pipe or a file for the output."""
+    cells = (re.sub(r"^# ", "", cell, flags=re.MULTILINE) for cell in _SHELL_CELL.findall(tutorial.read_text()))
+    lines = [words for cell in cells for words in shell_lines(f"```sh\n{cell}```") if words[0] == "facegen"]
+    kept = [itertools.takewhile(lambda word: word not in _REDIRECTIONS, words) for words in lines]
+    return [Command(tutorial.name, tuple(words)) for words in kept]
 
 
 def section(page: Path, heading: str) -> str:
