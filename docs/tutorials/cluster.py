@@ -47,8 +47,7 @@ last_error("moved"), last_error("stayed")
 
 # %% language="bash"
 # facegen jobs copy slurm launch
-# ls launch
-# grep -v '^#' launch/train.sbatch
+# head -n 12 launch/train.sbatch
 
 # %% [markdown]
 # ## Data in a bucket

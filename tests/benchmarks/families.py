@@ -4,7 +4,8 @@
 
 ``facegen/train.py`` trains each member from a preset; ``MEMBERS`` lists the differences from it. A finished member is
 not trained again. The flow learns the latents of another member, not images, for as long as its preset says.
-OUT/report holds the report of all of them; ``--report false`` skips it and measures training speeds only. A speed is
+OUT/report holds the report of all of them, OUT/samples.png samples of each; ``--report false`` skips both and measures
+training speeds only. A speed is
 the median over the windows between two log lines of one process, without validation and checkpoints, and means little
 on a busy machine.
 """
@@ -22,9 +23,15 @@ from typing import Any, NamedTuple
 
 import yaml
 
+import facegen
+from eval.drawing.grids import Row, face_grid
+from eval.latent.options import save_png
+from facegen.pixels import to_uint8
 from shards.base.errors import UserError
 from shards.command_line.cli import parse, run
 
+NUM_DRAWN = 12
+"""Samples of each member in the picture."""
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ROOT / "facegen" / "presets"
 _TRAINING = Path("facegen") / "train.py"
@@ -121,7 +128,8 @@ def main() -> None:
     (config.out / "families.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     if config.report:
-        compare([name for name in names if MEMBERS[name].family != "face_cnn"], config)
+        compare(names, config)
+        draw(names, config)
 
 
 def train(name: str, config: Config) -> None:
@@ -194,6 +202,14 @@ def compare(names: list[str], config: Config) -> None:
         command += ["--num_images", str(config.num_images), "--num_samples", str(config.num_images)]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise UserError("the report failed; see its message above.")
+
+
+def draw(names: list[str], config: Config) -> None:
+    """The same samples of every member that has any, a row each."""
+    models = {name: facegen.load(config.out / name) for name in names}
+    samples = {name: model.sample(NUM_DRAWN, seed=0) for name, model in models.items() if "sample" in model.can}
+    rows = [Row(name, to_uint8(images).numpy()) for name, images in samples.items()]
+    save_png(str(config.out / "samples.png"), face_grid(rows))
 
 
 if __name__ == "__main__":
