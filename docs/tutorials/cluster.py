@@ -18,6 +18,7 @@ from pathlib import Path
 # images, and goes on with one process to 4,000.
 
 # %% language="bash"
+# set -e
 # facegen train --launch "--num_processes 2" vae --config vae_demo --data data --run moved --max_images 2000 > moved.log
 # facegen train vae --config vae_demo --data data --run moved --max_images 4000 >> moved.log
 
@@ -26,6 +27,7 @@ from pathlib import Path
 # differ in their last digits.
 
 # %% language="bash"
+# set -e
 # facegen train vae --config vae_demo --data data --run stayed --max_images 2000 > stayed.log
 # facegen train vae --config vae_demo --data data --run stayed --max_images 4000 >> stayed.log
 
@@ -46,6 +48,7 @@ last_error("moved"), last_error("stayed")
 # checkpoint when the machine is about to be taken away, and go on from it.
 
 # %% language="bash"
+# set -e
 # facegen jobs copy slurm launch
 # head -n 12 launch/train.sbatch
 

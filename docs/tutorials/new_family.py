@@ -9,6 +9,8 @@ from pathlib import Path
 
 from IPython.display import Image
 
+import facegen
+
 Path("sharp_faces").mkdir(exist_ok=True)
 
 # %% [markdown]
@@ -71,15 +73,24 @@ py-modules = ["sharp_faces"]
 # %env PYTHONPATH=plugins
 
 # %% language="bash"
+# set -e
 # pip install --quiet --no-deps --no-build-isolation --target plugins ./sharp_faces
 # facegen train sharp_vae --help | grep -A 1 edge_weight
 
 # %% [markdown]
 # ## Use
+#
+# A preset names its family, so that nobody trains another one with it by mistake: this takes the options of `vae_demo`.
+
+# %%
+preset = Path(facegen.__file__).parent / "presets" / "vae_demo.yaml"
+Path("sharp.yaml").write_text(preset.read_text().replace("family: vae", "family: sharp_vae"))
 
 # %% language="bash"
+# set -e
 # facegen pack synthetic data --num 1000 --size 64 --crop 0.2,0.25,0.8,0.85 --hold '[yaw,roll,scale,shift_x,shift_y]'
-# facegen train sharp_vae --config vae_demo --data data --run sharp --max_images 4000 --model.edge_weight 1 > sharp.log
+# facegen train sharp_vae --config sharp.yaml --data data --run sharp --max_images 4000 \
+#     --model.edge_weight 1 > sharp.log
 # facegen train vae --config vae_demo --data data --run plain --max_images 4000 > plain.log
 # facegen report sharp plain --data data --split test --fid_weights none --num_train 500 --out report > report.log
 

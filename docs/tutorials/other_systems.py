@@ -14,6 +14,7 @@ from IPython.display import Image, Markdown
 import shards
 
 # %% language="bash"
+# set -e
 # facegen pack synthetic data --num 2000 --size 64 --crop 0.2,0.25,0.8,0.85 --hold '[yaw,roll,scale,shift_x,shift_y]'
 # facegen train vae --config vae_demo --data data --run vae --max_images 8000 > vae.log
 

@@ -35,6 +35,7 @@ for split in rendered.splits:
 # split, and held-out faces are of people whom the model has never seen. Without people, leave `--subfolders` out.
 
 # %% language="bash"
+# set -e
 # facegen pack folder my_faces data --size 64 --subfolders identity
 # facegen inspect data --out sheet.png
 

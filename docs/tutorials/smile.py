@@ -25,6 +25,7 @@ from IPython.display import Image
 # attribute, here from three times less to three times more than the way from one mean to the other.
 
 # %% language="bash"
+# set -e
 # facegen edit fit vae --data data --out attributes.safetensors > attributes.txt
 # grep -E "present|smile" attributes.txt
 # facegen edit apply attributes.safetensors --run vae --attribute smile --strengths '[-3,-1.5,0,1.5,3]' \
@@ -42,6 +43,7 @@ Image("edits.png")
 # A conditional VAE gets the degree beside the latents, and learns to leave it out of them.
 
 # %% language="bash"
+# set -e
 # facegen train cvae --config cvae_synthetic --data data --run cvae --max_images 16000 > cvae.log
 # facegen smile cvae --data data --split test --num 4 --out degrees.png
 
