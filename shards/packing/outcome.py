@@ -57,7 +57,7 @@ def assemble(source: Source, plan: PackingPlan, results: dict[str, ShardResult])
         offset=_joined([result.offsets for _, result in done], np.int64),
         size=_joined([result.sizes for _, result in done], np.int32),
         crc32=_joined([result.crc32 for _, result in done], np.uint32),
-        keys=Names(plan.inventory.keys[position] for position in positions.tolist()),
+        keys=Names(plan.inventory.keys[int(position)] for position in positions),
         labels={name: column[positions] for name, column in plan.inventory.labels.items()},
     )
     return manifest, columns

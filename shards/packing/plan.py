@@ -51,12 +51,12 @@ class Inventory:
     Attributes:
         keys: Unique keys, safe as names inside a tar.
         labels: A column for each field of the schema.
-        partitions: The data set's own split of each item, or None.
+        partitions: The data set's own split of each item, int8: position in ``SPLITS``, -1 for none.
     """
 
     keys: Names
     labels: dict[str, np.ndarray]
-    partitions: list[str | None]
+    partitions: np.ndarray
 
     def digest(self) -> str:
         """A hash that changes when any key, label or partition does."""
@@ -157,13 +157,14 @@ def take_inventory(source: Source) -> Inventory:
     Raises:
         UserError: Two items with the same key.
     """
-    partitions: list[str | None] = []
+    partitions = np.empty(len(source), np.int8)
+    numbers = {None: -1} | {name: number for number, name in enumerate(SPLITS)}
     chunks: dict[str, list[np.ndarray]] = {name: [] for name in source.fields}
 
     def read() -> Iterator[str]:
         for start in range(0, len(source), _CHUNK):
             items = [source[position] for position in range(start, min(start + _CHUNK, len(source)))]
-            partitions.extend(item.partition for item in items)
+            partitions[start : start + len(items)] = [numbers[item.partition] for item in items]
             for name, field in source.fields.items():
                 chunks[name].append(field.encode([item.labels.get(name) for item in items]))
             yield from (member_key(item.key) for item in items)
@@ -178,13 +179,20 @@ def take_inventory(source: Source) -> Inventory:
     return Inventory(keys, {name: np.concatenate(columns) for name, columns in chunks.items()}, partitions)
 
 
-def _json_pieces(keys: Names, partitions: list[str | None]) -> Iterator[str]:
-    """``json.dumps([keys, partitions])`` piece by piece."""
-    opening = "[["
-    for start in range(0, len(keys), _CHUNK):
-        yield opening + json.dumps(list(keys[start : start + _CHUNK]))[1:-1]
-        opening = ", "
-    yield f"], {json.dumps(partitions)}]"
+def _json_pieces(keys: Names, partitions: np.ndarray) -> Iterator[str]:
+    """``json.dumps([keys, partitions])`` piece by piece, with the partitions by name."""
+    names = np.array([*SPLITS, None], object)  # -1, for none, is the last.
+    for opening, column in (("[[", keys), ("], [", partitions)):
+        for start in range(0, len(column), _CHUNK):
+            chunk = column[start : start + _CHUNK]
+            yield opening + json.dumps(list(chunk if column is keys else names[chunk]))[1:-1]
+            opening = ", "
+    yield "]]"
+
+
+def smallest_type(values: np.ndarray) -> np.dtype:
+    """The smallest type for whole numbers that are not negative."""
+    return np.min_scalar_type(int(values.max(initial=0)))
 
 
 def choose_splits(source: Source, inventory: Inventory, splitting: Splitting) -> tuple[str, np.ndarray, list[str]]:
@@ -200,7 +208,7 @@ def choose_splits(source: Source, inventory: Inventory, splitting: Splitting) ->
         UserError: The source has no partition or identities to split by.
     """
     by, notes = splitting.by, []
-    named = {partition for partition in inventory.partitions if partition is not None}
+    named = {SPLITS[number] for number in np.unique(inventory.partitions) if number >= 0}
     if by == "auto":
         by = "partition" if len(named) > 1 else "identity" if source.identity_field else "sample"
         if len(named) == 1:
@@ -208,7 +216,7 @@ def choose_splits(source: Source, inventory: Inventory, splitting: Splitting) ->
     if by == "partition":
         if not named:
             raise UserError(f"source '{source.name}' has no partition of its own; pass --split_by auto.")
-        num_unnamed = inventory.partitions.count(None)
+        num_unnamed = int((inventory.partitions < 0).sum())
         if num_unnamed:
             notes.append(f"{num_unnamed} images are not in the data set's own partition and are used for training.")
         return by, split_by_partition(inventory.partitions), notes
@@ -216,7 +224,7 @@ def choose_splits(source: Source, inventory: Inventory, splitting: Splitting) ->
         if source.identity_field is None:
             raise UserError(f"source '{source.name}' names no identities; pass --split_by sample.")
         field, column = source.fields[source.identity_field], inventory.labels[source.identity_field]
-        identities = [field.classes[position] if position >= 0 else None for position in column]
+        identities = (field.classes[position] if position >= 0 else None for position in column)
         return by, split_by_identity(inventory.keys, identities, splitting.fractions, splitting.seed), notes
     return by, split_by_sample(inventory.keys, splitting.fractions, splitting.seed), notes
 
@@ -224,6 +232,7 @@ def choose_splits(source: Source, inventory: Inventory, splitting: Splitting) ->
 def _shard_tasks(split: int, order: np.ndarray, splits: np.ndarray, samples_per_shard: int) -> Iterator[ShardTask]:
     """Cuts one split, in shuffled order, into shards whose sizes differ by at most one."""
     positions = order[splits[order] == split]
+    positions = positions.astype(smallest_type(positions))
     num_shards = -(-len(positions) // samples_per_shard)
     if num_shards:
         for number, part in enumerate(np.array_split(positions, num_shards)):

@@ -6,7 +6,7 @@ machine, however the listing is sorted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +85,7 @@ def split_by_sample(keys: Sequence[str], fractions: Fractions, seed: int) -> np.
 
 
 def split_by_identity(
-    keys: Sequence[str], identities: Sequence[str | None], fractions: Fractions, seed: int
+    keys: Sequence[str], identities: Iterable[str | None], fractions: Fractions, seed: int
 ) -> np.ndarray:
     """Splits person by person, so that no person is in two splits; fractions count images, not persons.
 
@@ -105,13 +105,13 @@ def split_by_identity(
         UserError: So few persons that a split would stay empty.
     """
     # The prefixes tell a lone sample from a person of the same name.
-    names = [f"key:{key}" if name is None else f"person:{name}" for key, name in zip(keys, identities, strict=True)]
-    persons, person_of_sample, num_images = np.unique(
-        np.array(names, dtype=object), return_inverse=True, return_counts=True
-    )
+    names = (f"key:{key}" if name is None else f"person:{name}" for key, name in zip(keys, identities, strict=True))
+    persons: dict[str, int] = {}
+    person_of_sample = np.fromiter((persons.setdefault(name, len(persons)) for name in names), np.int32, len(keys))
+    num_images = np.bincount(person_of_sample)
     remaining = fractions.targets(len(keys))
     split_of_person = np.full(len(persons), TRAIN, np.int8)
-    for person in hashed_order(persons.tolist(), seed, "split"):
+    for person in hashed_order(list(persons), seed, "split"):
         for split in remaining:
             if num_images[person] <= 2 * remaining[split]:
                 split_of_person[person] = split
@@ -122,17 +122,16 @@ def split_by_identity(
     return splits
 
 
-def split_by_partition(partitions: Sequence[str | None]) -> np.ndarray:
+def split_by_partition(partitions: np.ndarray) -> np.ndarray:
     """The data set's own split; samples that it does not name are used for training.
 
     Args:
-        partitions: ``train``, ``val``, ``test`` or None for each sample.
+        partitions: int8 (num_samples,): position in ``SPLITS``, -1 for none.
 
     Returns:
         int8 (num_samples,): position in ``SPLITS``.
     """
-    positions = {None: TRAIN} | {name: position for position, name in enumerate(SPLITS)}
-    return np.array([positions[name] for name in partitions], np.int8)
+    return np.where(partitions < 0, np.int8(TRAIN), partitions)
 
 
 def _require_samples(splits: np.ndarray, fractions: Fractions, what: str, advice: str) -> None:

@@ -89,7 +89,7 @@ def test_sample_split_is_exact_and_independent_of_order() -> None:
 
 
 def test_partition_split() -> None:
-    assert split_by_partition(["val", None, "test", "train"]).tolist() == [VAL, TRAIN, TEST, TRAIN]
+    assert split_by_partition(np.array([VAL, -1, TEST, TRAIN], np.int8)).tolist() == [VAL, TRAIN, TEST, TRAIN]
 
 
 @pytest.mark.parametrize(("val", "test"), [(-0.1, 0.1), (0.5, 0.5), (float("nan"), 0.1)])
