@@ -13,14 +13,16 @@ ResultT = TypeVar("ResultT")
 
 
 def ahead(
-    function: Callable[[ItemT], ResultT], items: Iterable[ItemT], num_threads: int
+    function: Callable[[ItemT], ResultT], items: Iterable[ItemT], num_threads: int, num_ahead: int | None = None
 ) -> Generator[Callable[[], ResultT], None, None]:
     """Calls a function of each item.
 
     Args:
         function: What to call; safe in threads.
-        items: Taken one by one, at most ``num_threads`` before their result is.
+        items: Taken one by one, at most ``num_ahead`` before their result is.
         num_threads: How many calls run at once; 0 calls each when its result is taken, in the thread that takes it.
+        num_ahead: How many results may wait, those of the running calls included; ``num_threads`` when not given. With
+            more, one slow call holds up no other.
 
     Yields:
         For each item, in order, what returns the function's result or raises its error. Closing the generator drops
@@ -33,7 +35,7 @@ def ahead(
     try:
         for item in items:
             pending.append(pool.submit(function, item))
-            if len(pending) == num_threads:
+            if len(pending) == (num_ahead or num_threads):
                 yield pending.popleft().result
         while pending:
             yield pending.popleft().result

@@ -14,9 +14,10 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from s3fs import S3FileSystem
 from werkzeug.serving import make_server
 
-from request_faults import Faults
+from tests.helpers.request_faults import Faults
 
 BUCKET = "faces"
+_LISTED_EVERY_SEC = 0.2
 
 
 @contextmanager
@@ -51,3 +52,39 @@ def serving_with_faults() -> Iterator[tuple[Any, Faults]]:
         yield client, faults
     faults.end()
     server.shutdown()
+
+
+@contextmanager
+def watched(client: Any, prefix: str) -> Iterator[list[dict[str, int]]]:
+    """Lists the objects of a folder, with their sizes, again and again."""
+    seen: list[dict[str, int]] = []
+    is_done = threading.Event()
+
+    def watch() -> None:
+        while not is_done.wait(_LISTED_EVERY_SEC):
+            listed = client.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/").get("Contents", [])
+            seen.append({entry["Key"].removeprefix(f"{prefix}/"): entry["Size"] for entry in listed})
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        is_done.set()
+        watcher.join()
+
+
+def half_written(seen: list[dict[str, int]], manifest: dict[str, Any]) -> int:
+    """Listings that show a shard of another size than its final one, or a data set that is not complete."""
+    sizes = {shard["name"]: shard["num_bytes"] for shard in manifest["shards"]}
+    needed = {*sizes, "index.safetensors"}
+    return sum(
+        any(listed.get(name, size) != size for name, size in sizes.items())
+        or ("dataset.json" in listed and not needed <= listed.keys())
+        for listed in seen
+    )
+
+
+def open_uploads(client: Any) -> int:
+    """Uploads that were begun and neither completed nor aborted."""
+    return len(client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))

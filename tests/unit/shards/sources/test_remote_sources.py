@@ -11,19 +11,21 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from s3fs import S3FileSystem
 
 import hub_server
 import s3_server
 import unreliable_server
 from hub_server import Hub, Repository
-from request_faults import Faults
 from shards.base.errors import UserError
+from shards.dataset.addresses import RemoteFolder
 from shards.dataset.dataset import Dataset
 from shards.dataset.tar import ShardWriter
 from shards.packing.pack import pack
 from shards.sources.hf import parquet as parquet_rows
 from shards.sources.hf.source import HfConfig, HfSource
 from shards.sources.webdataset import WebdatasetConfig, WebdatasetSource
+from tests.helpers.request_faults import Faults
 
 datasets = pytest.importorskip("datasets")
 NAME = "someone/faces"
@@ -140,9 +142,12 @@ def test_tars_in_a_bucket_though_requests_fail_and_stall(s3: Any, bucket: tuple[
     here = pack("webdataset", tmp_path / "in", tmp_path / "out", **OPTIONS)
     faults = bucket[1]
     faults.share = 0.2
-    there = pack("webdataset", "s3://faces/tars", "s3://faces/packed", **OPTIONS)
+    with s3_server.watched(s3, "packed") as seen:
+        there = pack("webdataset", "s3://faces/tars", "s3://faces/packed", **OPTIONS)
     assert sum(faults.injected.values()) > 5
     assert described(there) == described(here)
+    assert any("dataset.json" not in listed for listed in seen if listed)
+    assert not s3_server.half_written(seen, described(there)) and not s3_server.open_uploads(s3)
 
 
 def test_patterns_of_tars_in_a_bucket(s3: Any, bucket: tuple[Any, Faults], tmp_path: Path) -> None:
@@ -178,6 +183,19 @@ def test_an_image_of_a_tar_takes_one_request_of_its_size(s3: Any, bucket: tuple[
     for position in range(10):
         assert source.load(source[position]).size == (20 + position % 3, 20)
     assert faults.requests.total() == 13
+
+
+def test_pages_of_a_list_are_tried_again_alone(
+    s3: Any, bucket: tuple[Any, Faults], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {f"{number:02d}": number for number in range(40)}
+    for name, size in names.items():
+        s3.put_object(Bucket="faces", Key=f"pages/{name}", Body=bytes(size))
+    s3.put_object(Bucket="faces", Key="pages/a_folder/", Body=b"")
+    call = S3FileSystem.call_s3
+    monkeypatch.setattr(S3FileSystem, "call_s3", lambda *args, **options: call(*args, MaxKeys=2, **options))
+    bucket[1].share = 0.2
+    assert RemoteFolder("s3://faces/pages").sizes() == names
 
 
 def test_damaged_tars_and_failing_servers_are_told_apart(s3: Any, bucket: tuple[Any, Faults], tmp_path: Path) -> None:
