@@ -55,7 +55,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACEGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("FACEGEN_TIMEOUT_SEC", "0.3")
+    monkeypatch.setenv("FACEGEN_TIMEOUT_SEC", "2")
     unreliable_server.retry_at_once(monkeypatch)
     return tmp_path / "cache"
 
@@ -141,10 +141,10 @@ def test_tars_in_a_bucket_though_requests_fail_and_stall(s3: Any, bucket: tuple[
     upload(s3, tars(tmp_path / "in"), "tars")
     here = pack("webdataset", tmp_path / "in", tmp_path / "out", **OPTIONS)
     faults = bucket[1]
-    faults.share = 0.2
+    faults.share, before = 0.1, faults.injected.total()
     with s3_server.watched(s3, "packed") as seen:
         there = pack("webdataset", "s3://faces/tars", "s3://faces/packed", **OPTIONS)
-    assert sum(faults.injected.values()) > 5
+    assert faults.injected.total() > before
     assert described(there) == described(here)
     assert any("dataset.json" not in listed for listed in seen if listed)
     assert not s3_server.half_written(seen, described(there)) and not s3_server.open_uploads(s3)
@@ -194,8 +194,9 @@ def test_pages_of_a_list_are_tried_again_alone(
     s3.put_object(Bucket="faces", Key="pages/a_folder/", Body=b"")
     call = S3FileSystem.call_s3
     monkeypatch.setattr(S3FileSystem, "call_s3", lambda *args, **options: call(*args, MaxKeys=2, **options))
-    bucket[1].share = 0.2
+    bucket[1].share, before = 0.2, bucket[1].injected.total()
     assert RemoteFolder("s3://faces/pages").sizes() == names
+    assert bucket[1].injected.total() > before
 
 
 def test_damaged_tars_and_failing_servers_are_told_apart(s3: Any, bucket: tuple[Any, Faults], tmp_path: Path) -> None:
@@ -219,9 +220,9 @@ def test_parquet_in_a_bucket_is_parquet_on_the_disk(s3: Any, bucket: tuple[Any, 
     options = OPTIONS | {"max_skipped_fraction": 0.3}
     here = pack("hf", tmp_path / "in", tmp_path / "out", **options)
     faults = bucket[1]
-    faults.share = 0.2
+    faults.share, before = 0.1, faults.injected.total()
     there = pack("hf", "s3://faces/rows", "s3://faces/of_rows", **options)
-    assert sum(faults.injected.values()) > 5
+    assert faults.injected.total() > before
     assert described(there) == described(here)
     assert there.manifest.provenance["skipped"]["reasons"]["empty file"]["num"] == 6
 
