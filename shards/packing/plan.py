@@ -182,10 +182,10 @@ def take_inventory(source: Source) -> Inventory:
 def _json_pieces(keys: Names, partitions: np.ndarray) -> Iterator[str]:
     """``json.dumps([keys, partitions])`` piece by piece, with the partitions by name."""
     names = np.array([*SPLITS, None], object)  # -1, for none, is the last.
-    for opening, column in (("[[", keys), ("], [", partitions)):
-        for start in range(0, len(column), _CHUNK):
-            chunk = column[start : start + _CHUNK]
-            yield opening + json.dumps(list(chunk if column is keys else names[chunk]))[1:-1]
+    columns = (("[[", lambda part: list(keys[part])), ("], [", lambda part: names[partitions[part]].tolist()))
+    for opening, column in columns:
+        for start in range(0, len(keys), _CHUNK):
+            yield opening + json.dumps(column(slice(start, start + _CHUNK)))[1:-1]
             opening = ", "
     yield "]]"
 
