@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -26,6 +27,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_\-/]")
 _SKIPPED = re.compile(r"__[^/]*__($|/)|(.*/)?\.[^/]*$", re.DOTALL)
 """Names that WebDataset keeps for itself and skips, and hidden files, such as the resource forks of macOS."""
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5": "zstandard"}
+
+_IMPORTING = threading.Lock()
+"""webdataset imports itself in a circle: two threads that import it first, together, see half of it."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,9 @@ def read_samples_of(file: BinaryIO, name: object) -> Iterator[TarSample]:
         raise UserError(
             f"{name} is compressed ({compression}), so images cannot be read by offset; unpack it to a plain .tar."
         )
-    from webdataset.handlers import ignore_and_continue
-    from webdataset.tariterators import group_by_keys
+    with _IMPORTING:
+        from webdataset.handlers import ignore_and_continue
+        from webdataset.tariterators import group_by_keys
 
     files = (
         {"fname": member, "data": (offset, size), "__url__": str(name)}
