@@ -208,7 +208,7 @@ def draw(names: list[str], config: Config) -> None:
     """The same samples of every member that has any, a row each."""
     models = {name: facegen.load(config.out / name) for name in names}
     samples = {name: model.sample(NUM_DRAWN, seed=0) for name, model in models.items() if "sample" in model.can}
-    rows = [Row(name, to_uint8(images).numpy()) for name, images in samples.items()]
+    rows = [Row(to_uint8(images).numpy(), name) for name, images in samples.items()]
     save_png(str(config.out / "samples.png"), face_grid(rows))
 
 
