@@ -56,14 +56,14 @@ def copy(source: str | Path, target: str | Path) -> Dataset:
         return there
     dataset.check_index()
     busy = f"another process is writing to {store}; wait for it or stop it."
-    with store.hold(busy), writing_to(f"to {store}", "fix this, then rerun the command"):
+    with store.hold(busy) as held, writing_to(f"to {store}", "fix this, then rerun the command"):
         sizes = store.sizes()
         _begin(dataset, store, sizes)
         _copy_shards(dataset, store, sizes)
         with store.making(INDEX_FILE) as path:
             shutil.copyfile(dataset.root / INDEX_FILE, path)
         store.write(DATASET_FILE, (dataset.root / DATASET_FILE).read_bytes())
-        store.clear(PACKING_DIR)
+        store.clear(held)
     return Dataset(str(store))
 
 

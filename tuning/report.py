@@ -118,7 +118,7 @@ def write_sweep_report(config: SweepReportConfig, accelerator: Accelerator) -> N
                 f"It continued from trials {', '.join(best.record.took_over_from)}."
             )
         write_preset(out / TRIALS / best.record.name, out / BEST, comment, list(sweep["space"]["search"]))
-    preset = (out / BEST).read_text() if best else ""
+    preset = (out / BEST).read_text("utf-8") if best else ""
     num_images = min(config.num_images, dataset.num_samples(config.split))
     page = make_page(sweep, dataset, config.split, num_images, objective, rows, charts, preset)
     content = FORMAT.stamp(

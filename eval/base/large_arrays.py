@@ -6,13 +6,13 @@ What follows from them is, bit for bit, what it is in memory.
 from __future__ import annotations
 
 import mmap
-import os
 import tempfile
 from collections.abc import Iterator
 
 import numpy as np
 
 from shards.base.files import make_folder, writing_to
+from shards.base.operating_system import reserve
 from shards.base.places import cache_directory
 
 IN_MEMORY_BYTES = 64 * 2**20
@@ -32,8 +32,7 @@ def large_array(shape: tuple[int, int]) -> np.ndarray:
     folder = make_folder(cache_directory() / "spilled")
     with writing_to(folder), tempfile.TemporaryFile(dir=folder) as file:
         # A mapped file that grows on a full disk would end the process.
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        reserve(file, num_bytes)
         return np.memmap(file, np.float32, "r+", shape=shape)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eval.reports.results import Stage
+from shards.base.operating_system import peak_memory_bytes
 from shards.base.progress import ProgressLine
 
 _STATUS = Path("/proc/self/status")
@@ -46,15 +45,13 @@ class Stages:
 def forget_peak() -> None:
     """Resets the peak for ``peak_mib`` if the system can; otherwise it counts from the start of the process."""
     with suppress(OSError):
-        _CLEAR.write_text(_RESET_PEAK)
+        _CLEAR.write_text(_RESET_PEAK, encoding="utf-8")
 
 
 def peak_mib() -> float:
     """Peak resident memory of this process in MiB."""
     try:
-        lines = _STATUS.read_text().splitlines()
+        lines = _STATUS.read_text("utf-8").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
     except (OSError, StopIteration):
-        # macOS counts in bytes, all others in KiB.
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        return peak_memory_bytes() / 2**20

@@ -36,7 +36,7 @@ def bind_to_cores() -> None:
     """
     if not (hasattr(os, "sched_setaffinity") and _BOOT_ID.exists()):
         return
-    here = (_BOOT_ID.read_text().strip(), tuple(sorted(os.sched_getaffinity(0))))
+    here = (_BOOT_ID.read_text("utf-8").strip(), tuple(sorted(os.sched_getaffinity(0))))
     everyone: list[Place] = gather_object([here])
     rank = torch.distributed.get_rank()
     own = share_of_cores(everyone, rank)

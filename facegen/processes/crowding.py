@@ -44,7 +44,7 @@ def _scheduled_ns() -> tuple[int, int]:
     running = waiting = 0
     for file in _TASKS.glob("*/schedstat"):
         try:
-            ran, waited, _ = map(int, file.read_text().split())
+            ran, waited, _ = map(int, file.read_text("utf-8").split())
         except (OSError, ValueError):  # A thread that has ended, or a kernel that does not count.
             continue
         running, waiting = running + ran, waiting + waited

@@ -12,11 +12,10 @@ from typing import Any, TypeVar, overload
 import torch
 
 from facegen.processes.group import Agreement
+from shards.base.operating_system import STOP_SIGNALS
 
 EXIT_PREEMPTED = 143
 """128 + SIGTERM, what a shell reports for a process that SIGTERM ended."""
-
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 BatchT = TypeVar("BatchT")
 ReadyT = TypeVar("ReadyT")
@@ -49,7 +48,7 @@ class StopFlag:
 
     def __enter__(self) -> StopFlag:
         is_main = threading.current_thread() is threading.main_thread()
-        self._previous = {number: signal.signal(number, self._request) for number in _SIGNALS if is_main}
+        self._previous = {number: signal.signal(number, self._request) for number in STOP_SIGNALS if is_main}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,5 +112,5 @@ class StopFlag:
 
 def ignore_stop() -> None:
     """Lets this process end with its own exit code, whatever signals come."""
-    for number in _SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
-import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from facegen.options import TENSORBOARD, TrainConfig
 from facegen.reporting.event_files import EventFiles
 from facegen.reporting.trackers import open_trackers
 from facegen.runs.metrics_file import METRICS_FILE, WARNING, drop_later
+from shards.base.operating_system import peak_memory_bytes
 
 PICTURES = "pictures"
 
@@ -47,7 +46,7 @@ class Monitor:
         (run / PICTURES).mkdir(parents=True, exist_ok=True)
         self._trackers = open_trackers(run, config) if config else []
         drop_later(run, images_seen)
-        self._metrics = open(run / METRICS_FILE, "a", buffering=1)  # noqa: SIM115
+        self._metrics = open(run / METRICS_FILE, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
         has_events = config is None or TENSORBOARD in config.monitor.trackers
         self._events = EventFiles(run if has_events else None, images_seen)
         self._history = continue_latent_history(run, images_seen)
@@ -153,8 +152,7 @@ def peak_memory_mib() -> float:
     """Peak memory: allocated on the GPU where there is one, else resident in this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return peak_memory_bytes() / 2**20
 
 
 def progress_line(images_seen: int, total_images: int, epoch: float, values: dict[str, float]) -> str:

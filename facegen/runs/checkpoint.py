@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from shards.base.errors import DamagedFile, Note, UserError, shown
-from shards.base.files import fsync
+from shards.base.operating_system import fsync, rename
 from shards.base.plain_files import is_plain_name
 from shards.base.records import parse_json
 
@@ -62,15 +62,15 @@ def write_complete(directory: Path, write: Callable[[Path], None]) -> None:
         temporary.mkdir(parents=True)
         write(temporary)
         checksums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-        (temporary / MARKER).write_text(json.dumps(checksums, indent=1) + "\n")
+        (temporary / MARKER).write_text(json.dumps(checksums, indent=1) + "\n", encoding="utf-8")
         for path in (*temporary.iterdir(), temporary):
             fsync(path)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     if directory.exists():
-        os.rename(directory, replaced)
-    os.rename(temporary, directory)
+        rename(directory, replaced)
+    rename(temporary, directory)
     fsync(directory.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
@@ -82,7 +82,7 @@ def put_back(root: Path) -> None:
         if directory.exists():
             shutil.rmtree(replaced, ignore_errors=True)
         else:
-            os.rename(replaced, directory)
+            rename(replaced, directory)
 
 
 def newest_complete(root: Path) -> Path | None:
@@ -120,7 +120,7 @@ def set_aside_damaged(root: Path) -> None:
         if problem:
             aside = path.with_name(f"{SET_ASIDE}{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
+            rename(path, aside)
             warnings.warn(f"{path} is set aside as {aside.name}: {problem}", Note, stacklevel=2)
 
 
@@ -140,7 +140,7 @@ def delete(root: Path, directories: Iterable[Path]) -> None:
     """
     for directory in directories:
         # Renamed first: half of it, after a kill, would look like a damaged one.
-        directory.rename(directory.with_name(f".{directory.name}.tmp"))
+        rename(directory, directory.with_name(f".{directory.name}.tmp"))
     for leftover in root.glob(".images_*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
 

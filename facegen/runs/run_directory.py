@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -17,12 +16,13 @@ from facegen.runs.option_changes import forbidden_changes
 from facegen.runs.snapshot import BEST, SNAPSHOTS, read_description
 from facegen.runs.state_file import read_facts
 from shards.base.errors import UserError
+from shards.base.operating_system import lock_file
 from shards.dataset.manifest import DATASET_FILE
 
 CHECKPOINTS = "checkpoints"
 
 
-def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
+def lock(run: Path, wait_sec: float = 30.0) -> IO[bytes]:
     """Takes the run directory for this process; the lock ends with the process.
 
     Args:
@@ -36,13 +36,13 @@ def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
         if (run / DATASET_FILE).exists():
             raise UserError(f"{run} holds a data set; give another --run.")
         run.mkdir(parents=True, exist_ok=True)
-        file = open(run / ".lock", "w")  # noqa: SIM115
+        file = open(run / ".lock", "wb")  # noqa: SIM115
     except OSError as error:
         raise UserError(f"cannot write to {run} ({error.strerror}); give another --run.") from None
     deadline = time.monotonic() + wait_sec
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(file, wait=False)
             return file
         except BlockingIOError:
             if time.monotonic() > deadline:
@@ -57,7 +57,7 @@ def lock(run: Path, wait_sec: float = 30.0) -> IO[str]:
 
 def claim(
     config: TrainConfig, fingerprint: str, accelerator: Accelerator, file_options: Collection[str] = ()
-) -> tuple[IO[str] | None, Path | None]:
+) -> tuple[IO[bytes] | None, Path | None]:
     """Locks the run directory and finds the checkpoint to resume from; the main process decides for all.
 
     Args:

@@ -178,7 +178,7 @@ def _write(root: Path, description: Description, modules: Mapping[str, nn.Module
 
     def write(directory: Path) -> None:
         content = file_formats.SNAPSHOT.stamp(asdict(described))
-        (directory / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n")
+        (directory / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         for weights, module in modules.items():
             save_module(module, directory / f"{weights}.safetensors")
 

@@ -49,7 +49,7 @@ class Facts:
 def write_facts(directory: Path, facts: Facts) -> None:
     """Writes the ``state.json`` of a checkpoint."""
     content = file_formats.STATE.stamp(asdict(facts))
-    (directory / STATE_FILE).write_text(json.dumps(content, indent=1) + "\n")
+    (directory / STATE_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_facts(directory: Path) -> Facts:

@@ -67,7 +67,9 @@ def save_sampler(run: Path, name: str, sampler: Sampler, description: SamplerDes
     """
 
     def write(directory: Path) -> None:
-        (directory / DESCRIPTION).write_text(json.dumps(SAMPLER_FORMAT.stamp(asdict(description)), indent=1) + "\n")
+        (directory / DESCRIPTION).write_text(
+            json.dumps(SAMPLER_FORMAT.stamp(asdict(description)), indent=1) + "\n", encoding="utf-8"
+        )
         save_module(sampler, directory / TENSORS)
 
     check_name(name)

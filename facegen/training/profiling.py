@@ -77,6 +77,6 @@ class StepProfiler:
         profile.export_chrome_trace(str(trace))
         order = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         table = profile.key_averages().table(sort_by=order, row_limit=_TABLE_ROWS)
-        (self._directory / f"{self._name}.txt").write_text(table + "\n")
+        (self._directory / f"{self._name}.txt").write_text(table + "\n", encoding="utf-8")
         self._is_written = True
         self._say(f"traced steps are in {trace}; open it in https://ui.perfetto.dev")

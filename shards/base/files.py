@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import uuid
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shards.base.errors import UserError
+from shards.base.operating_system import fsync, lock_file, rename
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ def publish(temporary: Path, final: Path, durable: bool = True) -> None:
     """
     if durable:
         fsync(temporary)
-    os.replace(temporary, final)
+    rename(temporary, final)
     if durable:
         fsync(final.parent)
 
@@ -164,8 +164,8 @@ def locked(path: Path) -> Iterator[None]:
         OSError: The file cannot be made, or its file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(path, "wb") as lock:
+        lock_file(lock, wait=True)
         yield
 
 
@@ -179,24 +179,11 @@ def only_one(path: Path, busy: str) -> Iterator[None]:
     """
     make_folder(path.parent)
     with writing_to(path):
-        lock = open(path, "w")  # noqa: SIM115 - closed below
+        lock = open(path, "wb")  # noqa: SIM115 - closed below
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(lock, wait=False)
         except OSError as error:
             no_locks = f"cannot lock {path} ({error.strerror}); choose another place."
             raise UserError(busy if isinstance(error, BlockingIOError) else no_locks) from None
         yield
-
-
-def fsync(path: Path) -> None:
-    """Makes a file's content, or a folder's names, durable.
-
-    Raises:
-        OSError: The disk is full or broken.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

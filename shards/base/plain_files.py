@@ -12,6 +12,8 @@ import re
 import stat
 from pathlib import Path
 
+from shards.base.operating_system import NO_FOLLOW, READ_FLAGS
+
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.tar")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
@@ -34,8 +36,9 @@ def open_plain(path: Path) -> int:
             ``strerror`` says so).
     """
     try:
-        # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not NO_FOLLOW and not stat.S_ISREG(os.lstat(path).st_mode):
+            raise _not_plain(path)
+        descriptor = os.open(path, READ_FLAGS | NO_FOLLOW)
     except OSError as error:
         if error.errno == errno.ELOOP or error.errno == errno.ENXIO:  # A link; a socket or a device without a driver.
             raise _not_plain(path) from None

@@ -19,6 +19,7 @@ from annotated_types import Ge, Le
 
 from shards.base.errors import DamagedFile, UserError, shown
 from shards.base.formats import Format
+from shards.base.operating_system import READ_FLAGS
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -44,8 +45,7 @@ def read_text(path: Path, advice: str) -> str:
         UserError: It cannot be read, or is not a file.
     """
     try:
-        # Without O_NONBLOCK, opening a pipe waits for a writer that may never come.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, READ_FLAGS)
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UserError(f"{path} is not a file; {advice}.")

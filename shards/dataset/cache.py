@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from shards.base import files
 from shards.base.errors import UserError
+from shards.base.operating_system import allocated_bytes, delete_unless_open, lock_file
 from shards.base.places import CACHE_VARIABLE, cache_directory
 
 SIZE_VARIABLE = "FACEGEN_SHARD_CACHE_GB"
@@ -56,8 +56,7 @@ def make_room(folder: Path, allowed_bytes: int, in_use: Path) -> None:
     for status, path in sorted(files, key=lambda item: item[0].st_mtime):
         if total <= allowed_bytes:
             return
-        if not _is_being_fetched(path):
-            path.unlink(missing_ok=True)
+        if not _is_being_fetched(path) and delete_unless_open(path):
             total -= _disk_bytes(status, path)
 
 
@@ -72,7 +71,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 def _disk_bytes(status: os.stat_result, path: Path) -> int:
     """What a file takes; an index that came in parts is mostly holes."""
-    return status.st_size if path.suffix in _OF_SHARDS else min(status.st_size, status.st_blocks * 512)
+    return status.st_size if path.suffix in _OF_SHARDS else min(status.st_size, allocated_bytes(status))
 
 
 def _is_being_fetched(path: Path) -> bool:
@@ -80,8 +79,8 @@ def _is_being_fetched(path: Path) -> bool:
     if path.suffix != ".part":
         return False
     try:
-        with open(path.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(path.with_suffix(".lock"), "wb") as lock:
+            lock_file(lock, wait=False)
     except BlockingIOError:
         return True
     return False

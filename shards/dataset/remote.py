@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from shards.base.errors import ENDING, DamagedFile, UserError
 from shards.base.files import publish, write_bytes
+from shards.base.operating_system import READ_FLAGS, touch
 from shards.dataset.addresses import CHUNK_BYTES, NUM_TRIES, DamagedOnItsWay, RemoteFolder, TooLong
 from shards.dataset.cache import SIZE_VARIABLE, cache_bytes, locked, make_room, shards_folder, writing
 from shards.dataset.tar import sha256_file
@@ -130,11 +131,11 @@ class Remote:
         path = self.folder / shard.name
         while True:
             try:
-                descriptor = os.open(path, os.O_RDONLY)
+                descriptor = os.open(path, READ_FLAGS)
             except FileNotFoundError:  # Never fetched, or just deleted to make room.
                 self._ensure(shard)
                 continue
-            os.utime(descriptor)  # Not the path, which another process may delete meanwhile.
+            touch(descriptor, path)  # By its descriptor: another process may delete the path meanwhile.
             return descriptor
 
     def prefetch(self, shards: Iterable[Shard]) -> None:

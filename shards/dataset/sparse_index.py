@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from shards.base.errors import DamagedFile, UserError
 from shards.base.files import publish
+from shards.base.operating_system import READ_FLAGS, read_at
 from shards.dataset.addresses import CHUNK_BYTES, NUM_TRIES, DamagedOnItsWay
 from shards.dataset.cache import SIZE_VARIABLE, cache_bytes, writing
 from shards.dataset.index_file import MAX_KEY_BYTES, IndexFile, max_index_bytes
@@ -164,7 +165,7 @@ class SparseIndex(IndexFile):
 
     def _prefetch_rows(self, shard: Shard) -> None:
         try:
-            descriptor = os.open(self._remote.folder / shard.name, os.O_RDONLY)
+            descriptor = os.open(self._remote.folder / shard.name, READ_FLAGS)
         except OSError:  # Deleted to make room; whoever reads it fetches both.
             return
         try:
@@ -192,6 +193,6 @@ def _lead_to_images(places: Mapping[str, np.ndarray], shard: Shard, descriptor: 
     if (offset < 0).any() or (size < 1).any() or (offset + size > shard.num_bytes).any():
         return False
     return all(
-        zlib.crc32(os.pread(descriptor, *place)) == crc32
+        zlib.crc32(read_at(descriptor, *place)) == crc32
         for *place, crc32 in zip(size.tolist(), offset.tolist(), places["crc32"].tolist(), strict=True)
     )

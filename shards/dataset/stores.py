@@ -18,6 +18,7 @@ from typing import Protocol
 from shards.base.errors import UserError
 from shards.base.files import only_one, publish, write_bytes, writing_to
 from shards.base.hub_address import HUB
+from shards.base.operating_system import DELETES_OPEN_FILES
 from shards.dataset.addresses import RemoteFolder, as_address
 from shards.dataset.manifest import DATASET_FILE, PACKING_DIR
 
@@ -63,8 +64,8 @@ class Store(Protocol):
         """
         ...
 
-    def clear(self, folder: str) -> None:
-        """Removes all files of a folder."""
+    def clear(self, held: ExitStack) -> None:
+        """Removes the working files, among them the lock that ``hold`` returned."""
         ...
 
 
@@ -137,9 +138,11 @@ class FolderStore:
                     leftover.unlink()
             return held.pop_all()
 
-    def clear(self, folder: str) -> None:
+    def clear(self, held: ExitStack) -> None:
         """As ``Store.clear``."""
-        shutil.rmtree(self.root / folder)
+        if not DELETES_OPEN_FILES:  # Whoever takes the lock now finds a complete data set.
+            held.close()
+        shutil.rmtree(self.root / PACKING_DIR)
 
     def __str__(self) -> str:
         return str(self.root)
@@ -196,9 +199,9 @@ class ObjectStore:
             raise UserError(f"{self} is not empty and holds no unfinished packing; give a new or empty place.")
         return ExitStack()
 
-    def clear(self, folder: str) -> None:
+    def clear(self, held: ExitStack) -> None:
         """As ``Store.clear``."""
-        self._files.remove([name for name in self.sizes() if name.startswith(f"{folder}/")])
+        self._files.remove([name for name in self.sizes() if name.startswith(f"{PACKING_DIR}/")])
 
     def __str__(self) -> str:
         return self._files.address

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shards.base.errors import UserError
+from shards.base.operating_system import sync_descriptor
 
 MAX_KEY_BYTES = 80
 """Longest key that stays as it is: USTAR holds 100 bytes of name, and this leaves room for any extension."""
@@ -92,7 +93,7 @@ class ShardWriter:
         """Ends the archive and makes it durable."""
         self._tar.close()
         self._file.flush()
-        os.fsync(self._file.fileno())
+        sync_descriptor(self._file.fileno())
         self._file.close()
 
     def __enter__(self) -> ShardWriter:

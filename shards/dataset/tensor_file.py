@@ -6,7 +6,6 @@ The library's own readers copy whole tensors.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
+from shards.base.operating_system import FILE_POSITION, read_at, read_into, write_at
 from shards.base.plain_files import check_plain
 
 MAX_HEADER_BYTES = 2**20
@@ -71,7 +71,7 @@ class TensorFile:
         buffer = np.empty(min(tensor.num_bytes, _PIECE_BYTES) // tensor.dtype.itemsize, tensor.dtype)
         for start in range(0, tensor.num_bytes, _PIECE_BYTES):
             piece = buffer[: min(tensor.num_bytes - start, _PIECE_BYTES) // tensor.dtype.itemsize]
-            if os.preadv(self._file.fileno(), [piece.view(np.uint8).data], tensor.start + start) != piece.nbytes:
+            if read_into(self._file.fileno(), [piece.view(np.uint8).data], tensor.start + start) != piece.nbytes:
                 raise OSError("it is truncated")
             yield piece
 
@@ -85,7 +85,8 @@ class TensorFile:
         assert tensor.dtype is not None
         if not tensor.num_bytes:
             return np.empty(tensor.shape, tensor.dtype)
-        return np.memmap(self._file, tensor.dtype, "r", tensor.start, tensor.shape).view(np.ndarray)
+        with FILE_POSITION:
+            return np.memmap(self._file, tensor.dtype, "r", tensor.start, tensor.shape).view(np.ndarray)
 
     def write(self, start: int, data: bytes) -> None:
         """Writes bytes at a place of a file that was opened as writable.
@@ -95,11 +96,11 @@ class TensorFile:
         """
         view = memoryview(data)
         while view:
-            written = os.pwrite(self._file.fileno(), view, start)
+            written = write_at(self._file.fileno(), view, start)
             view, start = view[written:], start + written
 
     def _read(self, start: int, num_bytes: int) -> bytes:
-        return os.pread(self._file.fileno(), num_bytes, start)
+        return read_at(self._file.fileno(), num_bytes, start)
 
 
 def parse_header(header: bytes) -> dict[str, Tensor]:

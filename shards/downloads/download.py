@@ -88,7 +88,7 @@ def _reason(error: Exception) -> str:
 def _fetch(url: str, part: Path, tag: Path, timeout_sec: float) -> None:
     """Downloads what a part lacks, or starts over."""
     start = part.stat().st_size if part.is_file() and tag.is_file() else 0
-    headers = {"Range": f"bytes={start}-", "If-Range": tag.read_text()} if start else {}
+    headers = {"Range": f"bytes={start}-", "If-Range": tag.read_text("utf-8")} if start else {}
     try:
         answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_sec)
     except urllib.error.HTTPError as error:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from shards.base.operating_system import ignore_interrupts, interrupts_blocked
 from shards.execution.executor import ResultT, TaskT, Work, WorkerDied
 
 _POLL_SEC = 0.2
@@ -78,11 +79,10 @@ def _interrupts_held() -> Iterator[None]:
     replaces = threading.current_thread() is threading.main_thread() and callable(previous)
     if replaces:
         signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        with interrupts_blocked():
+            yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if replaces:
             signal.signal(signal.SIGINT, previous)
     if held:
@@ -92,6 +92,7 @@ def _interrupts_held() -> Iterator[None]:
 def _start_worker(work: Work[Any, Any], counter: Any) -> None:
     global _work, _counter
     _work, _counter = work, counter
+    ignore_interrupts()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

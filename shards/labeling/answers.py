@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter
 
 from shards.base.errors import UserError
 from shards.base.formats import Format, NewerFormat
+from shards.base.operating_system import sync_descriptor
 from shards.base.plain_files import open_plain
 
 ANSWERS_DIR = "answers"
@@ -112,7 +113,7 @@ class AnswerLog:
             file.truncate(self._num_bytes)
             if file.write(content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-            os.fsync(file.fileno())
+            sync_descriptor(file.fileno())
         self._num_bytes += len(content)
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from shards.base.errors import UserError
+from shards.base.operating_system import read_at
 from shards.base.plain_files import check_plain
 from shards.dataset.cache import cache_bytes
 from shards.dataset.dataset import Dataset
@@ -35,7 +36,7 @@ class _ShardFile:
         self._descriptor = descriptor
 
     def read(self, offset: int, num_bytes: int) -> bytes:
-        return os.pread(self._descriptor, num_bytes, offset)
+        return read_at(self._descriptor, num_bytes, offset)
 
     def __del__(self) -> None:
         os.close(self._descriptor)

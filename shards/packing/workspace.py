@@ -115,7 +115,7 @@ class Workspace:
         """
         advice = "the data set is complete, but rerun the command to remove its working files"
         with writing_to(f"to {self.store}", advice):
-            self.store.clear(PACKING_DIR)
+            self.store.clear(self._held)
 
 
 def _result_name(shard: str) -> str:
@@ -146,8 +146,8 @@ def existing_dataset(store: Store, spec: dict[str, Any]) -> Dataset | None:
         raise UserError(f"{store} already holds a data set with {difference}; give another folder or delete that one.")
     # An interruption between the last two steps of a packing leaves these behind; or it is at them just now.
     if any(name.startswith(f"{PACKING_DIR}/") for name in store.sizes()):
-        with suppress(OSError, UserError), store.hold("it is at them"):
-            store.clear(PACKING_DIR)
+        with suppress(OSError, UserError), store.hold("it is at them") as held:
+            store.clear(held)
     return dataset
 
 

@@ -151,7 +151,7 @@ class RayState:
         if not self._record.is_file():
             return []
         try:
-            return list(_RECORD.read(self._record, json.loads(self._record.read_text()))["sha256"])
+            return list(_RECORD.read(self._record, json.loads(self._record.read_text("utf-8")))["sha256"])
         except (OSError, json.JSONDecodeError, KeyError) as error:
             raise UserError(f"{self._record} cannot be read ({error}); delete it, then pass --trust.") from None
 

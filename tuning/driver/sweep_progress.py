@@ -127,7 +127,7 @@ class SweepProgress(tune.Callback):
 
     def _note_error(self, trial: Trial) -> str:
         # Not trial.get_error(): it reads the storage, where the file may not have arrived yet.
-        text = Path(trial.error_file).read_text() if trial.error_file else ""
+        text = Path(trial.error_file).read_text("utf-8", "replace") if trial.error_file else ""
         self._errors[str(trial)] = one_line(text)
         return self._errors[str(trial)]
 

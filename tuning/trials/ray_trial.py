@@ -54,7 +54,7 @@ def _report_to_ray(name: str, entry: Entry) -> None:
     """Reports an evaluation and waits for the scheduler's decision; does not return if the trial is to stop."""
     pointer = Pointer.to(name, int(entry[IMAGES_SEEN]))
     with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / _POINTER).write_text(json.dumps(asdict(pointer)) + "\n")
+        (Path(directory) / _POINTER).write_text(json.dumps(asdict(pointer)) + "\n", encoding="utf-8")
         tune.report(dict(entry), checkpoint=tune.Checkpoint.from_directory(directory))
 
 
@@ -134,5 +134,5 @@ def _log(task: Task):
     """Appends what training prints to a file in the run directory."""
     run = task.plan.run_directory(task.name)
     run.mkdir(parents=True, exist_ok=True)
-    with open(run / LOG, "a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+    with open(run / LOG, "a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
         yield

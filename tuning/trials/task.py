@@ -146,7 +146,7 @@ def continue_from_other(task: Task, config: TrainConfig) -> None:
         IMAGES_SEEN: read_facts(source).images_seen,
         "params": dict(task.params),
     }
-    with open(run / BRANCHES, "a") as file:
+    with open(run / BRANCHES, "a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
 
 

@@ -87,4 +87,4 @@ def _bound(bound: Ge | MinLen) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    SCHEMA_FILE.write_text(schema_text())
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")

@@ -8,7 +8,6 @@ pyarrow, which would cost each packing process seconds and 120 MB.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from shards.base.files import only_one, write_bytes, writing_to
+from shards.base.operating_system import sync_descriptor
 from shards.dataset.label_types import Scalar
 
 _IMAGES, _ROWS, _COMPLETE, _LOCK = "images.bin", "rows.jsonl", "complete", "lock"
@@ -49,7 +49,7 @@ class SpoolWriter:
         """Whether the spool holds all rows of the stream."""
         path = self._folder / _COMPLETE
         # Empty in the spools of older versions. Another number: what was complete has been damaged since.
-        return path.exists() and path.read_text() in ("", str(self.num_rows))
+        return path.exists() and path.read_bytes() in (b"", str(self.num_rows).encode())
 
     @property
     def num_rows(self) -> int:
@@ -92,7 +92,7 @@ class SpoolWriter:
         # Images first: a line must never name bytes that are missing.
         for file in (self._images, self._rows):
             file.flush()
-            os.fsync(file.fileno())
+            sync_descriptor(file.fileno())
 
     def _recover(self) -> Counter[str]:
         """Counts the complete rows by split, and cuts off the rest."""

@@ -94,7 +94,7 @@ def test_one_that_is_replaced_is_there_whenever_the_writer_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, 100, "old")
-    rename = os.rename
+    rename = os.replace
     for killed_at in (1, 2):
         renames = itertools.count(1)
 
@@ -103,7 +103,7 @@ def test_one_that_is_replaced_is_there_whenever_the_writer_is_killed(
                 raise KeyboardInterrupt
             rename(source, target)
 
-        monkeypatch.setattr(os, "rename", killed)
+        monkeypatch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path, 100, "new")
         monkeypatch.undo()

@@ -100,7 +100,7 @@ def test_a_checkpoint_that_cannot_be_renamed_is_one_sentence(
     def refused(*_: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.rename", refused)
+    monkeypatch.setattr("os.replace", refused)
     with pytest.raises(UserError, match=r"cannot write to .*Permission denied.*fix this, then rerun the command"):
         Trainer(config)
 
