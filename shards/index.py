@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -147,7 +148,8 @@ def _index_afresh(root: Path, paths: Sequence[Path], split: str | None) -> tuple
             "them, or pass --split train."
         )
     paths = sorted(paths, key=lambda path: (SPLITS.index(splits[path] or ""), path.name))
-    contents = [read_contents(path) for path in tracked(paths, "reading", len(paths), "shards")]
+    with closing(tracked(paths, "reading", len(paths), "shards")) as counted:
+        contents = [read_contents(path) for path in counted]
     for path, content in zip(paths, contents, strict=True):
         require_same(path, content.keys[0], "codec", contents[0].extension, content.extension)
         require_same(path, content.keys[0], "size", contents[0].shape, content.shape)
@@ -219,7 +221,8 @@ def _restore(old: Dataset, split: str | None) -> tuple[Manifest, list[ShardConte
     paths = [old.root / shard.name for shard in old.manifest.shards]
     codec = find_codec(old.image.extension)
     codecs = dict.fromkeys(codec.extensions, codec)
-    contents = [read_contents(path, codecs) for path in tracked(paths, "reading", len(paths), "shards")]
+    with closing(tracked(paths, "reading", len(paths), "shards")) as counted:
+        contents = [read_contents(path, codecs) for path in counted]
     for shard, content in zip(old.manifest.shards, contents, strict=True):
         if len(content.keys) != shard.num_samples:
             raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import TypeVar
 
@@ -122,8 +122,11 @@ class ProgressLine:
                 print(self.line(), file=sys.stderr, flush=True)
 
 
-def tracked(items: Iterable[ItemT], what: str, total: int | None, unit: str) -> Iterator[ItemT]:
-    """Passes items on and counts each when the next one is asked for."""
+def tracked(items: Iterable[ItemT], what: str, total: int | None, unit: str) -> Generator[ItemT, None, None]:
+    """Passes items on and counts each when the next one is asked for.
+
+    Whoever handles the errors of its loop closes it: its line lasts until then.
+    """
     with ProgressLine(what, total, unit) as progress:
         for item in items:
             yield item

@@ -145,8 +145,9 @@ def _list_shards(files: ShardFiles, image: str | None) -> list[_Listing]:
     Raises:
         UserError: A compressed or damaged shard, or one in which a sample's files are not consecutive.
     """
-    with closing(ahead(partial(_list_shard, files, image), files.places, files.num_listers)) as found:
-        return [listed() for listed in tracked(found, "reading", len(files.places), "shards")]
+    found = ahead(partial(_list_shard, files, image), files.places, files.num_listers)
+    with closing(found), closing(tracked(found, "reading", len(files.places), "shards")) as counted:
+        return [listed() for listed in counted]
 
 
 def _list_shard(files: ShardFiles, image: str | None, place: str) -> _Listing:

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.numpy import load, save
 
 from shards.base.errors import UserError
+from shards.base.progress import ProgressLine
 from shards.dataset.dataset import Dataset
 from shards.images.codecs import decode
 from shards.images.contents import split_of_name
@@ -117,9 +118,12 @@ def test_gray_and_rgb_together_are_rgb(tmp_path: Path) -> None:
 )
 def test_unfit_shards_are_one_sentence(tmp_path: Path, members: list[tuple[str, bytes]], message: str) -> None:
     write_tar(tmp_path / "train.tar", members)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as refused:
         index(tmp_path)
     assert not (tmp_path / "dataset.json").exists()
+    # Whoever keeps the error keeps no progress line.
+    with ProgressLine("next", 2, "images") as progress:
+        assert progress.line().startswith("next"), refused
 
 
 def test_compressed_truncated_and_missing_shards(tmp_path: Path) -> None:
