@@ -15,7 +15,7 @@ from pathlib import Path
 # ## Two processes, then one
 #
 # `--launch` hands its words to `accelerate launch`; on a cluster they name the machines. The run stops at 2,000
-# images, and goes on with one process to 4,000.
+# images, and resumes with one process up to 4,000.
 
 # %% language="bash"
 # set -e
@@ -45,7 +45,7 @@ last_error("moved"), last_error("stayed")
 # ## Launch files
 #
 # For Slurm, Kubernetes and Ray they ship with the project; copy them and set the names of your cluster. They save a
-# checkpoint when the machine is about to be taken away, and go on from it.
+# checkpoint when the machine is about to be taken away, and resume from it.
 
 # %% language="bash"
 # set -e

@@ -1,9 +1,11 @@
-"""What this machine offers: the cache directory, and cores to work on."""
+"""What this machine offers and its environment asks for: the cache directory, numbers, and cores to work on."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from shards.base.errors import UserError
 
 BETWEEN_PARTS = " + "
 """Joins the data sets of a mix to one text, as it stands in a run's config."""
@@ -15,6 +17,27 @@ def cache_directory() -> Path:
     import platformdirs
 
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("facegen"))
+
+
+def positive_number(variable: str, default: float, unit: str) -> float:
+    """The number that an environment variable holds.
+
+    Args:
+        variable: Its name.
+        default: The number where it is not set.
+        unit: For the message, such as seconds.
+
+    Raises:
+        UserError: Its value is not a positive number.
+    """
+    text = os.environ.get(variable, str(default))
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise UserError(f"{variable} must be a positive number of {unit}, not '{text}'.")
+    return number
 
 
 def num_cores() -> int:

@@ -11,12 +11,14 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from io import RawIOBase
 from pathlib import Path
 from typing import Any, TypeVar
 
 from shards.base.errors import ENDING, UserError
 from shards.base.hub_address import HUB, hub_address
+from shards.dataset.remote_listing import Listed, list_files
 from shards.dataset.services import find_service, upload_sec
 
 NUM_TRIES = 6
@@ -88,7 +90,7 @@ class RemoteFolder:
         url = on_hub.url("datasets") if on_hub else address
         protocol = url.split("://", 1)[0]
         extra = "hub" if protocol == "hf" else "remote"
-        self._is_http, self._is_s3 = protocol in ("http", "https"), protocol == "s3"
+        self._is_http = protocol in ("http", "https")
         try:
             self._service = find_service(protocol)
             self._files, self._root = fsspec.core.url_to_fs(url, **self._service.options)
@@ -191,7 +193,7 @@ class RemoteFolder:
         Raises:
             UserError: As ``persistently``.
         """
-        return {name: num_bytes for name, num_bytes, _ in self._listed()}
+        return {file.name: file.num_bytes for file in self._listed()}
 
     def stamps(self) -> dict[str, str]:
         """What changes with every file below the address, by name: its size, and its ETag where there is one.
@@ -199,38 +201,10 @@ class RemoteFolder:
         Raises:
             UserError: As ``persistently``.
         """
-        return {name: f"{num_bytes} {etag}" for name, num_bytes, etag in self._listed()}
+        return {file.name: f"{file.num_bytes} {file.etag}" for file in self._listed()}
 
-    def _listed(self) -> Iterator[tuple[str, int, str | None]]:
-        """Name, size and, where there is one, ETag of every file below the address."""
-        if self._is_s3:
-            return self._listed_by_page()
-        found = self.persistently("", self._find, verb="listed")
-        return (
-            (path.removeprefix(f"{self._root}/"), int(info["size"]), info.get("ETag") or info.get("etag"))
-            for path, info in found.items()
-        )
-
-    def _find(self) -> dict[str, Any]:
-        self._files.invalidate_cache()
-        return self._files.find(self._root, detail=True)
-
-    def _listed_by_page(self) -> Iterator[tuple[str, int, str | None]]:
-        """Each page of a thousand is tried again alone: that all of a hundred succeed is rare where some fail."""
-        bucket, key, _ = self._files.split_path(self._root)
-        prefix, more = f"{key}/" if key else "", {}
-        while True:
-            page = self.persistently(
-                "",
-                lambda more=more: self._files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more),
-                verb="listed",
-            )
-            for item in page.get("Contents", ()):
-                if not item["Key"].endswith("/"):  # What stands for a folder.
-                    yield item["Key"].removeprefix(prefix), item["Size"], item.get("ETag")
-            if not page.get("IsTruncated"):
-                return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+    def _listed(self) -> Iterator[Listed]:
+        return list_files(self._files, self._root, partial(self.persistently, "", verb="listed"))
 
     def write(self, name: str, content: bytes) -> None:
         """Writes or replaces a file.

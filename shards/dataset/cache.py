@@ -9,9 +9,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from shards.base import files
-from shards.base.errors import UserError
 from shards.base.operating_system import allocated_bytes, delete_unless_open, lock_file
-from shards.base.places import CACHE_VARIABLE, cache_directory
+from shards.base.places import CACHE_VARIABLE, cache_directory, positive_number
 
 SIZE_VARIABLE = "FACEGEN_SHARD_CACHE_GB"
 DEFAULT_CACHE_GB = 20.0
@@ -24,14 +23,7 @@ def cache_bytes() -> int:
     Raises:
         UserError: The variable ``FACEGEN_SHARD_CACHE_GB`` is not a positive number.
     """
-    text = os.environ.get(SIZE_VARIABLE, str(DEFAULT_CACHE_GB))
-    try:
-        gigabytes = float(text)
-    except ValueError:
-        gigabytes = 0.0
-    if not 0 < gigabytes < float("inf"):
-        raise UserError(f"{SIZE_VARIABLE} must be a positive number of gigabytes, not '{text}'.")
-    return int(gigabytes * 1e9)
+    return int(positive_number(SIZE_VARIABLE, DEFAULT_CACHE_GB, "gigabytes") * 1e9)
 
 
 def shards_folder() -> Path:

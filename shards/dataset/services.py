@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from shards.base.errors import UserError
+from shards.base.places import positive_number
 
 TIMEOUT_VARIABLE = "FACEGEN_TIMEOUT_SEC"
 DEFAULT_TIMEOUT_SEC = 20.0
@@ -58,14 +57,7 @@ def timeout_sec() -> float:
     Raises:
         UserError: The variable ``FACEGEN_TIMEOUT_SEC`` is not a positive number.
     """
-    text = os.environ.get(TIMEOUT_VARIABLE, str(DEFAULT_TIMEOUT_SEC))
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{TIMEOUT_VARIABLE} must be a positive number of seconds, not '{text}'.")
-    return seconds
+    return positive_number(TIMEOUT_VARIABLE, DEFAULT_TIMEOUT_SEC, "seconds")
 
 
 def upload_sec(num_bytes: int) -> float:

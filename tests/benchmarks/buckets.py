@@ -1,6 +1,6 @@
 """Images packed from bucket to bucket while requests fail and stall, beside the same packed on the disk.
 
-    python -m tests.benchmarks.buckets ~/faces/lfw/lfw-deepfunneled --nums 3000 13233
+    python -m tests.benchmarks.buckets ~/faces/lfw/lfw-deepfunneled --nums '[3000,13233]'
 
 The server is moto's S3, in this process. Of the requests of the packing, a share fails: refused, answered with an error
 after they were carried out, never answered, or broken off or stuck in the middle of the answer. Beside the packing, the

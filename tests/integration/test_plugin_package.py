@@ -62,8 +62,9 @@ def test_plugins_of_every_kind_are_used(installed: dict[str, str], tmp_path: Pat
 
 
 def test_the_family_is_that_of_the_documentation() -> None:
-    page = (ROOT / "docs" / "extending.md").read_text()
-    assert f"```python\n{(PACKAGE / 'sharp_faces.py').read_text()}```" in page
+    family = (PACKAGE / "sharp_faces.py").read_text()
+    assert f"```python\n{family}```" in (ROOT / "docs" / "extending.md").read_text()
+    assert f"'''{family}'''" in (ROOT / "docs" / "tutorials" / "new_family.py").read_text()
     assert 'sharp_vae = "sharp_faces:FAMILY"' in (PACKAGE / "pyproject.toml").read_text()
 
 
